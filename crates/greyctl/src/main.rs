@@ -1,0 +1,2 @@
+//! The `greyctl` command.
+fn main() {}

@@ -1,1 +1,48 @@
-//! Under construction in this commit series.
+//! The vocabulary that every part of Grey Optimizer shares: units, identities,
+//! what was read from the kernel, and what is to be changed.
+//!
+//! This crate is pure. It never opens a file, never reads a clock, and knows no
+//! other crate of the project.
+
+pub mod action;
+pub mod breakdown;
+pub mod cgroup;
+pub mod effect;
+pub mod facts;
+pub mod host;
+pub mod identity;
+pub mod ksm;
+pub mod limit;
+pub mod meminfo;
+pub mod owner;
+pub mod plan;
+pub mod pressure;
+pub mod process;
+pub mod swap;
+pub mod target;
+pub mod text;
+pub mod units;
+pub mod vmstat;
+
+pub use action::{Action, DropCaches, EnforcementRequest, KsmSpeed};
+pub use breakdown::{Breakdown, BreakdownInputs, BreakdownRow, RowName};
+pub use cgroup::{CgroupEvents, CgroupMemory, CgroupMemoryStat};
+pub use effect::{Effect, Verdict};
+pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
+pub use host::{CgroupMode, HostFacts, SystemTotals};
+pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
+pub use ksm::{KsmState, ProcessKsm};
+pub use limit::MemoryLimit;
+pub use meminfo::Meminfo;
+pub use owner::Owner;
+pub use plan::{
+    CgroupFile, Change, Guard, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, Refusal,
+    RefusalKind, Risk, UnitMemoryProperty,
+};
+pub use pressure::{Pressure, PressureLine};
+pub use process::{ProcessMemory, ProcessState};
+pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
+pub use target::{ResolvedTarget, Target, TargetKind};
+pub use text::KernelText;
+pub use units::{Bytes, PageSize, Pages, ParseSizeError, Percent};
+pub use vmstat::Vmstat;

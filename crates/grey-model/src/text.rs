@@ -1,0 +1,126 @@
+//! Text that the kernel or another program chose: process names, command
+//! lines, cgroup names.
+//!
+//! Never assumed to be UTF-8, and never printed raw: control characters could
+//! drive the reader's terminal.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bytes of foreign text.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelText(pub Vec<u8>);
+
+impl KernelText {
+    /// The bytes as they are.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether there is no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text with bytes that are not UTF-8 written as `\xNN`; control
+    /// characters stay. For JSON, whose encoder escapes those itself.
+    #[must_use]
+    pub fn to_utf8(&self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            out.push_str(chunk.valid());
+            push_escaped(&mut out, chunk.invalid());
+        }
+        out
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for KernelText {
+    fn from(bytes: &T) -> Self {
+        Self(bytes.as_ref().to_vec())
+    }
+}
+
+/// Safe for a terminal: control characters and bytes that are not UTF-8 are
+/// written as `\xNN`, as are the characters that reorder text.
+impl fmt::Display for KernelText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() || reorders_text(character) {
+                    let mut buffer = [0; 4];
+                    push_escaped(&mut out, character.encode_utf8(&mut buffer).as_bytes());
+                } else {
+                    out.push(character);
+                }
+            }
+            push_escaped(&mut out, chunk.invalid());
+        }
+        formatter.pad(&out)
+    }
+}
+
+impl fmt::Debug for KernelText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "\"{self}\"")
+    }
+}
+
+impl Serialize for KernelText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_utf8())
+    }
+}
+
+impl<'de> Deserialize<'de> for KernelText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(text.into_bytes()))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for KernelText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KernelText".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Text chosen by the kernel or a program; bytes that are not UTF-8 are written as \\xNN.",
+            "type": "string"
+        })
+    }
+}
+
+fn push_escaped(out: &mut String, bytes: &[u8]) {
+    use std::fmt::Write as _;
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\\x{byte:02x}");
+    }
+}
+
+fn reorders_text(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escape_sequence_in_a_name_cannot_reach_the_terminal() {
+        let name = KernelText::from(b"\x1b[2Jevil\n\xff\xe2\x80\xae");
+        assert_eq!(name.to_string(), "\\x1b[2Jevil\\x0a\\xff\\xe2\\x80\\xae");
+    }
+
+    #[test]
+    fn json_keeps_every_valid_character_and_escapes_the_rest() {
+        let name = KernelText::from(b"caf\xc3\xa9 \xff");
+        assert_eq!(serde_json::to_string(&name).unwrap(), "\"café \\\\xff\"");
+    }
+}

@@ -1,1 +1,18 @@
-//! Under construction in this commit series.
+//! Turns what was read into decisions: what may be done, in which order, what
+//! it should bring, and what is refused and why.
+//!
+//! Pure: no file is opened and no clock is read here. The same facts always
+//! give the same plan.
+
+mod cgroup_limits;
+mod drop_caches;
+mod ksm;
+mod page_out;
+mod plan;
+mod process_settings;
+mod reclaim;
+pub mod reclaimable;
+mod refusals;
+mod route;
+
+pub use plan::plan;

@@ -1,0 +1,54 @@
+//! Refusals and the sentences in them.
+//!
+//! A refusal always names the next step.
+
+use grey_model::{Refusal, RefusalKind};
+
+pub(crate) fn usage(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Usage,
+        reason: reason.into(),
+        hint: hint.into(),
+    }
+}
+
+pub(crate) fn not_permitted(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal {
+        kind: RefusalKind::NotPermitted,
+        reason: reason.into(),
+        hint: hint.into(),
+    }
+}
+
+pub(crate) fn harmful(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Unsafe,
+        reason: reason.into(),
+        hint: hint.into(),
+    }
+}
+
+pub(crate) fn not_supported(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal {
+        kind: RefusalKind::NotSupported,
+        reason: reason.into(),
+        hint: hint.into(),
+    }
+}
+
+/// Writing needs root: the same sentence everywhere.
+pub(crate) fn needs_root(what: &str) -> Refusal {
+    not_permitted(
+        format!("{what} needs root"),
+        "run the same command with sudo; --simulation shows the plan without it",
+    )
+}
+
+/// Without cgroup v2 memory nothing that limits or reclaims a group can work.
+pub(crate) fn needs_v2_memory(what: &str) -> Refusal {
+    not_supported(
+        format!("{what} needs the memory controller of cgroup v2, which is not mounted here"),
+        "boot with systemd.unified_cgroup_hierarchy=1; --page-out, --enable-ksm, --drop-caches, \
+         --oom-score-adj and --rlimit-data work without it",
+    )
+}

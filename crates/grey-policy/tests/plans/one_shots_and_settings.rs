@@ -1,0 +1,287 @@
+//! Facts about reclaim, page-out, drop_caches, KSM, oom_score_adj, RLIMIT_DATA.
+
+use crate::machine::*;
+use grey_model::*;
+
+#[test]
+fn reclaim_predicts_no_more_than_the_kernel_can_take() {
+    let asked = Action::Reclaim { amount: mib(100) };
+    assert_eq!(steps(&machine(), asked)[0].predicted, Some(mib(100)));
+    let facts = PreflightFacts {
+        swap_devices: Vec::new(),
+        ..machine()
+    };
+    let plan = plan(&facts, asked).unwrap();
+    assert_eq!(plan.steps[0].predicted, Some(mib(42)));
+    assert!(plan.warnings[0].contains("no swap"), "{plan:?}");
+}
+
+#[test]
+fn reclaim_where_the_kernel_cannot_is_not_supported() {
+    let mut facts = machine();
+    facts.features.memory_reclaim = false;
+    let refusal = refusal(&facts, Action::Reclaim { amount: mib(1) });
+    assert_eq!(refusal.kind, RefusalKind::NotSupported);
+    assert!(refusal.reason.contains("5.19"));
+}
+
+#[test]
+fn page_out_predicts_what_fits_into_swap() {
+    assert_eq!(
+        steps(&machine(), Action::PageOut)[0].predicted,
+        Some(mib(155))
+    );
+    let facts = PreflightFacts {
+        swap_devices: vec![swap(mib(30))],
+        ..machine()
+    };
+    assert_eq!(steps(&facts, Action::PageOut)[0].predicted, Some(mib(35)));
+}
+
+#[test]
+fn page_out_without_swap_says_that_anonymous_memory_stays() {
+    let facts = PreflightFacts {
+        swap_devices: Vec::new(),
+        ..machine()
+    };
+    let plan = plan(&facts, Action::PageOut).unwrap();
+    assert_eq!(plan.steps[0].predicted, Some(mib(5)));
+    assert!(plan.warnings[0].contains("no swap"), "{plan:?}");
+}
+
+#[test]
+fn page_out_leaves_zombies_and_kernel_threads_out() {
+    let mut facts = machine();
+    let zombie = ProcessMemory {
+        state: ProcessState::Zombie,
+        ..process(78)
+    };
+    let thread = ProcessMemory {
+        kernel_thread: true,
+        ..process(79)
+    };
+    facts.processes.extend([zombie, thread]);
+    let Change::Once {
+        shot: OneShot::PageOut { processes },
+    } = &steps(&facts, Action::PageOut)[0].change
+    else {
+        panic!()
+    };
+    assert_eq!(*processes, [id(77)]);
+}
+
+#[test]
+fn drop_caches_does_not_promise_mapped_pages_or_tmpfs() {
+    let drop = Action::DropCaches {
+        what: DropCaches::PageCache,
+    };
+    assert_eq!(steps(&machine(), drop)[0].predicted, Some(mib(230)));
+    let mut facts = machine();
+    facts.meminfo.shmem = Some(mib(290));
+    facts.meminfo.active_file = Some(mib(5));
+    facts.meminfo.inactive_file = Some(mib(5));
+    let plan = plan(&facts, drop).unwrap();
+    assert_eq!(plan.steps[0].predicted, Some(Bytes::ZERO));
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("tmpfs")),
+        "{plan:?}"
+    );
+}
+
+fn ksm_changes(facts: &PreflightFacts, speed: KsmSpeed) -> Vec<(String, String, String)> {
+    steps(facts, Action::EnableKsm { speed })
+        .into_iter()
+        .map(|step| match step.change {
+            Change::Set {
+                knob,
+                before,
+                after,
+            } => (knob.to_string(), before.unwrap().0, after.unwrap().0),
+            Change::Once { .. } => panic!("KSM is a setting"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_ksm_advisor_stops_before_the_speed_is_set() {
+    let mut facts = machine();
+    facts.ksm.as_mut().unwrap().advisor_mode = Some("scan-time".to_owned());
+    let changes = ksm_changes(&facts, KsmSpeed::Aggressive);
+    let names: Vec<&str> = changes.iter().map(|change| change.0.as_str()).collect();
+    assert_eq!(names, ["ksm/advisor_mode", "ksm/pages_to_scan", "ksm/run"]);
+}
+
+#[test]
+fn ksm_that_already_scans_faster_is_not_slowed_down() {
+    let mut facts = machine();
+    facts.ksm.as_mut().unwrap().pages_to_scan = Some(20_000);
+    facts.ksm.as_mut().unwrap().run = Some(1);
+    assert!(ksm_changes(&facts, KsmSpeed::Aggressive).is_empty());
+}
+
+#[test]
+fn ksm_is_not_supported_where_the_kernel_has_none() {
+    let facts = PreflightFacts {
+        ksm: None,
+        ..machine()
+    };
+    let refusal = refusal(
+        &facts,
+        Action::EnableKsm {
+            speed: KsmSpeed::AsIs,
+        },
+    );
+    assert_eq!(refusal.kind, RefusalKind::NotSupported);
+}
+
+#[test]
+fn raising_an_oom_score_needs_less_than_lowering_it() {
+    let mut facts = machine();
+    facts.privileges.sys_resource = false;
+    assert!(plan(&facts, Action::OomScoreAdj { value: 500 }).is_ok());
+    let refusal = refusal(&facts, Action::OomScoreAdj { value: -1 });
+    assert_eq!(refusal.kind, RefusalKind::NotPermitted);
+}
+
+#[test]
+fn an_oom_score_out_of_range_is_a_usage_error() {
+    assert_eq!(
+        refusal(&machine(), Action::OomScoreAdj { value: 1001 }).kind,
+        RefusalKind::Usage
+    );
+}
+
+fn process_target() -> PreflightFacts {
+    PreflightFacts {
+        target: Some(target(TargetKind::Process, "/web", Owner::Nobody)),
+        ..machine()
+    }
+}
+
+#[test]
+fn an_rlimit_keeps_the_hard_limit() {
+    let mut facts = process_target();
+    facts.rlimit_data = Some(format!("unlimited:{}", mib(900).0));
+    let steps = steps(&facts, Action::RlimitData { limit: mib(500) });
+    let Change::Set { before, after, .. } = &steps[0].change else {
+        panic!()
+    };
+    assert_eq!(
+        before.as_ref().unwrap().0,
+        format!("unlimited:{}", mib(900).0)
+    );
+    assert_eq!(
+        after.as_ref().unwrap().0,
+        format!("{}:{}", mib(500).0, mib(900).0)
+    );
+    assert_eq!(
+        refusal(&facts, Action::RlimitData { limit: mib(901) }).kind,
+        RefusalKind::Usage
+    );
+}
+
+#[test]
+fn an_rlimit_under_what_is_in_use_is_refused() {
+    let refusal = refusal(&process_target(), Action::RlimitData { limit: mib(171) });
+    assert_eq!(refusal.kind, RefusalKind::Unsafe);
+}
+
+#[test]
+fn process_1_is_never_touched() {
+    let mut facts = process_target();
+    let target = facts.target.as_mut().unwrap();
+    target.process = Some(id(1));
+    target.processes = vec![id(1)];
+    assert_eq!(refusal(&facts, Action::PageOut).kind, RefusalKind::Unsafe);
+}
+
+#[test]
+fn a_kernel_thread_has_nothing_to_take() {
+    let mut facts = process_target();
+    facts.process_summary.kernel_threads = 1;
+    assert_eq!(
+        refusal(&facts, Action::PageOut).kind,
+        RefusalKind::NotSupported
+    );
+}
+
+#[test]
+fn an_action_without_its_target_is_a_usage_error() {
+    let facts = PreflightFacts {
+        target: None,
+        ..machine()
+    };
+    assert_eq!(refusal(&facts, Action::PageOut).kind, RefusalKind::Usage);
+    assert!(
+        plan(
+            &facts,
+            Action::DropCaches {
+                what: DropCaches::Slab
+            }
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn one_refusal_stops_the_whole_plan() {
+    let facts = PreflightFacts {
+        ksm: None,
+        ..machine()
+    };
+    let actions = [
+        Action::PageOut,
+        Action::EnableKsm {
+            speed: KsmSpeed::AsIs,
+        },
+    ];
+    assert!(grey_policy::plan(&request(&actions), &facts).is_err());
+}
+
+#[test]
+fn the_cheapest_means_come_first() {
+    let facts = machine();
+    let limit = Action::Limit {
+        limit: MemoryLimit::Bytes(mib(250)),
+    };
+    let actions = [limit, Action::PageOut, Action::Reclaim { amount: mib(5) }];
+    let plan = grey_policy::plan(&request(&actions), &facts).unwrap();
+    let order: Vec<&str> = plan.steps.iter().map(|step| step.action.as_str()).collect();
+    assert_eq!(order, ["reclaim", "page_out", "limit"]);
+}
+
+mod any_facts {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_planned_limit_never_lies_under_what_cannot_be_reclaimed(
+            current in 0u64..4096,
+            anonymous in 0u64..4096,
+            file in 0u64..4096,
+            swap_size in 0u64..4096,
+            asked in 1u64..4096,
+        ) {
+            let mut facts = machine();
+            facts.swap_devices = vec![swap(mib(swap_size))];
+            let group = facts.cgroup.as_mut().unwrap();
+            group.current = Some(mib(current));
+            group.stat = Some(CgroupMemoryStat {
+                inactive_anon: Some(mib(anonymous)),
+                inactive_file: Some(mib(file)),
+                ..Default::default()
+            });
+            let limit = Action::Limit { limit: MemoryLimit::Bytes(mib(asked)) };
+            if let Ok(plan) = plan(&facts, limit) {
+                let stuck = current.saturating_sub(file + anonymous.min(swap_size));
+                prop_assert!(asked >= 64);
+                prop_assert!(stuck <= asked, "{plan:?}");
+                let last = plan.steps.last().unwrap();
+                prop_assert!(!last.guards.is_empty());
+            }
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub struct Effect {
     #[serde(rename = "predicted_bytes")]
     pub predicted: Option<Bytes>,
     /// What was freed: the fall of `memory.current`, or of PSS where there is
-    /// no cgroup account, or what became available for the whole machine.
+    /// no cgroup account, or the rise of free memory on the whole machine.
     /// `None` for a change that frees nothing by itself.
     #[serde(rename = "freed_bytes")]
     pub freed: Option<Bytes>,

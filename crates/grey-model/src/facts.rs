@@ -97,8 +97,8 @@ pub struct PreflightFacts {
     pub cgroup: Option<CgroupMemory>,
     /// Its ancestors, parent first, without the root.
     pub ancestors: Vec<CgroupMemory>,
-    /// The largest `memory.min` or `memory.low` protection below the target
-    /// and in it; reclaim on the target itself does not see its own.
+    /// What `memory.min` and `memory.low` of the cgroups right below the target
+    /// keep from reclaim on it, together; the target's own do not count.
     pub protected: Option<Bytes>,
     /// The target's processes.
     pub processes: Vec<ProcessMemory>,

@@ -47,6 +47,48 @@ pub fn key_values(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
     })
 }
 
+/// A file that is one number and a newline.
+#[must_use]
+pub fn single_u64(text: &[u8]) -> Option<u64> {
+    parse_u64(text.trim_ascii())
+}
+
+/// A file that is one number, which may be negative, and a newline.
+#[must_use]
+pub fn single_i64(text: &[u8]) -> Option<i64> {
+    parse_i64(text.trim_ascii())
+}
+
+/// The chosen word of a list such as `[none] scan-time`; where the list is a
+/// single word without brackets, that word.
+#[must_use]
+pub fn chosen_word(text: &[u8]) -> Option<&[u8]> {
+    let mut all = words(text.trim_ascii());
+    if let Some(inner) = words(text.trim_ascii())
+        .find_map(|word| word.strip_prefix(b"[").and_then(|w| w.strip_suffix(b"]")))
+    {
+        return Some(inner);
+    }
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// A number with at most nine decimals, such as `0.21`, as PSI prints it.
+#[must_use]
+pub fn parse_decimal(text: &[u8]) -> Option<f64> {
+    let dot = text.iter().position(|&byte| byte == b'.');
+    let (whole, fraction) = match dot {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &b"0"[..]),
+    };
+    if whole.len() > 9 || fraction.len() > 9 {
+        return None;
+    }
+    let whole = u32::try_from(parse_u64(whole)?).ok()?;
+    let digits = u32::try_from(parse_u64(fraction)?).ok()?;
+    let places = i32::try_from(fraction.len()).ok()?;
+    Some(f64::from(whole) + f64::from(digits) / 10f64.powi(places))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +108,34 @@ mod tests {
     fn lines_that_are_no_pair_are_passed_over() {
         let pairs: Vec<_> = key_values(b"anon 12\nbroken\nfile x\n\nshmem 0").collect();
         assert_eq!(pairs, [(&b"anon"[..], 12), (&b"shmem"[..], 0)]);
+    }
+
+    #[test]
+    fn the_chosen_word_is_the_one_in_brackets() {
+        assert_eq!(chosen_word(b"[none] scan-time\n"), Some(&b"none"[..]));
+        assert_eq!(chosen_word(b"lzo [lz4] zstd\n"), Some(&b"lz4"[..]));
+        assert_eq!(chosen_word(b"lz4\n"), Some(&b"lz4"[..]));
+        assert_eq!(chosen_word(b"lzo lz4\n"), None);
+        assert_eq!(chosen_word(b"\n"), None);
+    }
+
+    #[test]
+    fn decimals_are_read_exactly_and_bounded() {
+        assert_eq!(
+            parse_decimal(b"12.50").map(f64::to_bits),
+            Some(12.5f64.to_bits())
+        );
+        assert_eq!(parse_decimal(b"7").map(f64::to_bits), Some(7f64.to_bits()));
+        for text in [
+            &b"."[..],
+            b"1.",
+            b".5",
+            b"-1.0",
+            b"1e3",
+            b"1.0000000001",
+            b"9999999999.0",
+        ] {
+            assert_eq!(parse_decimal(text), None, "{text:?}");
+        }
     }
 }

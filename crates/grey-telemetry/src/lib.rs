@@ -4,8 +4,25 @@
 //! kept directory and call the parser. Nothing here ever writes to the kernel.
 
 pub mod ascii;
+pub mod cgroup;
+pub mod data_limit;
+pub mod facts;
+pub mod host;
+pub mod privileges;
+pub mod proc;
+pub mod process;
 pub mod read;
 pub mod roots;
+pub mod sys;
+pub mod syscall;
+pub mod system;
+pub mod target;
+pub mod user;
 
+pub use facts::{GatherFactsError, gather_facts};
+pub use host::read_host;
 pub use read::{KernelDirectory, ReadError};
 pub use roots::{Kernel, OpenKernelError, Roots};
+pub use system::{SystemSnapshot, available_now, read_system};
+pub use target::{ResolveTargetError, resolve_target};
+pub use user::UserNames;

@@ -8,11 +8,25 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 /// The most that is read of one kernel file; larger ones are cut.
 pub const LARGEST_FILE: usize = 16 << 20;
+
+/// The most names that are taken from one directory.
+pub const MOST_NAMES: usize = 1 << 20;
+
+/// Which names of a directory are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// All.
+    Everything,
+    /// Directories, not links to them.
+    Directories,
+    /// Names that are decimal numbers: pids.
+    Numbers,
+}
 
 /// A kernel file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +73,13 @@ impl ReadError {
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.errno(), Some(Errno::ACCESS | Errno::PERM))
+    }
+
+    /// Whether the kernel knows the file and has the thing turned off: PSI
+    /// with `psi=0`, `cgroup.procs` of a threaded cgroup.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.errno(), Some(Errno::OPNOTSUPP))
     }
 
     /// The system's error number, where there is one.
@@ -142,6 +163,23 @@ impl KernelDirectory {
         })
     }
 
+    /// Reads the file `name` when it exists and the kernel supports it;
+    /// `None` otherwise.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it exists and cannot be read.
+    pub fn read_optional<'buffer>(
+        &self,
+        name: impl AsRef<Path>,
+        buffer: &'buffer mut Vec<u8>,
+    ) -> Result<Option<&'buffer [u8]>, ReadError> {
+        match self.read(name, buffer) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_vanished() || error.is_unsupported() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Like [`KernelDirectory::read`], for hot paths: the name is a C string
     /// already, and an error carries no path.
     ///
@@ -155,6 +193,79 @@ impl KernelDirectory {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
         read_to_end(file.as_fd(), buffer)
+    }
+
+    /// The names in this directory, without `.` and `..`, sorted; at most
+    /// [`MOST_NAMES`].
+    ///
+    /// # Errors
+    /// [`ReadError::Read`] when the directory cannot be listed.
+    pub fn names(&self, wanted: Wanted) -> Result<Vec<Vec<u8>>, ReadError> {
+        let failed = |errno: Errno| ReadError::Read {
+            path: self.path.clone(),
+            source: errno.into(),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.descriptor).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if names.len() >= MOST_NAMES {
+                break;
+            }
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let is_wanted = match wanted {
+                Wanted::Everything => true,
+                Wanted::Numbers => name.iter().all(u8::is_ascii_digit),
+                Wanted::Directories => self.is_directory(&entry),
+            };
+            if is_wanted {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The inode number of this directory; for a cgroup, its id.
+    ///
+    /// # Errors
+    /// [`ReadError::Read`] when the system does not tell.
+    pub fn inode(&self) -> Result<u64, ReadError> {
+        match rustix::fs::fstat(&self.descriptor) {
+            Ok(stat) => Ok(stat.st_ino),
+            Err(errno) => Err(ReadError::Read {
+                path: self.path.clone(),
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Where the symbolic link `name` points; `None` when there is no such
+    /// link or it may not be looked at.
+    #[must_use]
+    pub fn link(&self, name: impl AsRef<Path>) -> Option<Vec<u8>> {
+        rustix::fs::readlinkat(&self.descriptor, name.as_ref(), Vec::new())
+            .ok()
+            .map(std::ffi::CString::into_bytes)
+    }
+
+    /// Whether the file system may be written: not mounted read-only.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        rustix::fs::fstatvfs(&self.descriptor)
+            .is_ok_and(|facts| !facts.f_flag.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    fn is_directory(&self, entry: &DirEntry) -> bool {
+        match entry.file_type() {
+            FileType::Unknown => {
+                rustix::fs::statat(&self.descriptor, entry.file_name(), AtFlags::empty())
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+            }
+            kind => kind == FileType::Directory,
+        }
     }
 
     /// Whether `name` exists here.
@@ -225,5 +336,56 @@ mod tests {
         let error = directory.read("gone", &mut Vec::new()).unwrap_err();
         assert!(error.is_vanished());
         assert!(error.to_string().contains("/gone"), "{error}");
+    }
+
+    #[test]
+    fn what_the_kernel_has_turned_off_is_absent_and_what_fails_is_an_error() {
+        let failed = |errno: Errno| ReadError::Read {
+            path: PathBuf::from("pressure/memory"),
+            source: errno.into(),
+        };
+        assert!(failed(Errno::OPNOTSUPP).is_unsupported());
+        assert!(!failed(Errno::ACCESS).is_unsupported());
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("directory")).unwrap();
+        let directory = KernelDirectory::open(root.path()).unwrap();
+        let mut buffer = Vec::new();
+        assert!(
+            directory
+                .read_optional("gone", &mut buffer)
+                .unwrap()
+                .is_none()
+        );
+        assert!(directory.read_optional("directory", &mut buffer).is_err());
+    }
+
+    #[test]
+    fn names_are_sorted_and_of_the_wanted_kind() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["10", "9", "b", "a"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        std::fs::write(root.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
+        let directory = KernelDirectory::open(root.path()).unwrap();
+        let names = |wanted| -> Vec<String> {
+            let names = directory.names(wanted).unwrap().into_iter();
+            names.map(|name| String::from_utf8(name).unwrap()).collect()
+        };
+        assert_eq!(names(Wanted::Directories), ["10", "9", "a", "b"]);
+        assert_eq!(names(Wanted::Numbers), ["10", "9"]);
+        assert_eq!(
+            names(Wanted::Everything),
+            ["10", "9", "a", "b", "file", "link"]
+        );
+    }
+
+    #[test]
+    fn a_link_is_read_and_a_missing_one_is_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("pid:[4026531836]", root.path().join("pid")).unwrap();
+        let directory = KernelDirectory::open(root.path()).unwrap();
+        assert_eq!(directory.link("pid").unwrap(), b"pid:[4026531836]");
+        assert_eq!(directory.link("gone"), None);
     }
 }

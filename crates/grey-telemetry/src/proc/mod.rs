@@ -1,0 +1,11 @@
+//! The files of procfs that describe the whole machine.
+//!
+//! One module for one kernel file. Nothing about a single process is read here.
+
+pub mod boot_id;
+pub mod meminfo;
+pub mod osrelease;
+pub mod pressure;
+pub mod swaps;
+pub mod vmstat;
+pub mod zoneinfo;

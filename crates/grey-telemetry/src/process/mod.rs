@@ -1,0 +1,36 @@
+//! Processes: one file of this module for each kernel file below `/proc/PID`,
+//! then readers of one process, of all, and of all again and again.
+//!
+//! Never fails a run because of one process: those that vanish, that may not
+//! be read or that have no memory are counted, and never shown as 0.
+
+pub mod cgroup;
+pub mod cmdline;
+#[cfg(test)]
+mod imitation;
+mod kib;
+pub mod ksm_stat;
+pub mod list;
+pub mod maps;
+pub mod oom_score;
+pub mod pss_tracker;
+pub mod reading;
+pub mod rss_tracker;
+pub mod scan;
+pub mod share;
+mod single_read;
+pub mod smaps_rollup;
+pub mod snapshot;
+pub mod stat;
+pub mod statm;
+pub mod status;
+
+pub use list::ProcessList;
+pub use pss_tracker::{PssTick, PssTracker, TrackedPss};
+pub use reading::{Detail, ProcessReading, Scratch, read_process};
+pub use rss_tracker::{RssTick, RssTracker, TrackedRss};
+pub use scan::{MemoryPass, Passed, ProcessScan, RssPass};
+pub use share::useful_threads;
+pub use smaps_rollup::SmapsRollup;
+pub use snapshot::{ProcessSnapshot, full_snapshot};
+pub use statm::Statm;

@@ -1,0 +1,210 @@
+//! Tests of `pss_tracker.rs`, on imitations of /proc and on the real one.
+//!
+//! Never part of the product.
+
+use grey_model::Pages;
+use proptest::prelude::*;
+
+use super::super::imitation::Imitation;
+use super::*;
+
+fn page() -> PageSize {
+    PageSize::new(4096).unwrap()
+}
+
+fn tracker() -> PssTracker {
+    PssTracker::new(page(), RssTracker::with_bound(100))
+}
+
+fn pss(tracker: &PssTracker, pid: u32) -> Option<u64> {
+    let mut processes = tracker.processes().iter();
+    let process = processes.find(|process| process.pid == pid)?;
+    process.pss(page()).map(|bytes| bytes.get() / 1024)
+}
+
+/// Room for one reading of a small process, and not for two: a reading counts
+/// as no less than its fixed cost.
+const FOR_ONE: Duration = Duration::from_nanos(NANOSECONDS_PER_READING * 4 / 3 + 2);
+
+#[test]
+fn without_a_cap_everything_is_read() {
+    let tree = Imitation::new();
+    for pid in 1..=20 {
+        tree.statm(pid, 10, 5);
+        tree.rollup(pid, 30, 20, 20);
+    }
+    tree.write(21, "statm", "0 0 0 0 0 0 0\n");
+    let mut tracker = tracker();
+    let tick = tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    assert_eq!((tick.read, tick.never_read), (20, 0));
+    assert_eq!(tracker.pss(), Bytes::from_kib(20 * 30));
+}
+
+#[test]
+fn without_time_nothing_is_read_and_what_moved_is_carried_on() {
+    let tree = Imitation::new();
+    tree.statm(1, 100, 50);
+    tree.rollup(1, 300, 200, 200);
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    // 10 anonymous pages more count in full, 20 shared ones by half: the 100
+    // KiB of PSS that are not anonymous are half of the 200 KiB mapped.
+    tree.statm(1, 130, 70);
+    tree.rollup(1, 999, 999, 999);
+    let tick = tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(tick.read, 0);
+    assert_eq!(pss(&tracker, 1), Some(300 + 40 + 40));
+    tree.statm(1, 10, 5);
+    tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(pss(&tracker, 1), Some(300 - 45 * 4 - 90));
+}
+
+#[test]
+fn a_process_that_was_never_read_is_unknown_and_not_zero() {
+    let tree = Imitation::new();
+    tree.statm(1, 100, 50);
+    tree.rollup(1, 300, 200, 200);
+    let mut tracker = tracker();
+    let tick = tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(tick.never_read, 1);
+    assert_eq!(pss(&tracker, 1), None);
+    assert!(tracker.processes()[0].read_at().is_none());
+}
+
+#[test]
+fn what_changed_comes_before_what_is_old() {
+    let tree = Imitation::new();
+    for pid in 1..=9 {
+        tree.statm(pid, 1, 0);
+        tree.rollup(pid, 4, 4, 4);
+    }
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    tree.statm(5, 2, 0);
+    tree.statm(6, 3, 0);
+    tracker.take_over_for_test(&tree.proc());
+    let order: Vec<u32> = tracker
+        .changed
+        .iter()
+        .map(|&index| tracker.processes[index].pid)
+        .collect();
+    assert_eq!(order, [6, 5], "the most changed first");
+    let ages: Vec<_> = tracker
+        .by_age
+        .iter()
+        .map(|&index| tracker.processes[index].read_at())
+        .collect();
+    assert_eq!(ages.len(), 9);
+    assert!(ages.is_sorted(), "the oldest first");
+}
+
+#[test]
+fn unchanged_processes_are_read_again_in_turn() {
+    let tree = Imitation::new();
+    for pid in 1..=3 {
+        tree.statm(pid, 1, 0);
+        tree.rollup(pid, 4, 4, 4);
+    }
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    // PSS rises without a change of statm: a sharer has gone.
+    for pid in 1..=3 {
+        tree.rollup(pid, 8, 4, 4);
+    }
+    // What the imitation costs is not known in advance; a cap that grows
+    // until one reading fits keeps the clock out of the test.
+    let mut cap = FOR_ONE;
+    let mut ticks = 0;
+    while tracker.pss() != Bytes::from_kib(24) {
+        tracker.tick(&tree.proc(), cap).unwrap();
+        cap *= 2;
+        ticks += 1;
+        assert!(ticks < 64, "every process gets its turn");
+    }
+}
+
+#[test]
+fn one_that_never_fits_is_named_and_holds_up_nobody() {
+    let tree = Imitation::new();
+    tree.statm(1, u64::MAX / 4096, 0);
+    tree.rollup(1, 4, 4, 4);
+    tree.statm(2, 1, 0);
+    tree.rollup(2, 4, 4, 4);
+    let mut tracker = tracker();
+    let hour = Duration::from_secs(3600);
+    let tick = tracker.tick(&tree.proc(), hour).unwrap();
+    assert_eq!((tick.read, tick.too_large, tick.never_read), (1, 1, 1));
+    assert_eq!(pss(&tracker, 2), Some(4));
+}
+
+#[test]
+fn a_process_that_goes_is_forgotten() {
+    let tree = Imitation::new();
+    tree.statm(1, 1, 0);
+    tree.rollup(1, 4, 4, 4);
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    tree.remove(1);
+    let tick = tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    assert_eq!((tick.rss.vanished, tick.read), (1, 0));
+    assert_eq!(tracker.pss(), Bytes::ZERO);
+    assert!(tracker.processes().is_empty());
+}
+
+#[test]
+fn a_real_tick_without_a_cap_knows_us() {
+    let proc = KernelDirectory::open(std::path::Path::new("/proc")).unwrap();
+    let mut tracker = tracker();
+    tracker.tick(&proc, Duration::MAX).unwrap();
+    assert!(pss(&tracker, std::process::id()).unwrap() > 0);
+}
+
+impl PssTracker {
+    fn take_over_for_test(&mut self, proc: &KernelDirectory) {
+        self.rss.tick(proc).unwrap();
+        self.take_over();
+        self.choose();
+    }
+}
+
+fn any_statm() -> impl Strategy<Value = Statm> {
+    (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(size, resident, shared)| Statm {
+        size: Pages(size),
+        resident: Pages(resident),
+        shared: Pages(shared),
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_numbers_make_the_estimate_panic(
+        then in any_statm(), now in any_statm(), pss: u64, anon: Option<u64>,
+    ) {
+        let process = TrackedPss {
+            pid: 1,
+            serial: 1,
+            now,
+            reading: Some(Reading {
+                at: Instant::now(),
+                statm: then,
+                rollup: SmapsRollup {
+                    pss: Some(Bytes(pss)),
+                    pss_anon: anon.map(Bytes),
+                    ..SmapsRollup::default()
+                },
+            }),
+            denied: false,
+        };
+        let estimate = process.pss(page());
+        prop_assert!(estimate.is_some());
+        let _ = process.pages_moved();
+    }
+
+    #[test]
+    fn what_did_not_move_is_what_was_read(statm in any_statm(), pss: u64) {
+        let rollup = SmapsRollup { pss: Some(Bytes(pss)), ..SmapsRollup::default() };
+        let reading = Some(Reading { at: Instant::now(), statm, rollup });
+        let process = TrackedPss { pid: 1, serial: 1, now: statm, reading, denied: false };
+        prop_assert_eq!(process.pss(page()), Some(Bytes(pss)));
+    }
+}

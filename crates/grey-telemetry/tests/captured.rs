@@ -1,0 +1,152 @@
+//! Parsers against the files of every kernel that was captured
+//! (`fixtures/capture.sh`).
+//!
+//! A meminfo field that this version does not know fails here, and only here.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::{Path, PathBuf};
+
+use grey_model::{CgroupMode, CgroupPath, ProcessState};
+use grey_telemetry::cgroup::read_cgroup;
+use grey_telemetry::data_limit::parse_data_limit;
+use grey_telemetry::process::cgroup::parse_memory_cgroup;
+use grey_telemetry::process::smaps_rollup::parse_smaps_rollup;
+use grey_telemetry::process::stat::parse_stat;
+use grey_telemetry::process::status::parse_status;
+use grey_telemetry::{Kernel, Roots, SystemSnapshot, read_host, read_system};
+
+/// Each captured kernel: its name and its tree.
+fn captured() -> Vec<(String, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/captured");
+    let mut kernels: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .collect();
+    kernels.sort();
+    assert!(!kernels.is_empty());
+    kernels
+}
+
+fn open(tree: &Path) -> Kernel {
+    Kernel::open(&Roots {
+        procfs: tree.join("proc"),
+        sysfs: tree.join("sys"),
+        cgroupfs: tree.join("cgroup"),
+        systemd: tree.join("run/systemd/system"),
+    })
+    .unwrap()
+}
+
+fn read(tree: &Path) -> SystemSnapshot {
+    read_system(&open(tree), &mut Vec::new()).unwrap()
+}
+
+#[test]
+fn no_field_of_meminfo_is_unknown() {
+    for (kernel, tree) in captured() {
+        assert_eq!(read(&tree).meminfo.unknown, [], "{kernel}");
+    }
+}
+
+#[test]
+fn the_breakdown_sums_to_the_total_with_a_small_residual() {
+    for (kernel, tree) in captured() {
+        let snapshot = read(&tree);
+        let total = i64::try_from(snapshot.totals.total.get()).unwrap();
+        assert_eq!(snapshot.breakdown.sum(), total, "{kernel}");
+        let residual = snapshot.breakdown.0.last().unwrap().bytes;
+        // A guest of 1 GiB has more than one percent in pages that drivers took.
+        assert!(residual.abs() < total / 25, "{kernel}: {residual}");
+    }
+}
+
+#[test]
+fn what_every_supported_kernel_prints_is_read() {
+    for (kernel, tree) in captured() {
+        let snapshot = read(&tree);
+        let vmstat = snapshot.vmstat.unwrap();
+        for (name, counter) in [
+            ("oom_kill", vmstat.oom_kill),
+            ("pswpin", vmstat.pswpin),
+            ("pswpout", vmstat.pswpout),
+            ("pgscan_direct", vmstat.pgscan_direct),
+            ("pgsteal_kswapd", vmstat.pgsteal_kswapd),
+            ("workingset_refault_anon", vmstat.workingset_refault_anon),
+            ("workingset_refault_file", vmstat.workingset_refault_file),
+        ] {
+            assert!(counter.is_some(), "{kernel}: {name}");
+        }
+        assert!(snapshot.per_cpu_free_lists.is_some(), "{kernel}");
+        assert!(snapshot.meminfo.mem_available.is_some(), "{kernel}");
+        assert!(snapshot.zswap.is_some(), "{kernel}");
+        let ksm = snapshot.ksm.unwrap();
+        assert!(ksm.run.is_some() && ksm.pages_sharing.is_some(), "{kernel}");
+        let host = read_host(&open(&tree), &mut Vec::new()).unwrap();
+        assert!(
+            host.kernel.starts_with(&kernel),
+            "{kernel}: {}",
+            host.kernel
+        );
+        assert!(host.boot_id.is_some(), "{kernel}");
+    }
+}
+
+#[test]
+fn pressure_is_read_where_it_was_captured() {
+    for (kernel, tree) in captured() {
+        let exists = tree.join("proc/pressure/memory").exists();
+        assert_eq!(read(&tree).pressure.is_some(), exists, "{kernel}");
+    }
+}
+
+#[test]
+fn the_process_that_was_captured_is_read() {
+    for (kernel, tree) in captured() {
+        let file = |name: &str| std::fs::read(tree.join("proc/self").join(name)).unwrap();
+        let text = file("stat");
+        let stat = parse_stat(&text).unwrap();
+        assert_eq!(stat.name, b"sleep", "{kernel}");
+        assert_eq!(stat.state, ProcessState::Sleeping, "{kernel}");
+        assert!(!stat.kernel_thread && stat.start_time_ticks > 0, "{kernel}");
+        let status = parse_status(&file("status"));
+        assert!(status.data.is_some() && status.swap.is_some(), "{kernel}");
+        let rollup = parse_smaps_rollup(&file("smaps_rollup"));
+        assert!(rollup.pss.is_some() && rollup.uss().is_some(), "{kernel}");
+        let path = parse_memory_cgroup(&file("cgroup"));
+        assert_eq!(path, CgroupPath::new(b"/capture"), "{kernel}");
+        let limit = parse_data_limit(&file("limits"));
+        assert_eq!(limit.as_deref(), Some("unlimited:unlimited"), "{kernel}");
+    }
+}
+
+#[test]
+fn the_cgroup_that_was_captured_is_read() {
+    for (kernel, tree) in captured() {
+        if !tree.join("cgroup").exists() {
+            continue;
+        }
+        let opened = open(&tree);
+        let host = read_host(&opened, &mut Vec::new()).unwrap();
+        assert_eq!(host.cgroup_mode, CgroupMode::V2, "{kernel}");
+        let path = CgroupPath::new(b"/capture").unwrap();
+        let account = read_cgroup(&opened, &path, &mut Vec::new()).unwrap();
+        assert!(account.current.is_some(), "{kernel}");
+        for limit in [account.min, account.low, account.high, account.max] {
+            assert!(limit.is_some(), "{kernel}");
+        }
+        let events = account.events.unwrap();
+        assert!(
+            events.high.is_some() && events.oom_kill.is_some(),
+            "{kernel}"
+        );
+        let stat = account.stat.unwrap();
+        assert!(stat.anon.is_some() && stat.file.is_some(), "{kernel}");
+        assert!(stat.workingset_refault_anon.is_some(), "{kernel}");
+        assert!(stat.slab_reclaimable.is_some(), "{kernel}");
+        assert_eq!(account.process_count, Some(1), "{kernel}");
+        assert_eq!(account.populated, Some(true), "{kernel}");
+        assert!(account.pressure.is_some(), "{kernel}");
+    }
+}

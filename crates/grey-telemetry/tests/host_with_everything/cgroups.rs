@@ -1,0 +1,247 @@
+//! Control groups.
+
+use grey_fake_kernel::{FakeCgroup, FakeKernel};
+use grey_model::{Bytes, CgroupMemory, CgroupPath, MemoryLimit, Percent};
+use grey_telemetry::cgroup::{
+    NoV2Memory, TreeBounds, read_cgroup, read_processes_of, read_subtree_processes, read_tree,
+};
+
+use crate::{open, path};
+
+fn read(fake: &FakeKernel, at: &str) -> CgroupMemory {
+    read_cgroup(&open(fake), &path(at), &mut Vec::new()).unwrap()
+}
+
+fn limit(bytes: u64) -> Option<MemoryLimit> {
+    Some(MemoryLimit::Bytes(Bytes(bytes)))
+}
+
+#[test]
+fn every_file_of_the_account_is_read() {
+    let nginx = read(&FakeKernel::full(), "/system.slice/nginx.service");
+    assert_eq!(nginx.current, Some(Bytes::from_mib(120)));
+    assert_eq!(nginx.peak, Some(Bytes::from_mib(240)));
+    assert_eq!(nginx.min, limit(0));
+    assert_eq!(nginx.low, limit(16 << 20));
+    assert_eq!(nginx.high, limit(200 << 20));
+    assert_eq!(nginx.max, Some(MemoryLimit::Max));
+    assert_eq!(nginx.swap_current, Some(Bytes::from_mib(4)));
+    assert_eq!(nginx.swap_max, Some(MemoryLimit::Max));
+    assert_eq!(nginx.zswap_current, Some(Bytes::from_mib(1)));
+    assert_eq!(nginx.oom_group, Some(false));
+    assert!(nginx.can_reclaim);
+    assert_eq!(nginx.events.unwrap().high, Some(12));
+    assert_eq!(nginx.pressure.unwrap().some.avg10, Percent(1.5));
+    assert_eq!(nginx.stat.unwrap().anon, Some(Bytes::from_mib(60)));
+    assert_eq!(nginx.process_count, Some(3));
+    assert_eq!(nginx.populated, Some(true));
+}
+
+#[test]
+fn a_file_that_an_older_kernel_lacks_is_absent() {
+    let directory = "cgroup/build/web";
+    for (name, is_absent) in [
+        (
+            "memory.peak",
+            (|account| account.peak.is_none()) as fn(&CgroupMemory) -> bool,
+        ),
+        ("memory.reclaim", |account| !account.can_reclaim),
+        ("memory.zswap.current", |account| {
+            account.zswap_current.is_none()
+        }),
+        ("memory.swap.current", |account| {
+            account.swap_current.is_none()
+        }),
+        ("memory.oom.group", |account| account.oom_group.is_none()),
+        ("memory.pressure", |account| account.pressure.is_none()),
+        ("memory.events", |account| account.events.is_none()),
+        ("memory.stat", |account| account.stat.is_none()),
+        ("memory.max", |account| account.max.is_none()),
+        ("cgroup.events", |account| account.populated.is_none()),
+        ("cgroup.procs", |account| account.process_count.is_none()),
+    ] {
+        let fake = FakeKernel::full().without(format!("{directory}/{name}"));
+        assert!(is_absent(&read(&fake, "/build/web")), "{name}");
+        let fake = FakeKernel::full().with_unreadable(format!("{directory}/{name}"));
+        // The mere presence of memory.reclaim is what is asked.
+        if name != "memory.reclaim" {
+            assert!(is_absent(&read(&fake, "/build/web")), "unreadable {name}");
+        }
+    }
+}
+
+#[test]
+fn the_root_has_no_usage_and_no_limits() {
+    let root = read(&FakeKernel::full(), "/");
+    assert_eq!(root.current, None);
+    assert_eq!(root.max, None);
+    assert_eq!(root.effective_limit, None);
+    assert!(root.can_reclaim);
+}
+
+#[test]
+fn the_effective_limit_is_the_strictest_of_all_ancestors() {
+    let fake = FakeKernel::full();
+    // build/high 150 MiB is stricter than web's own max of 300 MiB.
+    assert_eq!(read(&fake, "/build/web").effective_limit, limit(150 << 20));
+    assert_eq!(
+        read(&fake, "/build/web/empty").effective_limit,
+        limit(150 << 20)
+    );
+    assert_eq!(
+        read(&fake, "/init.scope").effective_limit,
+        Some(MemoryLimit::Max)
+    );
+    fake.write("cgroup/build/web/memory.max", "1048576\n");
+    assert_eq!(read(&fake, "/build/web").effective_limit, limit(1 << 20));
+}
+
+#[test]
+fn the_tree_gives_the_same_accounts_as_single_readings() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let mut buffer = Vec::new();
+    let tree = read_tree(
+        &kernel,
+        &CgroupPath::root(),
+        TreeBounds::default(),
+        &mut buffer,
+    );
+    assert_eq!(tree.missing, None);
+    assert_eq!(tree.unreadable, 0);
+    assert!(!tree.cut);
+    assert_eq!(tree.groups.len(), 13);
+    for account in &tree.groups {
+        let single = read_cgroup(&kernel, &account.path, &mut buffer).unwrap();
+        assert_eq!(account, &single);
+    }
+    let below = read_tree(
+        &kernel,
+        &path("/build/web"),
+        TreeBounds::default(),
+        &mut buffer,
+    );
+    assert_eq!(below.groups.len(), 2);
+    assert_eq!(below.groups[1].effective_limit, limit(150 << 20));
+}
+
+#[test]
+fn parents_come_before_their_children() {
+    let fake = FakeKernel::full();
+    let tree = read_tree(
+        &open(&fake),
+        &CgroupPath::root(),
+        TreeBounds::default(),
+        &mut Vec::new(),
+    );
+    for (index, account) in tree.groups.iter().enumerate() {
+        let Some(parent) = account.path.parent() else {
+            continue;
+        };
+        let before = &tree.groups[..index];
+        assert!(
+            before.iter().any(|other| other.path == parent),
+            "{}",
+            account.path
+        );
+    }
+}
+
+#[test]
+fn a_walk_stops_at_its_bounds_and_says_so() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let read = |bounds| read_tree(&kernel, &CgroupPath::root(), bounds, &mut Vec::new());
+    let shallow = read(TreeBounds {
+        depth: 1,
+        count: 100,
+    });
+    assert!(shallow.cut);
+    assert_eq!(shallow.groups.len(), 5);
+    let few = read(TreeBounds { depth: 9, count: 4 });
+    assert!(few.cut);
+    assert_eq!(few.groups.len(), 4);
+}
+
+#[test]
+fn where_version_2_has_no_memory_the_tree_is_empty_and_says_why() {
+    let bare = FakeKernel::full().with("cgroup/cgroup.controllers", "cpu\n");
+    for (fake, reason) in [
+        (bare, NoV2Memory::NoController),
+        (FakeKernel::full().with_hybrid_cgroups(), NoV2Memory::Hybrid),
+        (FakeKernel::full().with_v1_cgroups(), NoV2Memory::V1),
+        (FakeKernel::full().without("cgroup"), NoV2Memory::NotMounted),
+    ] {
+        let kernel = open(&fake);
+        let mut buffer = Vec::new();
+        let tree = read_tree(
+            &kernel,
+            &CgroupPath::root(),
+            TreeBounds::default(),
+            &mut buffer,
+        );
+        assert_eq!(tree.missing, Some(reason));
+        assert_eq!(tree.groups, []);
+        let error = read_cgroup(&kernel, &path("/job"), &mut buffer).unwrap_err();
+        assert!(error.is_vanished());
+    }
+}
+
+#[test]
+fn a_removed_cgroup_has_another_id_when_it_comes_back() {
+    let fake = FakeKernel::full();
+    let first = read(&fake, "/build/web").id;
+    assert_eq!(read(&fake, "/build/web").id, first);
+    // The new directory is made before the old one goes, so that a file
+    // system that reuses inode numbers at once cannot hand out the same one.
+    let fake = fake.with_cgroup(&FakeCgroup::new("build/new", 0, &[]));
+    fake.remove("cgroup/build/web");
+    std::fs::rename(fake.path("cgroup/build/new"), fake.path("cgroup/build/web")).unwrap();
+    assert_ne!(read(&fake, "/build/web").id, first);
+}
+
+#[test]
+fn a_missing_cgroup_is_vanished() {
+    let fake = FakeKernel::full();
+    let error = read_cgroup(&open(&fake), &path("/nowhere"), &mut Vec::new()).unwrap_err();
+    assert!(error.is_vanished());
+}
+
+#[test]
+fn processes_are_listed_of_a_cgroup_and_of_its_subtree() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let mut buffer = Vec::new();
+    let slice = path("/system.slice");
+    assert_eq!(
+        read_processes_of(&kernel, &slice, &mut buffer).unwrap(),
+        [] as [u32; 0]
+    );
+    assert_eq!(
+        read_subtree_processes(&kernel, &slice, &mut buffer).unwrap(),
+        [100, 101, 110, 300, 301]
+    );
+    fake.write(
+        "cgroup/system.slice/nginx.service/cgroup.procs",
+        "100\n0\n100\n",
+    );
+    assert_eq!(
+        read_subtree_processes(&kernel, &slice, &mut buffer).unwrap(),
+        [100, 300, 301]
+    );
+}
+
+#[test]
+fn a_subtree_with_an_unreadable_list_gives_the_others() {
+    let name = "cgroup/system.slice/nginx.service/cgroup.procs";
+    let fake = FakeKernel::full().with_unreadable(name);
+    let pids = read_subtree_processes(&open(&fake), &path("/system.slice"), &mut Vec::new());
+    assert_eq!(pids.unwrap(), [300, 301]);
+}
+
+#[test]
+fn on_version_1_processes_are_those_of_the_memory_hierarchy() {
+    let fake = FakeKernel::full().with_v1_cgroups();
+    let pids = read_processes_of(&open(&fake), &path("/job"), &mut Vec::new()).unwrap();
+    assert_eq!(pids, [310, 311, 320]);
+}

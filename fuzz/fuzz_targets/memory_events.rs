@@ -1,0 +1,7 @@
+//! Fuzzes the parser of `memory.events`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let _ = grey_telemetry::cgroup::events::parse_memory_events(text);
+});

@@ -1,0 +1,7 @@
+//! Fuzzes the parser of `/sys/block/zramN/mm_stat`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let _ = grey_telemetry::sys::zram::parse_mm_stat(text);
+});

@@ -1,0 +1,386 @@
+//! Puts back what was there before: newest first, compared before, verified
+//! after.
+//!
+//! Never overwrites a value that somebody else has set since, unless forced,
+//! and then says which. Doing it twice does no harm.
+
+use grey_model::{Knob, KnobValue};
+
+use super::errors::RollbackError;
+use super::{Enforcer, in_one_line};
+use crate::journal::{Change, Ending, Journal, JournalError};
+use crate::knob::{KnobError, Restored, is_equivalent, shown};
+use crate::lease::boottime;
+use crate::measure;
+
+/// What to roll back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackSelection {
+    /// Everything of ours.
+    All,
+    /// One change.
+    Id(u64),
+    /// One plan.
+    Plan(String),
+    /// What should have been undone by now.
+    ExpiredLeases,
+}
+
+/// How rolling back one change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackOutcome {
+    /// The earlier value was written and read back.
+    Restored,
+    /// The earlier value was there already.
+    AlreadyRestored,
+    /// A later change of the same setting that was not to be rolled back
+    /// stands on top: rolling that one back will restore the value from
+    /// before this one.
+    MergedInto(u64),
+    /// Somebody else has set another value; it was left alone.
+    Conflict,
+    /// The process, cgroup or unit is gone.
+    Gone,
+    /// It was made in another boot; the kernel has forgotten it.
+    VoidOtherBoot,
+    /// It could not be restored, and why.
+    Failed(String),
+}
+
+/// What rolling back one change did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollbackItem {
+    /// The change's number.
+    pub id: u64,
+    /// Which setting.
+    pub knob: Knob,
+    /// What was there before the change.
+    pub before: Option<KnobValue>,
+    /// What the change put there.
+    pub after: Option<KnobValue>,
+    /// What was there now; `None` also when it could not be read.
+    pub found: Option<KnobValue>,
+    /// How it ended.
+    pub outcome: RollbackOutcome,
+    /// Whether force overrode `found`.
+    pub overrode: bool,
+    /// What people should know, such as where a process went instead.
+    pub note: Option<String>,
+}
+
+/// What a rollback did.
+#[derive(Debug, Default)]
+pub struct RollbackReport {
+    /// One for each change, in the order in which they were rolled back.
+    pub items: Vec<RollbackItem>,
+    /// Damage in the journal.
+    pub remarks: Vec<String>,
+}
+
+impl Enforcer {
+    /// Rolls back `selection`, newest first. With `force`, values that others
+    /// have set since are overridden; each item says which.
+    ///
+    /// # Errors
+    /// [`RollbackError`] when nothing was tried.
+    pub fn rollback(
+        &mut self,
+        selection: &RollbackSelection,
+        force: bool,
+    ) -> Result<RollbackReport, RollbackError> {
+        let mut journal = self.open_journal()?;
+        let ids = select(&journal, selection)?;
+        Ok(RollbackReport {
+            items: self.roll_back_changes(&mut journal, &ids, force),
+            remarks: journal.damage().to_vec(),
+        })
+    }
+
+    /// Rolls back the changes `ids`, which are in the order to do it.
+    pub(super) fn roll_back_changes(
+        &self,
+        journal: &mut Journal,
+        ids: &[u64],
+        force: bool,
+    ) -> Vec<RollbackItem> {
+        let mut items: Vec<RollbackItem> = Vec::new();
+        for id in ids {
+            // When the disk is full, it goes back step by step instead.
+            let _ = self.absorb(journal, *id, ids);
+            let Some(change) = journal.ledger().change(*id).cloned() else {
+                continue;
+            };
+            let mut item = self.roll_back_one(journal, &change, ids, force);
+            if let RollbackOutcome::MergedInto(into) = item.outcome
+                && let Some(top) = items.iter().find(|top| top.id == into)
+            {
+                item.found.clone_from(&top.found);
+                item.outcome = top.outcome.clone();
+                item.overrode = top.overrode;
+                add_note(&mut item, format!("together with change {into}"));
+            }
+            items.push(item);
+        }
+        items
+    }
+
+    /// Merges the selected changes right below `id` into it, so that a setting
+    /// goes back in one write: a value in between may be a limit that was only
+    /// meant for a moment.
+    fn absorb(&self, journal: &mut Journal, id: u64, selected: &[u64]) -> Result<(), JournalError> {
+        loop {
+            let ledger = journal.ledger();
+            let Some(top) = ledger.change(id).filter(|top| top.is_open()) else {
+                return Ok(());
+            };
+            let below = ledger.below(top).filter(|below| {
+                selected.contains(&below.id)
+                    && top.boot_id == *journal.boot()
+                    && self.follows(top, below)
+            });
+            let Some(below) = below.map(|below| below.id) else {
+                return Ok(());
+            };
+            journal.record_end(below, Ending::Merged { into: id })?;
+        }
+    }
+
+    /// Whether nobody else has set the value between two changes of ours.
+    fn follows(&self, later: &Change, earlier: &Change) -> bool {
+        let page = self.kernel.page_size;
+        is_equivalent(&later.knob, earlier.expected(), later.before.as_ref(), page)
+    }
+
+    fn roll_back_one(
+        &self,
+        journal: &mut Journal,
+        change: &Change,
+        selected: &[u64],
+        force: bool,
+    ) -> RollbackItem {
+        let mut item = RollbackItem {
+            id: change.id,
+            knob: change.knob.clone(),
+            before: change.before.clone(),
+            after: change.expected().cloned(),
+            found: None,
+            outcome: RollbackOutcome::AlreadyRestored,
+            overrode: false,
+            note: None,
+        };
+        if !change.is_open() {
+            item.outcome = match change.ending {
+                Some(Ending::Gone) => RollbackOutcome::Gone,
+                Some(Ending::Void) => RollbackOutcome::VoidOtherBoot,
+                Some(Ending::Merged { into }) if is_open(journal, selected, into) => {
+                    RollbackOutcome::MergedInto(into)
+                }
+                _ => RollbackOutcome::AlreadyRestored,
+            };
+            return item;
+        }
+        let ending = if change.boot_id == *journal.boot() {
+            let above = journal
+                .ledger()
+                .on_top_of(change)
+                .filter(|later| !selected.contains(&later.id) && self.follows(later, change))
+                .map(|later| later.id);
+            match above {
+                Some(into) => {
+                    item.outcome = RollbackOutcome::MergedInto(into);
+                    Some(Ending::Merged { into })
+                }
+                None => self.restore(journal, change, force, &mut item),
+            }
+        } else {
+            item.outcome = RollbackOutcome::VoidOtherBoot;
+            Some(Ending::Void)
+        };
+        if let Some(ending) = ending.filter(|ending| change.ending.as_ref() != Some(ending)) {
+            // On a full disk the setting is restored all the same: the next
+            // rollback will find that there is nothing to do.
+            if let Err(error) = journal.record_end(change.id, ending) {
+                add_note(&mut item, format!("not recorded: {}", in_one_line(&error)));
+            }
+        }
+        item
+    }
+
+    /// Compares, restores, verifies. Returns what is to be recorded.
+    fn restore(
+        &self,
+        journal: &Journal,
+        change: &Change,
+        force: bool,
+        item: &mut RollbackItem,
+    ) -> Option<Ending> {
+        let found = match self.knobs.read(&change.knob) {
+            Ok(found) => found,
+            Err(error) if error.is_gone() => return Some(self.bury(change, item)),
+            Err(error) => {
+                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                return None;
+            }
+        };
+        item.found.clone_from(&found);
+        let page = self.kernel.page_size;
+        let same =
+            |wanted: Option<&KnobValue>| is_equivalent(&change.knob, wanted, found.as_ref(), page);
+        if same(change.before.as_ref()) {
+            self.tidy_unit(change, item);
+            return Some(Ending::Restored { overrode: None });
+        }
+        let ours =
+            same(change.expected()) || change.also_ours.iter().any(|value| same(value.as_ref()));
+        if !ours && !force {
+            item.outcome = RollbackOutcome::Conflict;
+            return Some(Ending::Conflict { found });
+        }
+        item.overrode = !ours;
+        match self.put_back(journal, change, force) {
+            Ok(restored) => {
+                item.outcome = RollbackOutcome::Restored;
+                if let Some(note) = restored.note {
+                    add_note(item, note);
+                }
+                Some(Ending::Restored {
+                    overrode: found.filter(|_| !ours),
+                })
+            }
+            Err(error) if error.is_gone() => {
+                item.outcome = RollbackOutcome::Gone;
+                Some(Ending::Gone)
+            }
+            Err(error) => {
+                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                None
+            }
+        }
+    }
+
+    fn put_back(
+        &self,
+        journal: &Journal,
+        change: &Change,
+        force: bool,
+    ) -> Result<Restored, KnobError> {
+        let (knob, before) = (&change.knob, change.before.as_ref());
+        let restored = if self.would_squeeze(change, force)? {
+            self.write(journal, knob, before, true)?;
+            Restored::exactly()
+        } else {
+            self.knobs.restore(knob, before, &change.saved, force)?
+        };
+        // Where a process could not go back to is in the note; a process that
+        // has ended since needs no check.
+        if restored.note.is_some() {
+            return Ok(restored);
+        }
+        let now = match self.knobs.read(knob) {
+            Ok(now) => now,
+            Err(error) if error.is_gone() && before.is_none() => None,
+            Err(error) => return Err(error),
+        };
+        if is_equivalent(knob, before, now.as_ref(), self.kernel.page_size) {
+            return Ok(restored);
+        }
+        Err(KnobError::NotTaken {
+            knob: knob.clone(),
+            wanted: shown(before),
+            found: shown(now.as_ref()),
+        })
+    }
+
+    /// Whether restoring a limit would make the kernel reclaim, and so block.
+    /// One that would kill is an error, unless forced.
+    fn would_squeeze(&self, change: &Change, force: bool) -> Result<bool, KnobError> {
+        let (Knob::CgroupFile { cgroup, file, .. }, Some(before)) = (&change.knob, &change.before)
+        else {
+            return Ok(false);
+        };
+        let (Ok(limit), Some(usage)) = (
+            before.0.parse::<u64>(),
+            measure::usage_of(&self.kernel, cgroup),
+        ) else {
+            return Ok(false);
+        };
+        if usage.0 <= limit {
+            return Ok(false);
+        }
+        if *file == grey_model::CgroupFile::MemoryMax && !force {
+            return Err(KnobError::InUse {
+                knob: change.knob.clone(),
+                by: format!(
+                    "{cgroup} uses {usage}, and memory.max of {before} would kill; reclaim \
+                     first, or use force"
+                ),
+            });
+        }
+        Ok(true)
+    }
+
+    /// The thing is gone; of a unit, its drop-in file may still be there.
+    fn bury(&self, change: &Change, item: &mut RollbackItem) -> Ending {
+        self.tidy_unit(change, item);
+        item.outcome = RollbackOutcome::Gone;
+        Ending::Gone
+    }
+
+    /// systemd may show the earlier value while its drop-in file, or the
+    /// kernel, still has ours.
+    fn tidy_unit(&self, change: &Change, item: &mut RollbackItem) {
+        if !matches!(change.knob, Knob::UnitProperty { .. }) || change.saved.drop_in.is_none() {
+            return;
+        }
+        match self
+            .knobs
+            .restore(&change.knob, change.before.as_ref(), &change.saved, false)
+        {
+            Ok(restored) => {
+                if let Some(note) = restored.note {
+                    add_note(item, note);
+                }
+            }
+            Err(error) if error.is_gone() => {}
+            Err(error) => add_note(item, in_one_line(&error)),
+        }
+    }
+}
+
+/// Whether a change stands that another was merged into, or is rolled back
+/// together with it right now.
+fn is_open(journal: &Journal, selected: &[u64], id: u64) -> bool {
+    let open = journal.ledger().change(id).is_some_and(Change::is_open);
+    open || selected.contains(&id)
+}
+
+fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, RollbackError> {
+    let ledger = journal.ledger();
+    let now = boottime();
+    let chosen = |change: &&Change| match selection {
+        RollbackSelection::All => change.is_open(),
+        RollbackSelection::Id(id) => change.id == *id,
+        RollbackSelection::Plan(plan) => change.is_open() && change.plan_id == *plan,
+        RollbackSelection::ExpiredLeases => {
+            let expired = change.lease_until.is_some_and(|until| until <= now);
+            change.is_open() && expired && change.boot_id == *journal.boot()
+        }
+    };
+    let ids: Vec<u64> = ledger
+        .changes()
+        .rev()
+        .filter(chosen)
+        .map(|change| change.id)
+        .collect();
+    match selection {
+        RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
+        _ => Ok(ids),
+    }
+}
+
+fn add_note(item: &mut RollbackItem, note: String) {
+    item.note = Some(match item.note.take() {
+        Some(earlier) => format!("{earlier}; {note}"),
+        None => note,
+    });
+}

@@ -1,0 +1,137 @@
+//! One step that cannot be undone: reclaim, page-out, dropping caches.
+//!
+//! Never believes what the write returned: what was freed is measured.
+
+use std::time::Instant;
+
+use grey_model::{CgroupPath, Effect, OneShot, PlanStep, TargetKind, Verdict};
+
+use super::Enforcer;
+use super::apply::{Outcome, Run, fall};
+use super::judge::judge;
+use super::setting::{StepEnd, blank};
+use crate::disposable::{Job, JobEnd, JobResult, milliseconds};
+use crate::journal::Journal;
+use crate::measure::{self, Delta, Subject};
+
+impl Enforcer {
+    pub(super) fn run_shot(
+        &self,
+        step: &PlanStep,
+        shot: &OneShot,
+        run: &Run<'_>,
+        journal: &Journal,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> StepEnd {
+        let mut effect = blank(step);
+        let subject = subject_of(shot, run);
+        let before = subject.read(&self.kernel);
+        let start = Instant::now();
+        let end = self.run_job(journal, job_of(shot), self.deadline_of(shot), progress);
+        effect.took_milliseconds = milliseconds(start.elapsed());
+        let delta = subject.read(&self.kernel).since(&before);
+        effect.available_delta_bytes = delta.available;
+        effect.current_delta_bytes = delta.current;
+        effect.pss_delta_bytes = delta.pss;
+        measured(&mut effect, shot, run, delta);
+        let has_swap = measure::has_swap(&self.kernel);
+        let stops = conclude(&mut effect, shot, end, has_swap);
+        let cgroup = subject.cgroup;
+        let watch = measure::refaults(&self.kernel, cgroup.as_ref());
+        StepEnd {
+            watch,
+            cgroup,
+            ..StepEnd::new(effect, stops)
+        }
+    }
+
+    const fn deadline_of(&self, shot: &OneShot) -> std::time::Duration {
+        match shot {
+            OneShot::Reclaim { .. } => self.options.deadlines.reclaim,
+            OneShot::PageOut { .. } => self.options.deadlines.page_out,
+            OneShot::DropCaches { .. } => self.options.deadlines.drop_caches,
+        }
+    }
+}
+
+fn job_of(shot: &OneShot) -> Job {
+    match shot {
+        OneShot::Reclaim {
+            cgroup,
+            amount,
+            until,
+        } => Job::Reclaim {
+            cgroup: cgroup.clone(),
+            amount: *amount,
+            until: *until,
+        },
+        OneShot::PageOut { processes } => Job::PageOut {
+            processes: processes.clone(),
+        },
+        OneShot::DropCaches { what } => Job::DropCaches { what: *what },
+    }
+}
+
+fn subject_of(shot: &OneShot, run: &Run<'_>) -> Subject {
+    let target = run.context.target.as_ref();
+    match shot {
+        OneShot::Reclaim { cgroup, .. } => Subject {
+            cgroup: Some(cgroup.clone()),
+            processes: target.map_or_else(Vec::new, |target| target.processes.clone()),
+        },
+        OneShot::PageOut { processes } => Subject {
+            cgroup: target
+                .and_then(|target| target.cgroup.clone())
+                .filter(|cgroup: &CgroupPath| !cgroup.is_root()),
+            processes: processes.clone(),
+        },
+        OneShot::DropCaches { .. } => Subject::default(),
+    }
+}
+
+/// Which measurement counts as freed.
+fn measured(effect: &mut Effect, shot: &OneShot, run: &Run<'_>, delta: Delta) {
+    let target = run.context.target.as_ref();
+    effect.freed = match shot {
+        OneShot::Reclaim { .. } => delta.current.map(fall),
+        OneShot::PageOut { .. } => {
+            // In a cgroup with others, its account says nothing about one.
+            let alone = target
+                .is_none_or(|target| target.kind != TargetKind::Process || target.bystanders == 0);
+            let current = delta.current.filter(|_| alone);
+            current.or(delta.pss).map(fall)
+        }
+        OneShot::DropCaches { .. } => delta.free.map(|delta| fall(delta.saturating_neg())),
+    };
+}
+
+/// Judges the step, and says whether it stops the plan. One that was too slow
+/// or freed little does not: what follows has its own guards.
+fn conclude(
+    effect: &mut Effect,
+    shot: &OneShot,
+    end: JobEnd,
+    has_swap: Option<bool>,
+) -> Option<Outcome> {
+    match end {
+        JobEnd::Done(result) => {
+            // What went with a process was not freed by paging it out: only
+            // those that are still there show what was.
+            if matches!(result, JobResult::PagedOut { gone: 1.., .. }) {
+                effect.freed = effect.pss_delta_bytes.map(fall);
+            }
+            (effect.verdict, effect.detail) = judge(shot, &result, effect, has_swap);
+            None
+        }
+        JobEnd::TimedOut { message } => {
+            effect.verdict = Verdict::TimedOut;
+            effect.detail = message;
+            None
+        }
+        JobEnd::Failed { message, .. } => {
+            effect.verdict = Verdict::Failed;
+            effect.detail = message;
+            Some(Outcome::Failed)
+        }
+    }
+}

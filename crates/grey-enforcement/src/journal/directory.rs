@@ -1,0 +1,145 @@
+//! The state directory: made private, opened without following links, refused
+//! when others could have put something into it.
+//!
+//! Never changes the mode or the owner of what is there already.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::JournalError;
+
+const PRIVATE: u32 = 0o700;
+const NAME: &str = "journal";
+
+/// Opens `<state>/journal` for a writer and makes what is missing.
+pub(super) fn open_or_make(state: &Path) -> Result<OwnedFd, JournalError> {
+    make_all(state)?;
+    let outer = open(CWD.as_fd(), state, state)?;
+    check(&outer, state)?;
+    let path = state.join(NAME);
+    match rustix::fs::mkdirat(&outer, NAME, Mode::from_raw_mode(PRIVATE)) {
+        Ok(()) => rustix::fs::fsync(&outer).map_err(|errno| write_error(&path, errno))?,
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(open_error(&path, errno)),
+    }
+    let inner = open(outer.as_fd(), Path::new(NAME), &path)?;
+    check(&inner, &path)?;
+    Ok(inner)
+}
+
+/// Opens `<state>/journal` for a reader; `None` when there is none.
+pub(super) fn open_existing(state: &Path) -> Result<Option<OwnedFd>, JournalError> {
+    let path = state.join(NAME);
+    let outer = match open(CWD.as_fd(), state, state) {
+        Err(JournalError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    match open(outer.as_fd(), Path::new(NAME), &path) {
+        Err(JournalError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Opens a regular file of ours. Nothing but a regular file with one name is
+/// accepted: not a link, not a device, not a hard link to somebody's file.
+pub(super) fn open_file(
+    directory: &OwnedFd,
+    directory_path: &Path,
+    name: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, JournalError> {
+    let path = directory_path.join(name);
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)).map_err(
+        |errno| match errno {
+            Errno::LOOP => unsafe_error(&path, "it is a symbolic link"),
+            _ => open_error(&path, errno),
+        },
+    )?;
+    let status = rustix::fs::fstat(&file).map_err(|errno| open_error(&path, errno))?;
+    if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(unsafe_error(&path, "it is no regular file"));
+    }
+    if status.st_nlink > 1 {
+        return Err(unsafe_error(&path, "it has more than one name"));
+    }
+    if flags.contains(OFlags::RDWR) || flags.contains(OFlags::WRONLY) {
+        check_status(&status, &path)?;
+    }
+    Ok(file)
+}
+
+fn make_all(state: &Path) -> Result<(), JournalError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE)
+        .create(state)
+        .map_err(|source| JournalError::Open {
+            path: state.to_owned(),
+            source,
+        })
+}
+
+fn open(
+    parent: rustix::fd::BorrowedFd<'_>,
+    name: &Path,
+    path: &Path,
+) -> Result<OwnedFd, JournalError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| {
+        let is_link = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink());
+        if is_link {
+            unsafe_error(path, "it is a symbolic link")
+        } else {
+            open_error(path, errno)
+        }
+    })
+}
+
+fn check(directory: &OwnedFd, path: &Path) -> Result<(), JournalError> {
+    let status = rustix::fs::fstat(directory).map_err(|errno| open_error(path, errno))?;
+    check_status(&status, path)
+}
+
+fn check_status(status: &Stat, path: &Path) -> Result<(), JournalError> {
+    let us = rustix::process::geteuid().as_raw();
+    if status.st_uid != us {
+        let problem = format!("it belongs to user {} and we are user {us}", status.st_uid);
+        return Err(unsafe_error(path, &problem));
+    }
+    if status.st_mode & 0o022 != 0 {
+        return Err(unsafe_error(path, "others may write to it"));
+    }
+    Ok(())
+}
+
+fn unsafe_error(path: &Path, problem: &str) -> JournalError {
+    JournalError::Unsafe {
+        path: PathBuf::from(path),
+        problem: problem.to_owned(),
+    }
+}
+
+fn open_error(path: &Path, errno: Errno) -> JournalError {
+    JournalError::Open {
+        path: PathBuf::from(path),
+        source: errno.into(),
+    }
+}
+
+fn write_error(path: &Path, errno: Errno) -> JournalError {
+    JournalError::Write {
+        path: PathBuf::from(path),
+        source: errno.into(),
+    }
+}

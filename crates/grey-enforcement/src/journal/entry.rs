@@ -1,0 +1,327 @@
+//! What the records add up to: each change with its state.
+//!
+//! Pure: replays records, opens nothing, reads no clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grey_model::{BootId, Knob, KnobValue};
+use serde::Serialize;
+
+use super::record::{Actor, Body, Ending, Record};
+use crate::knob::Saved;
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryState {
+    /// It holds, and can be undone.
+    Active,
+    /// It was undone, or its process or cgroup is gone.
+    Undone,
+    /// It was made in another boot: the kernel has forgotten it.
+    Void,
+    /// It can be undone only by force: somebody has set another value since.
+    Conflict,
+}
+
+/// A change, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JournalEntry {
+    /// Its number, for `rollback ID`.
+    pub id: u64,
+    /// When, in milliseconds since 1970.
+    pub time_unix_ms: u64,
+    /// In which boot.
+    pub boot_id: BootId,
+    /// Which setting.
+    pub knob: Knob,
+    /// What was there.
+    pub before: Option<KnobValue>,
+    /// What was put there, as it was read back.
+    pub after: Option<KnobValue>,
+    /// Who did it.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// The plan that it was a step of.
+    pub plan_id: String,
+    /// What became of it.
+    pub state: EntryState,
+    /// How much of its lease is left, in seconds; 0 when it is over; `None`
+    /// without a lease.
+    #[serde(rename = "lease_remaining_seconds")]
+    pub lease_remaining: Option<u64>,
+}
+
+/// A change with everything that undoing needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) id: u64,
+    pub(crate) time_unix_ms: u64,
+    pub(crate) boot_id: BootId,
+    pub(crate) actor: Actor,
+    pub(crate) plan_id: String,
+    pub(crate) knob: Knob,
+    pub(crate) before: Option<KnobValue>,
+    /// What was to be there.
+    pub(crate) wanted: Option<KnobValue>,
+    /// What was read back; `None`: nobody knows whether the write happened.
+    pub(crate) found: Option<Option<KnobValue>>,
+    pub(crate) saved: Saved,
+    pub(crate) reason: String,
+    pub(crate) lease_until: Option<Duration>,
+    pub(crate) ending: Option<Ending>,
+    /// What else may be there and is ours: what an earlier change had put
+    /// there, when that was merged into this one and nobody knows whether this
+    /// one was ever written.
+    pub(crate) also_ours: Vec<Option<KnobValue>>,
+}
+
+impl Change {
+    /// Whether it is still to be undone.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.ending, None | Some(Ending::Conflict { .. }))
+    }
+
+    /// What ought to be there now.
+    pub(crate) fn expected(&self) -> Option<&KnobValue> {
+        match &self.found {
+            Some(found) => found.as_ref(),
+            None => self.wanted.as_ref(),
+        }
+    }
+}
+
+/// All changes, by number.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Ledger {
+    changes: BTreeMap<u64, Change>,
+    last_id: u64,
+}
+
+impl Ledger {
+    /// Takes the next record in. Records about changes that are not known,
+    /// because they were damaged or dropped, change nothing.
+    pub(crate) fn take(&mut self, record: Record) {
+        self.last_id = self.last_id.max(record.id);
+        match record.body {
+            Body::Plan { .. } | Body::Compacted { .. } => {}
+            Body::Change {
+                plan_id,
+                knob,
+                before,
+                after,
+                saved,
+                reason,
+                lease_until_boottime_seconds,
+            } => {
+                let change = Change {
+                    id: record.id,
+                    time_unix_ms: record.time_unix_ms,
+                    boot_id: record.boot_id,
+                    actor: record.actor,
+                    plan_id,
+                    knob,
+                    before,
+                    wanted: after,
+                    found: None,
+                    saved,
+                    reason,
+                    lease_until: lease_until_boottime_seconds.map(Duration::from_secs),
+                    ending: None,
+                    also_ours: Vec::new(),
+                };
+                self.changes.insert(record.id, change);
+            }
+            Body::Applied {
+                change,
+                found,
+                saved,
+            } => {
+                if let Some(change) = self.changes.get_mut(&change) {
+                    change.found = Some(found);
+                    if saved.cgroup_id.is_some() {
+                        change.saved.cgroup_id = saved.cgroup_id;
+                    }
+                }
+            }
+            Body::Undone { change, ending } => self.end(change, ending),
+        }
+    }
+
+    fn end(&mut self, id: u64, ending: Ending) {
+        let Some(change) = self.changes.get_mut(&id) else {
+            return;
+        };
+        let (before, saved) = (change.before.clone(), change.saved.clone());
+        let merged = match ending {
+            Ending::Merged { into } => Some(into),
+            _ => None,
+        };
+        change.ending = Some(ending);
+        if let Some(later) = merged.and_then(|into| self.changes.get_mut(&into)) {
+            let between = std::mem::replace(&mut later.before, before);
+            if later.found.is_none() {
+                later.also_ours.push(between);
+            }
+            later.saved = saved;
+        }
+    }
+
+    /// All changes, oldest first.
+    pub(crate) fn changes(&self) -> impl DoubleEndedIterator<Item = &Change> {
+        self.changes.values()
+    }
+
+    /// One change.
+    pub(crate) fn change(&self, id: u64) -> Option<&Change> {
+        self.changes.get(&id)
+    }
+
+    /// A later change of the same setting in the same boot that is still open.
+    pub(crate) fn on_top_of(&self, change: &Change) -> Option<&Change> {
+        self.changes
+            .range(change.id.saturating_add(1)..)
+            .map(|(_, later)| later)
+            .find(|later| {
+                later.is_open() && later.knob == change.knob && later.boot_id == change.boot_id
+            })
+    }
+
+    /// The change of the same setting right before this one, in the same boot
+    /// and still open.
+    pub(crate) fn below(&self, change: &Change) -> Option<&Change> {
+        self.changes
+            .range(..change.id)
+            .map(|(_, earlier)| earlier)
+            .rfind(|earlier| {
+                earlier.is_open()
+                    && earlier.knob == change.knob
+                    && earlier.boot_id == change.boot_id
+            })
+    }
+
+    /// Whether nothing in it is left to be undone in the boot `now`.
+    pub(crate) fn is_finished(&self, now: &BootId) -> bool {
+        self.changes
+            .values()
+            .all(|change| !change.is_open() || change.boot_id != *now)
+    }
+
+    /// The largest number that was used.
+    pub(crate) const fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// The changes for people. `boot` and `uptime` say what is now; without
+    /// them nothing is called void and no lease is counted.
+    pub(crate) fn entries(
+        &self,
+        boot: Option<&BootId>,
+        uptime: Option<Duration>,
+    ) -> Vec<JournalEntry> {
+        self.changes
+            .values()
+            .map(|change| {
+                let state = state_of(change, boot);
+                let lease = change
+                    .lease_until
+                    .filter(|_| matches!(state, EntryState::Active | EntryState::Conflict));
+                JournalEntry {
+                    id: change.id,
+                    time_unix_ms: change.time_unix_ms,
+                    boot_id: change.boot_id.clone(),
+                    knob: change.knob.clone(),
+                    before: change.before.clone(),
+                    after: change.expected().cloned(),
+                    actor: change.actor.clone(),
+                    reason: change.reason.clone(),
+                    plan_id: change.plan_id.clone(),
+                    state,
+                    lease_remaining: lease
+                        .zip(uptime)
+                        .map(|(until, now)| until.saturating_sub(now).as_secs()),
+                }
+            })
+            .collect()
+    }
+}
+
+fn state_of(change: &Change, boot: Option<&BootId>) -> EntryState {
+    match &change.ending {
+        Some(Ending::Void) => EntryState::Void,
+        Some(Ending::Restored { .. } | Ending::Gone | Ending::Merged { .. }) => EntryState::Undone,
+        _ if boot.is_some_and(|boot| *boot != change.boot_id) => EntryState::Void,
+        Some(Ending::Conflict { .. }) => EntryState::Conflict,
+        None => EntryState::Active,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+
+    fn undone(id: u64, change: u64, ending: Ending) -> Record {
+        Record {
+            body: Body::Undone { change, ending },
+            ..sample(id)
+        }
+    }
+
+    fn ledger(records: impl IntoIterator<Item = Record>) -> Ledger {
+        let mut ledger = Ledger::default();
+        records.into_iter().for_each(|record| ledger.take(record));
+        ledger
+    }
+
+    #[test]
+    fn a_conflict_stays_open_and_a_restoration_does_not() {
+        let conflict = ledger([sample(1), undone(2, 1, Ending::Conflict { found: None })]);
+        assert!(conflict.change(1).unwrap().is_open());
+        let restored = ledger([sample(1), undone(2, 1, Ending::Restored { overrode: None })]);
+        assert!(restored.is_finished(&BootId("b".to_owned())));
+        assert_eq!(restored.last_id(), 2);
+    }
+
+    #[test]
+    fn a_merged_change_gives_its_earlier_value_to_the_later_one() {
+        let mut later = sample(2);
+        if let Body::Change { before, after, .. } = &mut later.body {
+            *before = Some(KnobValue("1".to_owned()));
+            *after = Some(KnobValue("5".to_owned()));
+        }
+        let ledger = ledger([sample(1), later, undone(3, 1, Ending::Merged { into: 2 })]);
+        let later = ledger.change(2).unwrap();
+        assert_eq!(later.before, Some(KnobValue("0".to_owned())));
+        assert!(!ledger.change(1).unwrap().is_open());
+    }
+
+    #[test]
+    fn changes_of_another_boot_are_void() {
+        let ledger = ledger([sample(1)]);
+        let state = |boot: &str| ledger.entries(Some(&BootId(boot.to_owned())), None)[0].state;
+        assert_eq!(state("b"), EntryState::Active);
+        assert_eq!(state("c"), EntryState::Void);
+        assert!(ledger.is_finished(&BootId("c".to_owned())));
+    }
+
+    #[test]
+    fn a_lease_counts_down_to_zero() {
+        let ledger = ledger([sample(1)]);
+        let left =
+            |uptime| ledger.entries(None, Some(Duration::from_secs(uptime)))[0].lease_remaining;
+        assert_eq!(left(10), Some(7));
+        assert_eq!(left(20), Some(0));
+    }
+
+    #[test]
+    fn records_about_unknown_changes_change_nothing() {
+        let known = ledger([sample(1)]);
+        let mut more = known.clone();
+        more.take(undone(9, 4, Ending::Gone));
+        assert_eq!(more.change(1), known.change(1));
+        assert_eq!(more.last_id(), 9);
+    }
+}

@@ -1,0 +1,196 @@
+//! What there is to measure around a step: memory available, the cgroup's
+//! account, the processes' PSS, swap, refaults.
+//!
+//! Never turns something that could not be read into a number.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use grey_model::{Bytes, CgroupPath, Pages, ProcessId};
+use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::stat::parse_memory_stat;
+use grey_telemetry::proc::meminfo::read_meminfo;
+use grey_telemetry::proc::vmstat::read_vmstat;
+use grey_telemetry::proc::zoneinfo::read_per_cpu_free_lists;
+use grey_telemetry::process::smaps_rollup::parse_smaps_rollup;
+use grey_telemetry::system::available_now;
+
+use crate::knob::{HeldCgroup, HeldProcess};
+
+/// The most processes whose PSS is summed.
+const MOST_PROCESSES: usize = 256;
+/// How long one pass over the processes' PSS may take: the kernel walks their
+/// page tables, and they wait for it.
+const LONGEST_PASS: Duration = Duration::from_secs(3);
+
+/// What is measured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Subject {
+    /// The cgroup whose account counts.
+    pub(crate) cgroup: Option<CgroupPath>,
+    /// The processes whose PSS is summed.
+    pub(crate) processes: Vec<ProcessId>,
+}
+
+/// One reading.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reading {
+    available: Option<Bytes>,
+    free: Option<Bytes>,
+    current: Option<Bytes>,
+    pss: BTreeMap<ProcessId, Bytes>,
+}
+
+/// The difference of two readings: after less before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) available: Option<i64>,
+    pub(crate) free: Option<i64>,
+    pub(crate) current: Option<i64>,
+    pub(crate) pss: Option<i64>,
+}
+
+impl Subject {
+    /// Reads everything once.
+    pub(crate) fn read(&self, kernel: &Kernel) -> Reading {
+        let mut buffer = Vec::new();
+        Reading {
+            available: available_now(kernel, &mut buffer).ok().flatten(),
+            free: free_now(kernel, &mut buffer),
+            current: self
+                .cgroup
+                .as_ref()
+                .and_then(|cgroup| usage_of(kernel, cgroup)),
+            pss: self.read_pss(kernel),
+        }
+    }
+
+    fn read_pss(&self, kernel: &Kernel) -> BTreeMap<ProcessId, Bytes> {
+        let start = Instant::now();
+        self.processes
+            .iter()
+            .take(MOST_PROCESSES)
+            .take_while(|_| start.elapsed() < LONGEST_PASS)
+            .filter_map(|process| {
+                let text = HeldProcess::open(kernel, *process)
+                    .and_then(|held| held.read("smaps_rollup"))
+                    .ok()?;
+                Some((*process, parse_smaps_rollup(&text).pss?))
+            })
+            .collect()
+    }
+}
+
+impl Reading {
+    /// How it changed from `before` to this. PSS is compared for those
+    /// processes only that are in both.
+    pub(crate) fn since(&self, before: &Self) -> Delta {
+        let difference =
+            |after: Option<Bytes>, before: Option<Bytes>| Some(after?.signed_difference(before?));
+        let both: Vec<(Bytes, Bytes)> = self
+            .pss
+            .iter()
+            .filter_map(|(process, after)| Some((*after, *before.pss.get(process)?)))
+            .collect();
+        let after: Bytes = both.iter().map(|(after, _)| *after).sum();
+        let earlier: Bytes = both.iter().map(|(_, before)| *before).sum();
+        Delta {
+            available: difference(self.available, before.available),
+            free: difference(self.free, before.free),
+            current: difference(self.current, before.current),
+            pss: (!both.is_empty()).then(|| after.signed_difference(earlier)),
+        }
+    }
+}
+
+/// Memory that is free, the per-CPU free lists included. MemAvailable counts
+/// most of the page cache as if it were free already, so dropping it hardly
+/// shows there.
+fn free_now(kernel: &Kernel, buffer: &mut Vec<u8>) -> Option<Bytes> {
+    let free = read_meminfo(kernel, buffer).ok()?.mem_free?;
+    let listed = read_per_cpu_free_lists(kernel, buffer).ok().flatten();
+    Some(free.saturating_add(listed.unwrap_or_default()))
+}
+
+/// `memory.current` of a cgroup.
+pub(crate) fn usage_of(kernel: &Kernel, cgroup: &CgroupPath) -> Option<Bytes> {
+    HeldCgroup::open(kernel, cgroup, None)
+        .and_then(|held| held.read_number("memory.current"))
+        .ok()
+        .map(Bytes)
+}
+
+/// Pages that were faulted in again after they had been evicted, since boot:
+/// of the cgroup, or of the machine without one.
+///
+/// # Kernel
+/// `workingset_refault_anon` and `_file` of `memory.stat` or `/proc/vmstat`;
+/// before 5.9 only their sum.
+pub(crate) fn refaults(kernel: &Kernel, cgroup: Option<&CgroupPath>) -> Option<Pages> {
+    let sum = |anon: Option<u64>, file: Option<u64>| match (anon, file) {
+        (None, None) => None,
+        _ => Some(anon.unwrap_or(0).saturating_add(file.unwrap_or(0))),
+    };
+    let pages = match cgroup {
+        Some(cgroup) => {
+            let held = HeldCgroup::open(kernel, cgroup, None).ok()?;
+            let stat = parse_memory_stat(&held.read("memory.stat").ok()?);
+            sum(stat.workingset_refault_anon, stat.workingset_refault_file)
+        }
+        None => {
+            let stat = read_vmstat(kernel, &mut Vec::new()).ok()?;
+            sum(stat.workingset_refault_anon, stat.workingset_refault_file)
+                .or(stat.workingset_refault)
+        }
+    };
+    pages.map(Pages)
+}
+
+/// Whether there is any swap at all.
+pub(crate) fn has_swap(kernel: &Kernel) -> Option<bool> {
+    read_meminfo(kernel, &mut Vec::new())
+        .ok()?
+        .swap_total
+        .map(|total| total > Bytes::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32) -> ProcessId {
+        ProcessId {
+            pid,
+            start_time_ticks: 1,
+        }
+    }
+
+    fn reading(pss: &[(u32, u64)], current: Option<u64>) -> Reading {
+        Reading {
+            available: None,
+            free: None,
+            current: current.map(Bytes),
+            pss: pss
+                .iter()
+                .map(|(pid, bytes)| (process(*pid), Bytes(*bytes)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_process_that_ended_is_no_memory_that_was_freed() {
+        let before = reading(&[(1, 100), (2, 50)], Some(7));
+        let after = reading(&[(1, 90)], None);
+        let delta = after.since(&before);
+        assert_eq!(delta.pss, Some(-10));
+        assert_eq!(delta.current, None);
+        assert_eq!(delta.available, None);
+    }
+
+    #[test]
+    fn nothing_in_common_is_unknown() {
+        let delta = reading(&[(1, 5)], Some(1)).since(&reading(&[(2, 5)], Some(3)));
+        assert_eq!(delta.pss, None);
+        assert_eq!(delta.current, Some(-2));
+    }
+}

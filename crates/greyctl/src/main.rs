@@ -1,2 +1,28 @@
-//! The `greyctl` command.
-fn main() {}
+//! The `greyctl` command: parse, run one command, end with its exit code.
+//!
+//! Does nothing else itself; each command is a module.
+
+mod cli;
+mod completions;
+mod diagnose;
+mod duration;
+mod enforce;
+mod enforcer;
+mod environment;
+mod exit_code;
+mod failure;
+mod journal;
+mod manual;
+mod output;
+mod rollback;
+mod roots;
+mod run;
+#[cfg(test)]
+mod schema;
+
+mod table;
+mod target;
+
+fn main() -> std::process::ExitCode {
+    run::run(std::env::args_os())
+}

@@ -1,0 +1,299 @@
+//! The command line: commands, options, and their help.
+//!
+//! Defines only; what a command does is in its own module.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use grey_model::{Action, Bytes, DropCaches, KsmSpeed, MemoryLimit, Target};
+
+use crate::duration::{Lease, Observation};
+use crate::{environment, exit_code};
+
+/// The hidden command that writes to the kernel on behalf of another greyctl.
+pub(crate) const WRITER_COMMAND: &str = "kernel-write";
+/// The hidden command that undoes a plan when its lease is over.
+pub(crate) const KEEPER_COMMAND: &str = "lease-keeper";
+
+/// See where the memory of this machine is, take some back, and put
+/// everything back as it was.
+#[derive(Debug, Parser)]
+#[command(
+    name = "greyctl",
+    version,
+    propagate_version = true,
+    after_long_help = format!("{}\n\n{}", exit_code::help_text(), environment::help_text())
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalOptions {
+    /// Where procfs is mounted [default: /proc]
+    #[arg(long, global = true, value_name = "DIR", env = environment::PROCFS,
+          hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
+    pub(crate) procfs: Option<PathBuf>,
+    /// Where sysfs is mounted [default: /sys]
+    #[arg(long, global = true, value_name = "DIR", env = environment::SYSFS,
+          hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
+    pub(crate) sysfs: Option<PathBuf>,
+    /// Where the control groups are mounted [default: fs/cgroup below sysfs]
+    #[arg(long, global = true, value_name = "DIR", env = environment::CGROUPFS,
+          hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
+    pub(crate) cgroupfs: Option<PathBuf>,
+    /// Where the journal is kept [default: /var/lib/grey-optimizer for root,
+    /// ~/.local/state/grey-optimizer for others]
+    #[arg(long, global = true, value_name = "DIR", env = environment::STATE_DIR,
+          hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// systemd's runtime directory, whose presence says that systemd is PID 1
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) systemd_dir: Option<PathBuf>,
+    /// Colours: auto is on when the output is a terminal
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto,
+          hide_short_help = true)]
+    pub(crate) color: ColorChoice,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show where the memory is: the machine, its processes, its cgroups
+    MemoryDiagnose(DiagnoseOptions),
+    /// Take memory back, and prove what that did
+    MemoryEnforce(EnforceOptions),
+    /// Put back what memory-enforce changed
+    Rollback(RollbackOptions),
+    /// List what memory-enforce changed
+    Journal(JournalOptions),
+    /// Print a shell's completion script
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print a manual page (roff)
+    Man {
+        /// Of which command; of greyctl itself when left out
+        command: Option<String>,
+    },
+    /// Write to the kernel on behalf of another greyctl
+    #[command(name = WRITER_COMMAND, hide = true)]
+    KernelWrite,
+    /// Undo a plan when its lease is over
+    #[command(name = KEEPER_COMMAND, hide = true)]
+    LeaseKeeper {
+        /// What to undo and when, as the enforcer wrote it
+        orders: String,
+    },
+}
+
+/// Options of `memory-diagnose`.
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseOptions {
+    /// Every process and every cgroup, and every row of the breakdown
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Only this target: a pid, a command name, a cgroup's path or a systemd
+    /// unit; may be given several times
+    #[arg(short, long = "target", value_name = "TARGET")]
+    pub(crate) targets: Vec<Target>,
+    /// How many processes and cgroups the tables show
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print one JSON document (grey.diagnosis/v1) with everything in it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `memory-enforce`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Sizes are 512M, 1.5G, 64MiB or plain bytes; letters mean powers of 1024.
+A target is a pid (1234), a command name (postgres), a cgroup (/build/web) or a
+systemd unit (nginx.service); pid:, name:, cgroup: and unit: say which is meant.
+Without an action, --simulation plans --drop-caches and --enable-ksm.")]
+pub(crate) struct EnforceOptions {
+    /// Plan and check everything, change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) simulation: bool,
+    /// What to act on
+    #[arg(short, long, value_name = "TARGET")]
+    pub(crate) target: Option<Target>,
+    /// Take this much back from the target's cgroup (memory.reclaim), and
+    /// stop when it no longer pays
+    #[arg(long, value_name = "SIZE", help_heading = "Actions")]
+    pub(crate) reclaim: Option<Bytes>,
+    /// Throttle the target above this (memory.high)
+    #[arg(long, value_name = "SIZE|max", help_heading = "Actions")]
+    pub(crate) high: Option<MemoryLimit>,
+    /// Limit the target to this (memory.max); at least 64M
+    #[arg(long, value_name = "SIZE|max", help_heading = "Actions")]
+    pub(crate) limit: Option<MemoryLimit>,
+    /// Page out the target's processes from outside (process_madvise)
+    #[arg(long, help_heading = "Actions")]
+    pub(crate) page_out: bool,
+    /// Sync, then drop the machine's clean caches: 1 page cache, 2 slab,
+    /// 3 both; 1 when no number is given
+    #[arg(long, value_name = "1|2|3", num_args = 0..=1, default_missing_value = "1",
+          value_parser = parse_drop_caches, help_heading = "Actions")]
+    pub(crate) drop_caches: Option<DropCaches>,
+    /// Let the kernel merge identical pages of programs that allow it (KSM)
+    #[arg(long, help_heading = "Actions")]
+    pub(crate) enable_ksm: bool,
+    /// Scan faster for identical pages; costs CPU time
+    #[arg(long, requires = "enable_ksm", help_heading = "Actions")]
+    pub(crate) aggressive: bool,
+    /// Correct the target's OOM score: -1000 is never killed, 1000 goes first
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Actions")]
+    pub(crate) oom_score_adj: Option<i16>,
+    /// Limit the target process's private data (RLIMIT_DATA)
+    #[arg(long, value_name = "SIZE", help_heading = "Actions")]
+    pub(crate) rlimit_data: Option<Bytes>,
+    /// Undo it all after this time: 45s, 10m, 1h30m, at most 30d
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) lease: Option<Lease>,
+    /// How long to watch for memory that comes back; 0s to not watch
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) observe: Observation,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Print one JSON document (grey.enforcement/v1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl EnforceOptions {
+    /// The actions that were asked for, gentle ones first: settings that free
+    /// nothing by themselves, the machine's caches, reclaim, then limits.
+    pub(crate) fn actions(&self) -> Vec<Action> {
+        let speed = if self.aggressive {
+            KsmSpeed::Aggressive
+        } else {
+            KsmSpeed::AsIs
+        };
+        [
+            self.oom_score_adj
+                .map(|value| Action::OomScoreAdj { value }),
+            self.rlimit_data.map(|limit| Action::RlimitData { limit }),
+            self.enable_ksm.then_some(Action::EnableKsm { speed }),
+            self.drop_caches.map(|what| Action::DropCaches { what }),
+            self.reclaim.map(|amount| Action::Reclaim { amount }),
+            self.page_out.then_some(Action::PageOut),
+            self.high.map(|limit| Action::High { limit }),
+            self.limit.map(|limit| Action::Limit { limit }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Options of `rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct RollbackOptions {
+    /// The change to undo, as the journal numbers it; all when left out
+    pub(crate) id: Option<u64>,
+    /// Restore also what somebody else has changed since
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print one JSON document (grey.rollback/v1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `journal`.
+#[derive(Debug, Args)]
+pub(crate) struct JournalOptions {
+    /// Also what was undone, and what earlier boots changed
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print one JSON document (grey.journal/v1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_drop_caches(text: &str) -> Result<DropCaches, String> {
+    match text {
+        "1" => Ok(DropCaches::PageCache),
+        "2" => Ok(DropCaches::Slab),
+        "3" => Ok(DropCaches::Both),
+        _ => Err("it is 1 (page cache), 2 (slab) or 3 (both)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn enforce(arguments: &[&str]) -> Result<EnforceOptions, clap::Error> {
+        let all = ["greyctl", "memory-enforce"].iter().chain(arguments);
+        match Cli::try_parse_from(all)?.command {
+            Command::MemoryEnforce(options) => Ok(options),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn drop_caches_alone_means_the_page_cache() {
+        let options = enforce(&["--drop-caches", "--simulation"]).unwrap();
+        assert_eq!(options.drop_caches, Some(DropCaches::PageCache));
+        let options = enforce(&["--drop-caches=3"]).unwrap();
+        assert_eq!(options.drop_caches, Some(DropCaches::Both));
+        assert!(enforce(&["--drop-caches", "4"]).is_err());
+    }
+
+    #[test]
+    fn gentle_actions_come_before_limits() {
+        let options = enforce(&[
+            "--limit",
+            "1G",
+            "--reclaim",
+            "100M",
+            "--oom-score-adj",
+            "-5",
+        ]);
+        let names: Vec<_> = options
+            .unwrap()
+            .actions()
+            .iter()
+            .map(|action| action.name())
+            .collect();
+        assert_eq!(names, ["oom_score_adj", "reclaim", "limit"]);
+    }
+
+    #[test]
+    fn aggressive_needs_ksm() {
+        assert!(enforce(&["--aggressive"]).is_err());
+        assert!(enforce(&["--enable-ksm", "--aggressive"]).is_ok());
+    }
+
+    #[test]
+    fn a_limit_may_be_lifted_but_a_reclaim_may_not() {
+        assert_eq!(
+            enforce(&["--high", "max"]).unwrap().high,
+            Some(MemoryLimit::Max)
+        );
+        assert!(enforce(&["--reclaim", "max"]).is_err());
+    }
+
+    #[test]
+    fn a_score_outside_the_kernels_range_is_refused() {
+        assert!(enforce(&["--oom-score-adj", "1001"]).is_err());
+        assert!(enforce(&["--oom-score-adj", "-1000"]).is_ok());
+    }
+}

@@ -1,0 +1,209 @@
+//! Reads everything that a diagnosis shows, once.
+//!
+//! Never writes to the kernel, and never fails because of one process or one
+//! cgroup: what is missing becomes a note.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+use grey_model::{CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, TargetKind};
+use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
+use grey_telemetry::host::read_host;
+use grey_telemetry::process::{Detail, Scratch, full_snapshot, read_process, useful_threads};
+use grey_telemetry::system::read_system;
+use grey_telemetry::user::UserNames;
+use grey_telemetry::{Kernel, ReadError};
+
+use super::document::{self, Diagnosis, Ksm, Swap};
+use super::notes;
+use super::report::{self, Extent};
+use crate::cli::{DiagnoseOptions, GlobalOptions};
+use crate::exit_code::Exit;
+use crate::failure::{Failure, is_denied};
+use crate::output::Output;
+use crate::roots::open_kernel;
+use crate::target::resolve;
+
+/// Runs `memory-diagnose`.
+///
+/// # Errors
+/// A [`Failure`] when a target cannot be found or the machine's own account
+/// cannot be read.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &DiagnoseOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let kernel = open_kernel(global)?;
+    let mut targets = Vec::new();
+    for target in &options.targets {
+        targets.push(resolve(&kernel, target)?);
+    }
+    let diagnosis = diagnose(&kernel, targets)?;
+    if options.json {
+        output.json(&diagnosis)?;
+    } else {
+        let extent = Extent {
+            verbose: options.verbose,
+            top: options.top,
+            width: output.width(),
+        };
+        output.text(&report::render(&diagnosis, extent))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Reads the machine, then its processes and cgroups, or those of the targets.
+fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
+    let started = Instant::now();
+    let mut buffer = Vec::new();
+    let host = read_host(kernel, &mut buffer).map_err(unreadable_machine)?;
+    let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
+    let names = user_names(kernel);
+    let (processes, unreadable) = if targets.is_empty() {
+        let name = |id| names.name(id).map(str::to_owned);
+        let snapshot =
+            full_snapshot(kernel, useful_threads(), &name).map_err(unreadable_machine)?;
+        (snapshot.processes, snapshot.unreadable)
+    } else {
+        processes_of(kernel, &targets, &names)
+    };
+    let mut remarks = notes::collect(
+        &host,
+        &system,
+        &processes,
+        unreadable,
+        rustix::process::geteuid().is_root(),
+    );
+    let cgroups = if targets.is_empty() {
+        all_cgroups(kernel, &mut remarks, &mut buffer)
+    } else {
+        cgroups_of(kernel, &targets, &mut remarks, &mut buffer)
+    };
+    Ok(Diagnosis {
+        schema: document::SCHEMA,
+        host,
+        system: system.totals,
+        breakdown: system.breakdown,
+        pressure: system.pressure,
+        swap: Swap::new(
+            &system.meminfo,
+            system.swap_devices,
+            system.zram,
+            system.zswap,
+        ),
+        meminfo: system.meminfo,
+        ksm: system.ksm.map(|state| Ksm {
+            saved_bytes: state.saved(kernel.page_size).map(|saved| saved.get()),
+            state,
+        }),
+        vmstat: system.vmstat.unwrap_or_default(),
+        targets: (!targets.is_empty()).then_some(targets),
+        processes,
+        cgroups,
+        unreadable_processes: unreadable,
+        taken_in_seconds: started.elapsed().as_secs_f64(),
+        notes: remarks,
+    })
+}
+
+fn unreadable_machine(error: ReadError) -> Failure {
+    let exit = if is_denied(&error) {
+        Exit::NotPermitted
+    } else {
+        Exit::Failed
+    };
+    Failure::from_error(exit, &error)
+}
+
+/// The processes of the targets, each once, and how many could not be read in
+/// full. Those that ended meanwhile are neither.
+fn processes_of(
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+    names: &UserNames,
+) -> (Vec<ProcessMemory>, u64) {
+    let wanted: BTreeSet<ProcessId> = targets
+        .iter()
+        .flat_map(|target| target.processes.iter().copied())
+        .collect();
+    let mut scratch = Scratch::new(kernel);
+    let mut processes = Vec::with_capacity(wanted.len());
+    let mut unreadable = 0;
+    for id in wanted {
+        match read_process(kernel, id.pid, Detail::Full, &mut scratch) {
+            // The pid may be another process by now.
+            Ok(mut reading) if reading.memory.id == id => {
+                unreadable += u64::from(reading.denied);
+                let user = reading.memory.user_id.and_then(|id| names.name(id));
+                reading.memory.user = user.map(str::to_owned);
+                processes.push(reading.memory);
+            }
+            Ok(_) => {}
+            Err(error) => unreadable += u64::from(!error.is_vanished()),
+        }
+    }
+    (processes, unreadable)
+}
+
+/// The users in the passwd file beside procfs: it is the one of the machine
+/// that is looked at.
+fn user_names(kernel: &Kernel) -> UserNames {
+    let beside = kernel.roots().procfs.parent();
+    UserNames::read(&beside.unwrap_or(Path::new("/")).join("etc/passwd"))
+}
+
+fn all_cgroups(
+    kernel: &Kernel,
+    remarks: &mut Vec<String>,
+    buffer: &mut Vec<u8>,
+) -> Vec<CgroupMemory> {
+    let root = CgroupPath::root();
+    let tree = read_tree(kernel, &root, TreeBounds::default(), buffer);
+    remark_on_tree(tree.unreadable, tree.cut, remarks);
+    tree.groups
+}
+
+/// The targets' cgroups with what is below them, and every ancestor.
+fn cgroups_of(
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+    remarks: &mut Vec<String>,
+    buffer: &mut Vec<u8>,
+) -> Vec<CgroupMemory> {
+    let mut found: BTreeMap<CgroupPath, CgroupMemory> = BTreeMap::new();
+    for target in targets {
+        let Some(path) = &target.cgroup else { continue };
+        if target.kind != TargetKind::Process {
+            let tree = read_tree(kernel, path, TreeBounds::default(), buffer);
+            remark_on_tree(tree.unreadable, tree.cut, remarks);
+            found.extend(
+                tree.groups
+                    .into_iter()
+                    .map(|group| (group.path.clone(), group)),
+            );
+        }
+        let mut next = Some(path.clone());
+        while let Some(path) = next {
+            if !found.contains_key(&path)
+                && let Ok(group) = read_cgroup(kernel, &path, buffer)
+            {
+                found.insert(path.clone(), group);
+            }
+            next = path.parent();
+        }
+    }
+    found.into_values().collect()
+}
+
+fn remark_on_tree(unreadable: u64, cut: bool, remarks: &mut Vec<String>) {
+    if unreadable > 0 {
+        remarks.push(format!(
+            "{unreadable} cgroups could not be read: run as root to see them"
+        ));
+    }
+    if cut {
+        remarks.push("the cgroup tree is larger than what is read; a part is missing".to_owned());
+    }
+}

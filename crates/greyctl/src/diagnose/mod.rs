@@ -1,0 +1,13 @@
+//! `greyctl memory-diagnose`: a true account of where the memory is.
+//!
+//! [`command`] reads, [`document`] is what was read, the rest shows it.
+
+mod cgroups;
+pub(crate) mod command;
+pub(crate) mod document;
+mod machine;
+mod notes;
+mod processes;
+mod report;
+
+pub(crate) use command::run;

@@ -1,0 +1,152 @@
+//! Durations as people type them: `45s`, `10m`, `1h30m`, `2d`.
+//!
+//! Never reads a clock, and never takes a number without a unit.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+
+/// The longest lease: 30 days. Longer than that is not a lease but a setting.
+pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The longest observation: one hour.
+pub(crate) const LONGEST_OBSERVATION: Duration = Duration::from_secs(3600);
+
+/// How long a change is kept; above zero, at most [`LONGEST_LEASE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease(pub(crate) Duration);
+
+/// How long to watch for memory that comes back; zero is no watching, and the
+/// most is [`LONGEST_OBSERVATION`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Observation(pub(crate) Duration);
+
+/// A duration could not be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DurationError {
+    /// It is not a duration.
+    #[error("`{text}` is not a duration such as 45s, 10m or 1h30m")]
+    NotADuration {
+        /// What was typed.
+        text: String,
+    },
+    /// It is zero or negative.
+    #[error("the duration must be longer than zero")]
+    NotPositive,
+    /// It is too long.
+    #[error("the longest duration here is {longest}")]
+    TooLong {
+        /// What would have been accepted.
+        longest: &'static str,
+    },
+}
+
+impl FromStr for Lease {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration.is_zero() {
+            return Err(DurationError::NotPositive);
+        }
+        if duration > LONGEST_LEASE {
+            return Err(DurationError::TooLong { longest: "30 days" });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl FromStr for Observation {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration > LONGEST_OBSERVATION {
+            return Err(DurationError::TooLong { longest: "1 hour" });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&short(self.0))
+    }
+}
+
+/// A duration for people: `1h 30m`, `45s`.
+pub(crate) fn short(duration: Duration) -> String {
+    jiff::SignedDuration::try_from(duration).map_or_else(
+        |_| format!("{}s", duration.as_secs()),
+        |signed| format!("{signed:#}"),
+    )
+}
+
+/// A day counts 24 hours. Months and years are refused: they have no length.
+fn parse(text: &str) -> Result<Duration, DurationError> {
+    let not_a_duration = || DurationError::NotADuration {
+        text: text.to_owned(),
+    };
+    let span: Span = text.trim().parse().map_err(|_| not_a_duration())?;
+    let signed = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| not_a_duration())?;
+    if signed.is_negative() {
+        return Err(DurationError::NotPositive);
+    }
+    Duration::try_from(signed).map_err(|_| not_a_duration())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("45s", 45), ("10m", 600), ("1h30m", 5400), ("2d", 172_800)] {
+            assert_eq!(
+                text.parse(),
+                Ok(Lease(Duration::from_secs(seconds))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_refused() {
+        for text in ["600", "", "ten minutes", "1y", "m"] {
+            assert!(
+                matches!(
+                    text.parse::<Lease>(),
+                    Err(DurationError::NotADuration { .. })
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lease_has_a_positive_length_of_at_most_thirty_days() {
+        assert_eq!("0s".parse::<Lease>(), Err(DurationError::NotPositive));
+        assert_eq!("-5m".parse::<Lease>(), Err(DurationError::NotPositive));
+        assert!("30d".parse::<Lease>().is_ok());
+        assert!(matches!(
+            "30d1s".parse::<Lease>(),
+            Err(DurationError::TooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn an_observation_may_be_nothing_but_not_endless() {
+        assert_eq!("0s".parse(), Ok(Observation(Duration::ZERO)));
+        assert!("1h".parse::<Observation>().is_ok());
+        assert!("61m".parse::<Observation>().is_err());
+    }
+
+    #[test]
+    fn durations_print_short() {
+        assert_eq!(short(Duration::from_secs(5400)), "1h 30m");
+    }
+}

@@ -1,0 +1,172 @@
+//! The plan and its effects as people read them.
+//!
+//! Pure: documents become text. What is talk and what is data is decided by
+//! the caller.
+
+use grey_model::{Bytes, Effect, Risk, Verdict};
+
+use super::document::PlannedStep;
+use crate::table::{Column, DIM, Table, Tone, Value, heading, wrap};
+
+/// The plan: what is to be changed, what it should bring, and why.
+pub(crate) fn plan(steps: &[PlannedStep], simulation: bool, width: Option<usize>) -> String {
+    let remark = if simulation {
+        "simulation: nothing is changed"
+    } else {
+        "checked; each step is undone as said below it"
+    };
+    let mut text = heading("Plan", remark);
+    let mut table = Table::new(vec![
+        Column::number("", 0),
+        Column::text("WHAT", 0).gives_way(16),
+        Column::text("BEFORE", 1).optional().gives_way(6),
+        Column::text("AFTER", 1).optional().gives_way(6),
+        Column::number("PREDICTED", 0),
+        Column::text("RISK", 0),
+    ]);
+    for (number, step) in (1u32..).zip(steps) {
+        table.row(vec![
+            Value::new(number).tone(Tone::Dim),
+            Value::new(&step.knob),
+            Value::or_unknown(step.before.as_deref().map(friendly)),
+            Value::or_unknown(step.after.as_deref().map(friendly)),
+            Value::or_unknown(step.predicted_bytes.map(Bytes)),
+            risk(step.risk),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    let most = width.map(|width| width.saturating_sub(5));
+    for (number, step) in (1u32..).zip(steps) {
+        text.push_str(&format!("\n  {number}. "));
+        indent(&mut text, &wrap(&step.reason, most));
+        text.push_str(&format!("     {DIM}undo:{DIM:#} "));
+        indent(
+            &mut text,
+            &wrap(&step.undo, most.map(|most| most.saturating_sub(6))),
+        );
+    }
+    text
+}
+
+/// The effects: predicted beside actual, with a verdict.
+pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
+    let mut text = heading("Effects", "freed, and how it showed");
+    let mut table = Table::new(vec![
+        Column::number("", 0),
+        Column::text("WHAT", 0).gives_way(16),
+        Column::number("PREDICTED", 0),
+        Column::number("FREED", 0),
+        Column::number("AVAILABLE", 2).optional(),
+        Column::number("CGROUP", 3).optional(),
+        Column::number("PSS", 3).optional(),
+        Column::number("CAME BACK", 1).optional(),
+        Column::number("TOOK", 4),
+        Column::text("VERDICT", 0),
+    ]);
+    for (number, effect) in (1u32..).zip(effects) {
+        table.row(vec![
+            Value::new(number).tone(Tone::Dim),
+            Value::new(&effect.knob),
+            Value::or_unknown(effect.predicted),
+            Value::or_unknown(effect.freed),
+            // Of a setting that frees nothing it would only show what others did.
+            Value::or_unknown(effect.freed.and(effect.available_delta_bytes).map(delta)),
+            Value::or_unknown(effect.current_delta_bytes.map(delta)),
+            Value::or_unknown(effect.pss_delta_bytes.map(delta)),
+            came_back(effect.refaulted),
+            Value::new(format!("{} ms", effect.took_milliseconds)).tone(Tone::Dim),
+            verdict(effect.verdict),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    let most = width.map(|width| width.saturating_sub(5));
+    for (number, effect) in (1u32..).zip(effects) {
+        if !effect.detail.is_empty() {
+            text.push_str(&format!("  {number}. "));
+            indent(&mut text, &wrap(&effect.detail, most));
+        }
+    }
+    text
+}
+
+fn came_back(refaulted: Option<Bytes>) -> Value {
+    match refaulted {
+        Some(Bytes::ZERO) => Value::new("0 B").tone(Tone::Dim),
+        Some(bytes) => Value::new(bytes).tone(Tone::Warning),
+        None => Value::unknown(),
+    }
+}
+
+fn indent(text: &mut String, lines: &[String]) {
+    for (index, line) in lines.iter().enumerate() {
+        if index > 0 {
+            text.push_str("     ");
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+}
+
+/// A value as the kernel prints it, with large numbers of bytes made readable.
+pub(crate) fn friendly(value: &str) -> String {
+    /// Below this a number is read as easily as its unit, and may be a count.
+    const FIRST_LARGE: u64 = 1 << 20;
+    let amount = |word: &str| match word.parse::<u64>() {
+        Ok(bytes) if bytes >= FIRST_LARGE => Bytes(bytes).to_string(),
+        _ => word.to_owned(),
+    };
+    match value.split_once(':') {
+        Some((soft, hard)) => format!("{}:{}", amount(soft), amount(hard)),
+        None => amount(value),
+    }
+}
+
+/// A change with its sign.
+fn delta(bytes: i64) -> String {
+    let amount = Bytes(bytes.unsigned_abs());
+    match bytes {
+        0 => amount.to_string(),
+        bytes if bytes < 0 => format!("-{amount}"),
+        _ => format!("+{amount}"),
+    }
+}
+
+fn risk(risk: Risk) -> Value {
+    match risk {
+        Risk::Low => Value::new("low").tone(Tone::Good),
+        Risk::Medium => Value::new("medium").tone(Tone::Warning),
+        Risk::High => Value::new("high").tone(Tone::Alarm),
+    }
+}
+
+fn verdict(verdict: Verdict) -> Value {
+    match verdict {
+        Verdict::Worked => Value::new("worked").tone(Tone::Good),
+        Verdict::PartlyWorked => Value::new("in part").tone(Tone::Warning),
+        Verdict::NoEffect => Value::new("no effect").tone(Tone::Warning),
+        Verdict::Refused => Value::new("refused").tone(Tone::Alarm),
+        Verdict::Undone => Value::new("undone").tone(Tone::Alarm),
+        Verdict::TimedOut => Value::new("timed out").tone(Tone::Alarm),
+        Verdict::Failed => Value::new("failed").tone(Tone::Alarm),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_values_are_shown_as_sizes_and_small_ones_as_they_are() {
+        assert_eq!(friendly("314572800"), "300.0 MiB");
+        assert_eq!(friendly("1000"), "1000");
+        assert_eq!(friendly("max"), "max");
+        assert_eq!(friendly("unlimited:4294967296"), "unlimited:4.0 GiB");
+    }
+
+    #[test]
+    fn a_change_shows_its_direction() {
+        assert_eq!(delta(-2048), "-2.0 KiB");
+        assert_eq!(delta(2048), "+2.0 KiB");
+        assert_eq!(delta(0), "0 B");
+    }
+}

@@ -1,0 +1,201 @@
+//! Opens the enforcer for a run, and turns its errors into failures.
+//!
+//! Never decides anything; what may be done is policy's, how it is done is
+//! the enforcer's.
+
+use std::error::Error;
+use std::io::{ErrorKind, Read as _};
+
+use grey_enforcement::journal::LockError;
+use grey_enforcement::{
+    Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, EntryState,
+    Journal, JournalEntry, JournalError, OpenEnforcerError,
+};
+use grey_model::RefusalKind;
+use grey_telemetry::UserNames;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::cli::{GlobalOptions, KEEPER_COMMAND, WRITER_COMMAND};
+use crate::environment;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::roots::{kernel_roots, state_dir};
+
+/// Opens the enforcer. `command` is what the journal calls this program.
+///
+/// # Errors
+/// A [`Failure`] when there is no state directory, or procfs is missing.
+pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Failure> {
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("failed to find the path of this program: {error}"),
+        )
+    })?;
+    let options = EnforcerOptions {
+        roots: kernel_roots(global),
+        state_dir: state_dir(global)?,
+        actor: Actor {
+            user: user(),
+            program: format!("greyctl {command}"),
+            pid: std::process::id(),
+        },
+        disposable: DisposableProgram {
+            executable,
+            argument: WRITER_COMMAND.into(),
+        },
+        keeper_argument: KEEPER_COMMAND.into(),
+        deadlines: Deadlines::default(),
+    };
+    Enforcer::open(options).map_err(|error| {
+        let failure = Failure::from_error(Exit::Failed, &error);
+        match error {
+            OpenEnforcerError::Kernel(_) => {
+                failure.hint("name the place where procfs is mounted with --procfs")
+            }
+            OpenEnforcerError::BootId { .. } | OpenEnforcerError::NoBootId => failure,
+        }
+    })
+}
+
+/// Whether the journal holds nothing to be undone. Makes nothing and takes no
+/// lock, so that it also works where the journal could not be written.
+///
+/// # Errors
+/// A [`Failure`] when the journal is there and cannot be read.
+pub(crate) fn nothing_is_changed(global: &GlobalOptions) -> Result<bool, Failure> {
+    let (entries, damage) =
+        Journal::list(&state_dir(global)?, None, None).map_err(|error| journal_failure(&error))?;
+    let open =
+        |entry: &JournalEntry| matches!(entry.state, EntryState::Active | EntryState::Conflict);
+    Ok(damage.is_empty() && !entries.iter().any(open))
+}
+
+/// Says who has the journal when we shall have to wait for it. Only talk: the
+/// enforcer waits by itself, with a bound.
+pub(crate) fn say_if_locked(global: &GlobalOptions, output: &mut Output) {
+    let Ok(directory) = state_dir(global) else {
+        return;
+    };
+    let Ok(mut file) = std::fs::File::open(directory.join("journal/lock")) else {
+        return;
+    };
+    if flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
+        return;
+    }
+    let mut text = String::new();
+    let holder = file
+        .read_to_string(&mut text)
+        .ok()
+        .and_then(|_| text.trim().parse::<u32>().ok());
+    let who = holder.map_or_else(
+        || "another program".to_owned(),
+        |pid| format!("process {pid}"),
+    );
+    output.talk(&format!("waiting for {who}, which uses the journal"));
+}
+
+/// Who is at work: the user's name, and behind sudo whose it really is.
+fn user() -> String {
+    let id = rustix::process::getuid().as_raw();
+    let names = UserNames::read(std::path::Path::new("/etc/passwd"));
+    let name = names.name(id).map_or_else(|| id.to_string(), str::to_owned);
+    match environment::sudo_user(|name| std::env::var_os(name)) {
+        Some(behind) if behind != name => format!("{name} (sudo by {behind})"),
+        _ => name,
+    }
+}
+
+/// A plan that was refused before its first change.
+pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
+    if let ApplyError::Journal { source } = error {
+        let mut failure = journal_failure(source);
+        failure.message = crate::failure::chain(error);
+        return failure;
+    }
+    let kind = error.refusal_kind();
+    let failure = Failure::from_error(exit_of(kind), error);
+    match kind {
+        RefusalKind::NotPermitted => failure.hint("run as root: sudo greyctl memory-enforce …"),
+        RefusalKind::Unsafe => failure.hint("look again: greyctl memory-diagnose"),
+        RefusalKind::Usage | RefusalKind::NotSupported => {
+            failure.hint("see what this machine has: greyctl memory-diagnose --target …")
+        }
+    }
+}
+
+/// A journal that cannot be used.
+pub(crate) fn journal_failure(error: &JournalError) -> Failure {
+    if let JournalError::Lock(LockError::Busy { .. }) = error {
+        return Failure::from_error(Exit::TimedOut, error)
+            .hint("another greyctl is at work; try again when it is done: greyctl journal");
+    }
+    if error.is_denied() {
+        return Failure::from_error(Exit::NotPermitted, error)
+            .hint("run as root, or name a directory that you may write with --state-dir");
+    }
+    let failure = Failure::from_error(exit_of_journal(error), error);
+    if is_full(error) {
+        return failure.hint("make room there, or name another directory with --state-dir");
+    }
+    match error {
+        JournalError::Unsafe { .. } => {
+            failure.hint("look at it, and name a directory of your own with --state-dir")
+        }
+        _ => failure.hint("name another directory with --state-dir"),
+    }
+}
+
+/// A change that cannot be recorded is refused, also where there is not even
+/// room for an empty journal; a journal that cannot be read has failed.
+fn exit_of_journal(error: &JournalError) -> Exit {
+    match error {
+        JournalError::Write { .. } | JournalError::Unsafe { .. } => Exit::RefusedBySafety,
+        _ if is_full(error) => Exit::RefusedBySafety,
+        _ => Exit::Failed,
+    }
+}
+
+fn is_full(error: &JournalError) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The exit code of a refusal.
+pub(crate) const fn exit_of(kind: RefusalKind) -> Exit {
+    match kind {
+        RefusalKind::Usage => Exit::Usage,
+        RefusalKind::NotPermitted => Exit::NotPermitted,
+        RefusalKind::NotSupported => Exit::NotSupported,
+        RefusalKind::Unsafe => Exit::RefusedBySafety,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_error(kind: ErrorKind) -> JournalError {
+        JournalError::Open {
+            path: "/state/journal".into(),
+            source: kind.into(),
+        }
+    }
+
+    #[test]
+    fn no_room_for_a_new_journal_is_a_refusal_like_no_room_in_an_old_one() {
+        let full = journal_failure(&open_error(ErrorKind::StorageFull));
+        assert_eq!(full.exit, Exit::RefusedBySafety);
+        assert!(full.hints[0].contains("make room"), "{full:?}");
+        let broken = journal_failure(&open_error(ErrorKind::NotADirectory));
+        assert_eq!(broken.exit, Exit::Failed);
+    }
+}

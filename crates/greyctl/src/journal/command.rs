@@ -1,0 +1,58 @@
+//! Reads the journal and shows it. Takes no lock and changes nothing.
+
+use std::time::Duration;
+
+use grey_enforcement::Journal;
+use grey_telemetry::proc::boot_id::read_boot_id;
+use jiff::tz::TimeZone;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::document::{JournalListing, JournaledChange, SCHEMA};
+use super::report;
+use crate::cli::{GlobalOptions, JournalOptions};
+use crate::enforcer::journal_failure;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::roots::{open_kernel, state_dir};
+
+/// Runs `journal`.
+///
+/// # Errors
+/// A [`Failure`] when the journal is there and cannot be read.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &JournalOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let kernel = open_kernel(global)?;
+    let boot = read_boot_id(&kernel, &mut Vec::new()).ok().flatten();
+    let directory = state_dir(global)?;
+    let (entries, damage) = Journal::list(&directory, boot.as_ref(), uptime())
+        .map_err(|error| journal_failure(&error))?;
+    let mut changes: Vec<JournaledChange> = entries.into_iter().map(JournaledChange::new).collect();
+    let known = changes.len();
+    if !options.all {
+        changes.retain(JournaledChange::is_open);
+    }
+    let listing = JournalListing {
+        schema: SCHEMA,
+        changes,
+        damage,
+    };
+    if options.json {
+        output.json(&listing)?;
+        return Ok(Exit::Success);
+    }
+    for sentence in &listing.damage {
+        output.warn(sentence);
+    }
+    let text = report::render(&listing, known, &TimeZone::system(), output.width());
+    output.text(&text)?;
+    Ok(Exit::Success)
+}
+
+/// Time since boot, sleep included.
+fn uptime() -> Option<Duration> {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).ok()
+}

@@ -1,0 +1,98 @@
+//! The journal as people read it.
+//!
+//! Pure: a listing becomes text.
+
+use std::time::Duration;
+
+use grey_model::KernelText;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::document::{ChangeState, JournalListing, JournaledChange};
+use crate::duration::short;
+use crate::enforce::report::friendly;
+use crate::table::{Column, Table, Tone, Value, heading};
+
+/// The table of changes; `known` is how many the journal has in all.
+pub(crate) fn render(
+    listing: &JournalListing,
+    known: usize,
+    zone: &TimeZone,
+    width: Option<usize>,
+) -> String {
+    let hidden = known - listing.changes.len();
+    if listing.changes.is_empty() {
+        return match hidden {
+            0 => "Nothing was changed.\n".to_owned(),
+            _ => format!("Nothing is changed now; {hidden} earlier changes: --all lists them.\n"),
+        };
+    }
+    let remark = match hidden {
+        0 => format!("{} changes", listing.changes.len()),
+        _ => format!(
+            "{} that hold; {hidden} earlier ones: --all lists them",
+            listing.changes.len()
+        ),
+    };
+    let mut table = Table::new(vec![
+        Column::number("ID", 0),
+        Column::text("WHEN", 2),
+        Column::text("STATE", 0),
+        Column::text("WHAT", 0).gives_way(16),
+        Column::text("BEFORE", 0).gives_way(8),
+        Column::text("AFTER", 0).gives_way(8),
+        Column::text("LEASE", 1).optional(),
+        Column::text("WHO", 4),
+        Column::text("WHY", 3).optional().gives_way(12),
+    ]);
+    for change in &listing.changes {
+        table.row(row(change, zone));
+    }
+    let mut text = heading("Journal", &remark);
+    text.push_str(&table.render(width));
+    text
+}
+
+fn row(change: &JournaledChange, zone: &TimeZone) -> Vec<Value> {
+    let state = match change.state {
+        ChangeState::Active => Value::new("active").tone(Tone::Strong),
+        ChangeState::Undone => Value::new("undone").tone(Tone::Dim),
+        ChangeState::Void => Value::new("other boot").tone(Tone::Dim),
+        ChangeState::Conflict => Value::new("conflict").tone(Tone::Alarm),
+    };
+    let lease = change.lease_remaining_seconds.map(|seconds| match seconds {
+        0 => "over".to_owned(),
+        seconds => format!("{} left", short(Duration::from_secs(seconds))),
+    });
+    // What a person typed is as foreign as what the kernel says.
+    let safe = |text: &str| KernelText::from(text).to_string();
+    let reason = Some(&change.reason).filter(|reason| !reason.is_empty());
+    vec![
+        Value::new(change.id),
+        Value::new(when(&change.time, zone)).tone(Tone::Dim),
+        state,
+        Value::new(&change.knob),
+        value(change.before.as_deref()),
+        value(change.after.as_deref()),
+        Value::or_unknown(lease),
+        Value::new(safe(&change.user)),
+        Value::or_unknown(reason.map(|reason| safe(reason))),
+    ]
+}
+
+fn value(value: Option<&str>) -> Value {
+    match value {
+        Some(value) => Value::new(friendly(value)),
+        None => Value::new("nothing").tone(Tone::Dim),
+    }
+}
+
+fn when(time: &str, zone: &TimeZone) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => time
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => time.to_owned(),
+    }
+}

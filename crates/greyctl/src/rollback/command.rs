@@ -1,0 +1,127 @@
+//! Puts back all changes or one, and says what became of each.
+//!
+//! Never overrides what somebody else has set, unless it is told to.
+
+use grey_enforcement::{RollbackError, RollbackSelection};
+
+use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, outcome_of};
+use super::report;
+use crate::cli::{GlobalOptions, RollbackOptions};
+use crate::enforcer::{self, journal_failure};
+use crate::exit_code::Exit;
+use crate::failure::{Failure, chain};
+use crate::output::Output;
+
+/// Runs `rollback`.
+///
+/// # Errors
+/// A [`Failure`] when nothing was tried, or something was left as it is.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &RollbackOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let mut document = Rollback {
+        schema: SCHEMA,
+        outcome: Outcome::Failed,
+        force: options.force,
+        changes: Vec::new(),
+        warnings: Vec::new(),
+        error: None,
+    };
+    let tried = roll_back(global, options, &mut document, output);
+    if let Err(failure) = &tried {
+        document.error = Some(failure.message.clone());
+    }
+    if options.json {
+        output.json(&document)?;
+    } else if tried.is_ok() {
+        output.text(&text(&document, output.width()))?;
+    }
+    tried?;
+    verdict(&document)
+}
+
+fn roll_back(
+    global: &GlobalOptions,
+    options: &RollbackOptions,
+    document: &mut Rollback,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if options.id.is_none() && enforcer::nothing_is_changed(global)? {
+        document.outcome = Outcome::NothingToDo;
+        return Ok(());
+    }
+    let mut enforcer = enforcer::open(global, "rollback")?;
+    enforcer::say_if_locked(global, output);
+    let selection = options
+        .id
+        .map_or(RollbackSelection::All, RollbackSelection::Id);
+    let report = enforcer
+        .rollback(&selection, options.force)
+        .map_err(|error| failure(&error))?;
+    document.changes = report.items.iter().map(RolledBack::new).collect();
+    document.outcome = outcome_of(&document.changes);
+    document.warnings = report.remarks;
+    for warning in &document.warnings {
+        output.warn(warning);
+    }
+    Ok(())
+}
+
+fn failure(error: &RollbackError) -> Failure {
+    match error {
+        RollbackError::NoSuchChange { .. } => {
+            Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")
+        }
+        RollbackError::Journal { source } => {
+            let mut failure = journal_failure(source);
+            failure.message = chain(error);
+            failure
+        }
+    }
+}
+
+fn text(document: &Rollback, width: Option<usize>) -> String {
+    if document.outcome == Outcome::NothingToDo {
+        return "Nothing to put back.\n".to_owned();
+    }
+    report::changes("Rollback", &document.changes, width)
+}
+
+/// The exit code, and what to do about what was left.
+fn verdict(document: &Rollback) -> Result<Exit, Failure> {
+    let count = |state| {
+        document
+            .changes
+            .iter()
+            .filter(|change| change.outcome == state)
+            .count()
+    };
+    let conflicts = count(RolledBackState::Conflict);
+    let failed = count(RolledBackState::Failed);
+    let exit = match document.outcome {
+        Outcome::NothingToDo | Outcome::Done => return Ok(Exit::Success),
+        Outcome::PartlyDone => Exit::PartlyDone,
+        Outcome::Failed => Exit::Failed,
+    };
+    let of = document.changes.len();
+    let mut failure = if conflicts > 0 {
+        Failure::new(
+            exit,
+            format!(
+                "{conflicts} of {of} changes were left alone: somebody else has set them since"
+            ),
+        )
+        .hint("to override their values: greyctl rollback --force")
+    } else {
+        Failure::new(
+            exit,
+            format!("{failed} of {of} changes could not be put back"),
+        )
+    };
+    if failed > 0 {
+        failure = failure.hint("they stay in the journal; try again: greyctl rollback");
+    }
+    Err(failure)
+}

@@ -1,0 +1,193 @@
+//! `grey.rollback/v1`: what was put back, and what was left alone and why.
+//!
+//! Plain data.
+
+use grey_enforcement::{RollbackItem, RollbackOutcome};
+use grey_model::Knob;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The name of this document's schema.
+pub(crate) const SCHEMA: &str = "grey.rollback/v1";
+
+/// How a rollback ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// There was nothing to put back.
+    NothingToDo,
+    /// Everything is as it was.
+    Done,
+    /// Something was left as it is.
+    PartlyDone,
+    /// Nothing could be put back.
+    Failed,
+}
+
+/// One run of `rollback`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "grey.rollback/v1")]
+pub(crate) struct Rollback {
+    /// Always `grey.rollback/v1`.
+    #[schemars(extend("const" = "grey.rollback/v1"))]
+    pub(crate) schema: &'static str,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Whether values of others were to be overridden.
+    pub(crate) force: bool,
+    /// The changes, in the order in which they were put back.
+    pub(crate) changes: Vec<RolledBack>,
+    /// What else people should know, each a sentence.
+    pub(crate) warnings: Vec<String>,
+    /// What ended the run early; `null` when nothing did.
+    pub(crate) error: Option<String>,
+}
+
+/// What became of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RolledBackState {
+    /// The earlier value was written and read back.
+    Restored,
+    /// The earlier value was there already.
+    AlreadyRestored,
+    /// A later change of the same setting, which stays, will restore the value
+    /// from before this one.
+    Merged,
+    /// Somebody else has set another value; it was left alone.
+    Conflict,
+    /// The process, cgroup or unit is gone.
+    Gone,
+    /// It was made in another boot; the kernel has forgotten it.
+    Void,
+    /// It could not be put back.
+    Failed,
+}
+
+/// One change, and what became of it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct RolledBack {
+    /// Its number in the journal.
+    pub(crate) id: u64,
+    /// The setting, in words.
+    pub(crate) knob: String,
+    /// Exactly which setting.
+    pub(crate) setting: Knob,
+    /// What was there before the change; `null`: nothing.
+    pub(crate) before: Option<String>,
+    /// What the change put there; `null`: nothing.
+    pub(crate) after: Option<String>,
+    /// What was there when it was to be put back; `null`: nothing, or it could
+    /// not be read.
+    pub(crate) found: Option<String>,
+    /// What became of it.
+    pub(crate) outcome: RolledBackState,
+    /// Whether force overrode `found`.
+    pub(crate) overrode: bool,
+    /// What explains it; empty when there is nothing to explain.
+    pub(crate) detail: String,
+}
+
+impl RolledBack {
+    /// A change as it is published.
+    pub(crate) fn new(item: &RollbackItem) -> Self {
+        let text =
+            |value: &Option<grey_model::KnobValue>| value.as_ref().map(|value| value.0.clone());
+        let (outcome, explanation) = match &item.outcome {
+            RollbackOutcome::Restored => (RolledBackState::Restored, None),
+            RollbackOutcome::AlreadyRestored => (RolledBackState::AlreadyRestored, None),
+            RollbackOutcome::MergedInto(later) => (
+                RolledBackState::Merged,
+                Some(format!(
+                    "change {later} stands on top of it and restores this value"
+                )),
+            ),
+            RollbackOutcome::Conflict => (
+                RolledBackState::Conflict,
+                Some("somebody else has set another value since, and it was left alone".to_owned()),
+            ),
+            RollbackOutcome::Gone => (RolledBackState::Gone, None),
+            RollbackOutcome::VoidOtherBoot => (RolledBackState::Void, None),
+            RollbackOutcome::Failed(why) => (RolledBackState::Failed, Some(why.clone())),
+        };
+        let parts: Vec<String> = explanation.into_iter().chain(item.note.clone()).collect();
+        Self {
+            id: item.id,
+            knob: item.knob.to_string(),
+            setting: item.knob.clone(),
+            before: text(&item.before),
+            after: text(&item.after),
+            found: text(&item.found),
+            outcome,
+            overrode: item.overrode,
+            detail: parts.join("; "),
+        }
+    }
+
+    /// Whether the change still holds after all.
+    const fn stays(&self) -> bool {
+        matches!(
+            self.outcome,
+            RolledBackState::Conflict | RolledBackState::Failed
+        )
+    }
+}
+
+/// How a rollback of these changes ended.
+pub(crate) fn outcome_of(changes: &[RolledBack]) -> Outcome {
+    let stay = changes.iter().filter(|change| change.stays()).count();
+    let failed = changes
+        .iter()
+        .filter(|change| change.outcome == RolledBackState::Failed)
+        .count();
+    match stay {
+        _ if changes.is_empty() => Outcome::NothingToDo,
+        0 => Outcome::Done,
+        _ if failed == changes.len() => Outcome::Failed,
+        _ => Outcome::PartlyDone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grey_model::KsmFile;
+
+    fn changes(outcomes: &[RollbackOutcome]) -> Vec<RolledBack> {
+        (1..)
+            .zip(outcomes)
+            .map(|(id, outcome)| {
+                RolledBack::new(&RollbackItem {
+                    id,
+                    knob: Knob::Ksm { file: KsmFile::Run },
+                    before: None,
+                    after: None,
+                    found: None,
+                    outcome: outcome.clone(),
+                    overrode: false,
+                    note: None,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_conflict_makes_it_partly_done_and_only_failures_make_it_failed() {
+        let failed = RollbackOutcome::Failed("no".to_owned());
+        for (outcomes, expected) in [
+            (&[][..], Outcome::NothingToDo),
+            (
+                &[RollbackOutcome::Restored, RollbackOutcome::Gone],
+                Outcome::Done,
+            ),
+            (&[RollbackOutcome::Conflict], Outcome::PartlyDone),
+            (
+                &[RollbackOutcome::Restored, failed.clone()],
+                Outcome::PartlyDone,
+            ),
+            (&[failed.clone(), failed], Outcome::Failed),
+        ] {
+            assert_eq!(outcome_of(&changes(outcomes)), expected, "{outcomes:?}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `greyctl rollback`: put back what memory-enforce changed.
+
+mod command;
+pub(crate) mod document;
+mod report;
+
+pub(crate) use command::run;
+pub(crate) use report::changes;

@@ -1,0 +1,68 @@
+//! Which kernel and which state directory a run works on: the options, then
+//! the environment, then the defaults.
+//!
+//! Never creates anything.
+
+use std::path::PathBuf;
+
+use grey_telemetry::{Kernel, Roots};
+
+use crate::cli::GlobalOptions;
+use crate::environment;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+
+/// Where the kernel's file systems are.
+pub(crate) fn kernel_roots(options: &GlobalOptions) -> Roots {
+    let defaults = Roots::default();
+    let sysfs = options.sysfs.clone().unwrap_or(defaults.sysfs);
+    Roots {
+        procfs: options.procfs.clone().unwrap_or(defaults.procfs),
+        // The control groups lie below sysfs unless somebody says otherwise.
+        cgroupfs: options
+            .cgroupfs
+            .clone()
+            .unwrap_or_else(|| sysfs.join("fs/cgroup")),
+        sysfs,
+        systemd: options.systemd_dir.clone().unwrap_or(defaults.systemd),
+    }
+}
+
+/// Opens the kernel's file systems.
+///
+/// # Errors
+/// A [`Failure`] when procfs cannot be opened.
+pub(crate) fn open_kernel(options: &GlobalOptions) -> Result<Kernel, Failure> {
+    Kernel::open(&kernel_roots(options)).map_err(|error| {
+        Failure::from_error(Exit::Failed, &error)
+            .hint("name the place where procfs is mounted with --procfs")
+    })
+}
+
+/// What a command that we recommend needs to find the same journal: nothing
+/// where it is the default, or in the environment.
+pub(crate) fn state_option(options: &GlobalOptions) -> String {
+    match &options.state_dir {
+        Some(given)
+            if std::env::var_os(environment::STATE_DIR).as_deref() != Some(given.as_os_str()) =>
+        {
+            format!(" --state-dir {}", given.display())
+        }
+        _ => String::new(),
+    }
+}
+
+/// The directory that holds the journal.
+///
+/// # Errors
+/// A [`Failure`] when there is neither an option nor a home.
+pub(crate) fn state_dir(options: &GlobalOptions) -> Result<PathBuf, Failure> {
+    if let Some(given) = &options.state_dir {
+        return Ok(given.clone());
+    }
+    let root = rustix::process::geteuid().is_root();
+    environment::default_state_dir(root, |name| std::env::var_os(name)).ok_or_else(|| {
+        Failure::new(Exit::Usage, "there is no directory to keep the journal in")
+            .hint("name one with --state-dir, or set HOME")
+    })
+}

@@ -1,0 +1,126 @@
+//! Finds what a person named, or says why it is not one thing; and says what
+//! was found.
+//!
+//! Never chooses among several matches: it lists them.
+
+use grey_model::{Owner, ResolvedTarget, Target, TargetKind};
+use grey_telemetry::Kernel;
+use grey_telemetry::target::{ResolveTargetError, resolve_target};
+
+use crate::exit_code::Exit;
+use crate::failure::{Failure, is_denied};
+use crate::table::cut;
+
+/// A command line in a list of matches is cut to this many characters.
+const LONGEST_COMMAND: usize = 60;
+
+/// The thing that `target` names.
+///
+/// # Errors
+/// A [`Failure`] with exit code 2 when nothing or several things have the
+/// name, and the matches as hints.
+pub(crate) fn resolve(kernel: &Kernel, target: &Target) -> Result<ResolvedTarget, Failure> {
+    resolve_target(kernel, target).map_err(|error| failure(&error))
+}
+
+fn failure(error: &ResolveTargetError) -> Failure {
+    let exit = match error {
+        ResolveTargetError::Read { .. } if is_denied(error) => Exit::NotPermitted,
+        ResolveTargetError::Read { .. } => Exit::Failed,
+        ResolveTargetError::NoCgroups { .. } => Exit::NotSupported,
+        _ => Exit::Usage,
+    };
+    let mut failure = Failure::from_error(exit, error);
+    for line in matches(error) {
+        failure = failure.detail(line);
+    }
+    let hint = error
+        .hint()
+        .unwrap_or_else(|| "see what there is: greyctl memory-diagnose --verbose".to_owned());
+    failure.hint(hint)
+}
+
+/// The things that have the name, one a line.
+fn matches(error: &ResolveTargetError) -> Vec<String> {
+    let (mut lines, more) = match error {
+        ResolveTargetError::Ambiguous { matches, more, .. } => (
+            matches
+                .iter()
+                .map(|(id, command)| {
+                    format!(
+                        "{:>8}  {}",
+                        id.pid,
+                        cut(&command.to_string(), LONGEST_COMMAND)
+                    )
+                })
+                .collect::<Vec<_>>(),
+            *more,
+        ),
+        ResolveTargetError::AmbiguousUnit { paths, more, .. } => (
+            paths.iter().map(|path| format!("  {path}")).collect(),
+            *more,
+        ),
+        _ => (Vec::new(), 0),
+    };
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    lines
+}
+
+/// A target in one line: what it is, where, whose, and who else is there.
+pub(crate) fn describe(target: &ResolvedTarget) -> String {
+    let mut text = match (target.kind, target.process) {
+        (TargetKind::Process, Some(process)) => format!("process {process} ({})", target.name),
+        (TargetKind::Process, None) => format!("process {}", target.name),
+        (TargetKind::Cgroup, _) => "cgroup".to_owned(),
+        (TargetKind::Unit, _) => format!("unit {}", target.name),
+    };
+    if let Some(cgroup) = &target.cgroup {
+        let joint = if target.kind == TargetKind::Process {
+            " in"
+        } else {
+            ""
+        };
+        text.push_str(&format!("{joint} {cgroup}"));
+    }
+    if let Some(owner) = target.owner.as_ref().and_then(owner) {
+        text.push_str(&format!(", {owner}"));
+    }
+    if target.kind != TargetKind::Process {
+        text.push_str(&format!(", {} processes", target.processes.len()));
+    }
+    if target.bystanders > 0 {
+        text.push_str(&format!(
+            ", {} other processes in the same cgroup",
+            target.bystanders
+        ));
+    }
+    text
+}
+
+fn owner(owner: &Owner) -> Option<String> {
+    match owner {
+        Owner::Root | Owner::Nobody => None,
+        Owner::Ours => Some("ours".to_owned()),
+        Owner::SystemdUnit { unit } => Some(format!("managed by systemd as {unit}")),
+        Owner::DelegatedBySystemd { unit } => Some(format!("delegated by systemd to {unit}")),
+        Owner::UserUnit { manager, unit } => Some(format!("managed by {manager} as {unit}")),
+        Owner::Container { engine, id } => Some(format!(
+            "managed by {}",
+            short_container(&format!("{engine}:{id}"))
+        )),
+        Owner::Kubelet { .. } => Some("managed by the kubelet".to_owned()),
+    }
+}
+
+/// `docker:3f4e5d6c7b8a`: twelve digits are what the engines' own tools show.
+pub(crate) fn short_container(container: &str) -> String {
+    const DIGITS: usize = 12;
+    match container.split_once(':') {
+        Some((engine, id)) if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("{engine}:{}", id.get(..DIGITS).unwrap_or(id))
+        }
+        _ => container.to_owned(),
+    }
+}

@@ -1,0 +1,208 @@
+//! The command line itself: help, usage errors, environment, colours, pipes.
+
+use std::io::Read as _;
+use std::process::Stdio;
+
+use crate::harness::{greyctl, host, on, run, run_at};
+
+#[test]
+fn help_describes_every_command() {
+    let mut text = String::new();
+    for arguments in [
+        &["--help"][..],
+        &["memory-diagnose", "-h"],
+        &["memory-enforce", "-h"],
+        &["rollback", "-h"],
+        &["journal", "-h"],
+    ] {
+        let ran = run_at(greyctl(), 80, arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        text.push_str(&format!(
+            "$ greyctl {}\n{}\n",
+            arguments.join(" "),
+            ran.stdout
+        ));
+    }
+    insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn what_is_no_command_or_option_is_a_usage_error() {
+    for arguments in [
+        &[][..],
+        &["memory-destroy"],
+        &["memory-diagnose", "--loud"],
+        &["memory-diagnose", "--top", "many"],
+        &["memory-enforce", "--reclaim", "lots", "--target", "1"],
+        &[
+            "memory-enforce",
+            "--limit",
+            "99999999999999999999G",
+            "--target",
+            "1",
+        ],
+        &["memory-enforce", "--for", "0s", "--drop-caches"],
+        &["memory-enforce", "--for", "31d", "--drop-caches"],
+        &["memory-enforce", "--oom-score-adj", "2000", "--target", "1"],
+        &["memory-enforce", "--drop-caches", "4"],
+        &["memory-enforce", "--target", ""],
+        &["rollback", "all"],
+        &["man", "no-such-command"],
+    ] {
+        let ran = run(greyctl(), arguments);
+        assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn each_prefix_can_be_given_in_the_environment() {
+    let kernel = host();
+    let mut command = greyctl();
+    command
+        .env("GREY_PROCFS", kernel.procfs())
+        .env("GREY_SYSFS", kernel.sysfs())
+        .env("GREY_CGROUPFS", kernel.cgroupfs());
+    let by_environment = run(command, &["memory-diagnose", "--json"]).json();
+    let by_option = run(on(&kernel), &["memory-diagnose", "--json"]).json();
+    for key in ["meminfo", "ksm", "cgroups"] {
+        assert_eq!(by_environment[key], by_option[key], "{key}");
+    }
+    assert_ne!(by_option["cgroups"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn cgroups_are_looked_for_below_the_given_sysfs() {
+    let kernel = host();
+    std::fs::create_dir_all(kernel.path("sys/fs")).unwrap();
+    std::fs::rename(kernel.cgroupfs(), kernel.path("sys/fs/cgroup")).unwrap();
+    let mut command = greyctl();
+    command.env("GREY_PROCFS", kernel.procfs());
+    command.env("GREY_SYSFS", kernel.sysfs());
+    let ran = run(command, &["memory-diagnose", "--json"]);
+    assert_eq!(ran.json()["host"]["cgroup_mode"], "v2");
+}
+
+#[test]
+fn an_option_wins_over_the_environment() {
+    let kernel = host();
+    let mut command = on(&kernel);
+    command.env("GREY_PROCFS", "/nonexistent");
+    assert_eq!(run(command, &["memory-diagnose"]).exit, 0);
+}
+
+#[test]
+fn the_state_directory_can_be_given_in_the_environment() {
+    let kernel = host();
+    let state = kernel.path("elsewhere");
+    std::fs::write(&state, "a file, not a directory").unwrap();
+    let mut command = greyctl();
+    command.env("GREY_PROCFS", kernel.procfs());
+    command.env("GREY_STATE_DIR", &state);
+    let ran = run(command, &["journal"]);
+    assert_ne!(ran.exit, 0);
+    assert!(ran.stderr.contains("elsewhere"), "{}", ran.stderr);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_they_are_asked_for() {
+    let kernel = host();
+    let plain = run(on(&kernel), &["memory-diagnose"]);
+    assert!(!plain.stdout.contains('\x1b'));
+    let coloured = run(on(&kernel), &["memory-diagnose", "--color", "always"]);
+    assert!(coloured.stdout.contains("\x1b["));
+}
+
+#[test]
+fn no_color_is_honoured_on_a_terminal() {
+    let kernel = host();
+    let on_terminal = |no_color: &str| {
+        let mut command = std::process::Command::new("script");
+        let line = format!(
+            "{} --procfs {} --sysfs {} --cgroupfs {} memory-diagnose",
+            env!("CARGO_BIN_EXE_greyctl"),
+            kernel.procfs().display(),
+            kernel.sysfs().display(),
+            kernel.cgroupfs().display(),
+        );
+        command
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm-256color")
+            .stdin(Stdio::null());
+        if !no_color.is_empty() {
+            command.env("NO_COLOR", no_color);
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(on_terminal("").contains("\x1b["), "no terminal here");
+    assert!(!on_terminal("1").contains('\x1b'));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let kernel = host();
+    for arguments in [
+        &["memory-diagnose", "--verbose"][..],
+        &["memory-diagnose", "--json"],
+    ] {
+        let mut child = on(&kernel)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut talk = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut talk)
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{talk}");
+        assert_eq!(talk, "");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_an_error() {
+    let kernel = host();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = on(&kernel)
+        .args(["memory-diagnose", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
+}
+
+#[test]
+fn without_procfs_the_error_says_where_it_was_looked_for() {
+    let ran = run(greyctl(), &["--procfs", "/nonexistent", "memory-diagnose"]);
+    assert_eq!(ran.exit, 1);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("/nonexistent"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: "), "{}", ran.stderr);
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(greyctl(), &["completions", shell]);
+        assert!(script.stdout.contains("memory-enforce"), "{shell}");
+        assert!(!script.stdout.contains("\x1b"), "{shell}");
+    }
+    let page = run(greyctl(), &["man"]).stdout;
+    assert!(page.starts_with(".ie"), "{page}");
+    assert!(page.contains("memory\\-diagnose"), "{page}");
+    assert!(!page.contains("kernel\\-write"), "{page}");
+    let page = run(greyctl(), &["man", "memory-enforce"]).stdout;
+    assert!(page.contains("\\-\\-reclaim"), "{page}");
+}

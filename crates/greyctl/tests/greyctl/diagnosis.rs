@@ -1,0 +1,144 @@
+//! `memory-diagnose` on a host that has everything, and on hosts that lack
+//! one thing each.
+
+use serde_json::Value;
+
+use crate::harness::{forbid, host, on, run, run_at, unprivileged_on};
+
+#[test]
+fn the_report_of_a_full_host_fits_eighty_columns() {
+    let ran = run_at(on(&host()), 80, &["memory-diagnose"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    for line in ran.stdout.lines() {
+        assert!(line.chars().count() <= 80, "`{line}`");
+    }
+    insta::assert_snapshot!("diagnosis_80", ran.timeless());
+}
+
+#[test]
+fn a_wide_verbose_report_shows_every_process_and_cgroup() {
+    let ran = run_at(on(&host()), 160, &["memory-diagnose", "--verbose"]);
+    insta::assert_snapshot!("diagnosis_verbose_160", ran.timeless());
+}
+
+#[test]
+fn a_target_has_its_own_lines() {
+    let process = run_at(on(&host()), 100, &["memory-diagnose", "--target", "310"]);
+    let cgroup = run_at(on(&host()), 100, &["memory-diagnose", "--target", "/build"]);
+    insta::assert_snapshot!(
+        "diagnosis_targets",
+        format!("{}\n\n{}", process.timeless(), cgroup.timeless())
+    );
+}
+
+#[test]
+fn the_breakdown_sums_to_the_total_and_has_a_residual() {
+    let document = run(on(&host()), &["memory-diagnose", "--json"]).json();
+    let rows = document["breakdown"].as_array().unwrap();
+    let sum: i64 = rows.iter().map(|row| row["bytes"].as_i64().unwrap()).sum();
+    assert_eq!(Some(sum), document["system"]["total_bytes"].as_i64());
+    assert_eq!(
+        rows.iter().filter(|row| row["name"] == "residual").count(),
+        1
+    );
+}
+
+#[test]
+fn unreadable_processes_are_counted_and_null() {
+    let kernel = host();
+    forbid(&kernel.path("proc/310/smaps_rollup"));
+    let before = run(unprivileged_on(&host()), &["memory-diagnose", "--json"]).json();
+    let document = run(unprivileged_on(&kernel), &["memory-diagnose", "--json"]).json();
+    assert_eq!(
+        document["unreadable_processes"].as_u64(),
+        before["unreadable_processes"]
+            .as_u64()
+            .map(|count| count + 1)
+    );
+    let process = by_pid(&document, 310);
+    assert_eq!(process["pss_bytes"], Value::Null);
+    assert_eq!(process["uss_bytes"], Value::Null);
+    assert!(process["rss_bytes"].is_u64());
+}
+
+#[test]
+fn a_limit_that_is_missing_is_null_and_no_limit_is_a_word() {
+    let kernel = host().without("cgroup/build/memory.max");
+    let document = run(on(&kernel), &["memory-diagnose", "--json"]).json();
+    let cgroups = document["cgroups"].as_array().unwrap();
+    let build = cgroups
+        .iter()
+        .find(|group| group["path"] == "/build")
+        .unwrap();
+    assert_eq!(build["max_bytes"], Value::Null);
+    assert!(
+        cgroups.iter().any(|group| group["max_bytes"] == "max"),
+        "{cgroups:?}"
+    );
+}
+
+#[test]
+fn a_machine_without_psi_ksm_and_v2_is_diagnosed_and_says_what_is_missing() {
+    let kernel = host()
+        .without("proc/pressure")
+        .without("sys/kernel/mm/ksm")
+        .with_v1_cgroups();
+    let ran = run(on(&kernel), &["memory-diagnose", "--json"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_eq!(document["pressure"], Value::Null);
+    assert_eq!(document["ksm"], Value::Null);
+    assert_eq!(document["cgroups"], Value::Array(Vec::new()));
+    let notes = document["notes"].to_string();
+    for word in ["PSI", "KSM", "cgroup v1"] {
+        assert!(notes.contains(word), "{word} in {notes}");
+    }
+    let text = run_at(on(&kernel), 80, &["memory-diagnose"]);
+    insta::assert_snapshot!("diagnosis_of_a_poor_host", text.timeless());
+}
+
+#[test]
+fn a_name_with_an_escape_sequence_never_reaches_the_terminal() {
+    let kernel = host();
+    let stat = std::fs::read(kernel.path("proc/310/stat")).unwrap();
+    let end = stat.iter().rposition(|byte| *byte == b')').unwrap();
+    let evil = [&b"310 (\x1b[31mevil"[..], &stat[end..]].concat();
+    let kernel = kernel.with("proc/310/stat", evil);
+    let ran = run(on(&kernel), &["memory-diagnose", "--verbose"]);
+    assert!(!ran.stdout.contains('\x1b'), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\\x1b[31mevil"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_target_that_does_not_exist_is_a_usage_error() {
+    for target in [
+        "99999",
+        "name:nobody-at-all",
+        "/no/such/group",
+        "no.service",
+    ] {
+        let ran = run(on(&host()), &["memory-diagnose", "--target", target]);
+        assert_eq!(ran.exit, 2, "{target}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+    }
+}
+
+#[test]
+fn a_name_that_matches_many_lists_them() {
+    let ran = run(on(&host()), &["memory-diagnose", "--target", "nginx"]);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    for pid in ["100", "101"] {
+        assert!(ran.stderr.contains(pid), "{}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("hint: "), "{}", ran.stderr);
+}
+
+fn by_pid(document: &Value, pid: u64) -> &Value {
+    document["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|process| process["pid"] == pid)
+        .unwrap()
+}

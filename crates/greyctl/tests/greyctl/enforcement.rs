@@ -1,0 +1,426 @@
+//! `memory-enforce`, `rollback` and `journal`: the whole way, on a fake kernel
+//! whose files take what is written, and with processes of this machine.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use grey_fake_kernel::FakeKernel;
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+
+use crate::harness::{contents, forbid_writing, greyctl, host, on, run, run_at, unprivileged_on};
+
+/// `/proc/self/status` of a root with every capability.
+const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
+/// The same of a user with none.
+const USER: &str = "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n";
+
+/// What is waited for takes at most this long, or the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host that we may change. Plain files do not shrink when a shorter value
+/// is written, as kernel files seem to: every value here has as many digits as
+/// the one that the tests set.
+fn as_root() -> FakeKernel {
+    host()
+        .with("proc/self/status", ROOT)
+        .with("sys/kernel/mm/ksm/run", "0\n")
+        .with("cgroup/build/web/memory.high", "314572800\n")
+}
+
+fn as_user() -> FakeKernel {
+    as_root().with("proc/self/status", USER)
+}
+
+/// The kernel's state, without our own journal.
+fn kernel_state(kernel: &FakeKernel) -> Vec<(String, Vec<u8>)> {
+    let mut state = Vec::new();
+    for folder in ["proc", "sys", "cgroup"] {
+        state.extend(contents(&kernel.path(folder)));
+    }
+    state
+}
+
+fn enforce(kernel: &FakeKernel, arguments: &[&str]) -> (i32, Value, String) {
+    let mut all = vec!["memory-enforce", "--json", "--observe", "0s"];
+    all.extend_from_slice(arguments);
+    let ran = run(on(kernel), &all);
+    (ran.exit, ran.json(), ran.stderr)
+}
+
+fn read(kernel: &FakeKernel, name: &str) -> String {
+    std::fs::read_to_string(kernel.path(name))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn a_simulation_changes_not_one_byte() {
+    let kernel = as_root();
+    let before = contents(&kernel.path("."));
+    for arguments in [
+        &["--simulation"][..],
+        &[
+            "--simulation",
+            "--enable-ksm",
+            "--aggressive",
+            "--drop-caches",
+            "3",
+        ],
+        &[
+            "--simulation",
+            "--target",
+            "/build/web",
+            "--high",
+            "200M",
+            "--reclaim",
+            "10M",
+        ],
+        &[
+            "--simulation",
+            "--target",
+            "310",
+            "--oom-score-adj",
+            "100",
+            "--for",
+            "1h",
+        ],
+    ] {
+        let (exit, document, talk) = enforce(&kernel, arguments);
+        assert_eq!(exit, 0, "{arguments:?}: {talk}");
+        assert_eq!(document["outcome"], "simulated", "{arguments:?}");
+        assert_eq!(document["simulation"], true);
+        assert_ne!(document["plan"].as_array().unwrap().len(), 0);
+        assert_eq!(document["effects"].as_array().unwrap().len(), 0);
+        assert_eq!(document["journal_ids"].as_array().unwrap().len(), 0);
+    }
+    assert!(before == contents(&kernel.path(".")));
+}
+
+#[test]
+fn a_plan_is_shown_before_it_is_done() {
+    let kernel = as_root();
+    let arguments = [
+        "memory-enforce",
+        "--simulation",
+        "-t",
+        "/build/web",
+        "--high",
+        "200M",
+    ];
+    let ran = run_at(on(&kernel), 80, &arguments);
+    for line in ran.stdout.lines() {
+        assert!(line.chars().count() <= 80, "`{line}`");
+    }
+    insta::assert_snapshot!("plan", format!("{}\n---\n{}", ran.stdout, ran.stderr));
+}
+
+#[test]
+fn looking_around_needs_no_permission() {
+    let (exit, document, talk) = enforce(&as_user(), &["--simulation"]);
+    assert_eq!(exit, 0, "{talk}");
+    assert_eq!(document["plan"].as_array().unwrap().len(), 2);
+    assert_eq!(document["refusals"][0]["kind"], "not_permitted");
+    assert!(talk.contains("sudo"), "{talk}");
+    let (exit, document, talk) = enforce(&as_user(), &["--simulation", "--drop-caches"]);
+    assert_eq!(exit, 0, "{talk}");
+    assert_eq!(document["plan"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_set_is_journaled_and_put_back_to_the_byte() {
+    let kernel = as_root();
+    let before = kernel_state(&kernel);
+    let (exit, document, talk) = enforce(
+        &kernel,
+        &[
+            "--target",
+            "/build/web",
+            "--high",
+            "200M",
+            "--enable-ksm",
+            "--reason",
+            "a test",
+        ],
+    );
+    assert_eq!(exit, 0, "{talk}{document}");
+    assert_eq!(document["outcome"], "done");
+    assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "209715200");
+    assert!(talk.contains("greyctl rollback --state-dir"), "{talk}");
+
+    let journal = run(on(&kernel), &["journal", "--json"]).json();
+    let changes = journal["changes"].as_array().unwrap();
+    let ids: Vec<&Value> = changes.iter().map(|change| &change["id"]).collect();
+    let expected: Vec<&Value> = document["journal_ids"].as_array().unwrap().iter().collect();
+    assert_eq!(ids, expected);
+    assert!(changes.iter().all(|change| change["reason"] == "a test"));
+    assert!(changes.iter().all(|change| change["state"] == "active"));
+
+    let undone = run(on(&kernel), &["rollback", "--json"]);
+    assert_eq!(undone.exit, 0, "{}", undone.stderr);
+    assert_eq!(undone.json()["outcome"], "done");
+    assert!(before == kernel_state(&kernel));
+    let again = run(on(&kernel), &["rollback"]);
+    assert_eq!(
+        (again.exit, again.stdout.as_str()),
+        (0, "Nothing to put back.\n")
+    );
+    let all = run(on(&kernel), &["journal", "--all", "--json"]).json();
+    assert_eq!(all["changes"].as_array().unwrap().len(), ids.len());
+}
+
+#[test]
+fn one_change_can_be_put_back_alone() {
+    let kernel = as_root();
+    let (_, document, _) = enforce(&kernel, &["-t", "/build/web", "--high", "200M"]);
+    let id = document["journal_ids"][0].to_string();
+    enforce(&kernel, &["-t", "310", "--oom-score-adj", "7"]);
+    let ran = run(on(&kernel), &["rollback", &id]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "314572800");
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "7");
+}
+
+#[test]
+fn a_value_that_somebody_else_set_is_left_alone_until_forced() {
+    let kernel = as_root();
+    enforce(&kernel, &["-t", "/build/web", "--high", "200M"]);
+    kernel.write("cgroup/build/web/memory.high", "123456789\n");
+    let ran = run(on(&kernel), &["rollback", "--json"]);
+    assert_eq!(ran.exit, 4, "{}", ran.stderr);
+    assert_eq!(ran.json()["changes"][0]["outcome"], "conflict");
+    assert_eq!(ran.json()["changes"][0]["found"], "123456789");
+    assert!(ran.stderr.contains("--force"), "{}", ran.stderr);
+    assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "123456789");
+    let forced = run(on(&kernel), &["rollback", "--force", "--json"]);
+    assert_eq!(forced.exit, 0, "{}", forced.stderr);
+    assert_eq!(forced.json()["changes"][0]["overrode"], true);
+    assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "314572800");
+}
+
+#[test]
+fn a_lease_is_over_by_itself() {
+    let kernel = as_root();
+    let (exit, document, talk) = enforce(
+        &kernel,
+        &["-t", "310", "--oom-score-adj", "7", "--for", "1s"],
+    );
+    assert_eq!(exit, 0, "{talk}");
+    assert!(document["lease_until"].is_string());
+    wait_until("the lease is over", || {
+        read(&kernel, "proc/310/oom_score_adj") == "0"
+    });
+}
+
+/// Each refusal: nothing changes, the document names it, the exit code fits.
+#[test]
+fn a_refusal_changes_nothing_and_is_told_in_both_ways() {
+    let container = format!("/{}", grey_fake_kernel::FakeCgroup::container_path());
+    let no_reclaim = as_root().without("cgroup/build/web/memory.reclaim");
+    for (kernel, arguments, exit, kind) in [
+        (as_root(), &[][..], 2, "usage"),
+        (as_root(), &["--reclaim", "10M"], 2, "usage"),
+        (as_root(), &["-t", "99999", "--page-out"], 2, "usage"),
+        (as_root(), &["-t", "nginx", "--page-out"], 2, "usage"),
+        (as_root(), &["-t", "/no/such", "--page-out"], 2, "usage"),
+        (as_user(), &["--drop-caches"], 6, "not_permitted"),
+        (as_user(), &["--enable-ksm"], 6, "not_permitted"),
+        (
+            as_root(),
+            &["--simulation", "-t", "/build/web", "--limit", "63M"],
+            7,
+            "unsafe",
+        ),
+        (
+            as_root(),
+            &["-t", "/build/web", "--limit", "63M"],
+            7,
+            "unsafe",
+        ),
+        (
+            as_root(),
+            &["-t", &container, "--high", "200M"],
+            7,
+            "unsafe",
+        ),
+        (
+            no_reclaim,
+            &["-t", "/build/web", "--reclaim", "10M"],
+            9,
+            "not_supported",
+        ),
+        (
+            as_root().with_v1_cgroups(),
+            &["-t", "310", "--high", "200M"],
+            9,
+            "not_supported",
+        ),
+        (
+            as_root().without("sys/kernel/mm/ksm"),
+            &["--enable-ksm"],
+            9,
+            "not_supported",
+        ),
+    ] {
+        let before = kernel_state(&kernel);
+        let (code, document, talk) = enforce(&kernel, arguments);
+        assert_eq!(code, exit, "{arguments:?}: {talk}");
+        assert_eq!(document["outcome"], "refused", "{arguments:?}");
+        assert_eq!(document["refusals"][0]["kind"], kind, "{arguments:?}");
+        assert!(talk.contains("error: "), "{arguments:?}: {talk}");
+        assert!(talk.contains("hint: "), "{arguments:?}: {talk}");
+        assert!(before == kernel_state(&kernel), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_may_not_be_written_stops_it_before_the_first_change() {
+    let kernel = as_root();
+    std::fs::create_dir(kernel.path("state")).unwrap();
+    forbid_writing(&kernel.path("state"));
+    let before = kernel_state(&kernel);
+    let arguments = [
+        "memory-enforce",
+        "--json",
+        "-t",
+        "310",
+        "--oom-score-adj",
+        "5",
+    ];
+    let ran = run(unprivileged_on(&kernel), &arguments);
+    assert_eq!(ran.exit, 6, "{}", ran.stderr);
+    assert_eq!(ran.json()["outcome"], "refused");
+    assert!(ran.stderr.contains("--state-dir"), "{}", ran.stderr);
+    assert!(before == kernel_state(&kernel));
+}
+
+#[test]
+fn a_journal_that_cannot_grow_stops_it_before_the_first_change() {
+    let kernel = as_root();
+    let before = kernel_state(&kernel);
+    let given = on(&kernel);
+    // A file may not grow at all, and the signal that would end us is ignored:
+    // what a full disk is to a writer, without one.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+        .arg(given.get_program())
+        .args(given.get_args());
+    let arguments = [
+        "memory-enforce",
+        "--json",
+        "-t",
+        "310",
+        "--oom-score-adj",
+        "5",
+    ];
+    let ran = run(command, &arguments);
+    assert_eq!(ran.exit, 7, "{}", ran.stderr);
+    assert!(ran.stderr.contains("journal"), "{}", ran.stderr);
+    assert!(before == kernel_state(&kernel));
+}
+
+#[test]
+fn a_change_that_the_journal_does_not_know_is_a_usage_error() {
+    let ran = run(on(&as_root()), &["rollback", "77", "--json"]);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    assert_eq!(ran.json()["outcome"], "failed");
+    assert!(ran.stderr.contains("77"), "{}", ran.stderr);
+}
+
+#[test]
+fn whoever_has_to_wait_for_the_journal_is_told_for_whom() {
+    let kernel = as_root();
+    enforce(&kernel, &["-t", "310", "--oom-score-adj", "7"]);
+    let lock = std::fs::File::open(kernel.path("state/journal/lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut child = on(&kernel)
+        .arg("rollback")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    talk.read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting for process "), "{line}");
+    flock(&lock, FlockOperation::Unlock).unwrap();
+    let mut rest = String::new();
+    talk.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "0");
+}
+
+#[test]
+fn an_empty_journal_says_so() {
+    let ran = run(on(&as_root()), &["journal"]);
+    assert_eq!(
+        (ran.exit, ran.stdout.as_str()),
+        (0, "Nothing was changed.\n")
+    );
+}
+
+/// A process of this machine that only waits, and ends with the test.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn new() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().unwrap())
+    }
+
+    fn file(&self, name: &str) -> String {
+        let path = format!("/proc/{}/{name}", self.0.id());
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_process_gets_its_score_and_its_rlimit_back() {
+    let sleeper = Sleeper::new();
+    let state = tempfile::tempdir().unwrap();
+    let pid = sleeper.0.id().to_string();
+    let (score, limits) = (sleeper.file("oom_score_adj"), sleeper.file("limits"));
+    let with_state = || {
+        let mut command = greyctl();
+        command.arg("--state-dir").arg(state.path().join("state"));
+        command
+    };
+    let ran = run(
+        with_state(),
+        &[
+            "memory-enforce",
+            "-t",
+            &pid,
+            "--oom-score-adj",
+            "700",
+            "--rlimit-data",
+            "1G",
+            "--observe",
+            "0s",
+        ],
+    );
+    assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(sleeper.file("oom_score_adj"), "700");
+    assert!(sleeper.file("limits").contains("1073741824"));
+    let undone = run(with_state(), &["rollback"]);
+    assert_eq!(undone.exit, 0, "{}{}", undone.stdout, undone.stderr);
+    assert_eq!(sleeper.file("oom_score_adj"), score);
+    assert_eq!(sleeper.file("limits"), limits);
+}
+
+fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

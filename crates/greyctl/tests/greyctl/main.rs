@@ -1,0 +1,13 @@
+//! `greyctl` as people and scripts meet it: the real binary, its output and its
+//! exit codes, on a fake kernel and where that proves nothing, on this one.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test, which is what it is for"
+)]
+
+mod command_line;
+mod diagnosis;
+mod documents;
+mod enforcement;
+mod harness;

@@ -1,0 +1,43 @@
+//! Every case, in the order in which they run.
+//!
+//! A file of cases is added with one `mod` line and one line in [`FILES`].
+
+use crate::case::Case;
+
+mod bad_surroundings;
+mod documents;
+mod guest_itself;
+mod killed_midway;
+mod leases;
+mod limits;
+mod systemd_killed_midway;
+mod systemd_leases;
+mod systemd_refusals;
+mod systemd_scopes;
+mod systemd_units;
+mod taking_back;
+mod undo;
+mod whole_machine;
+
+// One line for each file, so that two people can add theirs at once.
+#[rustfmt::skip]
+const FILES: &[&[Case]] = &[
+    guest_itself::CASES,
+    undo::CASES,
+    bad_surroundings::CASES,
+    leases::CASES,
+    killed_midway::CASES,
+    systemd_units::CASES,
+    systemd_refusals::CASES,
+    systemd_scopes::CASES,
+    systemd_leases::CASES,
+    systemd_killed_midway::CASES,
+    taking_back::CASES,
+    limits::CASES,
+    whole_machine::CASES,
+];
+
+/// Every case of every guest.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    FILES.iter().copied().flatten()
+}

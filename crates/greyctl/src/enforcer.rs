@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read as _};
 
 use grey_enforcement::journal::LockError;
 use grey_enforcement::{
-    Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, EntryState,
-    Journal, JournalEntry, JournalError, OpenEnforcerError,
+    Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, JournalError,
+    OpenEnforcerError,
 };
 use grey_model::RefusalKind;
 use grey_telemetry::UserNames;
@@ -60,17 +60,14 @@ pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Fa
     })
 }
 
-/// Whether the journal holds nothing to be undone. Makes nothing and takes no
-/// lock, so that it also works where the journal could not be written.
+/// Whether nothing was ever changed: there is no state directory. Looks only,
+/// so that a rollback then makes none.
 ///
 /// # Errors
-/// A [`Failure`] when the journal is there and cannot be read.
-pub(crate) fn nothing_is_changed(global: &GlobalOptions) -> Result<bool, Failure> {
-    let (entries, damage) =
-        Journal::list(&state_dir(global)?, None, None).map_err(|error| journal_failure(&error))?;
-    let open =
-        |entry: &JournalEntry| matches!(entry.state, EntryState::Active | EntryState::Conflict);
-    Ok(damage.is_empty() && !entries.iter().any(open))
+/// A [`Failure`] when there is neither an option nor a home.
+pub(crate) fn nothing_was_changed(global: &GlobalOptions) -> Result<bool, Failure> {
+    let looked = std::fs::symlink_metadata(state_dir(global)?);
+    Ok(looked.is_err_and(|error| error.kind() == ErrorKind::NotFound))
 }
 
 /// Says who has the journal when we shall have to wait for it. Only talk: the

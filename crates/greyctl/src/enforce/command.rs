@@ -188,6 +188,11 @@ fn apply(
     if !document.journal_ids.is_empty() {
         output.hint(&undo_hint(global, document, request.lease));
     }
+    match document.outcome {
+        Outcome::NoEffect => output.warn("it was done, and nothing came of it"),
+        Outcome::PartlyDone => output.warn("less came of it than was asked for"),
+        _ => {}
+    }
     verdict(applied.outcome, document)
 }
 

@@ -85,14 +85,79 @@ impl ProgressLine {
     }
 }
 
+const SPINNER: &str = "{spinner} {prefix} {msg}";
+const GAUGE: &str = "{spinner} {prefix} [{bar:24}] {msg}";
+
 fn spinner() -> ProgressStyle {
-    style("{spinner} {prefix} {msg}")
+    style(SPINNER)
 }
 
 fn gauge() -> ProgressStyle {
-    style("{spinner} {prefix} [{bar:24}] {msg}").progress_chars("=> ")
+    style(GAUGE).progress_chars("=> ")
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grey_model::{CgroupPath, Risk};
+
+    fn reclaim() -> PlanStep {
+        PlanStep {
+            action: "reclaim".to_owned(),
+            change: Change::Once {
+                shot: OneShot::Reclaim {
+                    cgroup: CgroupPath::root(),
+                    amount: Bytes::from_mib(10),
+                    until: None,
+                },
+            },
+            predicted: None,
+            risk: Risk::Low,
+            reason: String::new(),
+            undo: String::new(),
+            guards: Vec::new(),
+            may_block: true,
+        }
+    }
+
+    #[test]
+    fn the_templates_are_templates() {
+        for template in [SPINNER, GAUGE] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_reclaim_is_counted_in_bytes_and_never_beyond_its_end() {
+        let mut line = ProgressLine::new(false);
+        let step = reclaim();
+        line.update(&Progress::StepStarted {
+            index: 0,
+            count: 2,
+            step: &step,
+        });
+        assert_eq!(line.bar.prefix(), "1/2 memory.reclaim of /");
+        line.update(&Progress::Step {
+            index: 0,
+            done: 15 << 20,
+            total: 10 << 20,
+        });
+        assert_eq!(line.bar.message(), "15.0 MiB of 10.0 MiB");
+        assert_eq!(line.bar.position(), 10 << 20);
+    }
+
+    #[test]
+    fn an_observation_counts_down() {
+        let mut line = ProgressLine::new(false);
+        line.update(&Progress::Observing {
+            elapsed: Duration::from_secs(4),
+            total: Duration::from_secs(10),
+        });
+        assert_eq!(line.bar.message(), "6 s");
+        assert_eq!(line.bar.position(), 4000);
+    }
 }

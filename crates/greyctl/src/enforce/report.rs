@@ -53,7 +53,7 @@ pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
     let mut text = heading("Effects", "freed, and how it showed");
     let mut table = Table::new(vec![
         Column::number("", 0),
-        Column::text("WHAT", 0).gives_way(16),
+        Column::text("WHAT", 0).gives_way(28),
         Column::number("PREDICTED", 0),
         Column::number("FREED", 0),
         Column::number("AVAILABLE", 2).optional(),

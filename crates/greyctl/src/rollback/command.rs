@@ -48,7 +48,7 @@ fn roll_back(
     document: &mut Rollback,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    if options.id.is_none() && enforcer::nothing_is_changed(global)? {
+    if options.id.is_none() && enforcer::nothing_was_changed(global)? {
         document.outcome = Outcome::NothingToDo;
         return Ok(());
     }

@@ -48,6 +48,7 @@ fn what_is_no_command_or_option_is_a_usage_error() {
         &["memory-enforce", "--target", ""],
         &["rollback", "all"],
         &["man", "no-such-command"],
+        &["man", "kernel-write"],
     ] {
         let ran = run(greyctl(), arguments);
         assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);

@@ -51,7 +51,7 @@ fn enforcements_journals_and_rollbacks_are_as_their_schemas_say() {
             "--oom-score-adj",
             "300",
             "--for",
-            "1h",
+            "2s",
             "--observe",
             "0s",
         ],
@@ -68,7 +68,7 @@ fn enforcements_journals_and_rollbacks_are_as_their_schemas_say() {
         assert_eq!(document["schema"], "grey.enforcement/v1");
         assert_valid("grey.enforcement.v1", &document);
     }
-    let journal = run(on(&kernel), &["journal", "--json"]).json();
+    let journal = run(on(&kernel), &["journal", "--all", "--json"]).json();
     assert_eq!(journal["schema"], "grey.journal/v1");
     assert_eq!(journal["changes"].as_array().unwrap().len(), 1);
     assert_valid("grey.journal.v1", &journal);

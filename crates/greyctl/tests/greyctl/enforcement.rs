@@ -354,6 +354,17 @@ fn whoever_has_to_wait_for_the_journal_is_told_for_whom() {
 }
 
 #[test]
+fn a_rollback_of_nothing_leaves_no_trace() {
+    let kernel = as_root();
+    let ran = run(on(&kernel), &["rollback"]);
+    assert_eq!(
+        (ran.exit, ran.stdout.as_str()),
+        (0, "Nothing to put back.\n")
+    );
+    assert!(!kernel.path("state").exists());
+}
+
+#[test]
 fn an_empty_journal_says_so() {
     let ran = run(on(&as_root()), &["journal"]);
     assert_eq!(

@@ -3,5 +3,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
-    let _ = grey_enforcement::journal::fuzz_parse_line(text);
+    let _ = grey_enforcement::Journal::is_record(text);
 });

@@ -188,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn dropped_cache_shows_in_free_memory_and_not_in_available() {
+        let of = |free| Reading {
+            available: Some(Bytes(500)),
+            free: Some(Bytes(free)),
+            ..Reading::default()
+        };
+        let delta = of(300).since(&of(100));
+        assert_eq!((delta.available, delta.free), (Some(0), Some(200)));
+    }
+
+    #[test]
     fn nothing_in_common_is_unknown() {
         let delta = reading(&[(1, 5)], Some(1)).since(&reading(&[(2, 5)], Some(3)));
         assert_eq!(delta.pss, None);

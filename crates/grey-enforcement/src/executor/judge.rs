@@ -52,7 +52,7 @@ pub(super) fn judge(
                 Verdict::TimedOut
             } else if freed.is_none() {
                 detail.push_str("; what was freed is unknown");
-                Verdict::NoEffect
+                Verdict::PartlyWorked
             } else if nothing {
                 detail.push_str(&format!("; nothing was freed{why_nothing}"));
                 Verdict::NoEffect
@@ -189,7 +189,7 @@ mod tests {
             timed_out: false,
         };
         let verdict = |processes, freed| judge(&shot, &result(processes), &effect(freed), None).0;
-        assert_eq!(verdict(0, None), Verdict::NoEffect);
+        assert_eq!(verdict(0, None), Verdict::PartlyWorked);
         assert_eq!(verdict(1, Some(Bytes::from_mib(5))), Verdict::PartlyWorked);
     }
 

@@ -266,8 +266,15 @@ impl Enforcer {
     ) -> Result<Restored, KnobError> {
         let (knob, before) = (&change.knob, change.before.as_ref());
         let restored = if self.would_squeeze(change, force)? {
-            self.write(journal, knob, before, true)?;
-            Restored::exactly()
+            match self.write(journal, knob, before, true) {
+                // The limit stands before the kernel reclaims down to it: what
+                // is read back below decides.
+                Ok(())
+                | Err(KnobError::Disposable {
+                    timed_out: true, ..
+                }) => Restored::exactly(),
+                Err(error) => return Err(error),
+            }
         } else {
             self.knobs.restore(knob, before, &change.saved, force)?
         };

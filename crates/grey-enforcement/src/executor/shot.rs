@@ -135,3 +135,44 @@ fn conclude(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use grey_model::{Bytes, Change, Risk};
+
+    use super::*;
+
+    #[test]
+    fn what_went_with_a_process_was_not_paged_out() {
+        let shot = OneShot::PageOut {
+            processes: Vec::new(),
+        };
+        let step = PlanStep {
+            action: "page_out".to_owned(),
+            change: Change::Once { shot: shot.clone() },
+            predicted: None,
+            risk: Risk::Medium,
+            reason: String::new(),
+            undo: String::new(),
+            guards: Vec::new(),
+            may_block: true,
+        };
+        let freed = |gone, pss| {
+            let mut effect = blank(&step);
+            effect.freed = Some(Bytes::from_mib(256));
+            effect.pss_delta_bytes = pss;
+            let result = JobResult::PagedOut {
+                advised: Bytes::from_mib(68),
+                processes: 1,
+                gone,
+                denied: 0,
+                timed_out: false,
+            };
+            conclude(&mut effect, &shot, JobEnd::Done(result), Some(true));
+            effect.freed
+        };
+        assert_eq!(freed(0, None), Some(Bytes::from_mib(256)));
+        assert_eq!(freed(1, Some(-4096)), Some(Bytes(4096)));
+        assert_eq!(freed(1, None), None);
+    }
+}

@@ -13,8 +13,6 @@ mod store;
 pub use entry::{EntryState, JournalEntry};
 pub use lock::LockError;
 pub use record::Actor;
-#[cfg(fuzzing)]
-pub use record::fuzz_parse_line;
 pub use store::Journal;
 
 pub(crate) use entry::Change;

@@ -348,7 +348,7 @@ pub(super) fn plan_over_everything(rig: &Rig) -> Plan {
         ),
         step(
             unit("db.service", high),
-            Some("infinity"),
+            Some("536870912"),
             Some("104857600"),
         ),
         step(scope, None, Some("present")),
@@ -439,47 +439,54 @@ impl FaultyKnobs {
         self.root.join("cgroup").join(relative)
     }
 
-    fn exact(&self, path: &Path, text: &str) {
-        if path.exists() {
-            fs::write(path, format!("{text}\n")).unwrap();
-        }
-    }
-
-    /// What the kernel makes of a write.
-    fn react(&self, knob: &Knob, written: Option<&KnobValue>) {
-        let text = written.map_or("", |value| value.0.as_str());
+    /// What the kernel makes of a write: only of what is in the file, so that
+    /// a write that never happened is noticed.
+    fn react(&self, knob: &Knob) {
         match knob {
             Knob::CgroupFile { cgroup, file, .. } => {
-                let rounded = text
-                    .parse::<u64>()
-                    .map_or(text.to_owned(), |bytes| (bytes / 4096 * 4096).to_string());
-                self.exact(&self.tree(cgroup).join(file.file_name()), &rounded);
+                self.rewrite(&self.tree(cgroup).join(file.file_name()), |line| {
+                    line.parse::<u64>()
+                        .map_or(line.to_owned(), |bytes| (bytes / 4096 * 4096).to_string())
+                });
             }
             Knob::MemoryController { cgroup } => {
-                let line = if text == "+memory" { "memory" } else { "" };
-                self.exact(&self.tree(cgroup).join("cgroup.subtree_control"), line);
+                let path = self.tree(cgroup).join("cgroup.subtree_control");
+                self.rewrite(&path, |line| match line {
+                    "+memory" => "memory".to_owned(),
+                    "-memory" => String::new(),
+                    other => other.to_owned(),
+                });
             }
-            Knob::CgroupDirectory { cgroup, .. } if written.is_some() => {
+            Knob::CgroupDirectory { cgroup, .. } => {
                 let path = self.tree(cgroup);
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                make_children_files(path.parent().unwrap(), &name, true);
+                if path.exists() && !path.join("cgroup.procs").exists() {
+                    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                    make_children_files(path.parent().unwrap(), &name, true);
+                }
             }
             Knob::Ksm { file } => {
                 let path = self.root.join("sys/kernel/mm/ksm").join(file.file_name());
-                let line = match (file, text) {
-                    (KsmFile::AdvisorMode, "none") => "[none] scan-time",
-                    (KsmFile::AdvisorMode, _) => "none [scan-time]",
-                    _ => text,
-                };
-                self.exact(&path, line);
+                self.rewrite(&path, |line| match line {
+                    "none" => "[none] scan-time".to_owned(),
+                    "scan-time" => "none [scan-time]".to_owned(),
+                    other => other.to_owned(),
+                });
             }
             Knob::OomScoreAdj { process } => {
                 let path = format!("proc/{}/oom_score_adj", process.pid);
-                self.exact(&self.root.join(path), text);
+                self.rewrite(&self.root.join(path), str::to_owned);
             }
             _ => {}
         }
         super::units::settle(&self.root);
+    }
+
+    /// Only the first line is what was written: a kernel file has no rest.
+    fn rewrite(&self, path: &Path, change: impl Fn(&str) -> String) {
+        if let Ok(text) = fs::read_to_string(path) {
+            let line = text.lines().next().unwrap_or_default();
+            fs::write(path, change(line) + "\n").unwrap();
+        }
     }
 
     /// RLIMIT_DATA has no file that is written: `prlimit` on a made-up pid
@@ -537,10 +544,10 @@ impl KnobAccess for FaultyKnobs {
             } else {
                 self.inner.set(knob, value)?;
             }
-            self.react(knob, value);
             if self.fault == Fault::SetToSomethingElse(number) {
-                self.react(knob, Some(&KnobValue("8192".to_owned())));
+                self.inner.set(knob, Some(&KnobValue("8192".to_owned())))?;
             }
+            self.react(knob);
             Ok(())
         })
     }
@@ -563,7 +570,7 @@ impl KnobAccess for FaultyKnobs {
                 return Ok(Restored::exactly());
             }
             let restored = self.inner.restore(knob, before, saved, force)?;
-            self.react(knob, before);
+            self.react(knob);
             Ok(restored)
         })
     }

@@ -33,6 +33,7 @@ impl FakeUnits {
             scopes: Rc::default(),
         };
         units.add("db.service");
+        units.set("db.service", UnitMemoryProperty::MemoryHigh, "536870912");
         units
     }
 

@@ -3,7 +3,7 @@
 //! Never looks at the machine that it runs on, and removes itself when dropped.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use grey_model::CgroupPath;
 use tempfile::TempDir;
@@ -71,8 +71,16 @@ impl FakeKernel {
     }
 
     /// The path of `name`, which begins with `proc/`, `sys/`, `cgroup/` or `run/`.
+    ///
+    /// # Panics
+    /// When `name` leads out of the tree: a test must not touch the machine.
     #[must_use]
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        let name = name.as_ref();
+        let inside = name
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        assert!(inside, "`{}` leads out of the fake kernel", name.display());
         self.root.path().join(name)
     }
 
@@ -213,6 +221,13 @@ mod tests {
     fn an_unreadable_file_is_unreadable_for_root_too() {
         let fake = FakeKernel::full().with_unreadable("proc/meminfo");
         assert!(fs::read(fake.path("proc/meminfo")).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "leads out of the fake kernel")]
+    fn a_path_of_the_real_machine_is_a_mistake_in_the_test() {
+        let cgroup = crate::FakeCgroup::new("/system.slice", 0, &[]);
+        drop(FakeKernel::full().with_cgroup(&cgroup));
     }
 
     #[test]

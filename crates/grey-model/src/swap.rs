@@ -60,6 +60,9 @@ pub struct Zram {
     /// The memory that it takes, allocator overhead included.
     #[serde(rename = "memory_used_bytes")]
     pub memory_used: Bytes,
+    /// The most memory that it may take; `None` without such a limit.
+    #[serde(rename = "memory_limit_bytes")]
+    pub memory_limit: Option<Bytes>,
     /// Pages of one repeated value, which take no pool memory, a count.
     pub same_pages: Option<u64>,
     /// Pages that did not compress, a count. Since 4.19.
@@ -73,6 +76,14 @@ impl Zram {
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         ratio(self.original, self.memory_used)
+    }
+
+    /// What surely still fits: up to its memory limit, as if nothing more
+    /// compressed. `None` without a limit.
+    #[must_use]
+    pub fn room(&self) -> Option<Bytes> {
+        self.memory_limit
+            .map(|limit| limit.saturating_sub(self.memory_used))
     }
 }
 

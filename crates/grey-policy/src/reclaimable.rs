@@ -3,7 +3,9 @@
 //!
 //! Estimates are floors: what is unknown counts as not reclaimable.
 
-use grey_model::{Bytes, CgroupMemory, MemoryLimit, PreflightFacts, ProcessMemory, SwapDevice};
+use grey_model::{
+    Bytes, CgroupMemory, MemoryLimit, PreflightFacts, ProcessMemory, SwapDevice, Zram,
+};
 
 /// Below this much swap room, anonymous memory counts as stuck.
 pub const SWAP_ROOM_FLOOR: Bytes = Bytes::from_mib(64);
@@ -33,12 +35,24 @@ impl Reclaimable {
     }
 }
 
-/// Free space on all swap devices.
+/// Free space on all swap devices. A zram device with a memory limit has no
+/// more room than the memory that it may still take.
 #[must_use]
-pub fn free_swap(devices: &[SwapDevice]) -> Bytes {
+pub fn free_swap(devices: &[SwapDevice], zram: &[Zram]) -> Bytes {
     devices
         .iter()
-        .map(|device| device.total.saturating_sub(device.used))
+        .map(|device| {
+            let free = device.total.saturating_sub(device.used);
+            let name = device
+                .path
+                .as_bytes()
+                .strip_prefix(b"/dev/")
+                .unwrap_or_default();
+            zram.iter()
+                .find(|zram| zram.name.as_bytes() == name)
+                .and_then(Zram::room)
+                .map_or(free, |room| room.min(free))
+        })
         .sum()
 }
 
@@ -46,7 +60,7 @@ pub fn free_swap(devices: &[SwapDevice]) -> Bytes {
 /// count too.
 #[must_use]
 pub fn swap_room(facts: &PreflightFacts, cgroup: Option<&CgroupMemory>) -> Bytes {
-    let machine = free_swap(&facts.swap_devices);
+    let machine = free_swap(&facts.swap_devices, &facts.zram);
     cgroup
         .into_iter()
         .chain(&facts.ancestors)

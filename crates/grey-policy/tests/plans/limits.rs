@@ -266,3 +266,23 @@ fn an_unreadable_account_is_refused_instead_of_taken_for_empty() {
     facts.cgroup.as_mut().unwrap().current = None;
     assert_eq!(refusal(&facts, limit(250)).kind, RefusalKind::NotSupported);
 }
+
+#[test]
+fn zram_that_may_take_no_more_memory_is_no_room() {
+    let zram = Zram {
+        name: "zram0".to_owned(),
+        disk_size: mib(512),
+        original: mib(40),
+        stored: mib(10),
+        memory_used: mib(12),
+        memory_limit: Some(mib(16)),
+        same_pages: None,
+        huge_pages: None,
+        algorithm: None,
+    };
+    let facts = PreflightFacts {
+        zram: vec![zram],
+        ..machine()
+    };
+    assert_eq!(refusal(&facts, limit(110)).kind, RefusalKind::Unsafe);
+}

@@ -51,6 +51,8 @@ pub struct ZramMemory {
     pub stored: Bytes,
     /// The memory taken, allocator overhead included.
     pub memory_used: Bytes,
+    /// The most memory that it may take.
+    pub memory_limit: Option<Bytes>,
     /// Pages of one repeated value, a count.
     pub same_pages: Option<u64>,
     /// Pages that did not compress, a count. Since 4.19.
@@ -65,13 +67,19 @@ pub fn parse_mm_stat(text: &[u8]) -> Option<ZramMemory> {
     let original = Bytes(columns.next()??);
     let stored = Bytes(columns.next()??);
     let memory_used = Bytes(columns.next()??);
-    let mut counts = columns.skip(2);
-    let same_pages = counts.next().flatten();
-    let huge_pages = counts.nth(1).flatten();
+    // 0 stands for "no limit".
+    let memory_limit = columns
+        .next()
+        .flatten()
+        .filter(|&limit| limit > 0)
+        .map(Bytes);
+    let same_pages = columns.nth(1).flatten();
+    let huge_pages = columns.nth(1).flatten();
     Some(ZramMemory {
         original,
         stored,
         memory_used,
+        memory_limit,
         same_pages,
         huge_pages,
     })
@@ -103,6 +111,7 @@ fn read_device(device: &KernelDirectory, name: &str, buffer: &mut Vec<u8>) -> Op
         original: memory.original,
         stored: memory.stored,
         memory_used: memory.memory_used,
+        memory_limit: memory.memory_limit,
         same_pages: memory.same_pages,
         huge_pages: memory.huge_pages,
         algorithm,
@@ -119,8 +128,15 @@ mod tests {
         assert_eq!(memory.original, Bytes(8192));
         assert_eq!(memory.stored, Bytes(74));
         assert_eq!(memory.memory_used, Bytes(12288));
+        assert_eq!(memory.memory_limit, None);
         assert_eq!(memory.same_pages, Some(5));
         assert_eq!(memory.huge_pages, Some(3));
+    }
+
+    #[test]
+    fn a_memory_limit_is_read_and_0_is_none() {
+        let memory = parse_mm_stat(b"8192 74 12288 65536 12288 5 0 3 1\n").unwrap();
+        assert_eq!(memory.memory_limit, Some(Bytes(65536)));
     }
 
     #[test]

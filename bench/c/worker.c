@@ -2,10 +2,12 @@
  * One process to be measured: private memory of its own size, a file that all
  * map, a file that a few map, and nothing to do. Dies with its parent.
  *
- *     worker PARENT PRIVATE_KIB SHARED_FILE GROUP_FILE
+ *     worker PARENT PRIVATE_KIB SHARED_FILE GROUP_FILE WHAT
  *
  * Writes a byte to its standard output when it is set up, and another each
- * time it has answered SIGUSR1, which takes EXTRA more memory or gives it back.
+ * time it has answered SIGUSR1. That takes EXTRA more memory or gives it back
+ * when WHAT is "private", and unmaps the group's file or maps it again when it
+ * is "group": then the PSS of its neighbours moves, and their statm does not.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -31,7 +33,12 @@ static char *take(size_t length)
     return memory;
 }
 
-static void map_file(const char *path)
+struct mapping {
+    void *memory;
+    size_t length;
+};
+
+static struct mapping map_file(const char *path)
 {
     struct stat about;
     volatile char sum = 0;
@@ -44,6 +51,7 @@ static void map_file(const char *path)
     for (off_t at = 0; at < about.st_size; at += PAGE)
         sum += memory[at];
     close(file);
+    return (struct mapping){(void *)memory, (size_t)about.st_size};
 }
 
 static void report(void)
@@ -57,7 +65,7 @@ int main(int count, char **arguments)
     sigset_t signals;
     char *extra = NULL;
     int signal;
-    if (count != 5)
+    if (count != 6)
         return 1;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != atoi(arguments[1]))
@@ -67,10 +75,16 @@ int main(int count, char **arguments)
     sigprocmask(SIG_BLOCK, &signals, NULL);
     take((size_t)atol(arguments[2]) << 10);
     map_file(arguments[3]);
-    map_file(arguments[4]);
+    struct mapping group = map_file(arguments[4]);
+    int of_group = strcmp(arguments[5], "group") == 0;
     report();
     while (sigwait(&signals, &signal) == 0) {
-        if (extra) {
+        if (of_group && group.memory) {
+            munmap(group.memory, group.length);
+            group.memory = NULL;
+        } else if (of_group) {
+            group = map_file(arguments[4]);
+        } else if (extra) {
             munmap(extra, EXTRA);
             extra = NULL;
         } else {

@@ -75,7 +75,7 @@ impl External {
             wall: Duration::from_nanos(wall),
             cpu: Duration::from_nanos(cpu),
             processes: (processes != 0).then_some(processes),
-            error_percent: None,
+            ..Sample::default()
         })
     }
 

@@ -78,7 +78,8 @@ impl Fleet {
         self.children.iter().map(Child::id)
     }
 
-    /// Lets some processes take or give back memory, and replaces a few.
+    /// Lets some processes take or give back memory, some map or unmap what
+    /// their neighbours map too, and replaces a few.
     pub(crate) fn change_some(&mut self) -> Result<(), BenchError> {
         let count = self.children.len();
         let changing = (count * CHANGING_PER_MILLE / 1000).max(1);
@@ -121,6 +122,11 @@ impl Fleet {
             .arg(private.to_string())
             .arg(path(&self.shared))
             .arg(path(&self.groups[index / GROUP]))
+            .arg(if index.is_multiple_of(2) {
+                "private"
+            } else {
+                "group"
+            })
             .stdin(Stdio::null())
             .stdout(self.reporter.try_clone().map_err(start)?)
             .spawn()

@@ -4,6 +4,7 @@
 //! passes is the whole difference.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Duration;
@@ -27,9 +28,8 @@ use crate::setup::Peers;
 /// smem takes seconds for a pass: it takes part in this many rounds.
 const SLOW_ROUNDS: usize = 3;
 
-/// The part of a full pass that the tracker may spend on `smaps_rollup` in a
-/// tick; its `statm` readings come on top.
-const TRACKER_SHARE: f64 = 0.035;
+/// The part of a full pass's CPU time that the tracker gets for a tick.
+const TRACKER_SHARE: f64 = 0.045;
 
 const BARE_STATM: &str = "bare C loop, statm";
 const BARE_ROLLUP: &str = "bare C loop, smaps_rollup";
@@ -121,11 +121,13 @@ pub(crate) fn run(
     let cap = tracker_cap(&once);
     let mut tracker = PssTracker::new(kernel.page_size, RssTracker::new());
     tracker.tick(&kernel.proc, Duration::MAX)?;
-    let again = run_rounds(
-        memory_again(&kernel, &running, &mut tracker, cap),
-        rounds,
-        || fleet.change_some(),
-    )?;
+    let pids = RefCell::new(BTreeSet::new());
+    let rows = memory_again(&kernel, &running, &mut tracker, cap, &pids);
+    let again = run_rounds(rows, rounds, || {
+        fleet.change_some()?;
+        *pids.borrow_mut() = fleet.pids().collect();
+        Ok(())
+    })?;
     groups.push(GroupReport::of(
         "PSS, every tick, while 2 % change and 0.3 % are replaced",
         &again,
@@ -198,18 +200,19 @@ fn memory_again<'a>(
     running: &'a Running,
     tracker: &'a mut PssTracker,
     cap: Duration,
+    pids: &'a RefCell<BTreeSet<u32>>,
 ) -> Vec<Row<'a>> {
     vec![
         running.bare(BARE_ROLLUP, "smaps_rollup"),
         Row::new("grey-telemetry, what changed", move || {
-            inside::pss_again(kernel, tracker, cap)
+            inside::pss_again(kernel, tracker, cap, &pids.borrow())
         })
         .with_target(Clock::Cpu, 0.06),
         row_of("psutil, kept processes", &running.python, "full_again"),
     ]
 }
 
-/// The wall time that the tracker gets: a share of what the bare loop took.
+/// The CPU time that the tracker gets: a share of what the bare loop took.
 fn tracker_cap(once: &[Measured]) -> Duration {
     let bare = once.iter().find(|row| row.name == BARE_ROLLUP);
     let cpu =

@@ -3,6 +3,7 @@
 //! Never gives a peer more work than its task: sysinfo is asked for memory
 //! alone, without threads, users or command lines.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -46,27 +47,43 @@ pub(crate) fn memory_once(kernel: &Kernel, threads: NonZeroUsize) -> Result<Samp
     Ok(counted(sample, count?))
 }
 
-/// Our PSS of every tick, and its error beside a full pass made at once.
+/// Our PSS of every tick, and its error beside a full pass made at once, over
+/// the processes `pids`: others on the machine move between the two.
 pub(crate) fn pss_again(
     kernel: &Kernel,
     tracker: &mut PssTracker,
     cap: Duration,
+    pids: &BTreeSet<u32>,
 ) -> Result<Sample, BenchError> {
     let (sample, tick) = timed(|| tracker.tick(&kernel.proc, cap));
     let tick = tick?;
     let mut scan = ProcessScan::new();
     let full = scan.memory_pass(&kernel.proc, NonZeroUsize::MIN)?;
-    let truth: Bytes = full
-        .processes
-        .iter()
-        .filter_map(|(_, rollup)| rollup.pss)
-        .sum();
-    let difference = tracker.pss().signed_difference(truth).unsigned_abs();
-    let error = Bytes(difference).percent_of(truth).map(|percent| percent.0);
-    let mut sample = sample;
-    sample.processes = Some(tick.read);
-    sample.error_percent = error;
-    Ok(sample)
+    let mut truth = Bytes::ZERO;
+    let mut worst: f64 = 0.0;
+    for (pid, rollup) in full.processes.iter().filter(|(pid, _)| pids.contains(pid)) {
+        let pss = rollup.pss.unwrap_or_default();
+        truth = truth.saturating_add(pss);
+        let tracked = tracker
+            .processes()
+            .binary_search_by_key(pid, |process| process.pid);
+        let known = tracked
+            .ok()
+            .and_then(|index| tracker.processes()[index].pss(kernel.page_size));
+        worst = worst.max(known.and_then(|known| off_by(known, pss)).unwrap_or(0.0));
+    }
+    let estimate = tracker.estimated_pss_of(|pid| pids.contains(&pid));
+    Ok(Sample {
+        processes: Some(tick.read),
+        error_percent: off_by(estimate, truth),
+        worst_error_percent: Some(worst),
+        ..sample
+    })
+}
+
+fn off_by(estimate: Bytes, truth: Bytes) -> Option<f64> {
+    let difference = Bytes(estimate.signed_difference(truth).unsigned_abs());
+    difference.percent_of(truth).map(|percent| percent.0)
 }
 
 /// The procfs crate: `statm` of all processes.

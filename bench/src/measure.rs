@@ -20,6 +20,8 @@ pub(crate) struct Sample {
     pub(crate) processes: Option<u64>,
     /// By how much its total differs from a full pass made at once after it.
     pub(crate) error_percent: Option<f64>,
+    /// The same of the process that is furthest off.
+    pub(crate) worst_error_percent: Option<f64>,
 }
 
 /// Runs `work` and measures this process meanwhile.

@@ -60,6 +60,7 @@ struct RowReport {
     cpu_ratio: Option<Spread>,
     processes: Option<u64>,
     error_percent: Option<Spread>,
+    worst_error_percent: Option<Spread>,
     target_ratio: Option<f64>,
     target_clock: Option<&'static str>,
     target_met: Option<bool>,
@@ -97,6 +98,9 @@ impl RowReport {
         let wall_ratio = Spread::of_ratios(&wall(samples), &wall(bare));
         let cpu_ratio = Spread::of_ratios(&cpu(samples), &cpu(bare));
         let error_percent = Spread::of(samples.iter().filter_map(|sample| sample.error_percent));
+        let worst = samples
+            .iter()
+            .filter_map(|sample| sample.worst_error_percent);
         let measured = row.target.and_then(|target| match target.clock {
             Clock::Wall => wall_ratio,
             Clock::Cpu => cpu_ratio,
@@ -112,6 +116,7 @@ impl RowReport {
             cpu_ratio,
             processes: samples.last().and_then(|sample| sample.processes),
             error_percent,
+            worst_error_percent: Spread::of(worst),
             target_ratio: row.target.map(|target| target.ratio),
             target_clock: row.target.map(|target| match target.clock {
                 Clock::Wall => "wall",
@@ -136,7 +141,11 @@ impl RowReport {
             _ => String::new(),
         };
         let error = self.error_percent.map_or_else(String::new, |error| {
-            format!("{:.2} (max {:.2})", error.median, error.max)
+            let worst = self.worst_error_percent.map_or(0.0, |worst| worst.max);
+            format!(
+                "{:.2} (max {:.2}; one process {worst:.0})",
+                error.median, error.max
+            )
         });
         vec![
             self.name.clone(),
@@ -197,7 +206,8 @@ impl Report {
         )?;
         writeln!(
             text,
-            "Median (min .. max) of the rounds; each ratio is to the bare C loop of the same round."
+            "Median (min .. max) of the rounds; each ratio is to the bare C loop of the same round. \
+             `read` counts processes; of the tracker, the `smaps_rollup` files of the last tick."
         )?;
         for fleet in &self.fleets {
             for group in &fleet.groups {
@@ -319,6 +329,7 @@ mod tests {
                 cpu: time,
                 processes: Some(1),
                 error_percent: error,
+                worst_error_percent: error,
             }],
             target: target.map(|ratio| Target {
                 clock: Clock::Cpu,

@@ -192,6 +192,21 @@ impl fmt::Display for Knob {
 pub struct KnobValue(pub String);
 
 impl KnobValue {
+    /// For people: numbers from 1 MiB on are taken for bytes and shown as such.
+    #[must_use]
+    pub fn readable(&self) -> String {
+        /// Below this a number is read as easily as its unit, and may be a count.
+        const FIRST_LARGE: u64 = 1 << 20;
+        let amount = |word: &str| match word.parse::<u64>() {
+            Ok(bytes) if bytes >= FIRST_LARGE => Bytes(bytes).to_string(),
+            _ => word.to_owned(),
+        };
+        match self.0.split_once(':') {
+            Some((soft, hard)) => format!("{}:{}", amount(soft), amount(hard)),
+            None => amount(&self.0),
+        }
+    }
+
     /// The value of things that exist or do not: a directory, a scope.
     #[must_use]
     pub fn present() -> Self {
@@ -356,4 +371,18 @@ pub struct Refusal {
     pub reason: String,
     /// What to do next.
     pub hint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_values_are_shown_as_sizes_and_small_ones_as_they_are() {
+        let readable = |text: &str| KnobValue(text.to_owned()).readable();
+        assert_eq!(readable("314572800"), "300.0 MiB");
+        assert_eq!(readable("1000"), "1000");
+        assert_eq!(readable("max"), "max");
+        assert_eq!(readable("unlimited:4294967296"), "unlimited:4.0 GiB");
+    }
 }

@@ -363,7 +363,7 @@ fn set_step(
 ) -> PlanStep {
     let (knob, before) = route.knob(property, facts);
     let undo = match &before {
-        Some(before) => format!("set it back to {before}"),
+        Some(before) => format!("set it back to {}", before.readable()),
         None => "set it back to what is read right before the change".to_owned(),
     };
     PlanStep {

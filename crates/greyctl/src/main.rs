@@ -4,6 +4,7 @@
 
 mod cli;
 mod completions;
+mod count;
 mod diagnose;
 mod duration;
 mod enforce;

@@ -7,6 +7,7 @@ use grey_model::{Owner, ResolvedTarget, Target, TargetKind};
 use grey_telemetry::Kernel;
 use grey_telemetry::target::{ResolveTargetError, resolve_target};
 
+use crate::count::counted;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::table::cut;
@@ -88,12 +89,15 @@ pub(crate) fn describe(target: &ResolvedTarget) -> String {
         text.push_str(&format!(", {owner}"));
     }
     if target.kind != TargetKind::Process {
-        text.push_str(&format!(", {} processes", target.processes.len()));
+        text.push_str(&format!(
+            ", {}",
+            counted(target.processes.len() as u64, "process", "processes")
+        ));
     }
     if target.bystanders > 0 {
         text.push_str(&format!(
-            ", {} other processes in the same cgroup",
-            target.bystanders
+            ", {} in the same cgroup",
+            counted(target.bystanders, "other process", "other processes")
         ));
     }
     text

@@ -5,11 +5,13 @@
 use crate::case::Case;
 
 mod bad_surroundings;
+mod blocked_writes;
 mod documents;
 mod guest_itself;
 mod killed_midway;
 mod leases;
 mod limits;
+mod reused_names;
 mod systemd_killed_midway;
 mod systemd_leases;
 mod systemd_refusals;
@@ -24,7 +26,9 @@ mod whole_machine;
 const FILES: &[&[Case]] = &[
     guest_itself::CASES,
     undo::CASES,
+    reused_names::CASES,
     bad_surroundings::CASES,
+    blocked_writes::CASES,
     leases::CASES,
     killed_midway::CASES,
     systemd_units::CASES,

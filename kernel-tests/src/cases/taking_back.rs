@@ -225,7 +225,7 @@ fn memory_that_comes_back_is_told(guest: &Guest) -> Result<Outcome, Failure> {
 /// Whether nobody holds the journal: greyctl lets go of it when all is done and
 /// it begins to watch.
 fn journal_is_free(guest: &Guest) -> bool {
-    let lock = File::open(guest.state_dir.join("lock"));
+    let lock = File::open(guest.state_dir.join("journal/lock"));
     lock.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
 }
 
@@ -380,7 +380,8 @@ fn drop_caches_frees_the_file_cache(guest: &Guest) -> Result<Outcome, Failure> {
     assert!(fell > 120 * MIB, "{fell}");
     assert_close("freed and the fall of Cached", freed, fell, 10);
     assert_close("freed and the rise of MemFree", freed, rose, 10);
-    assert_close("freed and predicted", freed, predicted(effect)?, 15);
+    // The prediction is a floor: shared memory that is mapped is taken off it.
+    assert_close("freed and predicted", freed, predicted(effect)?, 25);
     assert!(done.warnings()?.contains("whole machine"), "{done:?}");
     assert!(hog.is_alive());
     Ok(Outcome::Passed)

@@ -74,14 +74,33 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+/// What drivers, the network and the kernel itself took at its start without
+/// counting it does not grow with the machine: on one of 1 GiB it may be more
+/// than a percent.
+const UNCOUNTED: u64 = 16 * MIB;
+
 /// In four states of the machine: at rest, full of file cache and tmpfs, with
-/// much anonymous memory, and with half of that in zram.
+/// much anonymous memory, and with that in zram. What is not attributed stays
+/// the same.
 fn every_byte_is_attributed_once(guest: &Guest) -> Result<Outcome, Failure> {
-    assert_attributed(guest, "at rest")?;
+    let total = guest.meminfo_kib("MemTotal")? * 1024;
+    let at_rest = residual(guest, "at rest")?;
+    assert!(
+        at_rest.unsigned_abs() < UNCOUNTED.max(total / 100),
+        "{at_rest} of {total}"
+    );
+    let check = |when: &str| -> Result<(), Failure> {
+        let now = residual(guest, when)?;
+        assert!(
+            now.abs_diff(at_rest) < total / 100,
+            "{when}: {now}, was {at_rest}, of {total}"
+        );
+        Ok(())
+    };
     let cached = guest.hog(&HogOptions::anonymous(100).of(HogKind::FileCache))?;
     let path = guest.directory.join("filled");
     fill(&path, 60)?;
-    assert_attributed(guest, "with file cache and tmpfs")?;
+    check("with file cache and tmpfs")?;
     drop(cached);
     fs::remove_file(&path)?;
     let _swap = guest.zram_swap(256)?;
@@ -91,10 +110,10 @@ fn every_byte_is_attributed_once(guest: &Guest) -> Result<Outcome, Failure> {
             .filled_with(HogContent::Incompressible)
             .in_cgroup(cgroup.path()),
     )?;
-    assert_attributed(guest, "with anonymous memory")?;
+    check("with anonymous memory")?;
     let pid = hog.pid().to_string();
     enforce(guest, &["--target", &pid, "--page-out"])?.expect_code(0)?;
-    assert_attributed(guest, "with zram in use")?;
+    check("with zram in use")?;
     Ok(Outcome::Passed)
 }
 
@@ -107,7 +126,8 @@ fn fill(path: &Path, mebibytes: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn assert_attributed(guest: &Guest, when: &str) -> Result<(), Failure> {
+/// The residual, in bytes, of a breakdown that sums to the total.
+fn residual(guest: &Guest, when: &str) -> Result<i64, Failure> {
     let found = diagnose(guest, &[])?;
     let total = number(&found["system"], "total_bytes")?;
     assert_eq!(total, guest.meminfo_kib("MemTotal")? * 1024);
@@ -121,11 +141,7 @@ fn assert_attributed(guest: &Guest, when: &str) -> Result<(), Failure> {
         .map(bytes)
         .ok_or_else(|| Failure::new(format!("{when}: no residual in {rows:?}")))?;
     guest.say(&format!("{when}: residual {residual} of {total}"));
-    assert!(
-        residual.unsigned_abs() < total / 100,
-        "{when}: residual {residual} of {total}: {rows:?}"
-    );
-    Ok(())
+    Ok(residual)
 }
 
 fn swap_on_zram_is_told_as_the_kernel_has_it(guest: &Guest) -> Result<Outcome, Failure> {
@@ -166,7 +182,8 @@ fn swap_on_zram_is_told_as_the_kernel_has_it(guest: &Guest) -> Result<Outcome, F
         .find(|process| process["pid"] == hog.pid())
         .ok_or_else(|| Failure::new("the hog is not in the list"))?;
     let of_hog = guest.status_kib(hog.pid(), "VmSwap")? * 1024;
-    assert_eq!(number(process, "swap_bytes")?, of_hog);
+    // The kernel counts in batches, so that the two readings may differ.
+    assert_close("swap of the hog", number(process, "swap_bytes")?, of_hog, 2);
     Ok(Outcome::Passed)
 }
 

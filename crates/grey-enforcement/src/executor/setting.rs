@@ -16,7 +16,7 @@ use super::check::check_value;
 use super::{Enforcer, in_one_line};
 use crate::disposable::milliseconds;
 use crate::journal::{ChangeToRecord, Journal};
-use crate::knob::{HeldCgroup, HeldProcess, KnobError, Saved, is_equivalent, shown};
+use crate::knob::{HeldCgroup, HeldProcess, KnobError, Saved, is_equivalent, readable, shown};
 use crate::measure::{self, Subject};
 
 /// How often usage is looked at while it settles below a limit.
@@ -133,7 +133,7 @@ impl Enforcer {
         let found = self.knobs.read(knob).map_err(|error| Stop::of(&error))?;
         if is_equivalent(knob, after.as_ref(), found.as_ref(), self.kernel.page_size) {
             effect.verdict = Verdict::NoEffect;
-            effect.detail = format!("it is {} already", shown(found.as_ref()));
+            effect.detail = format!("it is {} already", readable(found.as_ref()));
             return Ok(());
         }
         if !run.prepared.touches(knob) {
@@ -173,7 +173,11 @@ impl Enforcer {
         effect.took_milliseconds = milliseconds(start.elapsed());
         written.map_err(|error| Stop::of(&error))?;
         self.read_back(journal, id, &knob, after.as_ref())?;
-        effect.detail = format!("{} became {}", shown(found.as_ref()), shown(after.as_ref()));
+        effect.detail = format!(
+            "{} became {}",
+            readable(found.as_ref()),
+            readable(after.as_ref())
+        );
         let held = self.verify_limit(&knob, after.as_ref(), subject.cgroup.as_ref());
         let delta = subject.read(&self.kernel).since(&reading);
         effect.available_delta_bytes = delta.available;

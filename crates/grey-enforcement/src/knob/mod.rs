@@ -206,6 +206,11 @@ pub(crate) fn shown(value: Option<&KnobValue>) -> String {
     value.map_or_else(|| "absent".to_owned(), |value| value.0.clone())
 }
 
+/// The value for people.
+pub(crate) fn readable(value: Option<&KnobValue>) -> String {
+    value.map_or_else(|| "absent".to_owned(), KnobValue::readable)
+}
+
 fn clipped(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(64).collect()
 }

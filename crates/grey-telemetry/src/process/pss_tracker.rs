@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, PageSize};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::rss_tracker::{RssTick, RssTracker, TrackedRss};
 use super::scan::ROLLUP_LENGTH;
@@ -28,6 +29,10 @@ const NANOSECONDS_PER_READING: u64 = 5_000;
 /// PSS moves too: when others stop sharing their pages.
 const REFRESH_SHARE: u32 = 4;
 
+/// A tick ends when its wall time is this many times its cap of CPU time: a
+/// process that holds its own lock makes us wait, which costs no CPU time.
+const MOST_WALL_PER_CAP: u32 = 8;
+
 /// A process whose PSS is followed.
 #[derive(Debug, Clone)]
 pub struct TrackedPss {
@@ -44,6 +49,18 @@ struct Reading {
     at: Instant,
     statm: Statm,
     rollup: SmapsRollup,
+}
+
+impl Reading {
+    /// The part of PSS that is not anonymous; before 5.3 the kernel does not
+    /// tell, and then all of it counts.
+    fn shared_pss(&self) -> Option<Bytes> {
+        let pss = self.rollup.pss?;
+        Some(match self.rollup.pss_anon {
+            Some(anon) => pss.saturating_sub(anon),
+            None => pss,
+        })
+    }
 }
 
 impl TrackedPss {
@@ -74,32 +91,23 @@ impl TrackedPss {
         let reading = self.reading.as_ref()?;
         let pss = reading.rollup.pss?;
         let (then, now) = (reading.statm, self.now);
-        let shared_then = then.shared.bytes(page_size);
-        // Before 5.3 the kernel does not split PSS: then all of it moves alike.
-        let shared_pss = match reading.rollup.pss_anon {
-            Some(anon) => pss.saturating_sub(anon),
-            None => pss,
-        };
+        let (shared_then, shared_now) = (then.shared.bytes(page_size), now.shared.bytes(page_size));
+        let shared_pss = reading.shared_pss()?.min(shared_then);
         let in_proportion = |bytes: Bytes| {
             if shared_then == Bytes::ZERO {
                 Bytes::ZERO
             } else {
-                bytes.scale(shared_pss.get().min(shared_then.get()), shared_then.get())
+                bytes.scale(shared_pss.get(), shared_then.get())
             }
         };
-        let (anon_then, anon_now) = (then.anonymous(), now.anonymous());
+        let anon_then = then.anonymous().bytes(page_size);
+        let anon_now = now.anonymous().bytes(page_size);
         let grown = anon_now
-            .bytes(page_size)
-            .saturating_sub(anon_then.bytes(page_size))
-            .saturating_add(in_proportion(
-                now.shared.bytes(page_size).saturating_sub(shared_then),
-            ));
+            .saturating_sub(anon_then)
+            .saturating_add(in_proportion(shared_now.saturating_sub(shared_then)));
         let shrunk = anon_then
-            .bytes(page_size)
-            .saturating_sub(anon_now.bytes(page_size))
-            .saturating_add(in_proportion(
-                shared_then.saturating_sub(now.shared.bytes(page_size)),
-            ));
+            .saturating_sub(anon_now)
+            .saturating_add(in_proportion(shared_then.saturating_sub(shared_now)));
         Some(pss.saturating_add(grown).saturating_sub(shrunk))
     }
 
@@ -172,36 +180,58 @@ impl PssTracker {
         &self.processes
     }
 
-    /// The sum of what is known: [`PssTick::never_read`] says how many are not
-    /// in it.
+    /// The sum over all processes that we may read. Those that were never
+    /// read ([`PssTick::never_read`]) count with their anonymous pages in
+    /// full, and with their shared ones as those of the others do on average.
     #[must_use]
-    pub fn pss(&self) -> Bytes {
-        let known = self.processes.iter();
-        known
-            .filter_map(|process| process.pss(self.page_size))
-            .sum()
+    pub fn estimated_pss(&self) -> Bytes {
+        self.estimated_pss_of(|_| true)
     }
 
-    /// Reads every `statm`, then as many `smaps_rollup` as fit into `cap` of
-    /// wall time (the `statm` not counted): first the processes that changed,
-    /// by how much, then the oldest readings. [`Duration::MAX`] reads all.
+    /// The same over the processes whose pid is `chosen`.
+    #[must_use]
+    pub fn estimated_pss_of(&self, chosen: impl Fn(u32) -> bool) -> Bytes {
+        let (mut known, mut shared_pss, mut shared) = (Bytes::ZERO, Bytes::ZERO, Bytes::ZERO);
+        let (mut anon_unread, mut shared_unread) = (Bytes::ZERO, Bytes::ZERO);
+        let readable = self.processes.iter().filter(|process| process.readable());
+        for process in readable.filter(|process| chosen(process.pid)) {
+            if let (Some(pss), Some(reading)) = (process.pss(self.page_size), &process.reading) {
+                known = known.saturating_add(pss);
+                let resident = reading.statm.shared.bytes(self.page_size);
+                shared = shared.saturating_add(resident);
+                let part = reading.shared_pss().unwrap_or_default();
+                shared_pss = shared_pss.saturating_add(part.min(resident));
+            } else {
+                let now = process.now;
+                anon_unread = anon_unread.saturating_add(now.anonymous().bytes(self.page_size));
+                shared_unread = shared_unread.saturating_add(now.shared.bytes(self.page_size));
+            }
+        }
+        if shared != Bytes::ZERO {
+            shared_unread = shared_unread.scale(shared_pss.get(), shared.get());
+        }
+        known
+            .saturating_add(anon_unread)
+            .saturating_add(shared_unread)
+    }
+
+    /// Reads every `statm`, then as many `smaps_rollup` as fit into what is
+    /// left of `cap`, the CPU time of the whole tick: first the processes that
+    /// changed, by how much, then the oldest readings. [`Duration::MAX`] reads
+    /// all.
     ///
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.
     pub fn tick(&mut self, proc: &KernelDirectory, cap: Duration) -> Result<PssTick, ReadError> {
+        let mut budget = Budget::start(cap);
         let mut tick = PssTick {
             rss: self.rss.tick(proc)?,
             ..PssTick::default()
         };
         self.take_over();
         self.choose();
-        // One clock reading serves as the end of one file and the start of the next.
-        let mut budget = Budget::new(cap);
-        let for_changed = if cap == Duration::MAX {
-            cap
-        } else {
-            cap - cap / REFRESH_SHARE
-        };
+        budget.measure();
+        let for_changed = cap.saturating_sub(budget.left() / REFRESH_SHARE);
         for &index in &self.changed {
             let process = &mut self.processes[index];
             self.reader.visit(proc, process, &mut budget, for_changed);
@@ -281,25 +311,45 @@ impl TrackedPss {
     }
 }
 
-/// How much of a tick's time is used.
+/// How much of a tick's CPU time is used.
 #[derive(Debug)]
 struct Budget {
     start: Instant,
-    last: Instant,
+    cpu_at_start: Duration,
+    used: Duration,
     cap: Duration,
     read: u64,
 }
 
 impl Budget {
-    fn new(cap: Duration) -> Self {
-        let start = Instant::now();
+    fn start(cap: Duration) -> Self {
         Self {
-            start,
-            last: start,
+            start: Instant::now(),
+            cpu_at_start: own_cpu_time(),
+            used: Duration::ZERO,
             cap,
             read: 0,
         }
     }
+
+    /// Looks at the clock; what was used since the last look.
+    fn measure(&mut self) -> Duration {
+        let before = self.used;
+        self.used = own_cpu_time().saturating_sub(self.cpu_at_start);
+        self.used.saturating_sub(before)
+    }
+
+    fn left(&self) -> Duration {
+        self.cap.saturating_sub(self.used)
+    }
+
+    fn waited_too_long(&self, now: Instant) -> bool {
+        now.duration_since(self.start) > self.cap.saturating_mul(MOST_WALL_PER_CAP)
+    }
+}
+
+fn own_cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Reads `smaps_rollup`, and learns what that costs.
@@ -319,12 +369,13 @@ impl RollupReader {
         let per_page = measured
             .checked_div(self.pages)
             .map_or(FIRST_NANOSECONDS_PER_PAGE, |nanoseconds| nanoseconds.max(1));
-        let walk = pages.saturating_mul(per_page);
+        // Pages of one process cost up to a quarter more than the average.
+        let walk = pages.saturating_mul(per_page).saturating_mul(5) / 4;
         Duration::from_nanos(walk.saturating_add(NANOSECONDS_PER_READING))
     }
 
-    /// Reads the process when that fits into `limit` of the tick's time;
-    /// whether it fitted.
+    /// Reads the process when that fits into the tick's time up to `limit`;
+    /// whether those behind it may still fit.
     fn visit(
         &mut self,
         proc: &KernelDirectory,
@@ -332,20 +383,15 @@ impl RollupReader {
         budget: &mut Budget,
         limit: Duration,
     ) -> bool {
-        let used = budget.last.duration_since(budget.start);
         let expected = self.expected(process);
-        if used.saturating_add(expected) > limit {
+        if budget.used.saturating_add(expected) > limit {
             // One that never fits must not hold up those behind it.
             return expected > budget.cap;
         }
-        self.read(proc, process, budget);
-        true
-    }
-
-    fn read(&mut self, proc: &KernelDirectory, process: &mut TrackedPss, budget: &mut Budget) {
         let outcome = read_once(proc.as_fd(), self.path.of(process.pid), &mut self.buffer)
             .map(parse_smaps_rollup);
         let now = Instant::now();
+        let took = budget.measure();
         budget.read += 1;
         match outcome {
             Ok(rollup) if rollup.pss.is_some() => {
@@ -355,13 +401,16 @@ impl RollupReader {
                     rollup,
                 });
                 self.pages = self.pages.saturating_add(process.now.resident.0);
-                self.spent += now.duration_since(budget.last);
+                self.spent += took;
             }
             Err(errno) if is_denied(errno) => process.denied = true,
             // It ended after its `statm` was read: the next tick drops it.
             _ => process.reading = None,
         }
-        budget.last = now;
+        if budget.waited_too_long(now) {
+            budget.used = budget.cap;
+        }
+        true
     }
 }
 

@@ -25,7 +25,8 @@ use crate::roots::Kernel;
 /// How much is read of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Without PSS, USS, swap PSS and KSM: about 20 us.
+    /// Without PSS, USS, swap PSS and KSM: the price does not grow with the
+    /// process.
     Basic,
     /// Everything: the kernel also walks the page tables, 25 to 35 ns a page.
     Full,

@@ -83,7 +83,7 @@ impl ProcessScan {
     }
 
     /// Resident memory of every process, in pages: one open, read and close of
-    /// `statm` for each, about 2 us.
+    /// `statm` for each.
     ///
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.

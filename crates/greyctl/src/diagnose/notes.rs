@@ -7,6 +7,7 @@ use grey_telemetry::system::SystemSnapshot;
 
 use super::document::Diagnosis;
 use super::report::Extent;
+use crate::count::counted;
 use crate::table::{heading, wrap};
 
 /// The sentences for what was found.
@@ -65,11 +66,7 @@ pub(crate) fn collect(
 }
 
 fn unreadable_processes(count: u64, privileged: bool) -> String {
-    let processes = if count == 1 {
-        "1 process".to_owned()
-    } else {
-        format!("{count} processes")
-    };
+    let processes = counted(count, "process", "processes");
     let next = if privileged {
         "the kernel keeps us out, although we are root: a security module or a missing capability"
     } else {

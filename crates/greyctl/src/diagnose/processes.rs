@@ -9,6 +9,7 @@ use grey_model::{Bytes, ProcessId, ProcessMemory, ProcessState, ResolvedTarget};
 
 use super::document::Diagnosis;
 use super::report::Extent;
+use crate::count::counted;
 use crate::table::{Column, DIM, Table, Tone, Value, cut, heading, wrap};
 use crate::target::{describe, short_container};
 
@@ -193,7 +194,7 @@ fn single(process: &ProcessMemory, extent: Extent) -> String {
     }
     let mut facts = Vec::new();
     if let Some(threads) = process.threads {
-        facts.push(format!("{threads} threads"));
+        facts.push(counted(threads, "thread", "threads"));
     }
     if let Some(score) = process.oom_score {
         facts.push(format!("OOM score {score}"));

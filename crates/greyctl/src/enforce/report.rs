@@ -3,7 +3,7 @@
 //! Pure: documents become text. What is talk and what is data is decided by
 //! the caller.
 
-use grey_model::{Bytes, Effect, Risk, Verdict};
+use grey_model::{Bytes, Effect, KnobValue, Risk, Verdict};
 
 use super::document::PlannedStep;
 use crate::table::{Column, DIM, Table, Tone, Value, heading, wrap};
@@ -109,16 +109,7 @@ fn indent(text: &mut String, lines: &[String]) {
 
 /// A value as the kernel prints it, with large numbers of bytes made readable.
 pub(crate) fn friendly(value: &str) -> String {
-    /// Below this a number is read as easily as its unit, and may be a count.
-    const FIRST_LARGE: u64 = 1 << 20;
-    let amount = |word: &str| match word.parse::<u64>() {
-        Ok(bytes) if bytes >= FIRST_LARGE => Bytes(bytes).to_string(),
-        _ => word.to_owned(),
-    };
-    match value.split_once(':') {
-        Some((soft, hard)) => format!("{}:{}", amount(soft), amount(hard)),
-        None => amount(value),
-    }
+    KnobValue(value.to_owned()).readable()
 }
 
 /// A change with its sign.
@@ -154,14 +145,6 @@ fn verdict(verdict: Verdict) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn large_values_are_shown_as_sizes_and_small_ones_as_they_are() {
-        assert_eq!(friendly("314572800"), "300.0 MiB");
-        assert_eq!(friendly("1000"), "1000");
-        assert_eq!(friendly("max"), "max");
-        assert_eq!(friendly("unlimited:4294967296"), "unlimited:4.0 GiB");
-    }
 
     #[test]
     fn a_change_shows_its_direction() {

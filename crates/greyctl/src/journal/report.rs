@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::document::{ChangeState, JournalListing, JournaledChange};
+use crate::count::counted;
 use crate::duration::short;
 use crate::enforce::report::friendly;
 use crate::table::{Column, Table, Tone, Value, heading};
@@ -28,7 +29,7 @@ pub(crate) fn render(
         };
     }
     let remark = match hidden {
-        0 => format!("{} changes", listing.changes.len()),
+        0 => counted(listing.changes.len() as u64, "change", "changes"),
         _ => format!(
             "{} that hold; {hidden} earlier ones: --all lists them",
             listing.changes.len()

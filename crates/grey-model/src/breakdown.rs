@@ -45,7 +45,9 @@ pub enum RowName {
     KernelStacks,
     /// vmalloc without the kernel stacks: modules, buffers, tables.
     Vmalloc,
-    /// The per-CPU allocator.
+    /// The per-CPU allocator. Its first chunk, some hundred KiB for each CPU,
+    /// comes from boot memory that MemTotal does not count: this row is that
+    /// much too large, and the residual that much too small.
     PerCpu,
     /// Huge page pools, used or not.
     Hugetlb,

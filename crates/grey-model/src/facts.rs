@@ -113,6 +113,8 @@ pub struct PreflightFacts {
     pub vm_data: Option<Bytes>,
     /// Whether the root cgroup already gives its children the memory controller.
     pub root_has_memory_controller: Option<bool>,
+    /// Our own pid, which may be inside the target.
+    pub own_pid: u32,
     /// Whether `/grey-optimizer` exists, and gives its children the controller.
     pub our_subtree: Option<bool>,
 }

@@ -150,6 +150,17 @@ pub struct ResolvedTarget {
     pub bystanders: u64,
 }
 
+impl ResolvedTarget {
+    /// Whether it is a systemd slice, which holds several units.
+    #[must_use]
+    pub fn name_is_slice(&self) -> bool {
+        self.owner
+            .as_ref()
+            .and_then(Owner::unit)
+            .is_some_and(|unit| self.process.is_none() && unit.ends_with(".slice"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,8 @@
 
 use grey_model::action::LIMIT_FLOOR;
 use grey_model::{
-    Bytes, CgroupMemory, CgroupPath, Change, Guard, MemoryLimit, OneShot, PlanStep, PreflightFacts,
-    Risk, UnitMemoryProperty,
+    Bytes, CgroupMemory, CgroupPath, Change, Guard, Knob, KnobValue, MemoryLimit, OneShot,
+    PlanStep, PreflightFacts, Refusal, Risk, UnitMemoryProperty,
 };
 
 use crate::plan::Draft;
@@ -25,6 +25,10 @@ pub(crate) fn plan_high(limit: MemoryLimit, facts: &PreflightFacts, draft: &mut 
     if over > Bytes::ZERO {
         risk = Risk::Medium;
         if let Some(refusal) = account.would_livelock(limit) {
+            draft.refuse(refusal);
+            return;
+        }
+        if let Some(refusal) = holds_ourselves(facts, &route) {
             draft.refuse(refusal);
             return;
         }
@@ -70,13 +74,20 @@ pub(crate) fn plan_max(limit: MemoryLimit, facts: &PreflightFacts, draft: &mut D
         draft.refuse(refusal);
         return;
     }
+    if let (true, Some(refusal)) = (over > Bytes::ZERO, holds_ourselves(facts, &route)) {
+        draft.refuse(refusal);
+        return;
+    }
     route::prepare(&route, "limit", facts, draft);
     let mut restore_high = None;
     if let (true, Some(cgroup)) = (over > Bytes::ZERO, account.path.clone()) {
         if facts.features.memory_reclaim {
-            draft.steps.push(reclaim_below(cgroup, over, ceiling));
+            // A little lower than the guard asks: the target goes on living.
+            let mark = ceiling.scale(15, 16).max(account.stuck()).min(ceiling);
+            let amount = account.current.saturating_sub(mark);
+            draft.steps.push(reclaim_below(cgroup, amount, mark));
         } else {
-            restore_high = Some(squeeze_with_high(&route, ceiling, over, facts, draft));
+            restore_high = squeeze_with_high(&route, ceiling, over, facts, draft);
         }
     }
     let reason = format!("kill within the target above {bytes}, instead of anywhere");
@@ -141,7 +152,7 @@ impl Account {
         self.current.saturating_sub(self.reclaimable.total())
     }
 
-    fn would_livelock(&self, limit: MemoryLimit) -> Option<grey_model::Refusal> {
+    fn would_livelock(&self, limit: MemoryLimit) -> Option<Refusal> {
         let bytes = limit.bytes()?;
         let mostly_anonymous = self.reclaimable.anonymous > self.current.scale(80, 100);
         let no_room = self.reclaimable.swap_room < SWAP_ROOM_FLOOR;
@@ -164,7 +175,7 @@ impl Account {
         ))
     }
 
-    fn would_kill(&self, limit: Bytes) -> Option<grey_model::Refusal> {
+    fn would_kill(&self, limit: Bytes) -> Option<Refusal> {
         // The same ten percent as the ceiling.
         let needed = self.stuck().scale(11, 10);
         let no_swap = self.reclaimable.swap_room == Bytes::ZERO;
@@ -316,22 +327,32 @@ fn reclaim_below(cgroup: CgroupPath, amount: Bytes, ceiling: Bytes) -> PlanStep 
 }
 
 /// Without `memory.reclaim`, `memory.high` does the reclaiming; the returned
-/// step puts it back.
+/// step puts it back. Nothing is added when the plan has set `memory.high` as
+/// low as that already.
 fn squeeze_with_high(
     route: &Route,
     ceiling: Bytes,
     over: Bytes,
     facts: &PreflightFacts,
     draft: &mut Draft,
-) -> PlanStep {
+) -> Option<PlanStep> {
     let property = UnitMemoryProperty::MemoryHigh;
     let limit = MemoryLimit::Bytes(ceiling);
+    let (knob, _) = route.knob(property, facts);
+    let planned = planned_value(&knob, draft);
+    let planned_bytes = planned.as_ref().and_then(|value| value.0.parse().ok());
+    if planned_bytes.is_some_and(|bytes: u64| bytes <= ceiling.0) {
+        return None;
+    }
     let reason =
         format!("this kernel has no memory.reclaim: memory.high brings usage to {ceiling}");
     let mut squeeze = set_step("limit", route, property, limit, facts, reason);
     squeeze.predicted = Some(over);
     squeeze.risk = Risk::Medium;
     squeeze.may_block = true;
+    if let (Some(planned), Change::Set { before, .. }) = (planned, &mut squeeze.change) {
+        *before = Some(planned);
+    }
     let mut restore = squeeze.clone();
     if let (
         Change::Set { before, after, .. },
@@ -350,7 +371,38 @@ fn squeeze_with_high(
     restore.may_block = false;
     restore.reason = "memory.high was only needed to get there".to_owned();
     draft.steps.push(squeeze);
-    restore
+    Some(restore)
+}
+
+/// What the plan so far leaves in `knob`, where it sets it at all.
+fn planned_value(knob: &Knob, draft: &Draft) -> Option<KnobValue> {
+    draft
+        .steps
+        .iter()
+        .rev()
+        .find_map(|step| match &step.change {
+            Change::Set {
+                knob: theirs,
+                after,
+                ..
+            } if theirs == knob => after.clone(),
+            _ => None,
+        })
+}
+
+/// A limit below usage slows down or kills whoever sets it from inside.
+fn holds_ourselves(facts: &PreflightFacts, route: &Route) -> Option<Refusal> {
+    let target = facts.target.as_ref()?;
+    let inside = target
+        .processes
+        .iter()
+        .any(|process| process.pid == facts.own_pid);
+    (inside && !route.moves()).then(|| {
+        harmful(
+            "this very command runs inside the target and would be slowed down by the limit",
+            "run it from another session or cgroup",
+        )
+    })
 }
 
 fn set_step(

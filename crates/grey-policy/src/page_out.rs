@@ -30,6 +30,8 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
         .processes
         .iter()
         .filter(|process| !process.kernel_thread && process.state != ProcessState::Zombie)
+        // Neither the process that keeps the machine alive nor ourselves.
+        .filter(|process| process.id.pid != 1 && process.id.pid != facts.own_pid)
         .map(|process| process.id)
         .collect();
     if processes.is_empty() {

@@ -102,10 +102,21 @@ fn check_target(request: &EnforcementRequest, facts: &PreflightFacts, draft: &mu
     if !request.actions.iter().any(|action| action.needs_target()) {
         return;
     }
-    if target.processes.iter().any(|process| process.pid == 1) && target.process.is_some() {
+    let changes_processes = request.actions.iter().any(|action| {
+        action.needs_target() && !matches!(action, Action::Reclaim { .. } | Action::PageOut)
+    });
+    let has_first = target.processes.iter().any(|process| process.pid == 1);
+    if has_first && (target.process.is_some() || changes_processes) {
         draft.refuse(harmful(
             "process 1 keeps the machine alive and is never touched",
             "name the service or the process that uses the memory",
+        ));
+    }
+    if changes_processes && target.name_is_slice() {
+        draft.warn(format!(
+            "{} holds {} processes of several units: the change is for all of them together",
+            target.typed,
+            target.processes.len()
         ));
     }
     let summary = &facts.process_summary;

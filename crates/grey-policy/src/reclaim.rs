@@ -50,6 +50,13 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
         ));
         return;
     }
+    if cgroup.path.is_root() {
+        draft.refuse(not_supported(
+            "the root cgroup has no memory.current to prove the effect by",
+            "name a cgroup below it; --drop-caches is for the whole machine",
+        ));
+        return;
+    }
     if !facts.privileges.root {
         draft.refuse(needs_root("memory.reclaim"));
         return;

@@ -48,7 +48,7 @@ pub(crate) fn needs_root(what: &str) -> Refusal {
 pub(crate) fn needs_v2_memory(what: &str) -> Refusal {
     not_supported(
         format!("{what} needs the memory controller of cgroup v2, which is not mounted here"),
-        "boot with systemd.unified_cgroup_hierarchy=1; --page-out, --enable-ksm, --drop-caches, \
+        "boot with cgroup_no_v1=memory (where systemd runs: systemd.unified_cgroup_hierarchy=1); --page-out, --enable-ksm, --drop-caches, \
          --oom-score-adj and --rlimit-data work without it",
     )
 }

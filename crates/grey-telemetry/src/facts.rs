@@ -106,6 +106,7 @@ pub fn gather_facts(
         rlimit_data: process.and_then(|id| read_data_limit(kernel, id.pid, buffer).ok()?),
         vm_data: process.and_then(|id| read_vm_data(kernel, id.pid, buffer)),
         root_has_memory_controller: subtree.root_has_controller,
+        own_pid: std::process::id(),
         our_subtree: subtree.ours_has_controller,
         host,
         meminfo,

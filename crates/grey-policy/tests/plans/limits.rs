@@ -65,8 +65,9 @@ fn a_limit_below_usage_reclaims_and_is_guarded() {
     else {
         panic!("{steps:?}");
     };
-    assert_eq!(*until, Some(mib(100)));
-    assert_eq!(*amount, mib(100));
+    // The guard asks for 100 MiB, reclaim goes a little lower.
+    assert_eq!(*until, Some(mib(100).scale(15, 16)));
+    assert_eq!(*amount, mib(200).saturating_sub(mib(100).scale(15, 16)));
     let guard = Guard::UsageAtMost {
         cgroup: path("/web"),
         ceiling: mib(100),
@@ -285,4 +286,39 @@ fn zram_that_may_take_no_more_memory_is_no_room() {
         ..machine()
     };
     assert_eq!(refusal(&facts, limit(110)).kind, RefusalKind::Unsafe);
+}
+
+#[test]
+fn a_squeeze_gives_back_the_high_that_was_asked_for() {
+    let mut facts = machine();
+    facts.features.memory_reclaim = false;
+    for (asked, steps) in [(150, 4), (90, 2)] {
+        let plan = grey_policy::plan(&request(&[high(asked), limit(110)]), &facts).unwrap();
+        assert_eq!(plan.steps.len(), steps, "{plan:#?}");
+        let last = plan.steps.iter().rev().find_map(|step| match &step.change {
+            Change::Set {
+                knob:
+                    Knob::CgroupFile {
+                        file: CgroupFile::MemoryHigh,
+                        ..
+                    },
+                after,
+                ..
+            } => after.clone(),
+            _ => None,
+        });
+        assert_eq!(last, Some(KnobValue(mib(asked).0.to_string())));
+    }
+}
+
+#[test]
+fn a_limit_below_usage_from_inside_the_target_is_refused() {
+    let facts = PreflightFacts {
+        own_pid: 77,
+        ..machine()
+    };
+    for action in [limit(110), high(120)] {
+        assert!(refusal(&facts, action).reason.contains("this very command"));
+    }
+    assert!(plan(&facts, limit(250)).is_ok());
 }

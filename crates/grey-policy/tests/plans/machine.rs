@@ -165,6 +165,7 @@ pub(crate) fn machine() -> PreflightFacts {
         rlimit_data: Some("unlimited:unlimited".to_owned()),
         vm_data: Some(mib(170)),
         root_has_memory_controller: Some(false),
+        own_pid: 4000,
         our_subtree: None,
     }
 }

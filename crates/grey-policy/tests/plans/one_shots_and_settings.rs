@@ -198,6 +198,45 @@ fn process_1_is_never_touched() {
 }
 
 #[test]
+fn a_group_with_process_1_is_never_limited_and_paged_out_without_it() {
+    let mut facts = machine();
+    facts.target.as_mut().unwrap().processes = vec![id(1), id(77)];
+    facts.processes = vec![process(1), process(77), process(facts.own_pid)];
+    let limit = Action::Limit {
+        limit: MemoryLimit::Bytes(mib(250)),
+    };
+    for action in [limit, Action::OomScoreAdj { value: 5 }] {
+        assert_eq!(refusal(&facts, action).kind, RefusalKind::Unsafe);
+    }
+    let Change::Once {
+        shot: OneShot::PageOut { processes },
+    } = &steps(&facts, Action::PageOut)[0].change
+    else {
+        panic!()
+    };
+    assert_eq!(*processes, [id(77)]);
+}
+
+#[test]
+fn a_slice_is_known_to_hold_several_units() {
+    let owner = Owner::SystemdUnit {
+        unit: "system.slice".to_owned(),
+    };
+    let mut facts = machine();
+    facts.target = Some(target(TargetKind::Unit, "/system.slice", owner));
+    let plan = plan(&facts, Action::OomScoreAdj { value: 5 }).unwrap();
+    assert!(plan.warnings[0].contains("several units"), "{plan:?}");
+}
+
+#[test]
+fn reclaim_from_the_root_is_refused_at_planning() {
+    let mut facts = machine();
+    facts.cgroup = Some(group("/"));
+    let refusal = refusal(&facts, Action::Reclaim { amount: mib(10) });
+    assert_eq!(refusal.kind, RefusalKind::NotSupported);
+}
+
+#[test]
 fn a_kernel_thread_has_nothing_to_take() {
     let mut facts = process_target();
     facts.process_summary.kernel_threads = 1;

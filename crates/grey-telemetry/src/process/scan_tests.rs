@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use grey_model::{Bytes, Pages};
 
@@ -83,6 +84,8 @@ fn any_number_of_threads_finds_the_same() {
             .sum();
         assert_eq!(sum, Bytes::from_kib(500 * 501 / 2));
         assert_eq!(pass.passed.without_memory, 1);
+        let again = scan.memory_pass(&proc, TWO).unwrap();
+        assert_eq!(again.passed.without_memory, 1, "counted anew");
     }
 }
 
@@ -127,10 +130,18 @@ fn the_real_pass_finds_a_child_until_it_ends() {
 
 #[test]
 fn processes_that_come_and_go_during_passes_fail_none() {
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    /// Ends the other thread on every way out, a failed assertion too.
+    struct Stop<'flag>(&'flag AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 drop(Waiting::start());
             }
         });
@@ -140,7 +151,6 @@ fn processes_that_come_and_go_during_passes_fail_none() {
             let pass = scan.memory_pass(&real(), TWO).unwrap();
             assert!(pass.processes.iter().any(|&(pid, _)| pid == us));
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 

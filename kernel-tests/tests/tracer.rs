@@ -99,7 +99,10 @@ fn steps_of_children_are_counted_only_in_the_tree() {
 #[test]
 fn a_child_that_outlives_the_killed_program_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let script = "sleep 600 & echo $! > /dev/null; printf x > a; wait";
+    // The first step comes when the child is what it will be: a child that is
+    // killed while it is being born outlives nobody.
+    let script = "sleep 600 & until read -r name < /proc/$!/comm && [ \"$name\" = sleep ]; \
+                  do :; done; printf x > a; wait";
     let trace = traced(directory.path(), script, Scope::Program, Some(1));
     assert!(trace.killed);
     let alive = trace.children_alive(Duration::from_millis(200));

@@ -66,6 +66,18 @@ pub(super) const CASES: &[Case] = &[
         run: a_transient_unit_that_ended_leaves_nothing_to_put_back,
     },
     Case {
+        name: "a_transient_unit_made_again_under_its_name_is_left_alone",
+        guests: SYSTEMD,
+        deadline: DEADLINE,
+        run: a_transient_unit_made_again_under_its_name_is_left_alone,
+    },
+    Case {
+        name: "a_units_earlier_limit_that_would_kill_it_is_not_restored",
+        guests: SYSTEMD,
+        deadline: DEADLINE,
+        run: a_units_earlier_limit_that_would_kill_it_is_not_restored,
+    },
+    Case {
         name: "a_simulation_changes_nothing_of_a_unit",
         guests: SYSTEMD,
         deadline: DEADLINE,
@@ -287,6 +299,74 @@ fn a_transient_unit_that_ended_leaves_nothing_to_put_back(
     let left = "/run/systemd/transient/grey-case-passing.service.d";
     assert!(!fs::exists(left)?, "{left} is left");
     guest.greyctl(&["rollback", "--json"])?.expect_code(0)?;
+    Ok(Outcome::Passed)
+}
+
+/// Starts a transient unit that sleeps.
+fn start_transient(guest: &Guest, name: &str, limit: &str) -> Result<(), Failure> {
+    let limit = format!("--property=MemoryMax={limit}");
+    let sleep = ["sleep", "infinity"];
+    let arguments = [&["--quiet", "--unit", name, limit.as_str()], &sleep[..]].concat();
+    guest.run("systemd-run", &arguments)?.expect_code(0)?;
+    Ok(())
+}
+
+/// By itself it has the very limit that we had set in the old one; restarting
+/// it, in contrast, makes it no other unit.
+fn a_transient_unit_made_again_under_its_name_is_left_alone(
+    guest: &Guest,
+) -> Result<Outcome, Failure> {
+    let name = "grey-case-again.service";
+    start_transient(guest, name, "300M")?;
+    let unit = Unit::adopt(guest, name);
+    let before = unit.state()?;
+    limit(guest, &unit)?;
+    systemctl(guest, &["restart", name])?;
+    assert_limited(&unit)?;
+    guest.greyctl(&["rollback", "--json"])?.expect_code(0)?;
+    assert_eq!(before.differences(&unit.state()?), Vec::<String>::new());
+    limit(guest, &unit)?;
+    systemctl(guest, &["stop", name])?;
+    start_transient(guest, name, LIMIT)?;
+    let other = unit.state()?;
+    let run = guest
+        .greyctl(&["rollback", "--force", "--json"])?
+        .expect_code(0)?;
+    assert_eq!(run.json()?["changes"][0]["outcome"], "gone", "{run:?}");
+    assert_eq!(other.differences(&unit.state()?), Vec::<String>::new());
+    assert_limited(&unit)?;
+    Ok(Outcome::Passed)
+}
+
+/// Nothing that it uses by now can be reclaimed: it is in memory alone, and
+/// there is no swap.
+fn a_units_earlier_limit_that_would_kill_it_is_not_restored(
+    guest: &Guest,
+) -> Result<Outcome, Failure> {
+    const FILE: &str = "/dev/shm/grey-case-units";
+    let unit = Unit::sleeper(guest, "grey-case-web.service")?;
+    systemctl(
+        guest,
+        &["set-property", "--runtime", unit.name(), "MemoryMax=70M"],
+    )?;
+    let before = unit.state()?;
+    limit(guest, &unit)?;
+    let processes = unit.processes()?;
+    let procs = unit.cgroup()?.join("cgroup.procs");
+    let fill = format!(
+        "echo $$ > {} && exec dd if=/dev/zero of={FILE} bs=1M count=120",
+        procs.display()
+    );
+    guest.run("sh", &["-c", &fill])?.expect_code(0)?;
+    let run = guest.greyctl(&["rollback", "--json"])?.expect_code(1)?;
+    let change = &run.json()?["changes"][0];
+    assert_eq!(change["outcome"], "failed", "{change}");
+    assert_limited(&unit)?;
+    assert_eq!(unit.processes()?, processes);
+    fs::remove_file(FILE)?;
+    guest.greyctl(&["rollback", "--json"])?.expect_code(0)?;
+    assert_eq!(before.differences(&unit.state()?), Vec::<String>::new());
+    assert_eq!(unit.processes()?, processes);
     Ok(Outcome::Passed)
 }
 

@@ -29,7 +29,7 @@ use crate::setup::Peers;
 const SLOW_ROUNDS: usize = 3;
 
 /// The part of a full pass's CPU time that the tracker gets for a tick.
-const TRACKER_SHARE: f64 = 0.045;
+const TRACKER_SHARE: f64 = 0.052;
 
 const BARE_STATM: &str = "bare C loop, statm";
 const BARE_ROLLUP: &str = "bare C loop, smaps_rollup";

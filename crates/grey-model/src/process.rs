@@ -60,10 +60,12 @@ pub struct ProcessMemory {
     pub command_line: Option<KernelText>,
     /// Threads.
     pub threads: Option<u64>,
-    /// Resident memory: anonymous + file + shared.
+    /// Resident memory. Read together with PSS where that may be read, so that
+    /// it is never below it; else the sum of the three parts.
     #[serde(rename = "rss_bytes")]
     pub rss: Option<Bytes>,
-    /// Resident anonymous memory. Since 4.5.
+    /// Resident anonymous memory. Since 4.5. This and the next two are counters
+    /// that are read an instant before: they need not add up to RSS.
     #[serde(rename = "rss_anon_bytes")]
     pub rss_anon: Option<Bytes>,
     /// Resident file pages. Since 4.5.

@@ -119,7 +119,7 @@ mod tests {
     fn private_anonymous_memory_is_told_apart() {
         let text = b"1000-2000 rw-p 00000000 00:00 0 \n\
             2000-3000 rw-p 00000000 00:00 0    [heap]\n\
-            3000-4000 rw-s 00000000 00:01 77   /dev/zero (deleted)\n\
+            3000-4000 rw-s 00000000 00:00 0    [anon_shmem:queue]\n\
             4000-5000 r-xp 00000000 00:00 0    [vdso]\n\
             ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
         let private: Vec<bool> = parse_maps(text)
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn broken_lines_are_passed_over() {
         let text = b"\n1000 rw-p 0 0:0 0\n2000-1000 rw-p 0 0:0 0\n1000-2000 rw 0 0:0 0\n\
-            1000-2000 rw-p 0 0:0\n1000-2000 rw-p 0 0:0 x\ng-h rw-p 0 0:0 0\n5000-6000 rw-p 0 0:0 0";
+            1000-2000 rw-p 0 0:0\n3000-3000 rw-p 0 0:0 0\n1000-2000 rw-p 0 0:0 x\ng-h rw-p 0 0:0 0\n5000-6000 rw-p 0 0:0 0";
         let starts: Vec<u64> = parse_maps(text).map(|mapping| mapping.start).collect();
         assert_eq!(starts, [0x5000]);
     }

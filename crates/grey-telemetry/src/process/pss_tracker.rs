@@ -217,8 +217,8 @@ impl PssTracker {
 
     /// Reads every `statm`, then as many `smaps_rollup` as fit into what is
     /// left of `cap`, the CPU time of the whole tick: first the processes that
-    /// changed, by how much, then the oldest readings. [`Duration::MAX`] reads
-    /// all.
+    /// changed, by how much, then the oldest readings, of which one is made in
+    /// any case. [`Duration::MAX`] reads all, [`Duration::ZERO`] none.
     ///
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.
@@ -229,21 +229,27 @@ impl PssTracker {
             ..PssTick::default()
         };
         self.take_over();
-        self.choose();
+        self.choose(cap);
         budget.measure();
         let for_changed = cap.saturating_sub(budget.left() / REFRESH_SHARE);
         for &index in &self.changed {
             let process = &mut self.processes[index];
             self.reader.visit(proc, process, &mut budget, for_changed);
         }
+        let mut refreshed = false;
         for &index in &self.by_age {
             let process = &mut self.processes[index];
             if process.read_at() >= Some(budget.start) {
                 continue;
             }
-            if !self.reader.visit(proc, process, &mut budget, cap) {
+            // However dear the `statm` were, the oldest reading gets its turn:
+            // without that, a cap that is too small would let all of them age.
+            let first = !refreshed && cap != Duration::ZERO;
+            let limit = if first { Duration::MAX } else { cap };
+            if !self.reader.visit(proc, process, &mut budget, limit) {
                 break;
             }
+            refreshed = true;
         }
         tick.read = budget.read;
         for process in &self.processes {
@@ -274,19 +280,19 @@ impl PssTracker {
         }
     }
 
-    /// The processes that changed, the most changed first, and all that were
-    /// read before, the oldest reading first: a process that changes a little
-    /// all the time must get its turn too.
-    fn choose(&mut self) {
+    /// The processes that changed, the most changed first, and all of them,
+    /// those that were never read and then the oldest readings first: a process
+    /// that changes a little all the time must get its turn too.
+    /// One that takes longer than the whole cap is in neither list, and so
+    /// holds up nobody.
+    fn choose(&mut self, cap: Duration) {
         self.changed.clear();
         self.by_age.clear();
         for (index, process) in self.processes.iter().enumerate() {
-            if !process.readable() {
+            if !process.readable() || self.reader.expected(process) > cap {
                 continue;
             }
-            if process.reading.is_some() {
-                self.by_age.push(index);
-            }
+            self.by_age.push(index);
             if process.pages_moved() != 0 {
                 self.changed.push(index);
             }
@@ -375,7 +381,7 @@ impl RollupReader {
     }
 
     /// Reads the process when that fits into the tick's time up to `limit`;
-    /// whether those behind it may still fit.
+    /// whether it did.
     fn visit(
         &mut self,
         proc: &KernelDirectory,
@@ -383,10 +389,8 @@ impl RollupReader {
         budget: &mut Budget,
         limit: Duration,
     ) -> bool {
-        let expected = self.expected(process);
-        if budget.used.saturating_add(expected) > limit {
-            // One that never fits must not hold up those behind it.
-            return expected > budget.cap;
+        if budget.used.saturating_add(self.expected(process)) > limit {
+            return false;
         }
         let outcome = read_once(proc.as_fd(), self.path.of(process.pid), &mut self.buffer)
             .map(parse_smaps_rollup);

@@ -5,7 +5,7 @@
 use grey_model::Pages;
 use proptest::prelude::*;
 
-use super::super::imitation::Imitation;
+use super::super::imitation::{Imitation, Waiting};
 use super::*;
 
 fn page() -> PageSize {
@@ -21,9 +21,6 @@ fn pss(tracker: &PssTracker, pid: u32) -> Option<u64> {
     let process = processes.find(|process| process.pid == pid)?;
     process.pss(page()).map(|bytes| bytes.get() / 1024)
 }
-
-/// Too little for a tick with one reading.
-const TOO_LITTLE: Duration = Duration::from_nanos(NANOSECONDS_PER_READING);
 
 #[test]
 fn without_a_cap_everything_is_read() {
@@ -117,16 +114,29 @@ fn unchanged_processes_are_read_again_in_turn() {
     for pid in 1..=3 {
         tree.rollup(pid, 8, 4, 4);
     }
-    // What the imitation costs is not known in advance; a cap that grows
-    // until one reading fits keeps the clock out of the test.
-    let mut cap = TOO_LITTLE;
-    let mut ticks = 0;
-    while tracker.estimated_pss() != Bytes::from_kib(24) {
-        tracker.tick(&tree.proc(), cap).unwrap();
-        cap *= 2;
-        ticks += 1;
-        assert!(ticks < 64, "every process gets its turn");
+    // The `statm` alone take more than the cap: still one gets its turn. Each
+    // reading makes it the youngest, so that three ticks reach all three.
+    for read in 1..=3 {
+        let cap = tracker.dearest() + Duration::from_nanos(1);
+        let tick = tracker.tick(&tree.proc(), cap).unwrap();
+        assert!(tick.read >= 1, "tick {read}");
     }
+    assert_eq!(tracker.estimated_pss(), Bytes::from_kib(24));
+}
+
+#[test]
+fn a_new_process_is_read_however_small_the_cap() {
+    let tree = Imitation::new();
+    tree.statm(1, 1, 0);
+    tree.rollup(1, 4, 4, 4);
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    tree.statm(2, 1, 0);
+    tree.rollup(2, 4, 4, 4);
+    let cap = tracker.dearest() + Duration::from_nanos(1);
+    let tick = tracker.tick(&tree.proc(), cap).unwrap();
+    assert_eq!(tick.never_read, 0);
+    assert_eq!(pss(&tracker, 2), Some(4));
 }
 
 #[test]
@@ -141,6 +151,44 @@ fn one_that_never_fits_is_named_and_holds_up_nobody() {
     let tick = tracker.tick(&tree.proc(), hour).unwrap();
     assert_eq!((tick.read, tick.too_large, tick.never_read), (1, 1, 1));
     assert_eq!(pss(&tracker, 2), Some(4));
+}
+
+#[test]
+fn one_that_grew_too_large_does_not_stop_the_turns_of_others() {
+    let tree = Imitation::new();
+    for pid in [1, 2] {
+        tree.statm(pid, 1, 0);
+        tree.rollup(pid, 4, 4, 4);
+    }
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    tree.statm(1, u64::MAX / 4096, 0);
+    tree.rollup(2, 8, 4, 4);
+    let hour = Duration::from_secs(3600);
+    let tick = tracker.tick(&tree.proc(), hour).unwrap();
+    assert_eq!((tick.read, tick.too_large), (1, 1));
+    assert_eq!(pss(&tracker, 2), Some(8));
+}
+
+#[test]
+fn the_successor_under_a_pid_inherits_no_reading() {
+    let tree = Imitation::new();
+    let mut first = Waiting::start();
+    let second = Waiting::start();
+    let link = tree.path().join("77");
+    let point_to = |child: &Waiting| {
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(format!("/proc/{}", child.pid()), &link).unwrap();
+    };
+    point_to(&first);
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    assert!(pss(&tracker, 77).is_some());
+    first.end();
+    point_to(&second);
+    let tick = tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(tick.never_read, 1);
+    assert_eq!(pss(&tracker, 77), None);
 }
 
 #[test]
@@ -166,10 +214,18 @@ fn a_real_tick_without_a_cap_knows_us() {
 }
 
 impl PssTracker {
+    /// What the process that takes longest is expected to take.
+    fn dearest(&self) -> Duration {
+        let all = self.processes.iter();
+        all.map(|process| self.reader.expected(process))
+            .max()
+            .unwrap()
+    }
+
     fn take_over_for_test(&mut self, proc: &KernelDirectory) {
         self.rss.tick(proc).unwrap();
         self.take_over();
-        self.choose();
+        self.choose(Duration::MAX);
     }
 }
 

@@ -77,10 +77,13 @@ impl Scratch {
 /// Reads the process `pid`. The user's name is left empty: it is in no kernel
 /// file.
 ///
-/// Resident memory comes from `status` and so adds up with its parts; swap
-/// comes from `smaps_rollup` where that may be read, because `status` leaves
-/// out shared memory. Kernel threads and zombies have no memory: every amount
-/// is `None`, and that is no failure.
+/// RSS, PSS, USS and swap come from one reading of `smaps_rollup` where that
+/// may be read, so that PSS is never above RSS; its RSS is exact, while the
+/// counters of `status` may lag, and its swap counts shared memory, which
+/// `status` leaves out. The parts of RSS (anonymous, file, shared) are in
+/// `status` only: they are read an instant earlier and need not add up to it.
+/// Without `smaps_rollup` RSS is their sum. Kernel threads and zombies have no
+/// memory: every amount is `None`, and that is no failure.
 ///
 /// # Errors
 /// [`ReadError`]: [`ReadError::is_vanished`] when it is gone or ended
@@ -272,6 +275,7 @@ fn blank(stat: &Stat<'_>) -> ProcessMemory {
 }
 
 fn add_rollup(memory: &mut ProcessMemory, rollup: &SmapsRollup) {
+    memory.rss = rollup.rss.or(memory.rss);
     memory.pss = rollup.pss;
     memory.pss_anon = rollup.pss_anon;
     memory.pss_file = rollup.pss_file;

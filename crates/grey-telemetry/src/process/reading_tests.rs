@@ -66,6 +66,24 @@ fn every_file_lands_in_its_field() {
 }
 
 #[test]
+fn rss_is_of_the_same_instant_as_pss() {
+    // `status` says 60 KiB, and the process has grown since.
+    let tree = whole();
+    tree.write(
+        7,
+        "smaps_rollup",
+        "Rss: 96 kB\nPss: 80 kB\nPrivate_Clean: 0 kB\nPrivate_Dirty: 70 kB\n",
+    );
+    let kernel = tree.kernel();
+    let full = read(&kernel, 7).unwrap().memory;
+    assert_eq!(full.rss, Some(Bytes::from_kib(96)));
+    assert_eq!(full.pss, Some(Bytes::from_kib(80)));
+    assert_eq!(full.rss_anon, Some(Bytes::from_kib(10)), "of `status`");
+    let basic = read_process(&kernel, 7, Detail::Basic, &mut Scratch::new(&kernel)).unwrap();
+    assert_eq!(basic.memory.rss, Some(Bytes::from_kib(60)));
+}
+
+#[test]
 fn basic_detail_leaves_the_page_tables_alone() {
     let tree = whole();
     let kernel = tree.kernel();
@@ -133,8 +151,8 @@ fn our_own_memory_adds_up() {
     let memory = read(&kernel, std::process::id()).unwrap().memory;
     let (pss, uss) = (memory.pss.unwrap(), memory.uss.unwrap());
     assert!(uss <= pss && pss > Bytes::ZERO, "{memory:?}");
-    let parts = [memory.rss_anon, memory.rss_file, memory.rss_shmem];
-    assert_eq!(memory.rss, parts.into_iter().sum());
+    assert!(pss <= memory.rss.unwrap(), "{memory:?}");
+    assert!(memory.rss_anon.is_some() && memory.rss_file.is_some());
     assert!(memory.threads.unwrap() >= 1 && memory.oom_score.is_some());
 }
 
@@ -150,6 +168,13 @@ fn a_zombie_has_a_name_and_no_memory() {
     assert!(!reading.denied);
     process.end();
     assert!(read(&kernel, process.pid()).unwrap_err().is_vanished());
+}
+
+#[test]
+fn the_page_tables_of_a_zombie_are_not_asked_for() {
+    let tree = whole();
+    tree.stat(7, b"dead", 'Z', 0, 4711);
+    assert_eq!(read(&tree.kernel(), 7).unwrap().memory.pss, None);
 }
 
 #[test]

@@ -102,10 +102,20 @@ pub(crate) struct DiagnoseOptions {
     pub(crate) verbose: bool,
     /// Only this target: a pid, a command name, a cgroup's path or a systemd
     /// unit; may be given several times
-    #[arg(short, long = "target", value_name = "TARGET")]
+    #[arg(
+        short,
+        long = "target",
+        value_name = "TARGET",
+        allow_hyphen_values = true
+    )]
     pub(crate) targets: Vec<Target>,
     /// How many processes and cgroups the tables show
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
     pub(crate) top: usize,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
     #[arg(long)]
@@ -124,17 +134,32 @@ pub(crate) struct EnforceOptions {
     #[arg(short = 'n', long)]
     pub(crate) simulation: bool,
     /// What to act on
-    #[arg(short, long, value_name = "TARGET")]
+    #[arg(short, long, value_name = "TARGET", allow_hyphen_values = true)]
     pub(crate) target: Option<Target>,
     /// Take this much back from the target's cgroup (memory.reclaim), and
     /// stop when it no longer pays
-    #[arg(long, value_name = "SIZE", help_heading = "Actions")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        help_heading = "Actions"
+    )]
     pub(crate) reclaim: Option<Bytes>,
     /// Throttle the target above this (memory.high)
-    #[arg(long, value_name = "SIZE|max", help_heading = "Actions")]
+    #[arg(
+        long,
+        value_name = "SIZE|max",
+        allow_hyphen_values = true,
+        help_heading = "Actions"
+    )]
     pub(crate) high: Option<MemoryLimit>,
     /// Limit the target to this (memory.max); at least 64M
-    #[arg(long, value_name = "SIZE|max", help_heading = "Actions")]
+    #[arg(
+        long,
+        value_name = "SIZE|max",
+        allow_hyphen_values = true,
+        help_heading = "Actions"
+    )]
     pub(crate) limit: Option<MemoryLimit>,
     /// Page out the target's processes from outside (process_madvise)
     #[arg(long, help_heading = "Actions")]
@@ -155,13 +180,23 @@ pub(crate) struct EnforceOptions {
           value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Actions")]
     pub(crate) oom_score_adj: Option<i16>,
     /// Limit the target process's private data (RLIMIT_DATA)
-    #[arg(long, value_name = "SIZE", help_heading = "Actions")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        help_heading = "Actions"
+    )]
     pub(crate) rlimit_data: Option<Bytes>,
     /// Undo it all after this time: 45s, 10m, 1h30m, at most 30d
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) lease: Option<Lease>,
     /// How long to watch for memory that comes back; 0s to not watch
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        allow_hyphen_values = true
+    )]
     pub(crate) observe: Observation,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
@@ -201,6 +236,7 @@ impl EnforceOptions {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackOptions {
     /// The change to undo, as the journal numbers it; all when left out
+    #[arg(allow_negative_numbers = true)]
     pub(crate) id: Option<u64>,
     /// Restore also what somebody else has changed since
     #[arg(short, long)]

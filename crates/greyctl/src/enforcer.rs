@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use grey_enforcement::journal::LockError;
 use grey_enforcement::{
@@ -114,6 +115,10 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
     }
     let kind = error.refusal_kind();
     let failure = Failure::from_error(exit_of(kind), error);
+    if let ApplyError::Changed { .. } = error {
+        // Most likely another run was faster: the next plan starts from its value.
+        return failure.hint("somebody was faster; run it again to plan with the new value");
+    }
     match kind {
         RefusalKind::NotPermitted => failure.hint("run as root: sudo greyctl memory-enforce …"),
         RefusalKind::Unsafe => failure.hint("look again: greyctl memory-diagnose"),
@@ -143,6 +148,24 @@ pub(crate) fn journal_failure(error: &JournalError) -> Failure {
         }
         _ => failure.hint("name another directory with --state-dir"),
     }
+}
+
+/// Who owns what is not safe to use, by name or as `'#1000'` (as a
+/// shell takes it for sudo), when it is not us.
+pub(crate) fn other_owner(error: &JournalError) -> Option<String> {
+    let JournalError::Unsafe { path, .. } = error else {
+        return None;
+    };
+    let owner = std::fs::symlink_metadata(path).ok()?.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let names = UserNames::read(std::path::Path::new("/etc/passwd"));
+    Some(
+        names
+            .name(owner)
+            .map_or_else(|| format!("'#{owner}'"), str::to_owned),
+    )
 }
 
 /// A change that cannot be recorded is refused, also where there is not even
@@ -194,5 +217,19 @@ mod tests {
         assert!(full.hints[0].contains("make room"), "{full:?}");
         let broken = journal_failure(&open_error(ErrorKind::NotADirectory));
         assert_eq!(broken.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn whoever_was_overtaken_is_told_to_run_it_again() {
+        let failure = apply_failure(&ApplyError::Changed {
+            knob: Box::new(grey_model::Knob::Ksm {
+                file: grey_model::KsmFile::Run,
+            }),
+            expected: "0".to_owned(),
+            found: "1".to_owned(),
+        });
+        assert_eq!(failure.exit, Exit::RefusedBySafety);
+        assert_eq!(failure.hints.len(), 1);
+        assert!(failure.hints[0].contains("run it again"), "{failure:?}");
     }
 }

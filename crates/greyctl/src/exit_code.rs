@@ -35,7 +35,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     (Exit::Failed, "failed"),
     (Exit::Usage, "wrong usage, or no such target"),
     (Exit::ThresholdCrossed, "a threshold or a budget is crossed"),
-    (Exit::PartlyDone, "partly done, or nothing came of it"),
+    (Exit::PartlyDone, "partly done, or done without effect"),
     (Exit::DaemonUnreachable, "the daemon does not answer"),
     (Exit::NotPermitted, "not permitted"),
     (
@@ -87,5 +87,22 @@ mod tests {
     fn the_table_lists_every_code_once_and_in_order() {
         let codes: Vec<u8> = TABLE.iter().map(|(exit, _)| exit.code()).collect();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        let rows: Vec<&str> = readme
+            .lines()
+            .skip_while(|line| !line.starts_with("| Exit code |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        let expected: Vec<String> = TABLE
+            .iter()
+            .map(|(exit, meaning)| format!("| {} | {meaning} |", exit.code()))
+            .collect();
+        assert_eq!(rows, expected);
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! Never ends the process itself; `main` returns the code.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ColorChoice, Parser as _};
+use grey_model::ParseSizeError;
+use grey_model::target::ParseTargetError;
 
 use crate::cli::{Cli, Command};
+use crate::duration::DurationError;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -20,6 +24,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version are no errors, and a reader that went away is none.
             let _ = error.print();
+            if let Some(hint) = usage_hint(&error) {
+                Output::new(ColorChoice::Auto).hint(hint);
+            }
             return if error.exit_code() == 0 {
                 Exit::Success.into()
             } else {
@@ -39,6 +46,23 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         failure.exit
     });
     exit.into()
+}
+
+/// How a value that could not be read is written.
+fn usage_hint(error: &clap::Error) -> Option<&'static str> {
+    let cause = error.source()?;
+    if cause.is::<ParseSizeError>() {
+        Some("sizes are written as 512M, 1.5G or a number of bytes")
+    } else if cause.is::<DurationError>() {
+        Some("durations are written as 45s, 10m or 1h30m")
+    } else if cause.is::<ParseTargetError>() {
+        Some(
+            "a target is a pid (1234), a command name (postgres), a cgroup (/build/web) or a \
+             systemd unit (nginx.service)",
+        )
+    } else {
+        None
+    }
 }
 
 fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {

@@ -329,12 +329,20 @@ pub(crate) fn bar(share: f64, width: u32) -> String {
     text
 }
 
-/// The heading of a section, with a remark that explains it.
-pub(crate) fn heading(title: &str, remark: &str) -> String {
+/// The heading of a section, with a remark that explains it: beside the title,
+/// or below it where `width` has no room for both.
+pub(crate) fn heading(title: &str, remark: &str, width: Option<usize>) -> String {
     if remark.is_empty() {
         return format!("\n{HEADING}{title}{HEADING:#}\n");
     }
-    format!("\n{HEADING}{title}{HEADING:#}  {DIM}{remark}{DIM:#}\n")
+    if width.is_none_or(|width| title.width() + GAP + remark.width() <= width) {
+        return format!("\n{HEADING}{title}{HEADING:#}  {DIM}{remark}{DIM:#}\n");
+    }
+    let mut text = format!("\n{HEADING}{title}{HEADING:#}\n");
+    for line in wrap(remark, width.map(|width| width.saturating_sub(GAP))) {
+        text.push_str(&format!("  {DIM}{line}{DIM:#}\n"));
+    }
+    text
 }
 
 fn paint(cell: Cell, tone: Tone) -> Cell {
@@ -419,6 +427,15 @@ mod tests {
         assert_eq!(wrap("one two three", Some(7)), ["one two", "three"]);
         assert_eq!(wrap("unbreakable", Some(3)), ["unbreakable"]);
         assert_eq!(wrap("one two", None), ["one two"]);
+    }
+
+    #[test]
+    fn a_remark_stands_below_its_title_where_both_do_not_fit() {
+        let at = |width| plain(&heading("Title", "a remark", width));
+        assert_eq!(at(None), "\nTitle  a remark\n");
+        assert_eq!(at(Some(15)), "\nTitle  a remark\n");
+        assert_eq!(at(Some(14)), "\nTitle\n  a remark\n");
+        assert_eq!(at(Some(9)), "\nTitle\n  a\n  remark\n");
     }
 
     #[test]

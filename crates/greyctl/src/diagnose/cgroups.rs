@@ -20,7 +20,7 @@ pub(crate) fn table(diagnosis: &Diagnosis, extent: Extent) -> String {
     if shown.len() < diagnosis.cgroups.len() {
         remark.push_str(", the largest");
     }
-    let mut text = heading("Control groups", &remark);
+    let mut text = heading("Control groups", &remark, extent.width);
     let mut table = Table::new(vec![
         Column::text("PATH", 0).gives_way(20),
         Column::number("USAGE", 0),

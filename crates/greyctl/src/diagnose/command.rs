@@ -21,6 +21,7 @@ use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
+use crate::journal::overdue;
 use crate::output::Output;
 use crate::roots::open_kernel;
 use crate::target::resolve;
@@ -40,7 +41,8 @@ pub(crate) fn run(
     for target in &options.targets {
         targets.push(resolve(&kernel, target)?);
     }
-    let diagnosis = diagnose(&kernel, targets)?;
+    let mut diagnosis = diagnose(&kernel, targets)?;
+    diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
         output.json(&diagnosis)?;
     } else {

@@ -14,6 +14,10 @@ use serde::Serialize;
 pub(crate) const SCHEMA: &str = "grey.diagnosis/v1";
 
 /// A diagnosis of one machine at one instant.
+///
+/// In names, command lines and paths a byte that is not UTF-8 is written as
+/// `\xNN`. A backslash stays a backslash, so that such a byte and the same
+/// four characters look alike: tell processes apart by pid and start time.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(title = "grey.diagnosis/v1")]
 pub(crate) struct Diagnosis {

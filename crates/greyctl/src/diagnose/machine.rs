@@ -118,7 +118,7 @@ pub(crate) fn breakdown(diagnosis: &Diagnosis, extent: Extent) -> String {
         0 => "every byte of the total, once".to_owned(),
         rows => format!("every byte of the total, once; {rows} rows of 0 B left out"),
     };
-    let mut text = heading("Breakdown", &remark);
+    let mut text = heading("Breakdown", &remark, extent.width);
     text.push_str(&table.render(extent.width));
     if let Some(saved) = diagnosis.ksm.as_ref().and_then(|ksm| ksm.saved_bytes)
         && saved > 0
@@ -134,7 +134,7 @@ pub(crate) fn breakdown(diagnosis: &Diagnosis, extent: Extent) -> String {
 /// How much time is lost waiting for memory.
 pub(crate) fn pressure(diagnosis: &Diagnosis, extent: Extent) -> String {
     let Some(pressure) = diagnosis.pressure else {
-        return heading("Pressure", "not measured by this kernel");
+        return heading("Pressure", "not measured by this kernel", extent.width);
     };
     let mut table = Table::new(vec![
         Column::text("", 0),
@@ -156,7 +156,11 @@ pub(crate) fn pressure(diagnosis: &Diagnosis, extent: Extent) -> String {
     if let Some(full) = pressure.full {
         row("full", full);
     }
-    let mut text = heading("Pressure", "share of time lost waiting for memory");
+    let mut text = heading(
+        "Pressure",
+        "share of time lost waiting for memory",
+        extent.width,
+    );
     text.push_str(&table.render(extent.width));
     text
 }
@@ -182,8 +186,12 @@ fn stall_time(microseconds: u64) -> String {
 pub(crate) fn swap(diagnosis: &Diagnosis, extent: Extent) -> String {
     let swap = &diagnosis.swap;
     if swap.total_bytes == 0 && swap.devices.is_empty() && swap.zram.is_empty() {
-        let mut text = heading("Swap", "none: anonymous memory cannot be taken back");
-        text.push_str(&zswap(swap));
+        let mut text = heading(
+            "Swap",
+            "none: anonymous memory cannot be taken back",
+            extent.width,
+        );
+        text.push_str(&zswap(swap, extent));
         return text;
     }
     let used = Bytes(swap.used_bytes);
@@ -191,22 +199,27 @@ pub(crate) fn swap(diagnosis: &Diagnosis, extent: Extent) -> String {
     let share = used
         .percent_of(total)
         .map_or_else(String::new, |share| format!(" ({share})"));
-    let mut text = heading("Swap", &format!("{used} of {total} used{share}"));
+    let mut text = heading(
+        "Swap",
+        &format!("{used} of {total} used{share}"),
+        extent.width,
+    );
     if !swap.devices.is_empty() {
         text.push_str(&swap_devices(swap, extent));
     }
     for zram in &swap.zram {
         let device = &zram.device;
-        text.push_str(&format!(
-            "  {}: {} of pages in {} of memory{}{}\n",
+        let sentence = format!(
+            "{}: {} of pages in {} of memory{}{}",
             device.name,
             device.original,
             device.memory_used,
             ratio(zram.compression_ratio),
             algorithm(device.algorithm.as_deref()),
-        ));
+        );
+        text.push_str(&indented(&sentence, extent));
     }
-    text.push_str(&zswap(swap));
+    text.push_str(&zswap(swap, extent));
     text
 }
 
@@ -234,7 +247,7 @@ fn swap_devices(swap: &Swap, extent: Extent) -> String {
     table.render(extent.width)
 }
 
-fn zswap(swap: &Swap) -> String {
+fn zswap(swap: &Swap, extent: Extent) -> String {
     let Some(zswap) = &swap.zswap else {
         return String::new();
     };
@@ -250,12 +263,20 @@ fn zswap(swap: &Swap) -> String {
     };
     match (pool.enabled, holds.is_empty()) {
         (false, true) => String::new(),
-        (enabled, _) => format!(
-            "  zswap {}{holds}{}\n",
-            if enabled { "on" } else { "off" },
-            algorithm(pool.compressor.as_deref())
-        ),
+        (enabled, _) => {
+            let state = if enabled { "on" } else { "off" };
+            let compressor = algorithm(pool.compressor.as_deref());
+            indented(&format!("zswap {state}{holds}{compressor}"), extent)
+        }
     }
+}
+
+/// A sentence below a heading, in as many lines as it needs.
+fn indented(sentence: &str, extent: Extent) -> String {
+    wrap(sentence, extent.width.map(|width| width.saturating_sub(2)))
+        .iter()
+        .map(|line| format!("  {line}\n"))
+        .collect()
 }
 
 fn ratio(ratio: Option<f64>) -> String {
@@ -269,7 +290,7 @@ fn algorithm(name: Option<&str>) -> String {
 /// Kernel same-page merging in a line or two.
 pub(crate) fn ksm(diagnosis: &Diagnosis, extent: Extent) -> String {
     let Some(Ksm { state, saved_bytes }) = &diagnosis.ksm else {
-        return heading("KSM", "not built into this kernel");
+        return heading("KSM", "not built into this kernel", extent.width);
     };
     let running = match state.run {
         Some(0) => "stopped",
@@ -277,7 +298,7 @@ pub(crate) fn ksm(diagnosis: &Diagnosis, extent: Extent) -> String {
         Some(2) => "unmerging",
         _ => "state unknown",
     };
-    let mut text = heading("KSM", running);
+    let mut text = heading("KSM", running, extent.width);
     let saved = saved_bytes.map(Bytes);
     if state.run == Some(0) && saved.unwrap_or_default() == Bytes::ZERO {
         return text;
@@ -291,10 +312,7 @@ pub(crate) fn ksm(diagnosis: &Diagnosis, extent: Extent) -> String {
         known(state.pages_sharing.map(|pages| pages.0)),
         known(state.full_scans),
     );
-    let most = extent.width.map(|width| width.saturating_sub(2));
-    for line in wrap(&sentence, most) {
-        text.push_str(&format!("  {line}\n"));
-    }
+    text.push_str(&indented(&sentence, extent));
     text
 }
 

@@ -21,12 +21,17 @@ pub(crate) fn collect(
     let mut notes = Vec::new();
     match host.cgroup_mode {
         CgroupMode::V2 => {}
-        CgroupMode::Hybrid | CgroupMode::V1 => notes.push(
-            "the memory controller is on cgroup v1: accounts of single cgroups are not shown, \
-             and their limits cannot be set; boot with systemd.unified_cgroup_hierarchy=1 or \
-             cgroup_no_v1=memory to have them"
-                .to_owned(),
-        ),
+        CgroupMode::Hybrid | CgroupMode::V1 => {
+            let how = if host.systemd {
+                "boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=memory"
+            } else {
+                "mount cgroup2 with the memory controller (kernel parameter cgroup_no_v1=memory)"
+            };
+            notes.push(format!(
+                "the memory controller is on cgroup v1: accounts of single cgroups are not \
+                 shown, and their limits cannot be set; {how} to have them"
+            ));
+        }
         CgroupMode::V2WithoutMemory => notes.push(
             "this cgroup v2 tree has no memory controller: accounts of single cgroups are not \
              shown, and their limits cannot be set"
@@ -80,7 +85,7 @@ pub(crate) fn list(diagnosis: &Diagnosis, extent: Extent) -> String {
     if diagnosis.notes.is_empty() {
         return String::new();
     }
-    let mut text = heading("Notes", "");
+    let mut text = heading("Notes", "", extent.width);
     for note in &diagnosis.notes {
         for (index, line) in wrap(note, extent.width.map(|width| width.saturating_sub(4)))
             .iter()

@@ -35,14 +35,14 @@ pub(crate) fn table(diagnosis: &Diagnosis, extent: Extent) -> String {
         processes.truncate(extent.top);
     }
     if processes.is_empty() {
-        return heading("Processes", "none");
+        return heading("Processes", "none", extent.width);
     }
     let mut remark = format!("{} of {all}", processes.len());
     if !extent.verbose && kernel_threads > 0 {
         remark.push_str(&format!(", {kernel_threads} of them kernel threads"));
     }
     remark.push_str(order);
-    let mut text = heading("Processes", &remark);
+    let mut text = heading("Processes", &remark, extent.width);
     let mut table = Table::new(vec![
         Column::number("PID", 0),
         Column::text("USER", 4).gives_way(6),
@@ -140,7 +140,7 @@ fn name(process: &ProcessMemory) -> String {
 
 /// What a target turned out to be, and what its processes hold together.
 pub(crate) fn target(target: &ResolvedTarget, diagnosis: &Diagnosis, extent: Extent) -> String {
-    let mut text = heading("Target", "");
+    let mut text = heading("Target", "", extent.width);
     let most = extent.width.map(|width| width.saturating_sub(2));
     for line in wrap(&describe(target), most) {
         text.push_str(&format!("  {line}\n"));

@@ -15,7 +15,7 @@ pub(crate) fn plan(steps: &[PlannedStep], simulation: bool, width: Option<usize>
     } else {
         "checked; each step is undone as said below it"
     };
-    let mut text = heading("Plan", remark);
+    let mut text = heading("Plan", remark, width);
     let mut table = Table::new(vec![
         Column::number("", 0),
         Column::text("WHAT", 0).gives_way(16),
@@ -50,7 +50,7 @@ pub(crate) fn plan(steps: &[PlannedStep], simulation: bool, width: Option<usize>
 
 /// The effects: predicted beside actual, with a verdict.
 pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
-    let mut text = heading("Effects", "freed, and how it showed");
+    let mut text = heading("Effects", "freed, and how it showed", width);
     let mut table = Table::new(vec![
         Column::number("", 0),
         Column::text("WHAT", 0).gives_way(28),

@@ -53,6 +53,6 @@ pub(crate) fn run(
 }
 
 /// Time since boot, sleep included.
-fn uptime() -> Option<Duration> {
+pub(super) fn uptime() -> Option<Duration> {
     Duration::try_from(clock_gettime(ClockId::Boottime)).ok()
 }

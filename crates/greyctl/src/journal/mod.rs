@@ -2,6 +2,8 @@
 
 mod command;
 pub(crate) mod document;
+mod overdue;
 mod report;
 
 pub(crate) use command::run;
+pub(crate) use overdue::overdue;

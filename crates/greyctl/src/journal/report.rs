@@ -49,7 +49,7 @@ pub(crate) fn render(
     for change in &listing.changes {
         table.row(row(change, zone));
     }
-    let mut text = heading("Journal", &remark);
+    let mut text = heading("Journal", &remark, width);
     text.push_str(&table.render(width));
     text
 }

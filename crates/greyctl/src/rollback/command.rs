@@ -7,10 +7,11 @@ use grey_enforcement::{RollbackError, RollbackSelection};
 use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, outcome_of};
 use super::report;
 use crate::cli::{GlobalOptions, RollbackOptions};
-use crate::enforcer::{self, journal_failure};
+use crate::enforcer::{self, journal_failure, other_owner};
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain};
 use crate::output::Output;
+use crate::roots::state_dir;
 
 /// Runs `rollback`.
 ///
@@ -59,7 +60,7 @@ fn roll_back(
         .map_or(RollbackSelection::All, RollbackSelection::Id);
     let report = enforcer
         .rollback(&selection, options.force)
-        .map_err(|error| failure(&error))?;
+        .map_err(|error| failure(global, &error))?;
     document.changes = report.items.iter().map(RolledBack::new).collect();
     document.outcome = outcome_of(&document.changes);
     document.warnings = report.remarks;
@@ -69,7 +70,7 @@ fn roll_back(
     Ok(())
 }
 
-fn failure(error: &RollbackError) -> Failure {
+fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
             Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")
@@ -77,6 +78,13 @@ fn failure(error: &RollbackError) -> Failure {
         RollbackError::Journal { source } => {
             let mut failure = journal_failure(source);
             failure.message = chain(error);
+            if let (Some(owner), Ok(directory)) = (other_owner(source), state_dir(global)) {
+                // Named in full: sudo changes the home and clears the environment.
+                let directory = directory.display();
+                failure.hints = vec![format!(
+                    "let its owner do it: sudo -u {owner} greyctl rollback --state-dir {directory}"
+                )];
+            }
             failure
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn changes(title: &str, changes: &[RolledBack], width: Option<usize>)
             outcome(change),
         ]);
     }
-    let mut text = heading(title, "");
+    let mut text = heading(title, "", width);
     text.push_str(&table.render(width));
     let most = width.map(|width| width.saturating_sub(4));
     for change in changes.iter().filter(|change| !change.detail.is_empty()) {

@@ -58,6 +58,67 @@ fn what_is_no_command_or_option_is_a_usage_error() {
 }
 
 #[test]
+fn a_bad_value_is_told_with_its_option_and_how_to_write_it() {
+    let size = "hint: sizes are written as 512M";
+    let duration = "hint: durations are written as 45s";
+    let target = "hint: a target is a pid";
+    for (option, value, hint) in [
+        ("--reclaim", "-5", size),
+        ("--high", "-5M", size),
+        ("--limit", "-5", size),
+        ("--limit", "lots", size),
+        ("--rlimit-data", "-1", size),
+        ("--for", "-5m", duration),
+        ("--for", "10", duration),
+        ("--for", "31d", duration),
+        ("--observe", "-1s", duration),
+        ("--target", "", target),
+        ("--target", "pid:-5", target),
+    ] {
+        let ran = run(greyctl(), &["memory-enforce", option, value]);
+        assert_eq!(ran.exit, 2, "{option} {value}: {}", ran.stderr);
+        let first = ran.stderr.lines().next().unwrap();
+        assert!(first.contains(option), "{option} {value}: {first}");
+        assert!(first.contains(value), "{option} {value}: {first}");
+        assert!(
+            ran.stderr.contains(hint),
+            "{option} {value}: {}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn a_negative_count_is_told_with_its_option() {
+    for (arguments, name) in [
+        (&["memory-diagnose", "--top", "-5"][..], "--top <N>"),
+        (&["rollback", "-5"], "[ID]"),
+    ] {
+        let ran = run(greyctl(), arguments);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_target_that_begins_with_a_dash_is_looked_for() {
+    let kernel = host();
+    for target in ["-5", "-bash"] {
+        let ran = run(on(&kernel), &["memory-diagnose", "-t", target]);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        let first = ran.stderr.lines().next().unwrap();
+        assert!(first.contains(&format!("`{target}`")), "{first}");
+        assert!(ran.stderr.contains("hint: "), "{}", ran.stderr);
+    }
+    let ran = run(on(&kernel), &["memory-diagnose", "-t", "-.slice"]);
+    assert!(
+        !ran.stderr.contains("unexpected argument"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn each_prefix_can_be_given_in_the_environment() {
     let kernel = host();
     let mut command = greyctl();

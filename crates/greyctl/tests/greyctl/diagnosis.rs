@@ -16,6 +16,30 @@ fn the_report_of_a_full_host_fits_eighty_columns() {
 }
 
 #[test]
+fn no_line_of_any_report_is_wider_than_sixty_columns() {
+    let poor = host()
+        .without("proc/pressure")
+        .without("sys/kernel/mm/ksm")
+        .with_v1_cgroups();
+    for (kernel, arguments) in [
+        (host(), &["memory-diagnose"][..]),
+        (host(), &["memory-diagnose", "--verbose"]),
+        (host(), &["memory-diagnose", "--target", "310"]),
+        (host(), &["memory-diagnose", "--target", "/build"]),
+        (poor, &["memory-diagnose"]),
+    ] {
+        let ran = run_at(on(&kernel), 60, arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let wide: Vec<&str> = ran
+            .stdout
+            .lines()
+            .filter(|line| line.chars().count() > 60)
+            .collect();
+        assert!(wide.is_empty(), "{arguments:?}: {wide:#?}");
+    }
+}
+
+#[test]
 fn a_wide_verbose_report_shows_every_process_and_cgroup() {
     let ran = run_at(on(&host()), 160, &["memory-diagnose", "--verbose"]);
     insta::assert_snapshot!("diagnosis_verbose_160", ran.timeless());
@@ -95,6 +119,22 @@ fn a_machine_without_psi_ksm_and_v2_is_diagnosed_and_says_what_is_missing() {
     }
     let text = run_at(on(&kernel), 80, &["memory-diagnose"]);
     insta::assert_snapshot!("diagnosis_of_a_poor_host", text.timeless());
+}
+
+#[test]
+fn systemds_own_parameter_is_named_only_where_systemd_runs() {
+    let notes =
+        |kernel| run(on(&kernel), &["memory-diagnose", "--json"]).json()["notes"].to_string();
+    let with = notes(host().with_v1_cgroups());
+    assert!(
+        with.contains("systemd.unified_cgroup_hierarchy=1"),
+        "{with}"
+    );
+    let kernel = host().with_v1_cgroups();
+    std::fs::remove_dir_all(kernel.systemd()).unwrap();
+    let without = notes(kernel);
+    assert!(!without.contains("systemd"), "{without}");
+    assert!(without.contains("mount cgroup2"), "{without}");
 }
 
 #[test]

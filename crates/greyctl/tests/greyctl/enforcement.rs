@@ -214,6 +214,32 @@ fn a_lease_is_over_by_itself() {
     });
 }
 
+#[test]
+fn a_diagnosis_tells_of_a_change_that_outlived_its_lease() {
+    let kernel = as_root();
+    let notes = || run(on(&kernel), &["memory-diagnose", "--json"]).json()["notes"].to_string();
+    let lease = ["-t", "310", "--oom-score-adj", "7", "--for", "2s"];
+    let (exit, _, talk) = enforce(&kernel, &lease);
+    assert_eq!(exit, 0, "{talk}");
+    let journal = kernel.path("state/journal/journal.jsonl");
+    // As if whoever keeps the lease had died: its last word is taken back.
+    let before = std::fs::read(&journal).unwrap();
+    assert!(!notes().contains("lease"), "{}", notes());
+    wait_until("the lease is over", || {
+        std::fs::read(&journal).unwrap() != before
+    });
+    // Waits for the journal's lock: nobody writes to it any more.
+    assert_eq!(run(on(&kernel), &["rollback"]).exit, 0);
+    assert!(!notes().contains("lease"), "{}", notes());
+    std::fs::write(&journal, before).unwrap();
+    wait_until("the diagnosis tells of it", || {
+        notes().contains("1 change still holds although its lease is over")
+    });
+    std::fs::write(&journal, "damaged").unwrap();
+    assert!(!notes().contains("lease"), "{}", notes());
+    assert_eq!(run(on(&kernel), &["memory-diagnose"]).exit, 0);
+}
+
 /// Each refusal: nothing changes, the document names it, the exit code fits.
 #[test]
 fn a_refusal_changes_nothing_and_is_told_in_both_ways() {
@@ -371,6 +397,26 @@ fn an_empty_journal_says_so() {
         (ran.exit, ran.stdout.as_str()),
         (0, "Nothing was changed.\n")
     );
+}
+
+#[test]
+fn a_rollback_of_anothers_journal_names_its_owner() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Only root can give a directory away. `daemon` is user 1 everywhere;
+    // user 54321 has no name.
+    let kernel = as_root();
+    let state = kernel.path("state");
+    std::fs::create_dir_all(&state).unwrap();
+    for (owner, name) in [(1, "sudo -u daemon "), (54321, "sudo -u '#54321' ")] {
+        std::os::unix::fs::chown(&state, Some(owner), Some(owner)).unwrap();
+        let ran = run(on(&kernel), &["rollback"]);
+        assert_ne!(ran.exit, 0);
+        assert!(ran.stderr.contains("it belongs to user"), "{}", ran.stderr);
+        let hint = format!("{name}greyctl rollback --state-dir {}", state.display());
+        assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+    }
 }
 
 /// A process of this machine that only waits, and ends with the test.

@@ -1,0 +1,42 @@
+//! Changes that outlived their lease: whoever was to undo them did not.
+//!
+//! Reads only, and never fails: a journal that cannot be read has no say here.
+
+use std::time::Duration;
+
+use grey_enforcement::{EntryState, Journal};
+use grey_telemetry::Kernel;
+use grey_telemetry::proc::boot_id::read_boot_id;
+
+use super::command::uptime;
+use crate::cli::GlobalOptions;
+use crate::count::counted;
+use crate::roots::{state_dir, state_option};
+
+/// A lease that ended this short a time ago may be being undone right now.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A sentence about the changes of this boot whose lease is over and that
+/// still hold; `None` when there are none.
+pub(crate) fn overdue(global: &GlobalOptions, kernel: &Kernel) -> Option<String> {
+    let boot = read_boot_id(kernel, &mut Vec::new()).ok().flatten()?;
+    let then = uptime()?.checked_sub(GRACE)?;
+    let directory = state_dir(global).ok()?;
+    let (entries, _) = Journal::list(&directory, Some(&boot), Some(then)).ok()?;
+    let count = entries
+        .iter()
+        .filter(|entry| entry.state == EntryState::Active && entry.lease_remaining == Some(0))
+        .count();
+    if count == 0 {
+        return None;
+    }
+    let changes = counted(
+        u64::try_from(count).ok()?,
+        "change still holds although its",
+        "changes still hold although their",
+    );
+    let option = state_option(global);
+    Some(format!(
+        "{changes} lease is over: put back what is left with greyctl rollback{option}"
+    ))
+}

@@ -3,11 +3,15 @@
 //!
 //! The keeper is a small process of its own. It holds no lock while it waits,
 //! counts time in suspend as time, and does nothing when there is nothing left
-//! to undo.
+//! to undo. It is one of the last processes that the kernel kills for memory.
+//!
+//! Never makes a journal again that somebody has removed. When undoing fails
+//! for too long, it gives up: the change stays in the journal, where a listing
+//! shows it as active with its lease over, and any rollback takes it along.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,7 @@ use crate::executor::{
     Actor, Deadlines, Enforcer, EnforcerOptions, RollbackOutcome, RollbackSelection,
 };
 use crate::journal::Journal;
+use crate::kernel_file::write_kernel_file;
 use crate::knob::connect;
 use crate::systemd::KeeperService;
 
@@ -31,6 +36,8 @@ const SLICE: Duration = Duration::from_secs(30);
 const TRIES: u32 = 30;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The `oom_score_adj` of a keeper.
+const RESISTANCE: i32 = -900;
 /// How long a keeper may take to say that it is there.
 const START: Duration = Duration::from_secs(10);
 
@@ -218,22 +225,54 @@ pub fn keeper_main(orders: &str) -> ExitCode {
     // Fails when we lead a session already, as a service does: then there is
     // no terminal either.
     let _ = rustix::process::setsid();
+    if let Ok(kernel) = Kernel::open(&request.roots.roots()) {
+        resist_being_killed(&kernel, std::process::id());
+    }
     let mut stdout = std::io::stdout();
     let _ = stdout
         .write_all(READY.as_bytes())
         .and_then(|()| stdout.flush());
+    keep(&request)
+}
+
+fn keep(request: &KeeperRequest) -> ExitCode {
     let until = Duration::from_millis(request.until_boottime_milliseconds);
     loop {
         let left = until.saturating_sub(boottime());
         if left.is_zero() {
             break;
         }
-        if is_over(&request) {
+        if is_removed(&request.state_dir) || is_over(request) {
             return ExitCode::SUCCESS;
         }
         sleep_boottime(left.min(SLICE));
     }
-    undo(&request)
+    undo(request)
+}
+
+/// As a keeper that is a service has it from systemd. Without the permission,
+/// it stays as it is; so does a value that protects it more.
+fn resist_being_killed(kernel: &Kernel, pid: u32) {
+    const FILE: &str = "oom_score_adj";
+    let Ok(directory) = kernel.proc.open_directory(Path::new(&pid.to_string())) else {
+        return;
+    };
+    let mut buffer = Vec::new();
+    let now = directory
+        .read(FILE, &mut buffer)
+        .ok()
+        .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now > RESISTANCE) {
+        let value = RESISTANCE.to_string();
+        let _ = write_kernel_file(directory.as_fd(), Path::new(FILE), value.as_bytes());
+    }
+}
+
+/// Whether there is no journal any more: then nobody knows what to undo. One
+/// that cannot be looked at may come back.
+fn is_removed(state_dir: &Path) -> bool {
+    std::fs::symlink_metadata(state_dir.join("journal"))
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Whether the plan has begun and nothing of it is left. While it has no
@@ -277,6 +316,10 @@ fn undo(request: &KeeperRequest) -> ExitCode {
     };
     let selection = RollbackSelection::Plan(request.plan_id.clone());
     for _ in 0..TRIES {
+        // Opening the journal would make it again.
+        if is_removed(&request.state_dir) {
+            return ExitCode::SUCCESS;
+        }
         let tried = Instant::now();
         let report = Enforcer::open(options.clone())
             .map(|mut enforcer| enforcer.rollback(&selection, false));
@@ -304,5 +347,65 @@ fn sleep_boottime(time: Duration) {
     if let Ok(request) = rustix::thread::Timespec::try_from(time) {
         let _ =
             rustix::thread::clock_nanosleep_relative(rustix::thread::ClockId::Boottime, &request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use grey_telemetry::Roots;
+
+    use super::*;
+
+    /// A tree in which we have this `oom_score_adj`.
+    fn tree(score: &str) -> (tempfile::TempDir, Roots) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let own = root.join("proc").join(std::process::id().to_string());
+        fs::create_dir_all(&own).unwrap();
+        fs::create_dir_all(root.join("sys")).unwrap();
+        fs::write(own.join("oom_score_adj"), score).unwrap();
+        let roots = Roots {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            cgroupfs: root.join("cgroup"),
+            systemd: root.join("systemd"),
+        };
+        (directory, roots)
+    }
+
+    #[test]
+    fn a_keeper_is_among_the_last_to_be_killed() {
+        for (score, expected) in [("0\n", "-900\n"), ("-950\n", "-950\n")] {
+            let (_directory, roots) = tree(score);
+            let kernel = Kernel::open(&roots).unwrap();
+            resist_being_killed(&kernel, std::process::id());
+            let file = format!("{}/oom_score_adj", std::process::id());
+            // A regular file keeps what is behind the bytes that were written.
+            let text = fs::read_to_string(roots.procfs.join(file)).unwrap();
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_keeper_whose_journal_was_removed_ends_and_makes_no_other() {
+        let (directory, roots) = tree("0\n");
+        let state_dir = directory.path().join("state");
+        let request = |until: u64| KeeperRequest {
+            roots: RootsText::of(&roots),
+            state_dir: state_dir.clone(),
+            executable: "/nonexistent".into(),
+            disposable_argument: "kernel-write".to_owned(),
+            keeper_argument: "lease-keeper".to_owned(),
+            user: "tester".to_owned(),
+            plan_id: "p".to_owned(),
+            until_boottime_milliseconds: until,
+        };
+        for until in [0, u64::MAX] {
+            let order = request(until);
+            assert_eq!(keep(&order), ExitCode::SUCCESS);
+            assert!(!state_dir.exists());
+        }
     }
 }

@@ -9,6 +9,7 @@ mod errors;
 mod judge;
 mod observe;
 mod options;
+mod put_back;
 mod rollback;
 mod setting;
 mod shot;
@@ -85,6 +86,12 @@ impl Enforcer {
             keepers,
             boot,
         })
+    }
+
+    /// A setting as it is now.
+    #[cfg(test)]
+    pub(crate) fn read_setting(&self, knob: &Knob) -> Result<Option<KnobValue>, KnobError> {
+        self.knobs.read(knob)
     }
 
     fn open_journal(&self) -> Result<Journal, JournalError> {

@@ -9,9 +9,8 @@ use grey_model::{Knob, KnobValue};
 use super::errors::RollbackError;
 use super::{Enforcer, in_one_line};
 use crate::journal::{Change, Ending, Journal, JournalError};
-use crate::knob::{KnobError, Restored, is_equivalent, shown};
+use crate::knob::{KnobError, is_equivalent};
 use crate::lease::boottime;
-use crate::measure;
 
 /// What to roll back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,10 +144,15 @@ impl Enforcer {
         }
     }
 
-    /// Whether nobody else has set the value between two changes of ours.
+    /// Whether nobody else has set the value between two changes of ours, and
+    /// both are of the same thing.
     fn follows(&self, later: &Change, earlier: &Change) -> bool {
         let page = self.kernel.page_size;
-        is_equivalent(&later.knob, earlier.expected(), later.before.as_ref(), page)
+        let same_unit = match (&later.saved.unit_identity, &earlier.saved.unit_identity) {
+            (Some(later), Some(earlier)) => later == earlier,
+            _ => true,
+        };
+        same_unit && is_equivalent(&later.knob, earlier.expected(), later.before.as_ref(), page)
     }
 
     fn roll_back_one(
@@ -214,6 +218,20 @@ impl Enforcer {
         force: bool,
         item: &mut RollbackItem,
     ) -> Option<Ending> {
+        match self.knobs.check_unit(&change.knob, &change.saved) {
+            Err(error @ KnobError::UnitReplaced { .. }) => {
+                // The drop-in files of the earlier one went with it: what is
+                // there now is not ours.
+                item.outcome = RollbackOutcome::Gone;
+                add_note(item, in_one_line(&error));
+                return Some(Ending::Gone);
+            }
+            Err(error) if !error.is_gone() => {
+                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                return None;
+            }
+            _ => {}
+        }
         let found = match self.knobs.read(&change.knob) {
             Ok(found) => found,
             Err(error) if error.is_gone() => return Some(self.bury(change, item)),
@@ -227,8 +245,7 @@ impl Enforcer {
         let same =
             |wanted: Option<&KnobValue>| is_equivalent(&change.knob, wanted, found.as_ref(), page);
         if same(change.before.as_ref()) {
-            self.tidy_unit(change, item);
-            return Some(Ending::Restored { overrode: None });
+            return self.tidy_unit(journal, change, force, item);
         }
         let ours =
             same(change.expected()) || change.also_ours.iter().any(|value| same(value.as_ref()));
@@ -240,9 +257,7 @@ impl Enforcer {
         match self.put_back(journal, change, force) {
             Ok(restored) => {
                 item.outcome = RollbackOutcome::Restored;
-                if let Some(note) = restored.note {
-                    add_note(item, note);
-                }
+                add_notes(item, restored.note);
                 Some(Ending::Restored {
                     overrode: found.filter(|_| !ours),
                 })
@@ -258,100 +273,46 @@ impl Enforcer {
         }
     }
 
-    fn put_back(
+    /// The thing is gone; of a unit, its drop-in file may still be there.
+    fn bury(&self, change: &Change, item: &mut RollbackItem) -> Ending {
+        item.outcome = RollbackOutcome::Gone;
+        if leaves_drop_in(change) {
+            let (before, saved) = (change.before.as_ref(), &change.saved);
+            match self.knobs.restore(&change.knob, before, saved, false) {
+                Ok(restored) => add_notes(item, restored.note),
+                Err(error) if error.is_gone() => {}
+                Err(error) => add_note(item, in_one_line(&error)),
+            }
+        }
+        Ending::Gone
+    }
+
+    /// The earlier value is there. systemd may show it while its drop-in file,
+    /// or the kernel, still has ours.
+    fn tidy_unit(
         &self,
         journal: &Journal,
         change: &Change,
         force: bool,
-    ) -> Result<Restored, KnobError> {
-        let (knob, before) = (&change.knob, change.before.as_ref());
-        let restored = if self.would_squeeze(change, force)? {
-            match self.write(journal, knob, before, true) {
-                // The limit stands before the kernel reclaims down to it: what
-                // is read back below decides.
-                Ok(())
-                | Err(KnobError::Disposable {
-                    timed_out: true, ..
-                }) => Restored::exactly(),
-                Err(error) => return Err(error),
-            }
-        } else {
-            self.knobs.restore(knob, before, &change.saved, force)?
-        };
-        // Where a process could not go back to is in the note; a process that
-        // has ended since needs no check.
-        if restored.note.is_some() {
-            return Ok(restored);
-        }
-        let now = match self.knobs.read(knob) {
-            Ok(now) => now,
-            Err(error) if error.is_gone() && before.is_none() => None,
-            Err(error) => return Err(error),
-        };
-        if is_equivalent(knob, before, now.as_ref(), self.kernel.page_size) {
-            return Ok(restored);
-        }
-        Err(KnobError::NotTaken {
-            knob: knob.clone(),
-            wanted: shown(before),
-            found: shown(now.as_ref()),
-        })
-    }
-
-    /// Whether restoring a limit would make the kernel reclaim, and so block.
-    /// One that would kill is an error, unless forced.
-    fn would_squeeze(&self, change: &Change, force: bool) -> Result<bool, KnobError> {
-        let (Knob::CgroupFile { cgroup, file, .. }, Some(before)) = (&change.knob, &change.before)
-        else {
-            return Ok(false);
-        };
-        let (Ok(limit), Some(usage)) = (
-            before.0.parse::<u64>(),
-            measure::usage_of(&self.kernel, cgroup),
-        ) else {
-            return Ok(false);
-        };
-        if usage.0 <= limit {
-            return Ok(false);
-        }
-        if *file == grey_model::CgroupFile::MemoryMax && !force {
-            return Err(KnobError::InUse {
-                knob: change.knob.clone(),
-                by: format!(
-                    "{cgroup} uses {usage}, and memory.max of {before} would kill; reclaim \
-                     first, or use force"
-                ),
-            });
-        }
-        Ok(true)
-    }
-
-    /// The thing is gone; of a unit, its drop-in file may still be there.
-    fn bury(&self, change: &Change, item: &mut RollbackItem) -> Ending {
-        self.tidy_unit(change, item);
-        item.outcome = RollbackOutcome::Gone;
-        Ending::Gone
-    }
-
-    /// systemd may show the earlier value while its drop-in file, or the
-    /// kernel, still has ours.
-    fn tidy_unit(&self, change: &Change, item: &mut RollbackItem) {
-        if !matches!(change.knob, Knob::UnitProperty { .. }) || change.saved.drop_in.is_none() {
-            return;
-        }
-        match self
-            .knobs
-            .restore(&change.knob, change.before.as_ref(), &change.saved, false)
-        {
-            Ok(restored) => {
-                if let Some(note) = restored.note {
-                    add_note(item, note);
+        item: &mut RollbackItem,
+    ) -> Option<Ending> {
+        if leaves_drop_in(change) {
+            match self.put_back(journal, change, force) {
+                Ok(restored) => add_notes(item, restored.note),
+                Err(error) if error.is_gone() => {}
+                Err(error) => {
+                    item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                    return None;
                 }
             }
-            Err(error) if error.is_gone() => {}
-            Err(error) => add_note(item, in_one_line(&error)),
         }
+        Some(Ending::Restored { overrode: None })
     }
+}
+
+/// Whether systemd has a drop-in file for it that we know of.
+const fn leaves_drop_in(change: &Change) -> bool {
+    matches!(change.knob, Knob::UnitProperty { .. }) && change.saved.drop_in.is_some()
 }
 
 /// Whether a change stands that another was merged into, or is rolled back
@@ -382,6 +343,12 @@ fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, 
     match selection {
         RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
         _ => Ok(ids),
+    }
+}
+
+fn add_notes(item: &mut RollbackItem, note: Option<String>) {
+    if let Some(note) = note {
+        add_note(item, note);
     }
 }
 

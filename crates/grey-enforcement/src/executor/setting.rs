@@ -202,7 +202,7 @@ impl Enforcer {
             .map_err(|error| Stop::of(&error))?;
         let saved = Saved {
             cgroup_id: made,
-            drop_in: None,
+            ..Saved::default()
         };
         journal
             .record_applied(id, now.clone(), saved)
@@ -229,7 +229,8 @@ impl Enforcer {
             return Ok(());
         };
         if let Knob::UnitProperty { .. } = knob {
-            self.verify_unit(knob, file, cgroup, after)?;
+            self.check_unit_limit(knob, file, cgroup, after)
+                .map_err(|error| Stop::of(&error))?;
         }
         let Ok(limit) = after.0.parse().map(Bytes) else {
             return Ok(());
@@ -261,19 +262,20 @@ impl Enforcer {
         }
     }
 
-    fn verify_unit(
+    /// Whether a unit's cgroup has the limit that systemd was given.
+    pub(super) fn check_unit_limit(
         &self,
         knob: &Knob,
         file: CgroupFile,
         cgroup: &CgroupPath,
         after: &KnobValue,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), KnobError> {
         let direct = Knob::CgroupFile {
             cgroup: cgroup.clone(),
             id: None,
             file,
         };
-        let found = self.knobs.read(&direct).map_err(|error| Stop::of(&error))?;
+        let found = self.knobs.read(&direct)?;
         let wanted = match after.0.as_str() {
             "infinity" => KnobValue("max".to_owned()),
             _ => after.clone(),
@@ -286,11 +288,11 @@ impl Enforcer {
         ) {
             return Ok(());
         }
-        Err(Stop::of(&KnobError::NotTaken {
+        Err(KnobError::NotTaken {
             knob: knob.clone(),
             wanted: wanted.0,
             found: shown(found.as_ref()),
-        }))
+        })
     }
 
     /// The cgroup whose account a step changes.
@@ -309,7 +311,7 @@ impl Enforcer {
                 let now = target
                     .process
                     .and_then(|process| HeldProcess::open(&self.kernel, process).ok())
-                    .and_then(|held| held.cgroup().ok());
+                    .and_then(|held| held.cgroup(&self.kernel).ok());
                 now.or_else(|| target.cgroup.clone())
                     .filter(|cgroup| HeldCgroup::open(&self.kernel, cgroup, None).is_ok())
             }

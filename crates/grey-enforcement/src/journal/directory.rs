@@ -17,6 +17,7 @@ const NAME: &str = "journal";
 
 /// Opens `<state>/journal` for a writer and makes what is missing.
 pub(super) fn open_or_make(state: &Path) -> Result<OwnedFd, JournalError> {
+    let state = &without_tail(state);
     make_all(state)?;
     let outer = open(CWD.as_fd(), state, state)?;
     check(&outer, state)?;
@@ -33,6 +34,7 @@ pub(super) fn open_or_make(state: &Path) -> Result<OwnedFd, JournalError> {
 
 /// Opens `<state>/journal` for a reader; `None` when there is none.
 pub(super) fn open_existing(state: &Path) -> Result<Option<OwnedFd>, JournalError> {
+    let state = &without_tail(state);
     let path = state.join(NAME);
     let outer = match open(CWD.as_fd(), state, state) {
         Err(JournalError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -75,6 +77,12 @@ pub(super) fn open_file(
         check_status(&status, &path)?;
     }
     Ok(file)
+}
+
+/// The path without `/` and `/.` at its end: through those, a link would be
+/// followed that is to be refused.
+fn without_tail(state: &Path) -> PathBuf {
+    state.components().collect()
 }
 
 fn make_all(state: &Path) -> Result<(), JournalError> {

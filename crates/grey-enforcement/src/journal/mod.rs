@@ -8,6 +8,7 @@ mod directory;
 mod entry;
 mod lock;
 mod record;
+mod replay;
 mod store;
 
 pub use entry::{EntryState, JournalEntry};

@@ -16,6 +16,7 @@ use super::directory::{open_existing, open_file, open_or_make};
 use super::entry::{JournalEntry, Ledger};
 use super::lock::Lock;
 use super::record::{Actor, Body, Ending, LONGEST_LINE, Line, Record, SCHEMA};
+use super::replay::Replay;
 use crate::knob::Saved;
 
 const NAME: &str = "journal.jsonl";
@@ -109,7 +110,7 @@ impl Journal {
         };
         let content = read_all(&file, &path.join(NAME))?;
         let replay = Replay::of(&content);
-        Ok((replay.ledger, replay.damage))
+        Ok((replay.ledger, replay.damage.sentences()))
     }
 
     /// Opens the journal for writing: makes what is missing, takes the lock,
@@ -140,7 +141,7 @@ impl Journal {
             end: replay.good_end,
             ledger: replay.ledger,
             lines: replay.lines,
-            damage: replay.damage,
+            damage: replay.damage.sentences(),
             boot,
             actor,
             lock,
@@ -309,7 +310,7 @@ impl Journal {
         self.file = file;
         self.end = replay.good_end;
         self.ledger = replay.ledger;
-        self.damage = replay.damage;
+        self.damage = replay.damage.sentences();
         Ok(())
     }
 
@@ -318,60 +319,6 @@ impl Journal {
             path: self.path.clone(),
             source: errno.into(),
         }
-    }
-}
-
-/// A file's content, understood.
-struct Replay {
-    ledger: Ledger,
-    lines: Vec<Vec<u8>>,
-    damage: Vec<String>,
-    /// Where the last good line ends; what follows is torn.
-    good_end: u64,
-    /// Whether another version of this program has written to it.
-    other_version: bool,
-}
-
-impl Replay {
-    fn of(content: &[u8]) -> Self {
-        let mut replay = Self {
-            ledger: Ledger::default(),
-            lines: Vec::new(),
-            damage: Vec::new(),
-            good_end: 0,
-            other_version: false,
-        };
-        // Bad lines are known to be in the middle only when a good one follows.
-        let mut pending = Vec::new();
-        let mut offset = 0u64;
-        for (index, line) in content.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            offset += line.len() as u64;
-            let whole = line.strip_suffix(b"\n");
-            match whole.map_or(Line::Damaged, Record::from_line) {
-                Line::Record(record) => {
-                    replay.damage.append(&mut pending);
-                    replay.ledger.take(*record);
-                    replay.lines.push(line[..line.len() - 1].to_vec());
-                }
-                Line::OtherVersion => {
-                    replay.damage.append(&mut pending);
-                    replay.damage.push(format!(
-                        "line {} of the journal is of another version of this program",
-                        index + 1
-                    ));
-                    replay.other_version = true;
-                }
-                Line::Damaged => {
-                    pending.push(format!(
-                        "line {} of the journal is damaged and was passed over",
-                        index + 1
-                    ));
-                    continue;
-                }
-            }
-            replay.good_end = offset;
-        }
-        replay
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use grey_model::{CgroupId, Knob, KnobValue};
+use grey_model::{CgroupId, CgroupPath, Knob, KnobValue};
 use grey_telemetry::Kernel;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub(crate) struct Saved {
     /// systemd's drop-in file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drop_in: Option<DropInBefore>,
+    /// Which of the transient units that may have had this name it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit_identity: Option<String>,
 }
 
 /// How a setting was restored.
@@ -51,6 +54,12 @@ pub(crate) trait KnobAccess {
 
     /// Sets it.
     fn set(&self, knob: &Knob, value: Option<&KnobValue>) -> Result<(), KnobError>;
+
+    /// Whether the unit is still the one that was changed.
+    fn check_unit(&self, knob: &Knob, saved: &Saved) -> Result<(), KnobError>;
+
+    /// The cgroup of a unit; `None` while it has none.
+    fn unit_cgroup(&self, unit: &str) -> Result<Option<CgroupPath>, KnobError>;
 
     /// The id of the cgroup that a change has made, read after it.
     fn made_cgroup(&self, knob: &Knob) -> Result<Option<CgroupId>, KnobError>;
@@ -151,7 +160,9 @@ impl KnobAccess for KernelKnobs {
                 saved.cgroup_id = Some(held.id());
             }
             Knob::UnitProperty { unit, property } => {
-                saved.drop_in = Some(unit_property::drop_in(self.units()?, unit, *property)?);
+                let units = self.units()?;
+                saved.drop_in = Some(unit_property::drop_in(units, unit, *property)?);
+                saved.unit_identity = unit_property::identity(units, unit)?;
             }
             _ => {}
         }
@@ -193,6 +204,19 @@ impl KnobAccess for KernelKnobs {
         }
     }
 
+    fn check_unit(&self, knob: &Knob, saved: &Saved) -> Result<(), KnobError> {
+        match (knob, &saved.unit_identity) {
+            (Knob::UnitProperty { unit, .. }, Some(identity)) => {
+                unit_property::check_identity(self.units()?, unit, identity)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unit_cgroup(&self, unit: &str) -> Result<Option<CgroupPath>, KnobError> {
+        unit_property::cgroup(self.units()?, unit)
+    }
+
     fn made_cgroup(&self, knob: &Knob) -> Result<Option<CgroupId>, KnobError> {
         let Knob::CgroupDirectory { cgroup, .. } = knob else {
             return Ok(None);
@@ -227,6 +251,11 @@ impl KnobAccess for KernelKnobs {
             }
             Knob::ProcessCgroup { process } => process_cgroup::restore(kernel, *process, needed()?),
             Knob::UnitProperty { unit, property } => {
+                match self.check_unit(knob, saved) {
+                    // Its drop-in file may be left.
+                    Ok(()) | Err(KnobError::UnitGone { .. }) => {}
+                    Err(error) => return Err(error),
+                }
                 let drop_in = saved.drop_in.as_ref();
                 unit_property::restore(self.units()?, unit, *property, needed()?, drop_in)
             }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use grey_model::{CgroupId, CgroupPath, Knob, KnobValue};
-use grey_telemetry::{Kernel, ascii};
+use grey_telemetry::{Kernel, ReadError, ascii};
 
 use super::held::HeldCgroup;
 use super::process_cgroup::nearest_existing;
@@ -107,7 +107,14 @@ fn evacuate(
             Err(error) => return Err(error),
         };
         let mut seen = false;
+        let mut foreign = false;
         for pid in ascii::lines(&list).filter_map(ascii::parse_u64) {
+            // A process of a pid namespace that is not below ours has no pid
+            // here; the kernel would take 0 for the writer itself.
+            if pid == 0 {
+                foreign = true;
+                continue;
+            }
             seen = true;
             if shelter.is_none() {
                 shelter = Some(nearest_existing(kernel, refuge)?);
@@ -118,6 +125,13 @@ fn evacuate(
                     Err(error) => last_error = Some(error),
                 }
             }
+        }
+        if !seen && foreign {
+            return Err(in_use(
+                cgroup,
+                refuge,
+                "processes of another pid namespace are in it, which cannot be moved from here",
+            ));
         }
         if !seen {
             let note = (moved > 0).then(|| {
@@ -157,21 +171,30 @@ fn has_children(held: &HeldCgroup) -> bool {
     children(held).is_ok_and(|names| !names.is_empty())
 }
 
-/// The names of the cgroups below, at most 4096.
-pub(super) fn children(held: &HeldCgroup) -> io::Result<Vec<std::ffi::OsString>> {
+/// The names of the cgroups below. More than 4096 are an error, as nobody has
+/// looked at the rest.
+pub(super) fn children(held: &HeldCgroup) -> Result<Vec<std::ffi::OsString>, KnobError> {
     const MOST: usize = 4096;
+    let failed = |source: io::Error| KnobError::Read {
+        what: "the names of the cgroups below".to_owned(),
+        source: ReadError::Read {
+            path: held.directory().path().to_owned(),
+            source,
+        },
+    };
     let mut names = Vec::new();
-    let directory = rustix::fs::Dir::read_from(held.directory())?;
+    let directory =
+        rustix::fs::Dir::read_from(held.directory()).map_err(|errno| failed(errno.into()))?;
     for entry in directory {
-        let entry = entry?;
+        let entry = entry.map_err(|errno| failed(errno.into()))?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." || !entry.file_type().is_dir() {
             continue;
         }
-        names.push(OsStr::from_bytes(name).to_owned());
         if names.len() >= MOST {
-            break;
+            return Err(failed(io::Error::other("there are more than 4096")));
         }
+        names.push(OsStr::from_bytes(name).to_owned());
     }
     Ok(names)
 }

@@ -98,9 +98,10 @@ impl HeldProcess {
         }
     }
 
-    /// The path in the unified hierarchy. The suffix ` (deleted)` of a cgroup
-    /// that was removed under a dying process makes it gone.
-    pub(crate) fn cgroup(&self) -> Result<CgroupPath, KnobError> {
+    /// The path in the unified hierarchy. The kernel adds ` (deleted)` when the
+    /// cgroup was removed under a dying process: then the process is gone. A
+    /// cgroup may also be named so; then it has the process in its list.
+    pub(crate) fn cgroup(&self, kernel: &Kernel) -> Result<CgroupPath, KnobError> {
         let text = self.read("cgroup")?;
         let line = ascii::lines(&text).find_map(|line| line.strip_prefix(b"0::"));
         let Some(path) = line else {
@@ -108,15 +109,33 @@ impl HeldProcess {
                 what: "unified cgroup hierarchy".to_owned(),
             });
         };
-        if path.ends_with(b" (deleted)") {
+        let found = CgroupPath::new(path).ok_or_else(|| KnobError::Malformed {
+            what: format!("the cgroup of process {}", self.process),
+            found: clipped(path),
+        })?;
+        if path.ends_with(b" (deleted)") && !self.is_listed_in(kernel, &found)? {
             return Err(KnobError::ProcessGone {
                 process: self.process,
             });
         }
-        CgroupPath::new(path).ok_or_else(|| KnobError::Malformed {
-            what: format!("the cgroup of process {}", self.process),
-            found: clipped(path),
-        })
+        Ok(found)
+    }
+
+    fn is_listed_in(&self, kernel: &Kernel, cgroup: &CgroupPath) -> Result<bool, KnobError> {
+        let list = HeldCgroup::open(kernel, cgroup, None).and_then(|held| {
+            // A threaded cgroup lists its threads only, and the first of them
+            // has the process's pid.
+            held.read("cgroup.procs")
+                .or_else(|_| held.read("cgroup.threads"))
+        });
+        match list {
+            Ok(list) => {
+                let pid = u64::from(self.process.pid);
+                Ok(ascii::lines(&list).any(|line| ascii::parse_u64(line) == Some(pid)))
+            }
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn start_time(&self) -> Result<u64, KnobError> {

@@ -38,8 +38,8 @@ pub(super) fn set(
 }
 
 /// # Undo
-/// Turned off again, unless a cgroup below has a limit or a protection: it
-/// would silently lose it. Nothing of ours is left there at that point,
+/// Turned off again, unless a cgroup below has a memory setting of its own: it
+/// would silently lose it. One that cannot be looked at counts as having one. Nothing of ours is left there at that point,
 /// because changes are undone newest first.
 pub(super) fn restore(
     kernel: &Kernel,
@@ -49,8 +49,8 @@ pub(super) fn restore(
 ) -> Result<Restored, KnobError> {
     let held = HeldCgroup::open(kernel, cgroup, None)?;
     if before.0 == OFF && !force {
-        for name in children(&held).unwrap_or_default() {
-            if let Some(setting) = setting_of(&held, Path::new(&name)) {
+        for name in children(&held)? {
+            if let Some(setting) = setting_of(&held, Path::new(&name))? {
                 return Err(KnobError::InUse {
                     knob: knob(cgroup),
                     by: format!("{} has {setting}", name.to_string_lossy()),
@@ -67,24 +67,42 @@ fn knob(cgroup: &CgroupPath) -> Knob {
     }
 }
 
+/// What a child's settings are when it is made. A file that an older kernel
+/// lacks holds nothing that could be lost.
+const DEFAULTS: [(&str, &[u8]); 9] = [
+    ("memory.max", b"max"),
+    ("memory.high", b"max"),
+    ("memory.min", b"0"),
+    ("memory.low", b"0"),
+    ("memory.oom.group", b"0"),
+    ("memory.swap.max", b"max"),
+    ("memory.swap.high", b"max"),
+    ("memory.zswap.max", b"max"),
+    ("memory.zswap.writeback", b"1"),
+];
+
 /// A setting of the child that differs from what the kernel begins with.
-fn setting_of(parent: &HeldCgroup, child: &Path) -> Option<String> {
-    let directory = parent.directory().open_directory(child).ok()?;
+fn setting_of(parent: &HeldCgroup, child: &Path) -> Result<Option<String>, KnobError> {
+    let failed = |source| KnobError::Read {
+        what: format!("the memory settings of cgroup {}", child.display()),
+        source,
+    };
+    let directory = match parent.directory().open_directory(child) {
+        Ok(directory) => directory,
+        Err(error) if error.is_vanished() => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
     let mut buffer = Vec::new();
-    for (file, default) in [
-        ("memory.max", &b"max"[..]),
-        ("memory.high", b"max"),
-        ("memory.min", b"0"),
-        ("memory.low", b"0"),
-        ("memory.swap.max", b"max"),
-    ] {
-        let Ok(text) = directory.read(file, &mut buffer) else {
-            continue;
+    for (file, default) in DEFAULTS {
+        let text = match directory.read(file, &mut buffer) {
+            Ok(text) => text,
+            Err(error) if error.is_vanished() => continue,
+            Err(source) => return Err(failed(source)),
         };
         let line = ascii::lines(text).next().unwrap_or_default();
         if !line.is_empty() && line != default {
-            return Some(format!("{file} {}", String::from_utf8_lossy(line)));
+            return Ok(Some(format!("{file} {}", String::from_utf8_lossy(line))));
         }
     }
-    None
+    Ok(None)
 }

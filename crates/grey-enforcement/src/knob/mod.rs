@@ -46,6 +46,12 @@ pub enum KnobError {
         /// Which.
         unit: String,
     },
+    /// The transient unit ended, and another one has its name.
+    #[error("unit {unit} is gone, and another one has its name")]
+    UnitReplaced {
+        /// Which.
+        unit: String,
+    },
     /// The cgroup has a path that the journal cannot hold.
     #[error("the path of cgroup {cgroup} is not UTF-8")]
     NotUtf8 {
@@ -139,7 +145,10 @@ impl KnobError {
     pub const fn is_gone(&self) -> bool {
         matches!(
             self,
-            Self::ProcessGone { .. } | Self::CgroupGone { .. } | Self::UnitGone { .. }
+            Self::ProcessGone { .. }
+                | Self::CgroupGone { .. }
+                | Self::UnitGone { .. }
+                | Self::UnitReplaced { .. }
         )
     }
 

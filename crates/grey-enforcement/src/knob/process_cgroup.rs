@@ -10,7 +10,7 @@ use super::held::{HeldCgroup, HeldProcess, text_of};
 use super::{KnobError, Restored};
 
 pub(super) fn read(kernel: &Kernel, process: ProcessId) -> Result<Option<KnobValue>, KnobError> {
-    let path = HeldProcess::open(kernel, process)?.cgroup()?;
+    let path = HeldProcess::open(kernel, process)?.cgroup(kernel)?;
     Ok(Some(KnobValue(text_of(&path)?.to_owned())))
 }
 

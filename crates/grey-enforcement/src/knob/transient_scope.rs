@@ -49,7 +49,7 @@ pub(super) fn set(
         .start_scope(scope, process.pid, origin, &description)
         .map_err(|source| failed(format!("start {scope} around process {process}"), source))?;
     held.check()?;
-    let found = held.cgroup()?;
+    let found = held.cgroup(kernel)?;
     if cgroup.contains(&found) {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 //!
 //! Never writes the unit's cgroup: systemd would not know.
 
-use grey_model::{KnobValue, UnitMemoryProperty};
+use grey_model::{CgroupPath, KnobValue, UnitMemoryProperty};
 
 use super::{KnobError, Restored};
 use crate::systemd::{DropInBefore, SystemdError, UnitManager};
@@ -22,6 +22,43 @@ pub(super) fn read(
             source,
         )),
     }
+}
+
+/// Where the unit's processes are accounted for; `None` while it has no cgroup.
+pub(super) fn cgroup(units: &dyn UnitManager, unit: &str) -> Result<Option<CgroupPath>, KnobError> {
+    match units.control_group(unit) {
+        Ok(cgroup) => Ok(cgroup),
+        Err(SystemdError::NoSuchUnit { .. }) => Err(KnobError::UnitGone {
+            unit: unit.to_owned(),
+        }),
+        Err(source) => Err(failed(format!("name the cgroup of {unit}"), source)),
+    }
+}
+
+/// What tells a transient unit from a later one of the same name.
+pub(super) fn identity(units: &dyn UnitManager, unit: &str) -> Result<Option<String>, KnobError> {
+    match units.identity(unit) {
+        Ok(identity) => Ok(identity),
+        Err(SystemdError::NoSuchUnit { .. }) => Err(KnobError::UnitGone {
+            unit: unit.to_owned(),
+        }),
+        Err(source) => Err(failed(format!("say which {unit} is"), source)),
+    }
+}
+
+/// Whether the unit of that name is the transient unit `expected`. One that has
+/// been restarted is.
+pub(super) fn check_identity(
+    units: &dyn UnitManager,
+    unit: &str,
+    expected: &str,
+) -> Result<(), KnobError> {
+    if identity(units, unit)?.as_deref() == Some(expected) {
+        return Ok(());
+    }
+    Err(KnobError::UnitReplaced {
+        unit: unit.to_owned(),
+    })
 }
 
 /// What the drop-in file looks like that setting the property will write.

@@ -2,6 +2,7 @@
 //!
 //! Never changes a unit persistently, and never a property but the one named.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -273,6 +274,15 @@ impl UnitManager for Systemd {
         self.cgroup(&self.load(unit)?)
     }
 
+    fn identity(&self, unit: &str) -> Result<Option<String>, SystemdError> {
+        let loaded = self.load(unit)?;
+        if !self.truth(&loaded.path, UNIT, "Transient", unit)? {
+            return Ok(None);
+        }
+        let file = self.text(&loaded.path, UNIT, "FragmentPath", unit)?;
+        identity_of_file(Path::new(&file))
+    }
+
     fn active_state(&self, unit: &str) -> Result<ActiveState, SystemdError> {
         let loaded = self.load(unit)?;
         let word = self.text(&loaded.path, UNIT, "ActiveState", unit)?;
@@ -381,9 +391,49 @@ fn is_ours(unit: &LoadedUnit) -> bool {
         .is_some_and(|rest| rest.starts_with('-'))
 }
 
+/// systemd writes the file of a transient unit once, when the unit is made, and
+/// removes it with the unit. Units such as `init.scope` have none.
+fn identity_of_file(path: &Path) -> Result<Option<String>, SystemdError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(about) => Ok(Some(format!(
+            "{}:{}.{:09}",
+            about.ino(),
+            about.mtime(),
+            about.mtime_nsec()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SystemdError::DropIn {
+            doing: "look at",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 fn strange(name: &str, unit: &str, variant: &OwnedVariant) -> SystemdError {
     SystemdError::UnexpectedAnswer {
         doing: format!("read {name} of {unit}"),
         answer: format!("{variant:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_file_that_was_made_again_has_another_identity() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t1.service");
+        assert_eq!(identity_of_file(&path).unwrap(), None);
+        assert_eq!(identity_of_file(Path::new("")).unwrap(), None);
+        std::fs::write(&path, "x").unwrap();
+        let first = identity_of_file(&path).unwrap();
+        assert!(first.is_some());
+        assert_eq!(identity_of_file(&path).unwrap(), first);
+        // Kept aside, so that its inode number cannot be used again.
+        std::fs::rename(&path, directory.path().join("old")).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        assert_ne!(identity_of_file(&path).unwrap(), first);
     }
 }

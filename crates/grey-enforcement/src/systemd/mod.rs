@@ -159,6 +159,13 @@ pub trait UnitManager {
     /// When the unit is missing or systemd cannot be asked.
     fn control_group(&self, unit: &str) -> Result<Option<CgroupPath>, SystemdError>;
 
+    /// Tells a transient unit from a later one of the same name: restarting it
+    /// does not change this. `None` for a unit that has a file of its own.
+    ///
+    /// # Errors
+    /// When the unit is missing or systemd cannot be asked.
+    fn identity(&self, unit: &str) -> Result<Option<String>, SystemdError>;
+
     /// What the unit is doing.
     ///
     /// # Errors

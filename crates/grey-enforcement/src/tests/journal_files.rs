@@ -5,12 +5,14 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grey_model::KsmFile;
 
 use super::rig::{Fault, Rig, ksm, plan, plan_over_everything, step};
-use crate::executor::{ApplyError, RollbackError, RollbackOutcome, RollbackSelection};
+use crate::executor::{
+    ApplyError, Enforcer, EnforcerOptions, RollbackError, RollbackOutcome, RollbackSelection,
+};
 use crate::journal::LockError;
 use crate::{Journal, JournalError};
 
@@ -147,6 +149,37 @@ fn traps_in_the_state_directory_are_refused() {
         if rig.path("elsewhere").is_file() {
             assert_eq!(rig.read("elsewhere"), "precious");
         }
+    }
+}
+
+#[test]
+fn a_link_is_refused_however_its_name_is_written() {
+    for tail in ["", "/", "//", "/.", "/./"] {
+        let rig = Rig::new();
+        fs::create_dir(rig.path("elsewhere")).unwrap();
+        symlink(rig.path("elsewhere"), rig.path("link")).unwrap();
+        let state = PathBuf::from(format!("{}{tail}", rig.path("link").display()));
+        let listed = Journal::list(&state, None, None);
+        assert!(
+            matches!(listed, Err(JournalError::Unsafe { .. })),
+            "{tail}: {listed:?}"
+        );
+        let options = EnforcerOptions {
+            state_dir: state,
+            ..rig.options()
+        };
+        let mut enforcer = Enforcer::open(options).unwrap();
+        let refused = enforcer.rollback(&RollbackSelection::All, false);
+        assert!(
+            matches!(
+                refused,
+                Err(RollbackError::Journal {
+                    source: JournalError::Unsafe { .. }
+                })
+            ),
+            "{tail}: {refused:?}"
+        );
+        assert_eq!(fs::read_dir(rig.path("elsewhere")).unwrap().count(), 0);
     }
 }
 

@@ -4,10 +4,12 @@
 //! The machine is made of files; what a real kernel does with them is tested
 //! on real kernels.
 
+mod cgroups;
 mod conflicts;
 mod every_setting;
 mod journal_files;
 mod leases;
 mod rig;
 mod steps;
+mod unit_limits;
 mod units;

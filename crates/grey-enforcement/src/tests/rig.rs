@@ -552,6 +552,14 @@ impl KnobAccess for FaultyKnobs {
         })
     }
 
+    fn check_unit(&self, knob: &Knob, saved: &Saved) -> Result<(), KnobError> {
+        self.around(|| self.inner.check_unit(knob, saved))
+    }
+
+    fn unit_cgroup(&self, unit: &str) -> Result<Option<CgroupPath>, KnobError> {
+        self.around(|| self.inner.unit_cgroup(unit))
+    }
+
     fn made_cgroup(&self, knob: &Knob) -> Result<Option<CgroupId>, KnobError> {
         self.around(|| self.inner.made_cgroup(knob))
     }
@@ -601,6 +609,13 @@ impl JobRunner for InProcess {
                 },
             },
             Job::Reclaim { cgroup, amount, .. } => {
+                if !self.knobs.tree(&cgroup).join("memory.reclaim").exists() {
+                    return JobEnd::Failed {
+                        message: "no memory.reclaim".to_owned(),
+                        errno: None,
+                        gone: false,
+                    };
+                }
                 let path = self.knobs.tree(&cgroup).join("memory.current");
                 let before: u64 = fs::read_to_string(&path).unwrap().trim().parse().unwrap();
                 fs::write(&path, format!("{}\n", before.saturating_sub(amount.0))).unwrap();

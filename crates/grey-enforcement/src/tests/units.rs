@@ -2,7 +2,7 @@
 //!
 //! Knows only the units that the tests use.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ pub(super) struct FakeUnits {
     values: Rc<RefCell<BTreeMap<(String, &'static str), String>>>,
     drop_ins: Rc<RefCell<Vec<String>>>,
     scopes: Rc<RefCell<Vec<String>>>,
+    cgroups: Rc<RefCell<BTreeMap<String, String>>>,
+    silent: Rc<Cell<bool>>,
+    identities: Rc<RefCell<BTreeMap<String, String>>>,
 }
 
 impl FakeUnits {
@@ -31,6 +34,9 @@ impl FakeUnits {
             values: Rc::default(),
             drop_ins: Rc::default(),
             scopes: Rc::default(),
+            cgroups: Rc::default(),
+            silent: Rc::default(),
+            identities: Rc::default(),
         };
         units.add("db.service");
         units.set("db.service", UnitMemoryProperty::MemoryHigh, "536870912");
@@ -52,6 +58,36 @@ impl FakeUnits {
         self.values
             .borrow_mut()
             .insert((unit.to_owned(), property.name()), value.to_owned());
+        if let Some(cgroup) = self.cgroups.borrow().get(unit)
+            && !self.silent.get()
+        {
+            let file = property.cgroup_file().file_name();
+            let text = value.replace("infinity", "max");
+            fs::write(
+                self.root.join("cgroup").join(cgroup).join(file),
+                text + "\n",
+            )
+            .unwrap();
+        }
+    }
+
+    /// From now on, the kernel is not told what is set.
+    pub(super) fn stop_writing(&self) {
+        self.silent.set(true);
+    }
+
+    /// Makes the unit a transient one, or another one of the same name.
+    pub(super) fn identify(&self, unit: &str, identity: &str) {
+        self.identities
+            .borrow_mut()
+            .insert(unit.to_owned(), identity.to_owned());
+    }
+
+    /// Lets the unit run in the cgroup of that name below the root.
+    pub(super) fn run_in(&self, unit: &str, cgroup: &str) {
+        self.cgroups
+            .borrow_mut()
+            .insert(unit.to_owned(), cgroup.to_owned());
     }
 
     pub(super) fn state(&self) -> String {
@@ -104,8 +140,17 @@ impl UnitManager for FakeUnits {
         Ok(UnitFacts::default())
     }
 
-    fn control_group(&self, _unit: &str) -> Result<Option<CgroupPath>, SystemdError> {
-        Ok(None)
+    fn control_group(&self, unit: &str) -> Result<Option<CgroupPath>, SystemdError> {
+        Ok(self
+            .cgroups
+            .borrow()
+            .get(unit)
+            .and_then(|cgroup| CgroupPath::new(format!("/{cgroup}").as_bytes())))
+    }
+
+    fn identity(&self, unit: &str) -> Result<Option<String>, SystemdError> {
+        self.read_property(unit, UnitMemoryProperty::MemoryMax)?;
+        Ok(self.identities.borrow().get(unit).cloned())
     }
 
     fn active_state(&self, _unit: &str) -> Result<ActiveState, SystemdError> {

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,16 +88,22 @@ pub(super) struct Waiting(Child);
 impl Waiting {
     pub(super) fn start() -> Self {
         // `cat` waits for its input without end, and dies with the test.
-        let child = Command::new("cat")
+        let mut child = Command::new("cat")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let waiting = Self(child);
-        // Until it has loaded its program, its memory is not its own.
-        let cmdline = format!("/proc/{}/cmdline", waiting.pid());
-        wait_until(|| fs::read(&cmdline).unwrap() == b"cat\0");
-        waiting
+        // Until it has loaded its program and its libraries, its memory is not
+        // its own and grows: what comes back says that it is at its work.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        let mut echo = [0];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut echo)
+            .unwrap();
+        Self(child)
     }
 
     pub(super) fn pid(&self) -> u32 {

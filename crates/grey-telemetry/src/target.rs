@@ -117,7 +117,7 @@ impl ResolveTargetError {
                 Some(format!("say which: `name:{typed}` or `cgroup:{typed}`"))
             }
             Self::NoSuchUnit { typed } => {
-                Some(format!("see whether it runs: systemctl status {typed}"))
+                Some(format!("see whether it runs: systemctl status -- {typed}"))
             }
             Self::NoSuchName { .. } | Self::NoSuchThing { .. } => Some(
                 "a command name is compared whole, and the kernel keeps 15 bytes of it; \

@@ -28,7 +28,8 @@ impl Replay {
             good_end: 0,
             other_version: false,
         };
-        // Bad lines are known to be in the middle only when a good one follows.
+        // A write that was cut short leaves a last line without its end: that
+        // one is torn and no news. Every other bad line is.
         let mut pending = Damage::default();
         let mut offset = 0u64;
         for (index, line) in content.split_inclusive(|&byte| byte == b'\n').enumerate() {
@@ -48,12 +49,15 @@ impl Replay {
                     replay.other_version = true;
                 }
                 Line::Damaged => {
-                    pending.add(index + 1, "is damaged and was passed over");
+                    if whole.is_some() {
+                        pending.add(index + 1, "is damaged and was passed over");
+                    }
                     continue;
                 }
             }
             replay.good_end = offset;
         }
+        replay.damage.append(&mut pending);
         replay
     }
 }
@@ -128,6 +132,9 @@ mod tests {
         );
         assert_eq!(six[5], "1 more line of the journal could not be used");
         assert_eq!(six.len(), 6);
+        // Whole lines at the end are no torn write.
+        assert_eq!(sentences("gxx").len(), 2);
+        assert_eq!(sentences("xxx").len(), 3);
         // Counted over several runs of bad lines.
         let many = sentences(&format!("xxxg{}gxg", "x".repeat(1000)));
         assert_eq!(

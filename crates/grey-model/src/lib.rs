@@ -12,11 +12,13 @@ pub mod facts;
 pub mod host;
 pub mod identity;
 pub mod ksm;
+pub mod level;
 pub mod limit;
 pub mod meminfo;
 pub mod owner;
 pub mod plan;
 pub mod pressure;
+pub mod priority;
 pub mod process;
 pub mod swap;
 pub mod target;
@@ -32,6 +34,9 @@ pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use ksm::{KsmState, ProcessKsm};
+pub use level::{
+    Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
+};
 pub use limit::MemoryLimit;
 pub use meminfo::Meminfo;
 pub use owner::Owner;
@@ -40,6 +45,7 @@ pub use plan::{
     RefusalKind, Risk, UnitMemoryProperty,
 };
 pub use pressure::{Pressure, PressureLine};
+pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};

@@ -1,0 +1,261 @@
+//! A part of the program that holds memory, and the fast path of reserving:
+//! one atomic operation on a cell of this thread's own.
+//!
+//! Never takes the budget's lock while the cell has enough.
+
+use std::time::Duration;
+
+use grey_model::{Bytes, Priority};
+
+use super::core::{Account, Core, SharedCore, Slack};
+use super::error::{Bound, BudgetError, ReserveError};
+use super::reservation::Reservation;
+use super::settings::{Admission, Tenant};
+use super::wait::{ReserveFuture, wait};
+use crate::sharded::shard_of_this_thread;
+use crate::sync::{Arc, Ordering};
+
+#[derive(Debug)]
+struct Inner {
+    core: SharedCore,
+    slack: Arc<Slack>,
+    index: usize,
+    name: std::sync::Arc<str>,
+    priority: Priority,
+    refillable: bool,
+    // Kept until the component's account is gone.
+    tenant: Option<Tenant>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.core.unregister(self.index);
+    }
+}
+
+/// A part of the program that is charged for what it holds. Clones are handles
+/// to the same component; it ends with the last handle and reservation.
+#[derive(Debug, Clone)]
+pub struct Component {
+    inner: Arc<Inner>,
+}
+
+impl Component {
+    pub(super) fn register(
+        core: SharedCore,
+        account: Account,
+        tenant: Option<Tenant>,
+    ) -> Result<Self, BudgetError> {
+        let name = std::sync::Arc::clone(&account.name);
+        let (priority, refillable) = (account.priority, account.refillable);
+        let (index, slack) = core.register(account)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                core,
+                slack,
+                index,
+                name,
+                priority,
+                refillable,
+                tenant,
+            }),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// How dear its things are.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.inner.priority
+    }
+
+    /// Whom it works for.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        self.inner.tenant.as_ref()
+    }
+
+    /// What it has reserved. While others reserve and release, nearly.
+    #[must_use]
+    pub fn reserved(&self) -> Bytes {
+        Bytes(self.inner.core.state().account(self.inner.index).reserved())
+    }
+
+    /// How much it could reserve now, once what threads keep is called back.
+    #[must_use]
+    pub fn available(&self) -> Bytes {
+        self.inner.core.settle();
+        Bytes(self.inner.core.state().available(self.inner.index).0)
+    }
+
+    /// Takes `bytes`, at once or not at all.
+    ///
+    /// # Errors
+    /// [`ReserveError`], which says whether waiting would help.
+    #[inline]
+    pub fn reserve(&self, bytes: Bytes) -> Result<Reservation<'_>, ReserveError> {
+        self.take(shard_of_this_thread(), bytes.get())?;
+        Ok(Reservation::of(self, bytes.get()))
+    }
+
+    /// The same, in a reservation that borrows nothing.
+    ///
+    /// # Errors
+    /// [`ReserveError`], which says whether waiting would help.
+    pub fn reserve_owned(&self, bytes: Bytes) -> Result<Reservation<'static>, ReserveError> {
+        Ok(self.reserve(bytes)?.into_owned())
+    }
+
+    /// Takes `bytes` now or waits in this thread for others to give back, at
+    /// most for `timeout`. First come, first served.
+    ///
+    /// # Errors
+    /// [`ReserveError`], when it never fits, new work is refused, the time is
+    /// over or nobody makes progress.
+    pub fn reserve_timeout(
+        &self,
+        bytes: Bytes,
+        timeout: Duration,
+    ) -> Result<Reservation<'_>, ReserveError> {
+        if let Some(reservation) = self.enter(bytes.get())? {
+            return Ok(reservation);
+        }
+        wait(self, bytes.get(), Some(timeout))
+    }
+
+    /// Takes `bytes` now or waits as a task. Dropping the future leaves the
+    /// queue. The errors are those of [`Self::reserve_timeout`].
+    pub const fn reserve_async(&self, bytes: Bytes) -> ReserveFuture<'_> {
+        ReserveFuture::new(self, bytes.get())
+    }
+
+    /// Charges `bytes` that are held already, whatever the limits say, so that
+    /// the account is true. The controller sees when it is too much.
+    pub fn overdraw(&self, bytes: Bytes) -> Reservation<'_> {
+        self.inner.core.overdraw(self.inner.index, bytes.get());
+        Reservation::of(self, bytes.get())
+    }
+
+    /// Whether both are handles to the same component.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(super) fn core(&self) -> &Core {
+        &self.inner.core
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.inner.index
+    }
+
+    /// At once, `None` when it is to be waited for, an error when not even that.
+    pub(super) fn enter(&self, bytes: u64) -> Result<Option<Reservation<'_>>, ReserveError> {
+        match self.take(shard_of_this_thread(), bytes) {
+            Ok(()) => Ok(Some(Reservation::of(self, bytes))),
+            Err(error) if error.may_retry() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn take(&self, shard: usize, bytes: u64) -> Result<(), ReserveError> {
+        let inner = &*self.inner;
+        let admission = inner.core.admission();
+        if admission != Admission::Open && !self.is_admitted(admission) {
+            return Err(self.shed(bytes, admission));
+        }
+        let cell = inner.slack.cell(shard);
+        let mut kept = cell.load(Ordering::Relaxed);
+        while kept >= bytes {
+            match cell.compare_exchange_weak(
+                kept,
+                kept - bytes,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => kept = now,
+            }
+        }
+        inner.core.charge(inner.index, shard, bytes)
+    }
+
+    #[inline]
+    pub(super) fn release(&self, bytes: u64) {
+        self.put(shard_of_this_thread(), bytes);
+    }
+
+    #[inline]
+    fn put(&self, shard: usize, bytes: u64) {
+        let inner = &*self.inner;
+        let quantum = inner.core.quantum();
+        if bytes >= quantum {
+            return self.give_back_whole(bytes);
+        }
+        let cell = inner.slack.cell(shard);
+        let kept = cell
+            .fetch_add(bytes, Ordering::SeqCst)
+            .saturating_add(bytes);
+        if kept > 2 * quantum || inner.core.is_waited_for() {
+            self.give_back_excess(shard, quantum);
+        }
+    }
+
+    /// Empties the cell down to a quantum, or wholly when somebody waits.
+    #[cold]
+    fn give_back_excess(&self, shard: usize, quantum: u64) {
+        let inner = &*self.inner;
+        let keep = if inner.core.is_waited_for() {
+            0
+        } else {
+            quantum
+        };
+        let cell = inner.slack.cell(shard);
+        let mut kept = cell.load(Ordering::SeqCst);
+        while kept > keep {
+            match cell.compare_exchange(kept, keep, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return inner.core.give_back(inner.index, kept - keep),
+                Err(now) => kept = now,
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn give_back_whole(&self, bytes: u64) {
+        self.inner.core.give_back(self.inner.index, bytes);
+    }
+
+    fn is_admitted(&self, admission: Admission) -> bool {
+        match admission {
+            Admission::Open => true,
+            Admission::NoRefill => !self.inner.refillable,
+            Admission::CriticalOnly => self.inner.priority == Priority::Critical,
+        }
+    }
+
+    #[cold]
+    fn shed(&self, bytes: u64, admission: Admission) -> ReserveError {
+        ReserveError::Shedding {
+            component: std::sync::Arc::clone(&self.inner.name),
+            asked: Bytes(bytes),
+            admission,
+        }
+    }
+
+    pub(super) fn exceeds(&self, asked: Bytes) -> ReserveError {
+        let limit = Bytes(self.inner.core.state().limit);
+        ReserveError::Exceeds {
+            component: std::sync::Arc::clone(&self.inner.name),
+            asked,
+            bound: Bound::Budget,
+            limit,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! One budget for the whole program, cut into components that are charged
+//! together with it.
+//!
+//! - `core`: the numbers, behind one lock that only whole quanta reach.
+//! - `component`: what a part of the program holds; the fast path.
+//! - `reservation`: bytes that are held until they are dropped.
+//! - `wait`: waiting for bytes, in a thread or in a task.
+//! - `top`: building, limits and questions.
+//!
+//! Never calls the program, and never frees anything: it counts, admits and
+//! refuses.
+
+mod component;
+mod core;
+mod error;
+mod reservation;
+mod settings;
+mod top;
+mod wait;
+
+pub use component::Component;
+pub use error::{Bound, BudgetError, Consumer, ReserveError};
+pub use reservation::Reservation;
+pub use settings::{Admission, ComponentBuilder, Tenant};
+pub use top::{Budget, BudgetBuilder, ComponentUsage, TenantUsage};
+pub use wait::ReserveFuture;
+
+#[cfg(all(test, not(grey_loom)))]
+mod tests;

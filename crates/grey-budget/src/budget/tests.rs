@@ -1,1 +1,1 @@
-
+//! Facts about budgets, components, reservations and waiting.

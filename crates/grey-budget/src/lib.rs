@@ -13,16 +13,22 @@
 
 pub mod budget;
 pub mod clock;
+pub mod controller;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
 mod sync;
+pub mod thresholds;
 
 pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
 pub use clock::{Clock, SystemClock};
+pub use controller::{
+    Action, ActionId, ActionKind, ActionResult, ActionStatus, Controller, ControllerSettings,
+    Eviction, EvictionRequest, EvictionResult, LevelEvent, Registration, Running, Subscription,
+};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
@@ -30,3 +36,4 @@ pub use grey_model::{
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use sharded::ShardedCounter;
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};

@@ -14,6 +14,8 @@ use grey_model::{Bytes, Priority};
 pub enum ReclaimMode {
     /// Drop what is stale, expired or over its size: nothing of value.
     Trim,
+    /// Drop what can be had again from where it came: loaded files.
+    Unload,
     /// Write it to disk, from where it can be read again.
     Spill,
     /// Drop it.
@@ -101,8 +103,8 @@ pub trait Reclaimer: Send + Sync {
     /// What it is called in messages and metrics.
     fn name(&self) -> &str;
 
-    /// Among reclaimers the lowest goes first; one that is
-    /// [`Priority::Critical`] is never asked.
+    /// The lowest priority of what it holds. Among reclaimers the lowest goes
+    /// first; one that is [`Priority::Critical`] is never asked.
     fn priority(&self) -> Priority;
 
     /// What it could give back now by `mode`; an estimate, asked for often.

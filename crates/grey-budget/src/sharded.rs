@@ -61,6 +61,25 @@ thread_local! {
 #[inline]
 #[must_use]
 pub fn shard_of_this_thread() -> usize {
+    #[cfg(grey_loom)]
+    return shard_in_a_model();
+    #[cfg(not(grey_loom))]
+    shard_of_real_thread()
+}
+
+/// Loom runs its threads in one of the system's: each gets a cell in turn.
+#[cfg(grey_loom)]
+fn shard_in_a_model() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    loom::thread_local! {
+        static CELL: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    CELL.with(|cell| *cell)
+}
+
+#[cfg_attr(grey_loom, expect(dead_code, reason = "loom has threads of its own"))]
+#[inline]
+fn shard_of_real_thread() -> usize {
     let shard = SHARD.get();
     if shard == UNKNOWN {
         ask_for_shard()

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
 
-use super::core::{Account, Core, SharedCore, Slack};
+use super::account::{Account, Slack};
+use super::core::{Core, SharedCore};
 use super::error::{Bound, BudgetError, ReserveError};
 use super::reservation::Reservation;
 use super::settings::{Admission, Tenant};

@@ -1,18 +1,16 @@
-//! The numbers of a budget, behind one lock: what each component was charged,
-//! who waits, and what is left.
+//! A budget's lock, what is read without it, and the operations that take it.
 //!
-//! Components keep a little of what they were charged in shards, one for each
-//! thread, and give and take there without this lock. What lies in a shard is
+//! Components keep a little of what they were charged in cells, one for each
+//! thread, and give and take there without this lock. What lies in a cell is
 //! charged, so the sum is never too low; it is called back before anybody is
 //! refused. Nobody's code runs under the lock.
 
-use std::collections::VecDeque;
+use grey_model::Bytes;
 
-use crossbeam_utils::CachePadded;
-use grey_model::{Bytes, Priority};
-
-use super::error::{Bound, BudgetError, Consumer, ReserveError};
+use super::account::{Account, Slack, TenantAccount};
+use super::error::{BudgetError, ReserveError};
 use super::settings::Admission;
+use super::state::{Settled, State, Waiter, place};
 use super::wait::{Outcome, WaitCell};
 use crate::sharded::SHARDS;
 use crate::sync::{
@@ -25,143 +23,11 @@ pub(super) const MOST_COMPONENTS: usize = 1024;
 /// The most requests that wait at once; more are refused as if nobody could wait.
 const MOST_WAITERS: usize = 1 << 16;
 
-/// How many of the largest consumers an error names.
-const TOP: usize = 3;
-
-/// The largest and smallest number of bytes that a shard is given at once.
+/// The largest and smallest number of bytes that a cell is given at once.
 const LARGEST_QUANTUM: u64 = 256 << 10;
 const SMALLEST_QUANTUM: u64 = 256;
 
 pub(super) type SharedCore = Arc<Core>;
-
-/// What a component was charged and does not use, cut into cells for threads.
-#[derive(Debug)]
-pub(super) struct Slack {
-    cells: Box<[CachePadded<AtomicU64>]>,
-}
-
-impl Slack {
-    fn new() -> Self {
-        // Loom explores every access: two cells show all there is to see.
-        let cells = if cfg!(grey_loom) { 2 } else { SHARDS };
-        Self {
-            cells: (0..cells)
-                .map(|_| CachePadded::new(AtomicU64::new(0)))
-                .collect(),
-        }
-    }
-
-    #[inline]
-    pub(super) fn cell(&self, shard: usize) -> &AtomicU64 {
-        &self.cells[shard % self.cells.len()]
-    }
-
-    pub(super) fn sum(&self) -> u64 {
-        self.cells
-            .iter()
-            .map(|cell| cell.load(Ordering::SeqCst))
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Empties all cells, and tells what was in them.
-    fn drain(&self) -> u64 {
-        self.cells
-            .iter()
-            .map(|cell| cell.swap(0, Ordering::SeqCst))
-            .fold(0, u64::saturating_add)
-    }
-}
-
-/// One component's numbers.
-#[derive(Debug)]
-pub(super) struct Account {
-    pub(super) name: std::sync::Arc<str>,
-    pub(super) priority: Priority,
-    pub(super) floor: u64,
-    pub(super) limit: Option<u64>,
-    pub(super) fair: bool,
-    pub(super) refillable: bool,
-    pub(super) tenant: Option<usize>,
-    /// Bytes taken from the budget: in use and in the slack.
-    pub(super) charged: u64,
-    pub(super) peak: u64,
-    pub(super) slack: Arc<Slack>,
-}
-
-impl Account {
-    pub(super) fn new(
-        name: std::sync::Arc<str>,
-        priority: Priority,
-        floor: Bytes,
-        limit: Option<Bytes>,
-        fair: bool,
-        refillable: bool,
-        tenant: Option<usize>,
-    ) -> Self {
-        Self {
-            name,
-            priority,
-            floor: floor.get(),
-            limit: limit.map(Bytes::get),
-            fair,
-            refillable,
-            tenant,
-            charged: 0,
-            peak: 0,
-            slack: Arc::new(Slack::new()),
-        }
-    }
-
-    /// What it takes of the budget: its floor at least.
-    fn committed(&self) -> u64 {
-        self.charged.max(self.floor)
-    }
-
-    pub(super) fn reserved(&self) -> u64 {
-        self.charged.saturating_sub(self.slack.sum())
-    }
-}
-
-/// One tenant's numbers.
-#[derive(Debug)]
-pub(super) struct TenantAccount {
-    pub(super) name: std::sync::Arc<str>,
-    pub(super) priority: Priority,
-    pub(super) limit: Option<u64>,
-    pub(super) charged: u64,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    id: u64,
-    account: usize,
-    bytes: u64,
-    cell: Arc<WaitCell>,
-}
-
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) limit: u64,
-    /// The sum of what all accounts take.
-    pub(super) committed: u64,
-    pub(super) accounts: Vec<Option<Account>>,
-    pub(super) tenants: Vec<Option<TenantAccount>>,
-    waiters: VecDeque<Waiter>,
-    next_waiter: u64,
-}
-
-/// What was granted under the lock and must be told outside of it.
-#[must_use]
-#[derive(Debug, Default)]
-struct Settled(Vec<(Arc<WaitCell>, Outcome)>);
-
-impl Settled {
-    fn tell(self) {
-        for (cell, outcome) in self.0 {
-            cell.settle(outcome);
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -181,14 +47,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(limit: u64) -> Self {
         Self {
-            state: Mutex::new(State {
-                limit,
-                committed: 0,
-                accounts: Vec::new(),
-                tenants: Vec::new(),
-                waiters: VecDeque::new(),
-                next_waiter: 0,
-            }),
+            state: Mutex::new(State::new(limit)),
             waiting: AtomicUsize::new(0),
             admission: AtomicU8::new(Admission::Open.code()),
             quantum: AtomicU64::new(quantum_of(limit)),
@@ -286,7 +145,28 @@ impl Core {
 
     /// Takes `bytes` whatever the limits say.
     pub(super) fn overdraw(&self, account: usize, bytes: u64) {
-        self.state().charge(account, bytes);
+        let mut state = self.state();
+        state.charge(account, bytes);
+        let settled = self.note_overdraft(&mut state);
+        drop(state);
+        settled.tell();
+    }
+
+    /// While more is taken than there is, nothing may stay in a cell, just as
+    /// when somebody waits: an overdraft is one more who waits.
+    fn note_overdraft(&self, state: &mut State) -> Settled {
+        let mut settled = Settled::default();
+        if state.committed > state.limit && !state.is_overdrawn {
+            state.is_overdrawn = true;
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            fence_for_loom();
+            settled = self.call_back(state);
+        }
+        if state.committed <= state.limit && state.is_overdrawn {
+            state.is_overdrawn = false;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        settled
     }
 
     /// Gives `bytes` back to the budget, and to whoever waits.
@@ -294,7 +174,8 @@ impl Core {
         let mut state = self.state();
         state.uncharge(account, bytes);
         self.returned.fetch_add(bytes, Ordering::Relaxed);
-        let granted = state.grant(&self.waiting);
+        let mut granted = self.note_overdraft(&mut state);
+        granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();
     }
@@ -418,6 +299,7 @@ impl Core {
         state.limit = limit;
         self.quantum.store(quantum_of(limit), Ordering::Relaxed);
         let mut granted = self.call_back(&mut state);
+        granted.0.extend(self.note_overdraft(&mut state).0);
         granted.0.extend(state.refuse_hopeless(&self.waiting).0);
         drop(state);
         granted.tell();
@@ -460,7 +342,8 @@ impl Core {
         state.committed = state.committed.saturating_add(account.committed());
         let index = place(&mut state.accounts, account);
         // What is kept for the new one may be what somebody waits for.
-        let settled = state.refuse_hopeless(&self.waiting);
+        let mut settled = self.note_overdraft(&mut state);
+        settled.0.extend(state.refuse_hopeless(&self.waiting).0);
         drop(state);
         settled.tell();
         Ok((index, slack))
@@ -474,7 +357,8 @@ impl Core {
         state.committed = state.committed.saturating_sub(state.account(index).floor);
         state.accounts[index] = None;
         self.returned.fetch_add(charged, Ordering::Relaxed);
-        let granted = state.grant(&self.waiting);
+        let mut granted = self.note_overdraft(&mut state);
+        granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();
     }
@@ -509,252 +393,6 @@ impl Core {
             .clone();
         if let Some(thread) = alarm {
             thread.unpark();
-        }
-    }
-}
-
-impl State {
-    pub(super) fn account(&self, index: usize) -> &Account {
-        self.accounts[index]
-            .as_ref()
-            .expect("an account lives as long as its component")
-    }
-
-    fn account_mut(&mut self, index: usize) -> &mut Account {
-        self.accounts[index]
-            .as_mut()
-            .expect("an account lives as long as its component")
-    }
-
-    fn floors(&self) -> u64 {
-        self.accounts
-            .iter()
-            .flatten()
-            .map(|account| account.floor)
-            .fold(0, u64::saturating_add)
-    }
-
-    /// How much the account could have now, and what bounds it.
-    pub(super) fn available(&self, index: usize) -> (u64, Bound, u64) {
-        let account = self.account(index);
-        // What is left of its own floor, and what nobody has.
-        let own = account.floor.saturating_sub(account.charged);
-        let free = self.limit.saturating_sub(self.committed);
-        let mut least = (own.saturating_add(free), Bound::Budget, self.limit);
-        let mut bound = |left: u64, bound: Bound, limit: u64| {
-            if left < least.0 {
-                least = (left, bound, limit);
-            }
-        };
-        if account.fair {
-            let share = self.fair_share(index);
-            bound(
-                share.saturating_sub(account.charged),
-                Bound::FairShare,
-                share,
-            );
-        }
-        if let Some(tenant) = account
-            .tenant
-            .and_then(|index| self.tenants[index].as_ref())
-            && let Some(limit) = tenant.limit
-        {
-            let name = std::sync::Arc::clone(&tenant.name);
-            bound(
-                limit.saturating_sub(tenant.charged),
-                Bound::Tenant(name),
-                limit,
-            );
-        }
-        if let Some(limit) = account.limit {
-            bound(
-                limit.saturating_sub(account.charged),
-                Bound::Component,
-                limit,
-            );
-        }
-        least
-    }
-
-    /// An equal part of what the accounts that are not fair leave, for each
-    /// that is fair and holds something or is asking.
-    fn fair_share(&self, asking: usize) -> u64 {
-        let mut rest = self.limit;
-        let mut sharers = 0;
-        for (index, account) in self.accounts.iter().enumerate() {
-            let Some(account) = account else { continue };
-            if !account.fair {
-                rest = rest.saturating_sub(account.committed());
-            } else if account.charged > 0 || index == asking {
-                sharers += 1;
-            }
-        }
-        (rest / sharers.max(1)).max(self.account(asking).floor)
-    }
-
-    fn try_charge(&mut self, index: usize, bytes: u64) -> bool {
-        if bytes > self.available(index).0 {
-            return false;
-        }
-        self.charge(index, bytes);
-        true
-    }
-
-    fn charge(&mut self, index: usize, bytes: u64) {
-        let account = self.account_mut(index);
-        let before = account.committed();
-        account.charged = account.charged.saturating_add(bytes);
-        account.peak = account.peak.max(account.charged);
-        let grown = account.committed() - before;
-        let tenant = account.tenant;
-        self.committed = self.committed.saturating_add(grown);
-        if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_add(bytes);
-        }
-    }
-
-    fn uncharge(&mut self, index: usize, bytes: u64) {
-        let account = self.account_mut(index);
-        let before = account.committed();
-        account.charged = account.charged.saturating_sub(bytes);
-        let shrunk = before - account.committed();
-        let tenant = account.tenant;
-        self.committed = self.committed.saturating_sub(shrunk);
-        if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_sub(bytes);
-        }
-    }
-
-    /// Whether somebody came before who waits for the budget itself. Who lives
-    /// off its own floor overtakes nobody.
-    fn is_overtaking(&self, index: usize, bytes: u64) -> bool {
-        let account = self.account(index);
-        let from_floor = account.charged.saturating_add(bytes) <= account.floor;
-        !from_floor
-            && self
-                .waiters
-                .iter()
-                .any(|waiter| self.available(waiter.account).1 == Bound::Budget)
-    }
-
-    /// Serves those who wait, first come first served. Who waits for a limit of
-    /// its own does not hold up the others.
-    fn grant(&mut self, waiting: &AtomicUsize) -> Settled {
-        let mut granted = Settled::default();
-        let mut place = 0;
-        while let Some(waiter) = self.waiters.get(place) {
-            let (account, bytes) = (waiter.account, waiter.bytes);
-            let (available, bound, _) = self.available(account);
-            if bytes <= available {
-                self.charge(account, bytes);
-                if let Some(waiter) = self.waiters.remove(place) {
-                    waiting.fetch_sub(1, Ordering::SeqCst);
-                    granted.0.push((waiter.cell, Outcome::Granted));
-                }
-            } else if bound == Bound::Budget {
-                break;
-            } else {
-                place += 1;
-            }
-        }
-        granted
-    }
-
-    /// Takes those out of the queue whom no patience will help any more.
-    fn refuse_hopeless(&mut self, waiting: &AtomicUsize) -> Settled {
-        let mut settled = Settled::default();
-        let mut place = 0;
-        while let Some(waiter) = self.waiters.get(place) {
-            let Some(never) = self.never_fits(waiter.account, waiter.bytes) else {
-                place += 1;
-                continue;
-            };
-            if let Some(waiter) = self.waiters.remove(place) {
-                waiting.fetch_sub(1, Ordering::SeqCst);
-                settled.0.push((waiter.cell, Outcome::Refused(never)));
-            }
-        }
-        settled
-    }
-
-    /// The error for what does not fit even into an empty budget.
-    pub(super) fn never_fits(&self, index: usize, bytes: u64) -> Option<ReserveError> {
-        let account = self.account(index);
-        let others: u64 = self
-            .accounts
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index)
-            .filter_map(|(_, account)| account.as_ref())
-            .map(|account| account.floor)
-            .fold(0, u64::saturating_add);
-        let mut least = (self.limit.saturating_sub(others), Bound::Budget);
-        if let Some(tenant) = account
-            .tenant
-            .and_then(|index| self.tenants[index].as_ref())
-            && let Some(limit) = tenant.limit.filter(|limit| *limit < least.0)
-        {
-            least = (limit, Bound::Tenant(std::sync::Arc::clone(&tenant.name)));
-        }
-        if let Some(limit) = account.limit.filter(|limit| *limit < least.0) {
-            least = (limit, Bound::Component);
-        }
-        (bytes > least.0).then(|| ReserveError::Exceeds {
-            component: std::sync::Arc::clone(&account.name),
-            asked: Bytes(bytes),
-            bound: least.1,
-            limit: Bytes(least.0),
-        })
-    }
-
-    fn refusal(&self, index: usize, bytes: u64, stalled: bool) -> ReserveError {
-        if let Some(never) = self.never_fits(index, bytes) {
-            return never;
-        }
-        let (available, bound, limit) = self.available(index);
-        ReserveError::Exhausted {
-            component: std::sync::Arc::clone(&self.account(index).name),
-            asked: Bytes(bytes),
-            available: Bytes(available.min(bytes)),
-            bound,
-            limit: Bytes(limit),
-            stalled,
-            top: self.top_consumers(TOP),
-        }
-    }
-
-    /// Who holds the most, largest first.
-    pub(super) fn top_consumers(&self, most: usize) -> Vec<Consumer> {
-        let mut consumers: Vec<Consumer> = self
-            .accounts
-            .iter()
-            .flatten()
-            .map(|account| Consumer {
-                name: std::sync::Arc::clone(&account.name),
-                reserved: Bytes(account.reserved()),
-            })
-            .filter(|consumer| consumer.reserved > Bytes::ZERO)
-            .collect();
-        consumers.sort_by(|a, b| {
-            b.reserved
-                .cmp(&a.reserved)
-                .then_with(|| a.name.cmp(&b.name))
-        });
-        consumers.truncate(most);
-        consumers
-    }
-}
-
-/// Puts `thing` into the first free place.
-fn place<T>(places: &mut Vec<Option<T>>, thing: T) -> usize {
-    match places.iter().position(Option::is_none) {
-        Some(index) => {
-            places[index] = Some(thing);
-            index
-        }
-        None => {
-            places.push(Some(thing));
-            places.len() - 1
         }
     }
 }

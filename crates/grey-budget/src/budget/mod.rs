@@ -1,7 +1,8 @@
 //! One budget for the whole program, cut into components that are charged
 //! together with it.
 //!
-//! - `core`: the numbers, behind one lock that only whole quanta reach.
+//! - `account`, `state`: the numbers and the rules.
+//! - `core`: the lock that only whole quanta reach.
 //! - `component`: what a part of the program holds; the fast path.
 //! - `reservation`: bytes that are held until they are dropped.
 //! - `wait`: waiting for bytes, in a thread or in a task.
@@ -10,11 +11,13 @@
 //! Never calls the program, and never frees anything: it counts, admits and
 //! refuses.
 
+mod account;
 mod component;
 mod core;
 mod error;
 mod reservation;
 mod settings;
+mod state;
 mod top;
 mod wait;
 
@@ -25,5 +28,9 @@ pub use settings::{Admission, ComponentBuilder, Tenant};
 pub use top::{Budget, BudgetBuilder, ComponentUsage, TenantUsage};
 pub use wait::ReserveFuture;
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(grey_loom)]
+mod loom_tests;
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

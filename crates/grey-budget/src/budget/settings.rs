@@ -6,8 +6,9 @@ use std::fmt;
 
 use grey_model::{Bytes, Level, Priority};
 
+use super::account::Account;
 use super::component::Component;
-use super::core::{Account, SharedCore};
+use super::core::SharedCore;
 use super::error::BudgetError;
 use crate::sync::Arc;
 

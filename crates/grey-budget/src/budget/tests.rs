@@ -1,1 +1,633 @@
 //! Facts about budgets, components, reservations and waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use grey_model::{Bytes, Priority};
+use proptest::prelude::*;
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+fn budget(mib: u64) -> Budget {
+    Budget::new(Bytes(mib * MIB)).unwrap()
+}
+
+fn component(budget: &Budget, name: &str) -> Component {
+    budget.component(name).register().unwrap()
+}
+
+fn mib(count: u64) -> Bytes {
+    Bytes(count * MIB)
+}
+
+/// Waits until `true`, at most half a minute.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..30_000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn what_is_dropped_comes_back_to_the_last_byte() {
+    let budget = budget(64);
+    let cache = component(&budget, "cache");
+    let small = cache.reserve(Bytes(100)).unwrap();
+    let large = cache.reserve(mib(10)).unwrap();
+    assert_eq!(budget.reserved(), Bytes(10 * MIB + 100));
+    assert_eq!(cache.reserved(), budget.reserved());
+    drop(small);
+    assert_eq!(cache.reserved(), mib(10));
+    drop(large);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    budget.settle();
+    assert_eq!(budget.committed(), Bytes::ZERO);
+}
+
+#[test]
+fn siblings_together_never_pass_the_limit_of_their_component() {
+    let budget = budget(1000);
+    let pool = budget.component("pool").limit(mib(200)).register().unwrap();
+    let mut held = Vec::new();
+    let error = loop {
+        match pool.reserve(mib(10)) {
+            Ok(reservation) => held.push(reservation),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(held.len(), 20);
+    assert!(
+        matches!(
+            error,
+            ReserveError::Exhausted {
+                bound: Bound::Component,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_error_says_whether_waiting_helps_and_who_holds_the_most() {
+    let budget = budget(10);
+    let (cache, index) = (component(&budget, "cache"), component(&budget, "index"));
+    let _held = (
+        cache.reserve(mib(2)).unwrap(),
+        index.reserve(mib(7)).unwrap(),
+    );
+    let exhausted = cache.reserve(mib(2)).unwrap_err();
+    assert!(exhausted.may_retry());
+    assert_eq!(
+        exhausted.to_string(),
+        "failed to reserve 2.0 MiB for `cache`: 1.0 MiB of the budget of 10.0 MiB are free; \
+         most is held by `index` (7.0 MiB), `cache` (2.0 MiB)"
+    );
+    let never = cache.reserve(mib(11)).unwrap_err();
+    assert!(!never.may_retry());
+    assert!(
+        matches!(
+            never,
+            ReserveError::Exceeds {
+                bound: Bound::Budget,
+                ..
+            }
+        ),
+        "{never}"
+    );
+}
+
+#[test]
+fn a_reservation_grows_shrinks_splits_and_merges() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let other = component(&budget, "other");
+    let mut held = cache.reserve(mib(4)).unwrap();
+    held.grow(mib(5)).unwrap();
+    assert!(held.grow(mib(2)).is_err());
+    assert_eq!((held.size(), budget.reserved()), (mib(9), mib(9)));
+    let mut part = held.split(mib(6));
+    assert_eq!(
+        (held.size(), part.size(), budget.reserved()),
+        (mib(3), mib(6), mib(9))
+    );
+    part.shrink(mib(1));
+    assert_eq!(budget.reserved(), mib(8));
+    held.merge(part).unwrap();
+    held.resize(mib(2)).unwrap();
+    assert_eq!((held.size(), budget.reserved()), (mib(2), mib(2)));
+    let foreign = other.reserve(mib(1)).unwrap();
+    assert_eq!(held.merge(foreign).unwrap_err().size(), mib(1));
+    held.shrink(mib(100));
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn an_owned_reservation_outlives_its_handle() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve_owned(mib(3)).unwrap();
+    drop(cache);
+    assert_eq!(budget.reserved(), mib(3));
+    std::thread::spawn(move || drop(held)).join().unwrap();
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    assert!(budget.components().is_empty());
+}
+
+#[test]
+fn what_one_thread_keeps_is_called_back_before_another_is_refused() {
+    let budget = budget(8);
+    let cache = component(&budget, "cache");
+    let other = component(&budget, "other");
+    // Leaves something in the cells of several threads.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| drop(cache.reserve(Bytes(1))));
+        }
+    });
+    assert!(budget.committed() > Bytes::ZERO);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    drop(other.reserve(mib(8)).unwrap());
+}
+
+#[test]
+fn a_floor_is_kept_for_its_component() {
+    let budget = budget(10);
+    let floored = budget.component("index").floor(mib(4)).register().unwrap();
+    let other = component(&budget, "other");
+    assert!(other.reserve(mib(7)).is_err());
+    let _held = other.reserve(mib(6)).unwrap();
+    let own = floored.reserve(mib(4)).unwrap();
+    assert!(floored.reserve(Bytes(1)).is_err());
+    drop(own);
+    assert!(other.reserve(Bytes(1)).is_err());
+    drop(floored);
+    drop(other.reserve(mib(4)).unwrap());
+}
+
+#[test]
+fn floors_that_do_not_fit_are_refused() {
+    let budget = budget(10);
+    let _index = budget.component("index").floor(mib(6)).register().unwrap();
+    assert!(matches!(
+        budget.component("more").floor(mib(5)).register(),
+        Err(BudgetError::FloorsExceedLimit { .. })
+    ));
+    assert!(matches!(
+        budget.set_limit(mib(5)),
+        Err(BudgetError::FloorsExceedLimit { .. })
+    ));
+    assert!(matches!(
+        budget
+            .component("odd")
+            .floor(mib(2))
+            .limit(mib(1))
+            .register(),
+        Err(BudgetError::FloorAboveLimit { .. })
+    ));
+    assert!(matches!(
+        budget.component("index").register(),
+        Err(BudgetError::NameTaken { .. })
+    ));
+    assert_eq!(Budget::new(Bytes::ZERO).unwrap_err(), BudgetError::Empty);
+    assert_eq!(budget.set_limit(Bytes::ZERO), Err(BudgetError::Empty));
+}
+
+#[test]
+fn fair_components_share_what_the_others_leave() {
+    let budget = budget(90);
+    let fixed = component(&budget, "fixed");
+    let _held = fixed.reserve(mib(30)).unwrap();
+    let first = budget.component("first").fair().register().unwrap();
+    let second = budget.component("second").fair().register().unwrap();
+    let mut alone = first.reserve(mib(60)).unwrap();
+    alone.shrink(mib(35));
+    let half = second.reserve(mib(30)).unwrap();
+    let error = second.reserve(mib(1)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ReserveError::Exhausted {
+                bound: Bound::FairShare,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    drop(half);
+}
+
+#[test]
+fn a_tenant_bounds_its_components_together() {
+    let budget = budget(100);
+    let tenant = budget.tenant("core-api", Priority::High, Some(mib(10)));
+    let files = budget
+        .component("files")
+        .tenant(&tenant)
+        .register()
+        .unwrap();
+    let queries = budget
+        .component("queries")
+        .tenant(&tenant)
+        .register()
+        .unwrap();
+    assert_eq!(files.priority(), Priority::High);
+    let _held = files.reserve(mib(6)).unwrap();
+    let error = queries.reserve(mib(5)).unwrap_err();
+    assert!(
+        error.to_string().contains("the limit of `core-api`"),
+        "{error}"
+    );
+    let _rest = queries.reserve(mib(4)).unwrap();
+    assert_eq!(tenant.reserved(), mib(10));
+    let foreign = Budget::new(mib(1)).unwrap();
+    assert!(matches!(
+        foreign.component("files").tenant(&tenant).register(),
+        Err(BudgetError::ForeignTenant { .. })
+    ));
+}
+
+#[test]
+fn a_closed_door_sheds_caches_first_and_then_all_but_the_critical() {
+    let budget = budget(10);
+    let cache = budget.component("cache").refillable().register().unwrap();
+    let work = component(&budget, "work");
+    let vital = budget
+        .component("vital")
+        .priority(Priority::Critical)
+        .register()
+        .unwrap();
+    let admitted = || [&cache, &work, &vital].map(|component| component.reserve(Bytes(1)).is_ok());
+    assert_eq!(admitted(), [true, true, true]);
+    budget.set_admission(Admission::NoRefill);
+    assert_eq!(admitted(), [false, true, true]);
+    budget.set_admission(Admission::CriticalOnly);
+    assert_eq!(admitted(), [false, false, true]);
+    assert!(!work.reserve(Bytes(1)).unwrap_err().may_retry());
+    budget.set_admission(Admission::Open);
+    assert_eq!(admitted(), [true, true, true]);
+}
+
+#[test]
+fn who_waits_is_served_when_another_gives_back() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let served = cache.reserve_timeout(mib(5), Duration::from_secs(60));
+            served.map(|served| served.size())
+        });
+        until("one waits", || budget.waiters() == (1, Some(mib(5))));
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(5)));
+    });
+    assert_eq!(budget.waiters().0, 0);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn small_pieces_that_come_back_serve_who_waits_too() {
+    let budget = budget(1);
+    let cache = component(&budget, "cache");
+    // Smaller than what a cell keeps.
+    let mut pieces: Vec<_> = (0..10_000)
+        .map(|_| cache.reserve(Bytes(100)).unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(1), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        pieces.clear();
+        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
+    });
+}
+
+#[test]
+fn waiting_ends_with_its_time_and_leaves_nothing() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    let error = cache
+        .reserve_timeout(mib(5), Duration::from_millis(1))
+        .unwrap_err();
+    assert!(error.may_retry(), "{error}");
+    assert_eq!(budget.waiters().0, 0);
+    drop(held);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn a_large_request_is_not_overtaken_for_ever_by_small_ones() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(9), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        assert!(cache.reserve(mib(1)).is_err());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(9)));
+    });
+}
+
+#[test]
+fn who_waits_for_its_own_limit_holds_up_nobody() {
+    let budget = budget(10);
+    let narrow = budget.component("narrow").limit(mib(2)).register().unwrap();
+    let wide = component(&budget, "wide");
+    let held = narrow.reserve(mib(2)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            narrow
+                .reserve_timeout(mib(1), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        drop(wide.reserve(mib(4)).unwrap());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
+    });
+}
+
+#[test]
+fn the_largest_that_waits_is_refused_when_nobody_moves() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(9)).unwrap();
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(8), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        let small = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(2), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("two wait", || budget.waiters().0 == 2);
+        assert_eq!(
+            budget.fail_largest_waiter().map(|(_, bytes)| bytes),
+            Some(mib(8))
+        );
+        let error = large.join().unwrap().unwrap_err();
+        assert!(
+            !error.may_retry() && error.to_string().contains("nobody gave"),
+            "{error}"
+        );
+        drop(held);
+        assert_eq!(small.join().unwrap(), Ok(mib(2)));
+    });
+}
+
+#[test]
+fn who_waits_for_what_can_never_be_again_is_told() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(5)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(8), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        budget.set_limit(mib(6)).unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(error, ReserveError::Exceeds { .. }), "{error}");
+    });
+    drop(held);
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll<'c>(
+    future: &mut ReserveFuture<'c>,
+    woken: &Arc<Woken>,
+) -> Poll<Result<Reservation<'c>, ReserveError>> {
+    let waker = Waker::from(Arc::clone(woken));
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn a_task_is_woken_once_and_finds_its_bytes() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    let woken = Arc::new(Woken::default());
+    let mut future = cache.reserve_async(mib(5));
+    assert!(poll(&mut future, &woken).is_pending());
+    drop(held);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    let Poll::Ready(Ok(reservation)) = poll(&mut future, &woken) else {
+        panic!("not served");
+    };
+    assert_eq!(reservation.size(), mib(5));
+}
+
+#[test]
+fn a_task_that_is_dropped_loses_nothing_whenever_it_goes() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let woken = Arc::new(Woken::default());
+    // Still in the queue.
+    let held = cache.reserve(mib(8)).unwrap();
+    let mut future = cache.reserve_async(mib(5));
+    assert!(poll(&mut future, &woken).is_pending());
+    drop(future);
+    assert_eq!(budget.waiters().0, 0);
+    // Served, and never polled again.
+    let mut future = cache.reserve_async(mib(5));
+    assert!(poll(&mut future, &woken).is_pending());
+    drop(held);
+    assert_eq!(budget.reserved(), mib(5));
+    drop(future);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn two_budgets_know_nothing_of_each_other() {
+    let (first, second) = (budget(10), budget(10));
+    let one = component(&first, "cache");
+    let two = component(&second, "cache");
+    let _held = one.reserve(mib(10)).unwrap();
+    assert_eq!(second.reserved(), Bytes::ZERO);
+    drop(two.reserve(mib(10)).unwrap());
+}
+
+#[test]
+fn an_overdraft_is_counted_and_nothing_more_is_given() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.overdraw(mib(12));
+    assert_eq!(budget.reserved(), mib(12));
+    assert!(cache.reserve(Bytes(1)).is_err());
+    drop(held);
+    drop(cache.reserve(mib(10)).unwrap());
+}
+
+#[test]
+fn overflowing_requests_are_refused_and_change_nothing() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let mut held = cache.reserve(mib(1)).unwrap();
+    assert!(matches!(
+        cache.reserve(Bytes(u64::MAX)),
+        Err(ReserveError::Exceeds { .. })
+    ));
+    assert!(held.grow(Bytes(u64::MAX)).is_err());
+    assert_eq!((held.size(), budget.reserved()), (mib(1), mib(1)));
+}
+
+#[test]
+fn nothing_is_given_twice_when_many_take_and_give_at_once() {
+    let budget = budget(4);
+    let names = ["a", "b", "c"];
+    let components = names.map(|name| component(&budget, name));
+    let held = AtomicU64::new(0);
+    let most = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..6_u64 {
+            let (held, most, components) = (&held, &most, &components);
+            scope.spawn(move || {
+                let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                let mut mine = Vec::new();
+                for _ in 0..4000 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let size = Bytes(random % 300_000);
+                    let chosen = &components[usize::try_from(random >> 40).unwrap() % 3];
+                    if random.is_multiple_of(3) {
+                        mine.pop().map(|reservation: Reservation<'_>| {
+                            held.fetch_sub(reservation.size().get(), Ordering::SeqCst)
+                        });
+                    } else if let Ok(reservation) = if random.is_multiple_of(5) {
+                        chosen.reserve_timeout(size, Duration::from_micros(50))
+                    } else {
+                        chosen.reserve(size)
+                    } {
+                        let now = held.fetch_add(size.get(), Ordering::SeqCst) + size.get();
+                        most.fetch_max(now, Ordering::SeqCst);
+                        mine.push(reservation);
+                    }
+                }
+                for reservation in mine {
+                    held.fetch_sub(reservation.size().get(), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    // `held` is raised after the bytes were given and lowered before they go
+    // back, or it would be a false witness.
+    assert!(most.load(Ordering::SeqCst) <= 4 * MIB);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    assert_eq!(budget.waiters().0, 0);
+    budget.settle();
+    assert_eq!(budget.committed(), Bytes::ZERO);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve(usize, u64),
+    Drop(usize),
+    Grow(usize, u64),
+    Shrink(usize, u64),
+    Split(usize, u64),
+    Limit(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = || prop_oneof![0_u64..2000, 0_u64..3_000_000];
+    prop_oneof![
+        4 => (0_usize..3, size()).prop_map(|(who, bytes)| Step::Reserve(who, bytes)),
+        2 => (0_usize..20).prop_map(Step::Drop),
+        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Grow(which, bytes)),
+        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Shrink(which, bytes)),
+        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Split(which, bytes)),
+        1 => (1_000_000_u64..8_000_000).prop_map(Step::Limit),
+    ]
+}
+
+proptest! {
+    /// A plain sum is the model: component 0 has a floor, 1 a limit, 2 neither.
+    #[test]
+    fn exactly_what_fits_is_given(steps in proptest::collection::vec(step(), 1..80)) {
+        const FLOOR: u64 = 600_000;
+        const LIMIT: u64 = 1_500_000;
+        let budget = Budget::new(Bytes(6_000_000)).unwrap();
+        let components = [
+            budget.component("floored").floor(Bytes(FLOOR)).register().unwrap(),
+            budget.component("limited").limit(Bytes(LIMIT)).register().unwrap(),
+            budget.component("plain").register().unwrap(),
+        ];
+        let mut limit = 6_000_000_u64;
+        let mut held: Vec<(usize, Reservation<'_>)> = Vec::new();
+        let sum = |held: &[(usize, Reservation<'_>)], who: usize| -> u64 {
+            held.iter().filter(|(of, _)| *of == who).map(|(_, reservation)| reservation.size().get()).sum()
+        };
+        let fits = |held: &[(usize, Reservation<'_>)], limit: u64, who: usize, more: u64| {
+            let after = |of: usize| sum(held, of) + if of == who { more } else { 0 };
+            let whole = after(0).max(FLOOR) + after(1) + after(2);
+            let grows = who != 0 || after(0) > FLOOR;
+            (who != 1 || after(1) <= LIMIT) && (!grows || whole <= limit)
+        };
+        for step in steps {
+            match step {
+                Step::Reserve(who, bytes) => {
+                    let expected = fits(&held, limit, who, bytes);
+                    let given = components[who].reserve(Bytes(bytes));
+                    // Nothing is always given, even when more than all is held.
+                    prop_assert_eq!(given.is_ok(), expected || bytes == 0);
+                    held.extend(given.ok().map(|given| (who, given)));
+                }
+                Step::Drop(which) if which < held.len() => drop(held.swap_remove(which)),
+                Step::Grow(which, bytes) if which < held.len() => {
+                    let expected = fits(&held, limit, held[which].0, bytes);
+                    prop_assert_eq!(held[which].1.grow(Bytes(bytes)).is_ok(), expected || bytes == 0);
+                }
+                Step::Shrink(which, bytes) if which < held.len() => held[which].1.shrink(Bytes(bytes)),
+                Step::Split(which, bytes) if which < held.len() => {
+                    let part = held[which].1.split(Bytes(bytes));
+                    let who = held[which].0;
+                    held.push((who, part));
+                }
+                Step::Limit(bytes) => {
+                    budget.set_limit(Bytes(bytes)).unwrap();
+                    limit = bytes;
+                }
+                Step::Drop(_) | Step::Grow(..) | Step::Shrink(..) | Step::Split(..) => {}
+            }
+            for (who, component) in components.iter().enumerate() {
+                prop_assert_eq!(component.reserved(), Bytes(sum(&held, who)));
+            }
+        }
+        drop(held);
+        prop_assert_eq!(budget.reserved(), Bytes::ZERO);
+        budget.settle();
+        prop_assert_eq!(budget.committed(), Bytes(FLOOR));
+    }
+}

@@ -4,7 +4,8 @@
 
 use grey_model::{Bytes, Percent, Priority};
 
-use super::core::{Core, SharedCore, TenantAccount};
+use super::account::{Account, TenantAccount};
+use super::core::{Core, SharedCore};
 use super::error::{BudgetError, Consumer};
 use super::settings::{Admission, ComponentBuilder, Tenant, TenantHandle};
 use crate::sync::Arc;
@@ -133,7 +134,7 @@ impl Budget {
             .accounts
             .iter()
             .flatten()
-            .map(super::core::Account::reserved)
+            .map(Account::reserved)
             .fold(0, u64::saturating_add);
         Bytes(reserved)
     }
@@ -207,7 +208,7 @@ impl Budget {
                 .iter()
                 .flatten()
                 .filter(|account| account.tenant == Some(index))
-                .map(super::core::Account::reserved)
+                .map(Account::reserved)
                 .fold(0, u64::saturating_add)
         };
         state

@@ -1,0 +1,308 @@
+//! What a budget's lock guards: every account, who waits, and the rules of who
+//! may have how much.
+//!
+//! Never tells anybody anything: who was served is told outside of the lock.
+
+use std::collections::VecDeque;
+
+use grey_model::Bytes;
+
+use super::account::{Account, TenantAccount};
+use super::error::{Bound, Consumer, ReserveError};
+use super::wait::{Outcome, WaitCell};
+use crate::sync::{Arc, AtomicUsize, Ordering};
+
+/// How many of the largest consumers an error names.
+const TOP: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) id: u64,
+    pub(super) account: usize,
+    pub(super) bytes: u64,
+    pub(super) cell: Arc<WaitCell>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) limit: u64,
+    /// The sum of what all accounts take.
+    pub(super) committed: u64,
+    /// More is taken than there is, and counted among those who wait.
+    pub(super) is_overdrawn: bool,
+    pub(super) accounts: Vec<Option<Account>>,
+    pub(super) tenants: Vec<Option<TenantAccount>>,
+    pub(super) waiters: VecDeque<Waiter>,
+    pub(super) next_waiter: u64,
+}
+
+/// What was granted under the lock and must be told outside of it.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Settled(pub(super) Vec<(Arc<WaitCell>, Outcome)>);
+
+impl Settled {
+    pub(super) fn tell(self) {
+        for (cell, outcome) in self.0 {
+            cell.settle(outcome);
+        }
+    }
+}
+
+impl State {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            committed: 0,
+            is_overdrawn: false,
+            accounts: Vec::new(),
+            tenants: Vec::new(),
+            waiters: VecDeque::new(),
+            next_waiter: 0,
+        }
+    }
+
+    pub(super) fn account(&self, index: usize) -> &Account {
+        self.accounts[index]
+            .as_ref()
+            .expect("an account lives as long as its component")
+    }
+
+    pub(super) fn account_mut(&mut self, index: usize) -> &mut Account {
+        self.accounts[index]
+            .as_mut()
+            .expect("an account lives as long as its component")
+    }
+
+    pub(super) fn floors(&self) -> u64 {
+        self.accounts
+            .iter()
+            .flatten()
+            .map(|account| account.floor)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// How much the account could have now, and what bounds it.
+    pub(super) fn available(&self, index: usize) -> (u64, Bound, u64) {
+        let account = self.account(index);
+        // What is left of its own floor, and what nobody has.
+        let own = account.floor.saturating_sub(account.charged);
+        let free = self.limit.saturating_sub(self.committed);
+        let mut least = (own.saturating_add(free), Bound::Budget, self.limit);
+        let mut bound = |left: u64, bound: Bound, limit: u64| {
+            if left < least.0 {
+                least = (left, bound, limit);
+            }
+        };
+        if account.fair {
+            let share = self.fair_share(index);
+            bound(
+                share.saturating_sub(account.charged),
+                Bound::FairShare,
+                share,
+            );
+        }
+        if let Some(tenant) = account
+            .tenant
+            .and_then(|index| self.tenants[index].as_ref())
+            && let Some(limit) = tenant.limit
+        {
+            let name = std::sync::Arc::clone(&tenant.name);
+            bound(
+                limit.saturating_sub(tenant.charged),
+                Bound::Tenant(name),
+                limit,
+            );
+        }
+        if let Some(limit) = account.limit {
+            bound(
+                limit.saturating_sub(account.charged),
+                Bound::Component,
+                limit,
+            );
+        }
+        least
+    }
+
+    /// An equal part of what the accounts that are not fair leave, for each
+    /// that is fair and holds something or is asking.
+    fn fair_share(&self, asking: usize) -> u64 {
+        let mut rest = self.limit;
+        let mut sharers = 0;
+        for (index, account) in self.accounts.iter().enumerate() {
+            let Some(account) = account else { continue };
+            if !account.fair {
+                rest = rest.saturating_sub(account.committed());
+            } else if account.charged > 0 || index == asking {
+                sharers += 1;
+            }
+        }
+        (rest / sharers.max(1)).max(self.account(asking).floor)
+    }
+
+    pub(super) fn try_charge(&mut self, index: usize, bytes: u64) -> bool {
+        if bytes > self.available(index).0 {
+            return false;
+        }
+        self.charge(index, bytes);
+        true
+    }
+
+    pub(super) fn charge(&mut self, index: usize, bytes: u64) {
+        let account = self.account_mut(index);
+        let before = account.committed();
+        account.charged = account.charged.saturating_add(bytes);
+        account.peak = account.peak.max(account.charged);
+        let grown = account.committed() - before;
+        let tenant = account.tenant;
+        self.committed = self.committed.saturating_add(grown);
+        if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
+            tenant.charged = tenant.charged.saturating_add(bytes);
+        }
+    }
+
+    pub(super) fn uncharge(&mut self, index: usize, bytes: u64) {
+        let account = self.account_mut(index);
+        let before = account.committed();
+        account.charged = account.charged.saturating_sub(bytes);
+        let shrunk = before - account.committed();
+        let tenant = account.tenant;
+        self.committed = self.committed.saturating_sub(shrunk);
+        if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
+            tenant.charged = tenant.charged.saturating_sub(bytes);
+        }
+    }
+
+    /// Whether somebody came before who waits for the budget itself. Who lives
+    /// off its own floor overtakes nobody.
+    pub(super) fn is_overtaking(&self, index: usize, bytes: u64) -> bool {
+        let account = self.account(index);
+        let from_floor = account.charged.saturating_add(bytes) <= account.floor;
+        !from_floor
+            && self
+                .waiters
+                .iter()
+                .any(|waiter| self.available(waiter.account).1 == Bound::Budget)
+    }
+
+    /// Serves those who wait, first come first served. Who waits for a limit of
+    /// its own does not hold up the others.
+    pub(super) fn grant(&mut self, waiting: &AtomicUsize) -> Settled {
+        let mut granted = Settled::default();
+        let mut place = 0;
+        while let Some(waiter) = self.waiters.get(place) {
+            let (account, bytes) = (waiter.account, waiter.bytes);
+            let (available, bound, _) = self.available(account);
+            if bytes <= available {
+                self.charge(account, bytes);
+                if let Some(waiter) = self.waiters.remove(place) {
+                    waiting.fetch_sub(1, Ordering::SeqCst);
+                    granted.0.push((waiter.cell, Outcome::Granted));
+                }
+            } else if bound == Bound::Budget {
+                break;
+            } else {
+                place += 1;
+            }
+        }
+        granted
+    }
+
+    /// Takes those out of the queue whom no patience will help any more.
+    pub(super) fn refuse_hopeless(&mut self, waiting: &AtomicUsize) -> Settled {
+        let mut settled = Settled::default();
+        let mut place = 0;
+        while let Some(waiter) = self.waiters.get(place) {
+            let Some(never) = self.never_fits(waiter.account, waiter.bytes) else {
+                place += 1;
+                continue;
+            };
+            if let Some(waiter) = self.waiters.remove(place) {
+                waiting.fetch_sub(1, Ordering::SeqCst);
+                settled.0.push((waiter.cell, Outcome::Refused(never)));
+            }
+        }
+        settled
+    }
+
+    /// The error for what does not fit even into an empty budget.
+    pub(super) fn never_fits(&self, index: usize, bytes: u64) -> Option<ReserveError> {
+        let account = self.account(index);
+        let others: u64 = self
+            .accounts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index)
+            .filter_map(|(_, account)| account.as_ref())
+            .map(|account| account.floor)
+            .fold(0, u64::saturating_add);
+        let mut least = (self.limit.saturating_sub(others), Bound::Budget);
+        if let Some(tenant) = account
+            .tenant
+            .and_then(|index| self.tenants[index].as_ref())
+            && let Some(limit) = tenant.limit.filter(|limit| *limit < least.0)
+        {
+            least = (limit, Bound::Tenant(std::sync::Arc::clone(&tenant.name)));
+        }
+        if let Some(limit) = account.limit.filter(|limit| *limit < least.0) {
+            least = (limit, Bound::Component);
+        }
+        (bytes > least.0).then(|| ReserveError::Exceeds {
+            component: std::sync::Arc::clone(&account.name),
+            asked: Bytes(bytes),
+            bound: least.1,
+            limit: Bytes(least.0),
+        })
+    }
+
+    pub(super) fn refusal(&self, index: usize, bytes: u64, stalled: bool) -> ReserveError {
+        if let Some(never) = self.never_fits(index, bytes) {
+            return never;
+        }
+        let (available, bound, limit) = self.available(index);
+        ReserveError::Exhausted {
+            component: std::sync::Arc::clone(&self.account(index).name),
+            asked: Bytes(bytes),
+            available: Bytes(available.min(bytes)),
+            bound,
+            limit: Bytes(limit),
+            stalled,
+            top: self.top_consumers(TOP),
+        }
+    }
+
+    /// Who holds the most, largest first.
+    pub(super) fn top_consumers(&self, most: usize) -> Vec<Consumer> {
+        let mut consumers: Vec<Consumer> = self
+            .accounts
+            .iter()
+            .flatten()
+            .map(|account| Consumer {
+                name: std::sync::Arc::clone(&account.name),
+                reserved: Bytes(account.reserved()),
+            })
+            .filter(|consumer| consumer.reserved > Bytes::ZERO)
+            .collect();
+        consumers.sort_by(|a, b| {
+            b.reserved
+                .cmp(&a.reserved)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        consumers.truncate(most);
+        consumers
+    }
+}
+
+/// Puts `thing` into the first free place.
+pub(super) fn place<T>(places: &mut Vec<Option<T>>, thing: T) -> usize {
+    match places.iter().position(Option::is_none) {
+        Some(index) => {
+            places[index] = Some(thing);
+            index
+        }
+        None => {
+            places.push(Some(thing));
+            places.len() - 1
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What keeps the budget: one thread, one state machine, a queue of actions.
+//!
+//! - `level`: from a reading to a level, with the generation of each change.
+//! - `action`, `queue`: what is to be done, and in which order.
+//! - `registry`: who can give memory back.
+//! - `call`: calling them: a deadline for each, panics survived.
+//! - `reclaim`: how much is asked of whom, and what the kernel got back.
+//! - `history`: what was evicted, when, and from whom.
+//! - `subscribe`: who wants to know of a level.
+//! - `run`: one tick, and the thread that ticks.
+//!
+//! Never calls anybody under a lock, and never infers from a fall of the
+//! resident set alone that something was freed.
+
+mod action;
+mod call;
+mod history;
+mod queue;
+mod reclaim;
+mod registry;
+mod run;
+mod settings;
+mod subscribe;
+
+pub use action::{Action, ActionId, ActionKind, ActionResult, ActionStatus};
+pub use history::{Eviction, EvictionResult};
+pub use queue::QueueFull;
+pub use reclaim::{Outcome, Reclamation};
+pub use registry::{ReclaimerId, Registration};
+pub use run::{Controller, ControllerStatistics, Running, Tick};
+pub use settings::{ControllerSettings, EvictionRequest};
+pub use subscribe::{LevelEvent, Subscription};
+
+#[cfg(test)]
+mod tests;

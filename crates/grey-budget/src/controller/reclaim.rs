@@ -1,0 +1,269 @@
+//! How much is asked of whom, in which order, and what the kernel got back.
+//!
+//! Asks for a computed amount: never "until the resident set falls", which it
+//! may not do for a long time, or ever.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use grey_model::{Bytes, Priority};
+
+use super::call::{Called, Caller};
+use super::registry::{ReclaimerId, Registry};
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
+use crate::source::MemorySource;
+
+/// How asking one reclaimer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It says that it gave this back.
+    Gave(Bytes),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It had not returned when its time was over.
+    Late,
+    /// It has not returned from an earlier call.
+    Busy,
+    /// It could not be called.
+    NotCalled(&'static str),
+}
+
+/// What a round of asking gave.
+#[derive(Debug, Clone, Default)]
+pub struct Reclamation {
+    /// How much was wanted.
+    pub target: Bytes,
+    /// What the reclaimers say they did, together.
+    pub given: Reclaimed,
+    /// How each call ended, in the order of the calls.
+    pub calls: Vec<(String, ReclaimMode, Outcome)>,
+    /// How many reclaimers there were.
+    pub candidates: usize,
+    /// What the kernel got back: the resident set before the first call less
+    /// that after the allocator was purged and had settled. `None` when it
+    /// could not be read.
+    pub freed: Option<Bytes>,
+}
+
+impl Reclamation {
+    /// What went wrong, in words.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let told = |(name, _, outcome): &(String, ReclaimMode, Outcome)| match outcome {
+            Outcome::Gave(_) => None,
+            Outcome::Panicked(message) => Some(format!("`{name}` panicked: {message}")),
+            Outcome::Late => Some(format!("`{name}` did not return in time")),
+            Outcome::Busy => Some(format!("`{name}` has not returned from an earlier call")),
+            Outcome::NotCalled(why) => Some(format!("`{name}` was not called: {why}")),
+        };
+        self.calls.iter().filter_map(told).collect()
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.calls
+            .iter()
+            .any(|(_, _, outcome)| matches!(outcome, Outcome::Late | Outcome::Busy))
+    }
+}
+
+/// One pass over the reclaimers: how, and up to which priority.
+pub(super) type Stage = (ReclaimMode, Priority);
+
+/// What stays the same over the calls of a round.
+#[derive(Debug, Clone)]
+pub(super) struct Round {
+    pub(super) target: Bytes,
+    pub(super) excluded_projects: Vec<String>,
+    pub(super) call_deadline: Duration,
+    /// Whether the allocator is purged after, and the resident set measured.
+    pub(super) purges: bool,
+}
+
+/// What somebody could give.
+struct Offer {
+    id: ReclaimerId,
+    name: String,
+    reclaimer: Arc<dyn Reclaimer>,
+    priority: Priority,
+    modes: Vec<ReclaimMode>,
+}
+
+/// Asks reclaimers, with all that this needs.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) registry: Registry,
+    pub(super) caller: Caller,
+    pub(super) source: Arc<dyn MemorySource>,
+    /// Who has not returned.
+    pub(super) busy: Arc<Mutex<BTreeSet<ReclaimerId>>>,
+}
+
+impl Asker {
+    /// Asks by one stage after the other, in each by rising priority, until
+    /// the target is given back.
+    pub(super) fn ask(&self, round: &Round, stages: &[Stage]) -> Reclamation {
+        let before = self.source.rss().ok();
+        let mut done = Reclamation {
+            target: round.target,
+            ..Reclamation::default()
+        };
+        let offers = self.offers(round, &mut done);
+        done.candidates = offers.len();
+        for (mode, most) in stages {
+            for threshold in Priority::ALL
+                .into_iter()
+                .filter(|step| step.is_evictable() && step <= most)
+            {
+                for offer in &offers {
+                    let left = round.target.saturating_sub(done.given.freed);
+                    if left == Bytes::ZERO {
+                        break;
+                    }
+                    if offer.priority <= threshold && offer.modes.contains(mode) {
+                        self.one(offer, round, (*mode, threshold), left, &mut done);
+                    }
+                }
+            }
+        }
+        if round.purges {
+            done.freed = self.settle(before);
+        }
+        done
+    }
+
+    /// Purges the allocator, and measures against `before`.
+    fn settle(&self, before: Option<Bytes>) -> Option<Bytes> {
+        match self.source.purge() {
+            Ok(purge) => before.map(|before| before.saturating_sub(purge.after)),
+            Err(error) => {
+                tracing::warn!(%error, "the allocator could not be purged");
+                None
+            }
+        }
+    }
+
+    /// Who is there, by rising priority; among equals who holds the most.
+    fn offers(&self, round: &Round, done: &mut Reclamation) -> Vec<Offer> {
+        let mut offers = Vec::new();
+        for (id, reclaimer) in self.registry.all() {
+            let asked = Arc::clone(&reclaimer);
+            let question = move || {
+                let modes = asked.modes().to_vec();
+                let most = modes.iter().map(|mode| asked.reclaimable(*mode)).max();
+                (
+                    asked.name().to_owned(),
+                    asked.priority(),
+                    modes,
+                    most.unwrap_or_default(),
+                )
+            };
+            match self.call(id, "ask", round.call_deadline, question) {
+                Ok((name, priority, modes, most)) => {
+                    if priority.is_evictable() && most > Bytes::ZERO {
+                        offers.push((
+                            most,
+                            Offer {
+                                id,
+                                name,
+                                reclaimer,
+                                priority,
+                                modes,
+                            },
+                        ));
+                    }
+                }
+                Err(outcome) => {
+                    done.calls
+                        .push((format!("reclaimer {id:?}"), ReclaimMode::Trim, outcome));
+                }
+            }
+        }
+        offers.sort_by(|(most, a), (other, b)| a.priority.cmp(&b.priority).then(other.cmp(most)));
+        offers.into_iter().map(|(_, offer)| offer).collect()
+    }
+
+    fn one(
+        &self,
+        offer: &Offer,
+        round: &Round,
+        (mode, threshold): Stage,
+        left: Bytes,
+        done: &mut Reclamation,
+    ) {
+        let request = ReclaimRequest {
+            target: left,
+            mode,
+            threshold,
+            excluded_projects: round.excluded_projects.clone(),
+            deadline: Instant::now() + round.call_deadline,
+        };
+        let reclaimer = Arc::clone(&offer.reclaimer);
+        let stop = Arc::new(Stop::new());
+        let asked = Arc::clone(&stop);
+        let outcome = match self.call(offer.id, "reclaim", round.call_deadline, move || {
+            reclaimer.reclaim(&request, &asked)
+        }) {
+            Ok(given) if given == Reclaimed::default() => return,
+            Ok(given) => {
+                let freed = given.freed;
+                done.given.add(given);
+                Outcome::Gave(freed)
+            }
+            Err(outcome) => {
+                stop.ask();
+                outcome
+            }
+        };
+        done.calls.push((offer.name.clone(), mode, outcome));
+    }
+
+    /// Calls into one reclaimer, unless it has not returned from before.
+    fn call<T: Send + 'static>(
+        &self,
+        id: ReclaimerId,
+        what: &str,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Outcome> {
+        let busy = move |busy: &Mutex<BTreeSet<ReclaimerId>>, add: bool| {
+            let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+            if add {
+                busy.insert(id)
+            } else {
+                busy.remove(&id)
+            }
+        };
+        if !busy(&self.busy, true) {
+            return Err(Outcome::Busy);
+        }
+        let shared = Arc::clone(&self.busy);
+        let inside = move || {
+            INSIDE.set(true);
+            work()
+        };
+        let called = self.caller.call(what, deadline, inside, move || {
+            busy(&shared, false);
+        });
+        match called {
+            Called::Returned(value) => Ok(value),
+            Called::Panicked(message) => Err(Outcome::Panicked(message)),
+            Called::Late => Err(Outcome::Late),
+            Called::NotMade(why) => {
+                let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+                busy.remove(&id);
+                Err(Outcome::NotCalled(why))
+            }
+        }
+    }
+}
+
+thread_local! {
+    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this thread runs a reclaimer for a controller: it must not wait for
+/// a controller then.
+pub(super) fn is_inside_a_reclaimer() -> bool {
+    INSIDE.get()
+}

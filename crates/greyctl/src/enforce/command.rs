@@ -21,6 +21,7 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rollback::document::RolledBack;
+use crate::rollback::expired;
 use crate::roots::{open_kernel, state_option};
 use crate::table::{BOLD, wrap};
 use crate::target::{describe, resolve};
@@ -53,6 +54,18 @@ fn enforce(
 ) -> Result<Exit, Failure> {
     let request = planning::request(options)?;
     let kernel = open_kernel(global)?;
+    // What is planned starts from the values that should hold by now.
+    if options.simulation {
+        document.warnings = expired::would_undo(global, &kernel);
+    } else {
+        let undone = expired::undo(global, &kernel, "memory-enforce", output);
+        document.expired_leases = undone.changes;
+        document.warnings = undone.warnings;
+    }
+    for warning in &document.warnings {
+        output.warn(warning);
+    }
+    let told = document.warnings.len();
     let target = match &request.target {
         Some(target) => Some(resolve(&kernel, target)?),
         None => None,
@@ -63,13 +76,13 @@ fn enforce(
     }
     let planned = planning::plan(&kernel, options, &request, target.clone())?;
     document.refusals.clone_from(&planned.refusals);
-    document.warnings = planned.warnings;
+    document.warnings.extend(planned.warnings);
     if let Some(plan) = &planned.plan {
         document.plan = plan.steps.iter().map(PlannedStep::new).collect();
         document.warnings.extend(plan.warnings.iter().cloned());
         warn_of_idle_lease(&request, plan, document);
     }
-    for warning in &document.warnings {
+    for warning in document.warnings.iter().skip(told) {
         output.warn(warning);
     }
     if !document.plan.is_empty() && !options.json {
@@ -285,6 +298,7 @@ impl Enforcement {
             simulation,
             outcome: Outcome::Refused,
             target: None,
+            expired_leases: Vec::new(),
             plan: Vec::new(),
             effects: Vec::new(),
             undone: Vec::new(),

@@ -5,7 +5,7 @@
 use grey_enforcement::{RollbackError, RollbackSelection};
 
 use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, outcome_of};
-use super::report;
+use super::{expired, report};
 use crate::cli::{GlobalOptions, RollbackOptions};
 use crate::enforcer::{self, journal_failure, other_owner};
 use crate::exit_code::Exit;
@@ -26,6 +26,7 @@ pub(crate) fn run(
         schema: SCHEMA,
         outcome: Outcome::Failed,
         force: options.force,
+        expired_leases: Vec::new(),
         changes: Vec::new(),
         warnings: Vec::new(),
         error: None,
@@ -61,7 +62,12 @@ fn roll_back(
     let report = enforcer
         .rollback(&selection, options.force)
         .map_err(|error| failure(global, &error))?;
+    document.expired_leases = report.expired.iter().map(RolledBack::new).collect();
     document.changes = report.items.iter().map(RolledBack::new).collect();
+    let all = document.expired_leases.iter().chain(&document.changes);
+    for change in all.filter(|change| change.lease_over) {
+        expired::tell(change, output);
+    }
     document.outcome = outcome_of(&document.changes);
     document.warnings = report.remarks;
     for warning in &document.warnings {
@@ -70,7 +76,7 @@ fn roll_back(
     Ok(())
 }
 
-fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
+pub(super) fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
             Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")

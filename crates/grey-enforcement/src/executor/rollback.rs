@@ -69,6 +69,10 @@ pub struct RollbackItem {
     pub note: Option<String>,
     /// Whether it still held although its lease was over.
     pub lease_over: bool,
+    /// Whether it failed for lack of permission.
+    pub not_permitted: bool,
+    /// What to do about a failure, where somebody has said so.
+    pub hint: Option<String>,
 }
 
 /// What a rollback did.
@@ -140,6 +144,8 @@ impl Enforcer {
             {
                 item.found.clone_from(&top.found);
                 item.outcome = top.outcome.clone();
+                item.not_permitted = top.not_permitted;
+                item.hint.clone_from(&top.hint);
                 item.overrode = top.overrode;
                 add_note(&mut item, format!("together with change {into}"));
             }
@@ -197,6 +203,8 @@ impl Enforcer {
             overrode: false,
             note: None,
             lease_over: false,
+            not_permitted: false,
+            hint: None,
         };
         if !change.is_open() {
             item.outcome = match change.ending {
@@ -253,7 +261,7 @@ impl Enforcer {
                 return Some(Ending::Gone);
             }
             Err(error) if !error.is_gone() => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 return None;
             }
             _ => {}
@@ -262,7 +270,7 @@ impl Enforcer {
             Ok(found) => found,
             Err(error) if error.is_gone() => return Some(self.bury(change, item)),
             Err(error) => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 return None;
             }
         };
@@ -293,7 +301,7 @@ impl Enforcer {
                 Some(Ending::Gone)
             }
             Err(error) => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 None
             }
         }
@@ -326,8 +334,10 @@ impl Enforcer {
             match self.put_back(journal, change, force) {
                 Ok(restored) => add_notes(item, restored.note),
                 Err(error) if error.is_gone() => {}
+                // Who was not let in has changed nothing either.
+                Err(error) if error.is_denied() && self.is_untouched(change) => {}
                 Err(error) => {
-                    item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                    fail(item, &error);
                     return None;
                 }
             }
@@ -373,6 +383,12 @@ fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, 
         RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
         _ => Ok(ids),
     }
+}
+
+fn fail(item: &mut RollbackItem, error: &KnobError) {
+    item.outcome = RollbackOutcome::Failed(in_one_line(error));
+    item.not_permitted = error.is_denied();
+    item.hint = error.hint();
 }
 
 fn add_notes(item: &mut RollbackItem, note: Option<String>) {

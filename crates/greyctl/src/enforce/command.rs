@@ -206,7 +206,10 @@ fn apply(
         Outcome::PartlyDone => output.warn("less came of it than was asked for"),
         _ => {}
     }
-    verdict(applied.outcome, document)
+    verdict(applied.outcome, document).map_err(|failure| match &applied.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
 }
 
 fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement) {
@@ -225,7 +228,7 @@ fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement
         Ended::Partial => Outcome::PartlyDone,
         Ended::Refused => Outcome::Refused,
         Ended::TimedOut => Outcome::TimedOut,
-        Ended::Failed => Outcome::Failed,
+        Ended::NotPermitted | Ended::Failed => Outcome::Failed,
     };
     if !document.journal_ids.is_empty() {
         document.lease_until = lease.and_then(until);
@@ -270,6 +273,7 @@ fn verdict(outcome: Ended, document: &Enforcement) -> Result<Exit, Failure> {
         ),
         Ended::Refused => (Exit::RefusedBySafety, "everything was put back"),
         Ended::TimedOut => (Exit::TimedOut, "what was set was put back"),
+        Ended::NotPermitted => (Exit::NotPermitted, "everything was put back"),
         Ended::Failed => (Exit::Failed, "everything was put back"),
     };
     let message = document

@@ -92,6 +92,11 @@ pub(crate) struct RolledBack {
     pub(crate) lease_over: bool,
     /// What explains it; empty when there is nothing to explain.
     pub(crate) detail: String,
+    /// What to do next about a failure; `null` when nothing is known.
+    pub(crate) hint: Option<String>,
+    /// Whether it failed for lack of permission: that is the exit code.
+    #[serde(skip)]
+    pub(crate) not_permitted: bool,
 }
 
 impl RolledBack {
@@ -128,6 +133,8 @@ impl RolledBack {
             overrode: item.overrode,
             lease_over: item.lease_over,
             detail: parts.join("; "),
+            hint: item.hint.clone(),
+            not_permitted: item.not_permitted,
         }
     }
 
@@ -174,6 +181,8 @@ mod tests {
                     overrode: false,
                     note: None,
                     lease_over: false,
+                    not_permitted: false,
+                    hint: None,
                 })
             })
             .collect()

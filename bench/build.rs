@@ -10,6 +10,8 @@ fn main() {
         // Statically linked: nothing else on the machine maps its pages, so
         // its PSS depends on the other workers alone.
         ("worker", Some("-static")),
+        ("memory_owner", None),
+        ("page_out_loop", None),
     ] {
         let source = format!("c/{name}.c");
         println!("cargo::rerun-if-changed={source}");

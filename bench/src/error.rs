@@ -56,6 +56,9 @@ pub(crate) enum BenchError {
         /// What it said; empty when it ended.
         answer: String,
     },
+    /// Pages would go to a device that is not ours.
+    #[error("this machine has swap already: turn it off, or use a machine without")]
+    SwapThere,
     /// We could not read /proc.
     #[error("failed to read the processes")]
     Read {

@@ -11,8 +11,10 @@ mod groups;
 mod inside;
 mod machine;
 mod measure;
+mod page_out;
 mod report;
 mod setup;
+mod zram;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +36,20 @@ struct Arguments {
 enum Benchmark {
     /// RSS, PSS and USS of many real processes, once and again and again.
     Snapshot(SnapshotArguments),
+    /// Page-out to zram beside a bare process_madvise loop. Makes a zram device
+    /// and swaps to it while it runs; needs root and a machine without swap.
+    PageOut(PageOutArguments),
+}
+
+/// What the page-out benchmark is to do.
+#[derive(Debug, Args)]
+pub(crate) struct PageOutArguments {
+    /// How much memory goes out, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..=1024))]
+    pub(crate) mebibytes: u64,
+    /// Rounds in which each takes its turn.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    pub(crate) rounds: u32,
 }
 
 /// What the snapshot benchmark is to do.
@@ -54,10 +70,15 @@ pub(crate) struct SnapshotArguments {
 }
 
 fn main() -> ExitCode {
-    let Benchmark::Snapshot(arguments) = Arguments::parse().benchmark;
-    match snapshot(&arguments) {
-        Ok(report) if report.agrees() => ExitCode::SUCCESS,
-        Ok(_) => {
+    let measured = match Arguments::parse().benchmark {
+        Benchmark::Snapshot(arguments) => snapshot(&arguments).map(|report| report.agrees()),
+        Benchmark::PageOut(arguments) => page_out::run(&arguments)
+            .and_then(|text| print(&text))
+            .map(|()| true),
+    };
+    match measured {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
             say("error: our readings disagree with psutil's; see the table");
             ExitCode::FAILURE
         }
@@ -85,9 +106,13 @@ fn snapshot(arguments: &SnapshotArguments) -> Result<Report, BenchError> {
     } else {
         report.to_text()
     };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").map_err(|source| BenchError::Print { source })?;
+    print(&text)?;
     Ok(report)
+}
+
+fn print(text: &str) -> Result<(), BenchError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").map_err(|source| BenchError::Print { source })
 }
 
 /// Talk goes to standard error; nobody listening is no error.

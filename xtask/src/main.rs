@@ -60,7 +60,8 @@ enum Order {
     },
     /// Boot one guest, for single cases or a command.
     Guest(GuestArguments),
-    /// Run a benchmark, built for release: `cargo xtask bench snapshot`.
+    /// Run a benchmark, built for release: `cargo xtask bench snapshot`,
+    /// `cargo xtask bench page-out`.
     Bench {
         /// What the benchmark program is given.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -119,6 +120,15 @@ fn broken(error: &dyn std::error::Error) -> u8 {
 }
 
 fn bench(workspace: &Workspace, arguments: &[String]) -> u8 {
+    if arguments.first().is_some_and(|name| name == "page-out") {
+        // It is measured as a person runs it.
+        let mut build = workspace.cargo(["build", "--quiet", "--release", "--bin", "greyctl"]);
+        match build.status() {
+            Ok(status) if status.success() => {}
+            Ok(_) => return FAILED,
+            Err(error) => return broken(&error),
+        }
+    }
     let mut command = workspace.cargo(["run", "--quiet", "--release", "--package", "bench", "--"]);
     command.args(arguments);
     match command.status() {

@@ -7,7 +7,8 @@
 //!
 //! Never makes a journal again that somebody has removed. When undoing fails
 //! for too long, it gives up: the change stays in the journal, where a listing
-//! shows it as active with its lease over, and any rollback takes it along.
+//! shows it as active with its lease over, and the next plan or rollback of
+//! greyctl puts it back first.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;

@@ -63,6 +63,10 @@ pub enum RowName {
     PageDescriptors,
     /// Bounce buffers of block devices.
     Bounce,
+    /// Copies of page cache that FUSE is writing back. They are pages of its
+    /// own, on no list and in no cache, so that no other row has them. Since
+    /// 6.16 FUSE makes none, and the kernel prints 0.
+    WritebackCopies,
     /// Pages with hardware errors.
     HardwareCorrupted,
     /// What no counter explains: pages that drivers and the network took
@@ -98,6 +102,7 @@ impl RowName {
             Self::Graphics => "graphics",
             Self::PageDescriptors => "page descriptors",
             Self::Bounce => "bounce buffers",
+            Self::WritebackCopies => "FUSE writeback copies",
             Self::HardwareCorrupted => "hardware corrupted",
             Self::Residual => "residual",
         }
@@ -185,6 +190,7 @@ impl Breakdown {
         row(RowName::Graphics, graphics(meminfo));
         row(RowName::PageDescriptors, inputs.page_descriptors);
         row(RowName::Bounce, meminfo.bounce);
+        row(RowName::WritebackCopies, meminfo.writeback_tmp);
         row(RowName::HardwareCorrupted, meminfo.hardware_corrupted);
         let attributed: i64 = rows
             .iter()
@@ -372,6 +378,20 @@ mod tests {
         let breakdown = Breakdown::attribute(&machine(), &BreakdownInputs::default()).unwrap();
         assert_eq!(breakdown.bytes(RowName::ZramPool), None);
         assert_eq!(breakdown.bytes(RowName::PerCpu), None);
+    }
+
+    #[test]
+    fn copies_that_fuse_writes_back_come_out_of_the_residual() {
+        let mut meminfo = machine();
+        let inputs = BreakdownInputs::default();
+        let without = Breakdown::attribute(&meminfo, &inputs).unwrap();
+        meminfo.writeback_tmp = Some(Bytes::from_mib(3));
+        let with = Breakdown::attribute(&meminfo, &inputs).unwrap();
+        assert_eq!(without.bytes(RowName::WritebackCopies), None);
+        assert_eq!(mib(&with, RowName::WritebackCopies), 3);
+        let residual = |breakdown| mib(breakdown, RowName::Residual);
+        assert_eq!(residual(&with), residual(&without) - 3);
+        assert_eq!(with.sum(), without.sum());
     }
 
     proptest! {

@@ -74,7 +74,11 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
         },
         predicted,
         risk: Risk::Medium,
-        reason: format!("anonymous memory fits into {room} of swap; shared file pages stay"),
+        reason: if room == Bytes::ZERO {
+            "file pages that nobody else maps; anonymous memory has no room in swap".to_owned()
+        } else {
+            format!("anonymous memory fits into {room} of swap; shared file pages stay")
+        },
         undo: "pages come back when they are used".to_owned(),
         guards: Vec::new(),
         may_block: true,

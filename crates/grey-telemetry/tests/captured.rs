@@ -114,7 +114,8 @@ fn the_process_that_was_captured_is_read() {
         assert!(status.data.is_some() && status.swap.is_some(), "{kernel}");
         let rollup = parse_smaps_rollup(&file("smaps_rollup"));
         assert!(rollup.pss.is_some() && rollup.uss().is_some(), "{kernel}");
-        let path = parse_memory_cgroup(&file("cgroup"));
+        let printed = parse_memory_cgroup(&file("cgroup"));
+        let path = printed.map(|printed| printed.path);
         assert_eq!(path, CgroupPath::new(b"/capture"), "{kernel}");
         let limit = parse_data_limit(&file("limits"));
         assert_eq!(limit.as_deref(), Some("unlimited:unlimited"), "{kernel}");

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use grey_model::{Action, Bytes, DropCaches, KsmSpeed, MemoryLimit, Target};
 
 use crate::duration::{Lease, Observation};
+use crate::no_option::NoOption;
 use crate::{environment, exit_code};
 
 /// The hidden command that writes to the kernel on behalf of another greyctl.
@@ -106,7 +107,8 @@ pub(crate) struct DiagnoseOptions {
         short,
         long = "target",
         value_name = "TARGET",
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        value_parser = NoOption::<Target>::new()
     )]
     pub(crate) targets: Vec<Target>,
     /// How many processes and cgroups the tables show
@@ -134,7 +136,13 @@ pub(crate) struct EnforceOptions {
     #[arg(short = 'n', long)]
     pub(crate) simulation: bool,
     /// What to act on
-    #[arg(short, long, value_name = "TARGET", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "TARGET",
+        allow_hyphen_values = true,
+        value_parser = NoOption::<Target>::new()
+    )]
     pub(crate) target: Option<Target>,
     /// Take this much back from the target's cgroup (memory.reclaim), and
     /// stop when it no longer pays
@@ -142,6 +150,7 @@ pub(crate) struct EnforceOptions {
         long,
         value_name = "SIZE",
         allow_hyphen_values = true,
+        value_parser = NoOption::<Bytes>::new(),
         help_heading = "Actions"
     )]
     pub(crate) reclaim: Option<Bytes>,
@@ -150,6 +159,7 @@ pub(crate) struct EnforceOptions {
         long,
         value_name = "SIZE|max",
         allow_hyphen_values = true,
+        value_parser = NoOption::<MemoryLimit>::new(),
         help_heading = "Actions"
     )]
     pub(crate) high: Option<MemoryLimit>,
@@ -158,6 +168,7 @@ pub(crate) struct EnforceOptions {
         long,
         value_name = "SIZE|max",
         allow_hyphen_values = true,
+        value_parser = NoOption::<MemoryLimit>::new(),
         help_heading = "Actions"
     )]
     pub(crate) limit: Option<MemoryLimit>,
@@ -184,18 +195,21 @@ pub(crate) struct EnforceOptions {
         long,
         value_name = "SIZE",
         allow_hyphen_values = true,
+        value_parser = NoOption::<Bytes>::new(),
         help_heading = "Actions"
     )]
     pub(crate) rlimit_data: Option<Bytes>,
     /// Undo it all after this time: 45s, 10m, 1h30m, at most 30d
-    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = NoOption::<Lease>::new())]
     pub(crate) lease: Option<Lease>,
     /// How long to watch for memory that comes back; 0s to not watch
     #[arg(
         long,
         value_name = "DURATION",
         default_value = "10s",
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        value_parser = NoOption::<Observation>::new()
     )]
     pub(crate) observe: Observation,
     /// Why, for the journal

@@ -114,7 +114,15 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
         return failure;
     }
     let kind = error.refusal_kind();
-    let failure = Failure::from_error(exit_of(kind), error);
+    let exit = if error.is_timed_out() {
+        Exit::TimedOut
+    } else {
+        exit_of(kind)
+    };
+    let failure = Failure::from_error(exit, error);
+    if let Some(hint) = error.hint() {
+        return failure.hint(hint);
+    }
     if let ApplyError::Changed { .. } = error {
         // Most likely another run was faster: the next plan starts from its value.
         return failure.hint("somebody was faster; run it again to plan with the new value");
@@ -202,6 +210,7 @@ pub(crate) const fn exit_of(kind: RefusalKind) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grey_enforcement::systemd::SystemdError;
 
     fn open_error(kind: ErrorKind) -> JournalError {
         JournalError::Open {
@@ -217,6 +226,36 @@ mod tests {
         assert!(full.hints[0].contains("make room"), "{full:?}");
         let broken = journal_failure(&open_error(ErrorKind::NotADirectory));
         assert_eq!(broken.exit, Exit::Failed);
+    }
+
+    fn from_systemd(source: SystemdError) -> Failure {
+        apply_failure(&ApplyError::Knob {
+            knob: Box::new(grey_model::Knob::UnitProperty {
+                unit: "a.service".to_owned(),
+                property: grey_model::UnitMemoryProperty::MemoryMax,
+            }),
+            source: Box::new(grey_enforcement::KnobError::Unit {
+                doing: "show MemoryMax of a.service".to_owned(),
+                source: Box::new(source),
+            }),
+        })
+    }
+
+    #[test]
+    fn what_systemd_answers_has_its_exit_code_and_its_hint() {
+        let doing = || "read MemoryMax".to_owned();
+        let denied = from_systemd(SystemdError::NotPermitted {
+            doing: doing(),
+            source: "denied".into(),
+        });
+        assert_eq!(denied.exit, Exit::NotPermitted);
+        assert_eq!(denied.hints, ["run as root"]);
+        let slow = from_systemd(SystemdError::TimedOut {
+            doing: doing(),
+            limit: std::time::Duration::from_secs(25),
+        });
+        assert_eq!(slow.exit, Exit::TimedOut);
+        assert!(slow.hints[0].contains("list-jobs"), "{slow:?}");
     }
 
     #[test]

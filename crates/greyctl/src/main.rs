@@ -14,6 +14,7 @@ mod exit_code;
 mod failure;
 mod journal;
 mod manual;
+mod no_option;
 mod output;
 mod rollback;
 mod roots;

@@ -5,6 +5,7 @@
 
 use grey_model::{Owner, ResolvedTarget, Target, TargetKind};
 use grey_telemetry::Kernel;
+use grey_telemetry::process::hides_processes;
 use grey_telemetry::target::{ResolveTargetError, resolve_target};
 
 use crate::count::counted;
@@ -21,10 +22,10 @@ const LONGEST_COMMAND: usize = 60;
 /// A [`Failure`] with exit code 2 when nothing or several things have the
 /// name, and the matches as hints.
 pub(crate) fn resolve(kernel: &Kernel, target: &Target) -> Result<ResolvedTarget, Failure> {
-    resolve_target(kernel, target).map_err(|error| failure(&error))
+    resolve_target(kernel, target).map_err(|error| failure(kernel, &error))
 }
 
-fn failure(error: &ResolveTargetError) -> Failure {
+fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
     let exit = match error {
         ResolveTargetError::Read { .. } if is_denied(error) => Exit::NotPermitted,
         ResolveTargetError::Read { .. } => Exit::Failed,
@@ -34,6 +35,21 @@ fn failure(error: &ResolveTargetError) -> Failure {
     let mut failure = Failure::from_error(exit, error);
     for line in matches(error) {
         failure = failure.detail(line);
+    }
+    let named = matches!(
+        error,
+        ResolveTargetError::NoSuchProcess { .. }
+            | ResolveTargetError::NoSuchName { .. }
+            | ResolveTargetError::NoSuchThing { .. }
+    );
+    if exit == Exit::NotPermitted {
+        return failure.hint("procfs does not let us see it: run the same command with sudo");
+    }
+    if named && hides_processes(kernel) {
+        return failure.hint(
+            "procfs hides the processes of others from us (hidepid): run the same command with \
+             sudo",
+        );
     }
     let hint = error
         .hint()

@@ -87,6 +87,8 @@ pub enum Outcome {
     Refused,
     /// A step ran into its deadline; settings were taken back.
     TimedOut,
+    /// The permission for a setting was missing; everything was taken back.
+    NotPermitted,
     /// A step failed; everything was taken back.
     Failed,
 }
@@ -106,6 +108,8 @@ pub struct Applied {
     pub undone: Vec<RollbackItem>,
     /// What else people should know: damage in the journal.
     pub remarks: Vec<String>,
+    /// What to do about the step that stopped it, where somebody has said so.
+    pub hint: Option<String>,
 }
 
 /// What all steps share.
@@ -156,6 +160,7 @@ impl Enforcer {
             outcome: Outcome::Complete,
             undone: Vec::new(),
             remarks: journal.damage().to_vec(),
+            hint: None,
         };
         let watched = self.run_steps(plan, &mut run, &mut journal, &mut applied, progress);
         // Others may work while we only watch.
@@ -196,6 +201,7 @@ impl Enforcer {
                 progress(Progress::StepDone { index, effect });
             }
             if let Some(outcome) = stop {
+                applied.hint = end.hint;
                 self.take_back(run, journal, applied, outcome);
                 return watched;
             }

@@ -76,6 +76,24 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// The next step, where systemd's answer has one to name.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Knob { source, .. } | Self::Shot { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+
+    /// Whether an answer did not come in time.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        match self {
+            Self::Knob { source, .. } | Self::Shot { source, .. } => source.is_timed_out(),
+            _ => false,
+        }
+    }
+
     /// What kind of refusal it is.
     #[must_use]
     pub fn refusal_kind(&self) -> RefusalKind {

@@ -38,7 +38,12 @@ pub(super) fn judge(
                 timed_out,
             },
         ) => {
-            let mut detail = format!("{advised} of {processes} processes advised");
+            let noun = if *processes == 1 {
+                "process"
+            } else {
+                "processes"
+            };
+            let mut detail = format!("{advised} of {processes} {noun} advised");
             if *gone > 0 {
                 detail.push_str(&format!(", {gone} gone"));
             }

@@ -9,7 +9,7 @@ use grey_model::{Bytes, CgroupFile, CgroupPath, Knob, KnobValue};
 use super::Enforcer;
 use crate::disposable::Job;
 use crate::journal::{Change, Journal};
-use crate::knob::{KnobError, Restored, is_equivalent, shown};
+use crate::knob::{KnobError, Restored, Saved, is_equivalent, shown};
 use crate::measure;
 
 /// A limit that is lower than what is used now: to hold it, the kernel would
@@ -68,6 +68,24 @@ impl Enforcer {
         }
         self.check_kernel_has(knob, before)?;
         Ok(restored)
+    }
+
+    /// Whether a unit's drop-in file and its cgroup are as they were before the
+    /// change, so that there is nothing to put back.
+    pub(super) fn is_untouched(&self, change: &Change) -> bool {
+        let Ok(now) = self.knobs.saved_before(&change.knob) else {
+            return false;
+        };
+        let content = |saved: &Saved| {
+            saved
+                .drop_in
+                .as_ref()
+                .map(|drop_in| drop_in.content.clone())
+        };
+        content(&now) == content(&change.saved)
+            && self
+                .check_kernel_has(&change.knob, change.before.as_ref())
+                .is_ok()
     }
 
     /// Of a unit's limit: whether the kernel has it, too. A unit that does not

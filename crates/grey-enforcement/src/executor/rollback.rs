@@ -4,6 +4,8 @@
 //! Never overwrites a value that somebody else has set since, unless forced,
 //! and then says which. Doing it twice does no harm.
 
+use std::time::Duration;
+
 use grey_model::{Knob, KnobValue};
 
 use super::errors::RollbackError;
@@ -65,11 +67,21 @@ pub struct RollbackItem {
     pub overrode: bool,
     /// What people should know, such as where a process went instead.
     pub note: Option<String>,
+    /// Whether it still held although its lease was over.
+    pub lease_over: bool,
+    /// Whether it failed for lack of permission.
+    pub not_permitted: bool,
+    /// What to do about a failure, where somebody has said so.
+    pub hint: Option<String>,
 }
 
 /// What a rollback did.
 #[derive(Debug, Default)]
 pub struct RollbackReport {
+    /// Changes that outlived their lease and were not asked for: they were
+    /// rolled back first, without force. Only where one change was asked for;
+    /// a rollback of everything has them among its items.
+    pub expired: Vec<RollbackItem>,
     /// One for each change, in the order in which they were rolled back.
     pub items: Vec<RollbackItem>,
     /// Damage in the journal.
@@ -78,7 +90,8 @@ pub struct RollbackReport {
 
 impl Enforcer {
     /// Rolls back `selection`, newest first. With `force`, values that others
-    /// have set since are overridden; each item says which.
+    /// have set since are overridden; each item says which. Before one change,
+    /// everything goes back that has outlived its lease.
     ///
     /// # Errors
     /// [`RollbackError`] when nothing was tried.
@@ -89,7 +102,13 @@ impl Enforcer {
     ) -> Result<RollbackReport, RollbackError> {
         let mut journal = self.open_journal()?;
         let ids = select(&journal, selection)?;
+        let mut overdue = Vec::new();
+        if let RollbackSelection::Id(_) = selection {
+            overdue = select(&journal, &RollbackSelection::ExpiredLeases)?;
+            overdue.retain(|id| !ids.contains(id));
+        }
         Ok(RollbackReport {
+            expired: self.roll_back_changes(&mut journal, &overdue, false),
             items: self.roll_back_changes(&mut journal, &ids, force),
             remarks: journal.damage().to_vec(),
         })
@@ -103,6 +122,15 @@ impl Enforcer {
         force: bool,
     ) -> Vec<RollbackItem> {
         let mut items: Vec<RollbackItem> = Vec::new();
+        // Before any of them is merged into another one.
+        let now = boottime();
+        let ledger = journal.ledger();
+        let over: Vec<u64> = ids
+            .iter()
+            .filter_map(|id| ledger.change(*id))
+            .filter(|change| is_overdue(change, journal, now))
+            .map(|change| change.id)
+            .collect();
         for id in ids {
             // When the disk is full, it goes back step by step instead.
             let _ = self.absorb(journal, *id, ids);
@@ -110,11 +138,14 @@ impl Enforcer {
                 continue;
             };
             let mut item = self.roll_back_one(journal, &change, ids, force);
+            item.lease_over = over.contains(id);
             if let RollbackOutcome::MergedInto(into) = item.outcome
                 && let Some(top) = items.iter().find(|top| top.id == into)
             {
                 item.found.clone_from(&top.found);
                 item.outcome = top.outcome.clone();
+                item.not_permitted = top.not_permitted;
+                item.hint.clone_from(&top.hint);
                 item.overrode = top.overrode;
                 add_note(&mut item, format!("together with change {into}"));
             }
@@ -171,6 +202,9 @@ impl Enforcer {
             outcome: RollbackOutcome::AlreadyRestored,
             overrode: false,
             note: None,
+            lease_over: false,
+            not_permitted: false,
+            hint: None,
         };
         if !change.is_open() {
             item.outcome = match change.ending {
@@ -227,7 +261,7 @@ impl Enforcer {
                 return Some(Ending::Gone);
             }
             Err(error) if !error.is_gone() => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 return None;
             }
             _ => {}
@@ -236,7 +270,7 @@ impl Enforcer {
             Ok(found) => found,
             Err(error) if error.is_gone() => return Some(self.bury(change, item)),
             Err(error) => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 return None;
             }
         };
@@ -267,7 +301,7 @@ impl Enforcer {
                 Some(Ending::Gone)
             }
             Err(error) => {
-                item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                fail(item, &error);
                 None
             }
         }
@@ -300,8 +334,10 @@ impl Enforcer {
             match self.put_back(journal, change, force) {
                 Ok(restored) => add_notes(item, restored.note),
                 Err(error) if error.is_gone() => {}
+                // Who was not let in has changed nothing either.
+                Err(error) if error.is_denied() && self.is_untouched(change) => {}
                 Err(error) => {
-                    item.outcome = RollbackOutcome::Failed(in_one_line(&error));
+                    fail(item, &error);
                     return None;
                 }
             }
@@ -322,6 +358,12 @@ fn is_open(journal: &Journal, selected: &[u64], id: u64) -> bool {
     open || selected.contains(&id)
 }
 
+/// Whether it was made in this boot and still holds although its lease is over.
+fn is_overdue(change: &Change, journal: &Journal, now: Duration) -> bool {
+    let expired = change.lease_until.is_some_and(|until| until <= now);
+    change.is_open() && expired && change.boot_id == *journal.boot()
+}
+
 fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, RollbackError> {
     let ledger = journal.ledger();
     let now = boottime();
@@ -329,10 +371,7 @@ fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, 
         RollbackSelection::All => change.is_open(),
         RollbackSelection::Id(id) => change.id == *id,
         RollbackSelection::Plan(plan) => change.is_open() && change.plan_id == *plan,
-        RollbackSelection::ExpiredLeases => {
-            let expired = change.lease_until.is_some_and(|until| until <= now);
-            change.is_open() && expired && change.boot_id == *journal.boot()
-        }
+        RollbackSelection::ExpiredLeases => is_overdue(change, journal, now),
     };
     let ids: Vec<u64> = ledger
         .changes()
@@ -344,6 +383,12 @@ fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, 
         RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
         _ => Ok(ids),
     }
+}
+
+fn fail(item: &mut RollbackItem, error: &KnobError) {
+    item.outcome = RollbackOutcome::Failed(in_one_line(error));
+    item.not_permitted = error.is_denied();
+    item.hint = error.hint();
 }
 
 fn add_notes(item: &mut RollbackItem, note: Option<String>) {

@@ -27,6 +27,8 @@ pub(super) struct StepEnd {
     pub(super) effect: Effect,
     /// Why nothing may follow, if so.
     pub(super) stops: Option<Outcome>,
+    /// What to do about that.
+    pub(super) hint: Option<String>,
     /// Refaults so far, if they are to be watched.
     pub(super) watch: Option<Pages>,
     /// Whose refaults; the machine's without a cgroup.
@@ -38,6 +40,7 @@ impl StepEnd {
         Self {
             effect,
             stops,
+            hint: None,
             watch: None,
             cgroup: None,
         }
@@ -96,12 +99,12 @@ impl Enforcer {
     ) -> StepEnd {
         let mut effect = blank(step);
         let result = self.set_and_verify(step, run, journal, &mut effect);
-        let stops = match result {
-            Ok(()) => None,
+        let (stops, hint) = match result {
+            Ok(()) => (None, None),
             Err(stop) => {
                 effect.verdict = stop.verdict;
                 effect.detail = stop.detail;
-                Some(stop.outcome)
+                (Some(stop.outcome), stop.hint)
             }
         };
         let cgroup = self.account_of(step, run);
@@ -109,6 +112,7 @@ impl Enforcer {
             .freed
             .and_then(|_| measure::refaults(&self.kernel, cgroup.as_ref()));
         StepEnd {
+            hint,
             watch,
             cgroup,
             ..StepEnd::new(effect, stops)
@@ -143,6 +147,7 @@ impl Enforcer {
                     verdict: Verdict::Refused,
                     outcome: Outcome::Refused,
                     detail: error.to_string(),
+                    hint: None,
                 },
             )?;
         }
@@ -250,6 +255,7 @@ impl Enforcer {
                             "{cgroup} still uses {usage} under a limit of {limit}: the kernel \
                              could not enforce it"
                         ),
+                        hint: None,
                     });
                 }
                 Some(_) => std::thread::sleep(SETTLE_PAUSE),
@@ -325,6 +331,7 @@ pub(super) struct Stop {
     pub(super) verdict: Verdict,
     pub(super) outcome: Outcome,
     pub(super) detail: String,
+    pub(super) hint: Option<String>,
 }
 
 impl Stop {
@@ -333,25 +340,24 @@ impl Stop {
             verdict: Verdict::Failed,
             outcome: Outcome::Failed,
             detail,
+            hint: None,
         }
     }
 
     fn of(error: &KnobError) -> Self {
-        let detail = in_one_line(error);
-        if matches!(
-            error,
-            KnobError::Disposable {
-                timed_out: true,
-                ..
-            }
-        ) {
-            return Self {
-                verdict: Verdict::TimedOut,
-                outcome: Outcome::TimedOut,
-                detail,
-            };
+        let (verdict, outcome) = if error.is_timed_out() {
+            (Verdict::TimedOut, Outcome::TimedOut)
+        } else if error.is_denied() {
+            (Verdict::Failed, Outcome::NotPermitted)
+        } else {
+            (Verdict::Failed, Outcome::Failed)
+        };
+        Self {
+            verdict,
+            outcome,
+            detail: in_one_line(error),
+            hint: error.hint(),
         }
-        Self::failed(detail)
     }
 }
 

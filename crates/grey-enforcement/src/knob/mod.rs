@@ -25,6 +25,8 @@ use std::path::PathBuf;
 use grey_model::{CgroupPath, Knob, KnobValue, PageSize, ProcessId};
 use grey_telemetry::ReadError;
 
+use crate::systemd::SystemdError;
+
 /// A setting could not be read, set or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum KnobError {
@@ -125,7 +127,7 @@ pub enum KnobError {
         doing: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<SystemdError>,
     },
     /// The write ran in a process of its own and did not end well.
     #[error("{message}")]
@@ -166,7 +168,27 @@ impl KnobError {
                     || source.raw_os_error().is_some_and(denied)
             }
             Self::Disposable { errno, .. } => errno.is_some_and(denied),
+            Self::Unit { source, .. } => source.is_denied(),
             _ => false,
+        }
+    }
+
+    /// Whether it ran into a deadline. It may still take effect.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        match self {
+            Self::Disposable { timed_out, .. } => *timed_out,
+            Self::Unit { source, .. } => matches!(**source, SystemdError::TimedOut { .. }),
+            _ => false,
+        }
+    }
+
+    /// The next step, where systemd's answer has one to name.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unit { source, .. } => source.hint(),
+            _ => None,
         }
     }
 
@@ -179,6 +201,7 @@ impl KnobError {
                 source.kind(),
                 io::ErrorKind::Unsupported | io::ErrorKind::ReadOnlyFilesystem
             ),
+            Self::Unit { source, .. } => matches!(**source, SystemdError::NotSupported { .. }),
             _ => false,
         }
     }
@@ -229,6 +252,41 @@ mod tests {
     use grey_model::{CgroupFile, KsmFile};
 
     use super::*;
+
+    fn from_systemd(source: SystemdError) -> KnobError {
+        KnobError::Unit {
+            doing: "set MemoryMax of a.service".to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    #[test]
+    fn what_systemd_answers_keeps_its_kind_and_its_hint() {
+        let doing = || "set MemoryMax".to_owned();
+        let denied = from_systemd(SystemdError::NotPermitted {
+            doing: doing(),
+            source: "access denied".into(),
+        });
+        assert!(denied.is_denied() && !denied.is_unsupported() && !denied.is_timed_out());
+        assert_eq!(denied.hint().as_deref(), Some("run as root"));
+        let closed = from_systemd(SystemdError::Connect {
+            address: "unix:path=/run/bus".to_owned(),
+            source: io::Error::from(io::ErrorKind::PermissionDenied).into(),
+        });
+        assert!(closed.is_denied());
+        assert!(closed.hint().unwrap().contains("dbus.socket"));
+        let lacking = from_systemd(SystemdError::NotSupported {
+            doing: doing(),
+            source: "unknown property".into(),
+        });
+        assert!(lacking.is_unsupported() && !lacking.is_denied());
+        let slow = from_systemd(SystemdError::TimedOut {
+            doing: doing(),
+            limit: std::time::Duration::from_secs(25),
+        });
+        assert!(slow.is_timed_out() && !slow.is_denied());
+        assert!(slow.hint().unwrap().contains("list-jobs"));
+    }
 
     fn value(text: &str) -> KnobValue {
         KnobValue(text.to_owned())

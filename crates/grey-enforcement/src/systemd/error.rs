@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An error whose type belongs to the D-Bus library.
@@ -120,6 +121,31 @@ pub enum SystemdError {
 }
 
 impl SystemdError {
+    /// Whether we lack the permission: for the bus, for what systemd was asked
+    /// to do, or for a drop-in file.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::NotPermitted { .. } => true,
+            Self::DropIn { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Connect { source, .. } => {
+                let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+                while let Some(error) = next {
+                    // The D-Bus library shares what the system told it.
+                    let shared = error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref);
+                    if let Some(io) = shared.or_else(|| error.downcast_ref::<io::Error>())
+                        && io.kind() == io::ErrorKind::PermissionDenied
+                    {
+                        return true;
+                    }
+                    next = error.source();
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// The next step, where there is one to name.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -53,6 +53,45 @@ fn an_expired_lease_is_rolled_back_and_another_is_not() {
 }
 
 #[test]
+fn a_rollback_of_one_change_takes_what_outlived_its_lease_along() {
+    let rig = Rig::new();
+    apply_with_lease(&rig, Some(Duration::ZERO));
+    rig.enforcer(Fault::None)
+        .apply(
+            &plan([step(ksm(KsmFile::PagesToScan), Some("100"), Some("200"))]),
+            &ApplyContext {
+                observe: Duration::ZERO,
+                ..ApplyContext::default()
+            },
+            &mut |_| {},
+        )
+        .unwrap();
+    let other = rig.entries()[1].id;
+    let report = rig.roll_back(&RollbackSelection::Id(other), false);
+    assert_eq!(report.expired[0].outcome, RollbackOutcome::Restored);
+    assert!(report.expired[0].lease_over);
+    assert_eq!(report.items.len(), 1);
+    assert!(!report.items[0].lease_over);
+    assert_eq!(rig.read(RUN), "0\n");
+}
+
+#[test]
+fn what_was_asked_for_is_an_item_also_when_its_lease_is_over() {
+    for selection in [RollbackSelection::All, RollbackSelection::Id(0)] {
+        let rig = Rig::new();
+        apply_with_lease(&rig, Some(Duration::ZERO));
+        let selection = match selection {
+            RollbackSelection::Id(_) => RollbackSelection::Id(rig.entries()[0].id),
+            other => other,
+        };
+        let report = rig.roll_back(&selection, false);
+        assert!(report.expired.is_empty());
+        assert_eq!(report.items[0].outcome, RollbackOutcome::Restored);
+        assert!(report.items[0].lease_over);
+    }
+}
+
+#[test]
 fn the_listing_says_what_is_left_of_a_lease() {
     let rig = Rig::new();
     apply_with_lease(&rig, Some(Duration::from_secs(3600)));

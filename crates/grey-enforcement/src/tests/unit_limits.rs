@@ -7,7 +7,7 @@ use grey_model::{Knob, Plan, UnitMemoryProperty};
 use super::rig::{Rig, plan, step, value};
 use crate::EntryState;
 use crate::disposable::Job;
-use crate::executor::{RollbackOutcome, RollbackSelection};
+use crate::executor::{Outcome, RollbackOutcome, RollbackSelection};
 
 const UNIT: &str = "db.service";
 const MAX: &str = "cgroup/web/memory.max";
@@ -180,4 +180,33 @@ fn a_record_without_an_identity_is_rolled_back_by_its_name() {
     rig.apply(&limit("infinity", "419430400")).unwrap();
     rig.units.identify(UNIT, "2");
     assert_eq!(outcome(&rig, false), RollbackOutcome::Restored);
+}
+
+#[test]
+fn what_systemd_denies_is_not_permitted_and_has_its_hint() {
+    let rig = Rig::new();
+    rig.units.run_in(UNIT, "web");
+    rig.units
+        .set(UNIT, UnitMemoryProperty::MemoryMax, "73400320");
+    rig.units.deny();
+    let applied = rig.apply(&limit("73400320", "419430400")).unwrap();
+    assert_eq!(applied.outcome, Outcome::NotPermitted);
+    assert_eq!(applied.hint.as_deref(), Some("run as root"));
+    assert_eq!(rig.read(MAX), "73400320\n");
+    assert!(applied.journal_ids.is_empty());
+    assert_eq!(rig.entries()[0].state, EntryState::Undone);
+}
+
+#[test]
+fn a_rollback_that_systemd_denies_is_not_permitted_and_has_its_hint() {
+    let rig = raised(UnitMemoryProperty::MemoryMax);
+    rig.units.deny();
+    let report = rig.roll_back(&RollbackSelection::All, false);
+    let item = &report.items[0];
+    assert!(
+        matches!(item.outcome, RollbackOutcome::Failed(_)),
+        "{item:?}"
+    );
+    assert!(item.not_permitted);
+    assert_eq!(item.hint.as_deref(), Some("run as root"));
 }

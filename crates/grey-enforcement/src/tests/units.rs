@@ -24,6 +24,7 @@ pub(super) struct FakeUnits {
     scopes: Rc<RefCell<Vec<String>>>,
     cgroups: Rc<RefCell<BTreeMap<String, String>>>,
     silent: Rc<Cell<bool>>,
+    denies: Rc<Cell<bool>>,
     identities: Rc<RefCell<BTreeMap<String, String>>>,
 }
 
@@ -36,6 +37,7 @@ impl FakeUnits {
             scopes: Rc::default(),
             cgroups: Rc::default(),
             silent: Rc::default(),
+            denies: Rc::default(),
             identities: Rc::default(),
         };
         units.add("db.service");
@@ -74,6 +76,21 @@ impl FakeUnits {
     /// From now on, the kernel is not told what is set.
     pub(super) fn stop_writing(&self) {
         self.silent.set(true);
+    }
+
+    /// From now on, nobody may set anything.
+    pub(super) fn deny(&self) {
+        self.denies.set(true);
+    }
+
+    fn permit(&self) -> Result<(), SystemdError> {
+        if !self.denies.get() {
+            return Ok(());
+        }
+        Err(SystemdError::NotPermitted {
+            doing: "set properties".to_owned(),
+            source: "interactive authorization required".into(),
+        })
     }
 
     /// Makes the unit a transient one, or another one of the same name.
@@ -191,6 +208,7 @@ impl UnitManager for FakeUnits {
         value: &KnobValue,
     ) -> Result<(), SystemdError> {
         self.read_property(unit, property)?;
+        self.permit()?;
         self.set(unit, property, &value.0);
         let name = format!("{unit}/{}", property.name());
         self.drop_ins
@@ -208,6 +226,7 @@ impl UnitManager for FakeUnits {
         drop_in: &DropInBefore,
     ) -> Result<Restored, SystemdError> {
         assert_eq!(drop_in.content, None);
+        self.permit()?;
         let unit_exists = self.read_property(unit, property).is_ok();
         if unit_exists {
             self.set(unit, property, &value.0);

@@ -67,7 +67,8 @@ pub fn parse_pids(text: &[u8]) -> Vec<u32> {
     pids
 }
 
-fn open_process_cgroup(
+/// Opens the cgroup `path` of a process.
+pub(crate) fn open_process_cgroup(
     kernel: &Kernel,
     path: &CgroupPath,
     buffer: &mut Vec<u8>,

@@ -6,19 +6,30 @@ use grey_model::CgroupPath;
 
 use crate::ascii::lines;
 
-/// What the kernel appends to a cgroup that was removed under a zombie.
+/// What the kernel appends to a version 2 cgroup that was removed under a
+/// zombie. A cgroup may be named so, too.
 const REMOVED: &[u8] = b" (deleted)";
 
+/// A process's cgroup as the kernel printed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrintedCgroup {
+    /// The path.
+    pub path: CgroupPath,
+    /// It ends in what the kernel appends when the cgroup was removed: that is
+    /// so unless a cgroup of exactly this name exists.
+    pub perhaps_removed: bool,
+}
+
 /// The cgroup of the memory controller: the v1 hierarchy's where `memory` is
-/// mounted there, otherwise the v2 path. `None` where neither is listed, where
-/// the cgroup was removed, and where it lies outside our cgroup namespace
-/// (`/../x`).
+/// mounted there, otherwise the v2 path. `None` where neither is listed, and
+/// where it lies outside our cgroup namespace (`/../x`).
 ///
 /// # Kernel
 /// `/proc/PID/cgroup`: `hierarchy-id:controllers:path`, cgroups(7). Names
-/// cannot hold a newline.
+/// cannot hold a newline. Only version 2 paths are marked as removed
+/// (`proc_cgroup_show`).
 #[must_use]
-pub fn parse_memory_cgroup(text: &[u8]) -> Option<CgroupPath> {
+pub fn parse_memory_cgroup(text: &[u8]) -> Option<PrintedCgroup> {
     let mut unified = None;
     for line in lines(text) {
         let mut fields = line.splitn(3, |&byte| byte == b':');
@@ -31,20 +42,21 @@ pub fn parse_memory_cgroup(text: &[u8]) -> Option<CgroupPath> {
             .split(|&byte| byte == b',')
             .any(|name| name == b"memory")
         {
-            return existing(path);
+            return printed(path, false);
         }
         if hierarchy == b"0" && controllers.is_empty() {
-            unified = existing(path);
+            unified = printed(path, path.ends_with(REMOVED));
         }
     }
     unified
 }
 
-fn existing(path: &[u8]) -> Option<CgroupPath> {
-    if path.ends_with(REMOVED) {
-        return None;
-    }
-    CgroupPath::new(path)
+fn printed(path: &[u8], perhaps_removed: bool) -> Option<PrintedCgroup> {
+    let path = CgroupPath::new(path)?;
+    Some(PrintedCgroup {
+        path,
+        perhaps_removed,
+    })
 }
 
 #[cfg(test)]
@@ -53,7 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parsed(text: &str) -> Option<String> {
-        parse_memory_cgroup(text.as_bytes()).map(|path| path.to_string())
+        parse_memory_cgroup(text.as_bytes()).map(|printed| printed.path.to_string())
     }
 
     #[test]
@@ -73,7 +85,21 @@ mod tests {
     #[test]
     fn a_path_that_is_not_ours_to_see_is_nothing() {
         assert_eq!(parsed("0::/../outside\n"), None);
-        assert_eq!(parsed("0::/gone (deleted)\n"), None);
+    }
+
+    #[test]
+    fn only_a_version_2_path_can_be_marked_as_removed() {
+        let marked = |text: &str| {
+            let printed = parse_memory_cgroup(text.as_bytes()).unwrap();
+            (printed.path.to_string(), printed.perhaps_removed)
+        };
+        let name = "/x (deleted)".to_owned();
+        assert_eq!(marked("0::/x (deleted)\n"), (name.clone(), true));
+        assert_eq!(marked("4:memory:/x (deleted)\n0::/y\n"), (name, false));
+        assert_eq!(
+            marked("0::/x(deleted)\n"),
+            ("/x(deleted)".to_owned(), false)
+        );
     }
 
     #[test]
@@ -91,8 +117,8 @@ mod tests {
 
         #[test]
         fn a_found_path_begins_with_a_slash(text in "([0-9]{1,2}:(memory|cpu)?:[ -~]{0,20}\n){0,4}") {
-            if let Some(path) = parse_memory_cgroup(text.as_bytes()) {
-                prop_assert!(path.as_bytes().starts_with(b"/"));
+            if let Some(printed) = parse_memory_cgroup(text.as_bytes()) {
+                prop_assert!(printed.path.as_bytes().starts_with(b"/"));
             }
         }
     }

@@ -5,11 +5,12 @@
 
 use std::mem::MaybeUninit;
 
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::ascii::parse_u64;
 use crate::read::{KernelDirectory, ReadError};
+use crate::roots::Kernel;
 
 /// Bytes of directory entries taken from the kernel at a time: about a
 /// thousand processes.
@@ -83,6 +84,18 @@ impl ProcessList {
     pub fn pids(&self) -> &[u32] {
         &self.pids
     }
+}
+
+/// Whether procfs hides processes from us, so that a list lacks some and
+/// nobody can say how many.
+///
+/// # Kernel
+/// Mounted with `hidepid=2` (`invisible`) or `hidepid=4` (`ptraceable`), /proc
+/// has no entry for the processes of others. Process 1 is in every pid
+/// namespace: where it is missing, it is hidden.
+#[must_use]
+pub fn hides_processes(kernel: &Kernel) -> bool {
+    rustix::fs::statat(&kernel.proc, c"1", AtFlags::empty()).err() == Some(Errno::NOENT)
 }
 
 /// The pid that a directory's name says; no process is 0, and the kernel

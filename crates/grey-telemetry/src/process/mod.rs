@@ -25,7 +25,7 @@ pub mod stat;
 pub mod statm;
 pub mod status;
 
-pub use list::ProcessList;
+pub use list::{ProcessList, hides_processes};
 pub use pss_tracker::{PssTick, PssTracker, TrackedPss};
 pub use reading::{Detail, ProcessReading, Scratch, read_process};
 pub use rss_tracker::{RssTick, RssTracker, TrackedRss};

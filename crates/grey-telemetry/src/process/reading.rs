@@ -19,6 +19,7 @@ use super::single_read::{is_denied, is_gone, read_once};
 use super::smaps_rollup::{SmapsRollup, parse_smaps_rollup};
 use super::stat::{Stat, parse_stat};
 use super::status::{Status, parse_status};
+use crate::cgroup::processes::open_process_cgroup;
 use crate::read::{KernelDirectory, ReadError};
 use crate::roots::Kernel;
 
@@ -98,6 +99,7 @@ pub fn read_process(
     // A decimal number never needs more than this stack of digits.
     let directory = kernel.proc.open_directory(Path::new(&pid.to_string()))?;
     let mut files = ProcessFiles {
+        kernel,
         directory: &directory,
         buffer: &mut scratch.buffer,
         doubtful: false,
@@ -128,6 +130,7 @@ pub fn read_process(
 
 /// The files of one process, read through its directory.
 struct ProcessFiles<'a> {
+    kernel: &'a Kernel,
     directory: &'a KernelDirectory,
     buffer: &'a mut Vec<u8>,
     /// A file was not there: its absence has to be told from the end of the
@@ -210,7 +213,11 @@ impl ProcessFiles<'_> {
     }
 
     fn read_small_files(&mut self, memory: &mut ProcessMemory) -> Result<(), ReadError> {
-        memory.cgroup = self.optional(c"cgroup", parse_memory_cgroup)?.flatten();
+        memory.cgroup = self
+            .optional(c"cgroup", parse_memory_cgroup)?
+            .flatten()
+            .filter(|printed| !printed.perhaps_removed || self.exists(&printed.path))
+            .map(|printed| printed.path);
         memory.oom_score = self.optional(c"oom_score", parse_oom_score)?.flatten();
         memory.oom_score_adj = self
             .optional(c"oom_score_adj", parse_oom_score_adj)?
@@ -222,6 +229,12 @@ impl ProcessFiles<'_> {
             Err(errno) => self.absent(c"cmdline", errno)?,
         }
         Ok(())
+    }
+
+    /// Whether a cgroup has exactly this name. Where the control groups cannot
+    /// be seen, none does.
+    fn exists(&mut self, path: &CgroupPath) -> bool {
+        open_process_cgroup(self.kernel, path, self.buffer).is_ok()
     }
 
     fn read_page_tables(&mut self, memory: &mut ProcessMemory) -> Result<(), ReadError> {

@@ -2,9 +2,11 @@
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel};
 use grey_model::{Bytes, CgroupMemory, CgroupPath, MemoryLimit, Percent};
+use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{
     NoV2Memory, TreeBounds, read_cgroup, read_processes_of, read_subtree_processes, read_tree,
 };
+use grey_telemetry::process::{Detail, Scratch, read_process};
 
 use crate::{open, path};
 
@@ -244,4 +246,20 @@ fn on_version_1_processes_are_those_of_the_memory_hierarchy() {
     let fake = FakeKernel::full().with_v1_cgroups();
     let pids = read_processes_of(&open(&fake), &path("/job"), &mut Vec::new()).unwrap();
     assert_eq!(pids, [310, 311, 320]);
+}
+
+#[test]
+fn a_cgroup_that_is_named_like_a_removed_one_is_told_from_it_by_being_there() {
+    let name = "0::/build (deleted)\n";
+    let host = FakeKernel::full().with("proc/310/cgroup", name);
+    let cgroup = |kernel: &Kernel| {
+        let reading = read_process(kernel, 310, Detail::Basic, &mut Scratch::new(kernel));
+        reading.unwrap().memory.cgroup
+    };
+    assert_eq!(cgroup(&open(&host)), None);
+    std::fs::create_dir(host.cgroupfs().join("build (deleted)")).unwrap();
+    let path = CgroupPath::new(b"/build (deleted)");
+    assert_eq!(cgroup(&open(&host)), path);
+    let nothing_mounted = host.without("cgroup");
+    assert_eq!(cgroup(&open(&nothing_mounted)), None);
 }

@@ -10,7 +10,9 @@ use std::time::Instant;
 use grey_model::{CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, TargetKind};
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
-use grey_telemetry::process::{Detail, Scratch, full_snapshot, read_process, useful_threads};
+use grey_telemetry::process::{
+    Detail, Scratch, full_snapshot, hides_processes, read_process, useful_threads,
+};
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError};
@@ -71,13 +73,13 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
     } else {
         processes_of(kernel, &targets, &names)
     };
-    let mut remarks = notes::collect(
-        &host,
-        &system,
-        &processes,
-        unreadable,
-        rustix::process::geteuid().is_root(),
-    );
+    let privileged = rustix::process::geteuid().is_root();
+    let mut remarks = notes::collect(&host, &system, &processes, unreadable, privileged);
+    // Of a target, every process was found.
+    let hidden = targets.is_empty() && hides_processes(kernel);
+    if hidden {
+        remarks.push(notes::HIDDEN.to_owned());
+    }
     let cgroups = if targets.is_empty() {
         all_cgroups(kernel, &mut remarks, &mut buffer)
     } else {
@@ -104,7 +106,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         targets: (!targets.is_empty()).then_some(targets),
         processes,
         cgroups,
-        unreadable_processes: unreadable,
+        unreadable_processes: (!hidden).then_some(unreadable),
         taken_in_seconds: started.elapsed().as_secs_f64(),
         notes: remarks,
     })

@@ -46,8 +46,9 @@ pub(crate) struct Diagnosis {
     pub(crate) processes: Vec<ProcessMemory>,
     /// The control groups with a memory account of version 2.
     pub(crate) cgroups: Vec<CgroupMemory>,
-    /// Processes that exist and whose memory could not be read in full.
-    pub(crate) unreadable_processes: u64,
+    /// Processes that exist and whose memory could not be read in full; `null`
+    /// when procfs hides processes from us: then nobody knows how many.
+    pub(crate) unreadable_processes: Option<u64>,
     /// How long reading took, in seconds.
     pub(crate) taken_in_seconds: f64,
     /// What is missing on this machine or to us, each a sentence.

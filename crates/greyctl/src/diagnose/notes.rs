@@ -10,6 +10,11 @@ use super::report::Extent;
 use crate::count::counted;
 use crate::table::{heading, wrap};
 
+/// Processes of others do not even show.
+pub(super) const HIDDEN: &str = "procfs hides the processes of others from us (it is mounted with \
+                                 hidepid): they are neither listed nor counted; run as root to \
+                                 see them";
+
 /// The sentences for what was found.
 pub(crate) fn collect(
     host: &HostFacts,

@@ -21,6 +21,7 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::rollback::document::RolledBack;
+use crate::rollback::expired;
 use crate::roots::{open_kernel, state_option};
 use crate::table::{BOLD, wrap};
 use crate::target::{describe, resolve};
@@ -53,6 +54,18 @@ fn enforce(
 ) -> Result<Exit, Failure> {
     let request = planning::request(options)?;
     let kernel = open_kernel(global)?;
+    // What is planned starts from the values that should hold by now.
+    if options.simulation {
+        document.warnings = expired::would_undo(global, &kernel);
+    } else {
+        let undone = expired::undo(global, &kernel, "memory-enforce", output);
+        document.expired_leases = undone.changes;
+        document.warnings = undone.warnings;
+    }
+    for warning in &document.warnings {
+        output.warn(warning);
+    }
+    let told = document.warnings.len();
     let target = match &request.target {
         Some(target) => Some(resolve(&kernel, target)?),
         None => None,
@@ -63,13 +76,13 @@ fn enforce(
     }
     let planned = planning::plan(&kernel, options, &request, target.clone())?;
     document.refusals.clone_from(&planned.refusals);
-    document.warnings = planned.warnings;
+    document.warnings.extend(planned.warnings);
     if let Some(plan) = &planned.plan {
         document.plan = plan.steps.iter().map(PlannedStep::new).collect();
         document.warnings.extend(plan.warnings.iter().cloned());
         warn_of_idle_lease(&request, plan, document);
     }
-    for warning in &document.warnings {
+    for warning in document.warnings.iter().skip(told) {
         output.warn(warning);
     }
     if !document.plan.is_empty() && !options.json {
@@ -193,7 +206,10 @@ fn apply(
         Outcome::PartlyDone => output.warn("less came of it than was asked for"),
         _ => {}
     }
-    verdict(applied.outcome, document)
+    verdict(applied.outcome, document).map_err(|failure| match &applied.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
 }
 
 fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement) {
@@ -212,7 +228,7 @@ fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement
         Ended::Partial => Outcome::PartlyDone,
         Ended::Refused => Outcome::Refused,
         Ended::TimedOut => Outcome::TimedOut,
-        Ended::Failed => Outcome::Failed,
+        Ended::NotPermitted | Ended::Failed => Outcome::Failed,
     };
     if !document.journal_ids.is_empty() {
         document.lease_until = lease.and_then(until);
@@ -257,6 +273,7 @@ fn verdict(outcome: Ended, document: &Enforcement) -> Result<Exit, Failure> {
         ),
         Ended::Refused => (Exit::RefusedBySafety, "everything was put back"),
         Ended::TimedOut => (Exit::TimedOut, "what was set was put back"),
+        Ended::NotPermitted => (Exit::NotPermitted, "everything was put back"),
         Ended::Failed => (Exit::Failed, "everything was put back"),
     };
     let message = document
@@ -285,6 +302,7 @@ impl Enforcement {
             simulation,
             outcome: Outcome::Refused,
             target: None,
+            expired_leases: Vec::new(),
             plan: Vec::new(),
             effects: Vec::new(),
             undone: Vec::new(),

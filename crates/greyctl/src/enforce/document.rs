@@ -47,6 +47,10 @@ pub(crate) struct Enforcement {
     pub(crate) outcome: Outcome,
     /// What was acted on; `null` for the whole machine.
     pub(crate) target: Option<ResolvedTarget>,
+    /// Changes of earlier runs that still held although their lease was over:
+    /// before this run was planned, they were put back, or left for the reason
+    /// in `detail`. A simulation only names them in `warnings`.
+    pub(crate) expired_leases: Vec<RolledBack>,
     /// The steps, in order.
     pub(crate) plan: Vec<PlannedStep>,
     /// What each step really did, in the order of the plan.

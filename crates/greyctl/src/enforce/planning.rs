@@ -114,10 +114,15 @@ fn ask_systemd(facts: &mut PreflightFacts, warnings: &mut Vec<String>) {
     }
     match Systemd::connect().and_then(|systemd| systemd.unit_facts(unit)) {
         Ok(found) => facts.unit = Some(found),
-        Err(error) => warnings.push(format!(
-            "systemd could not be asked about {unit}: {}",
-            chain(&error)
-        )),
+        Err(error) => {
+            let next = error
+                .hint()
+                .map_or_else(String::new, |hint| format!(" ({hint})"));
+            let why = chain(&error);
+            warnings.push(format!(
+                "systemd could not be asked about {unit}: {why}{next}"
+            ));
+        }
     }
 }
 

@@ -86,7 +86,8 @@ impl ProgressLine {
 }
 
 const SPINNER: &str = "{spinner} {prefix} {msg}";
-const GAUGE: &str = "{spinner} {prefix} [{bar:24}] {msg}";
+/// The numbers come first: a narrow terminal cuts the bar.
+const GAUGE: &str = "{spinner} {prefix} {msg} [{bar:24}]";
 
 fn spinner() -> ProgressStyle {
     style(SPINNER)

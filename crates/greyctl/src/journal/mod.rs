@@ -6,4 +6,4 @@ mod overdue;
 mod report;
 
 pub(crate) use command::run;
-pub(crate) use overdue::overdue;
+pub(crate) use overdue::{over_since, overdue};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use grey_enforcement::{EntryState, Journal};
+use grey_enforcement::{EntryState, Journal, JournalEntry};
 use grey_telemetry::Kernel;
 use grey_telemetry::proc::boot_id::read_boot_id;
 
@@ -19,13 +19,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A sentence about the changes of this boot whose lease is over and that
 /// still hold; `None` when there are none.
 pub(crate) fn overdue(global: &GlobalOptions, kernel: &Kernel) -> Option<String> {
-    let boot = read_boot_id(kernel, &mut Vec::new()).ok().flatten()?;
-    let then = uptime()?.checked_sub(GRACE)?;
-    let directory = state_dir(global).ok()?;
-    let (entries, _) = Journal::list(&directory, Some(&boot), Some(then)).ok()?;
-    let count = entries
+    let count = over_since(global, kernel, GRACE)
         .iter()
-        .filter(|entry| entry.state == EntryState::Active && entry.lease_remaining == Some(0))
+        .filter(|entry| entry.state == EntryState::Active)
         .count();
     if count == 0 {
         return None;
@@ -39,4 +35,24 @@ pub(crate) fn overdue(global: &GlobalOptions, kernel: &Kernel) -> Option<String>
     Some(format!(
         "{changes} lease is over: put back what is left with greyctl rollback{option}"
     ))
+}
+
+/// The changes of this boot that still hold, or were left to somebody else's
+/// value, although their lease was over this long ago.
+pub(crate) fn over_since(
+    global: &GlobalOptions,
+    kernel: &Kernel,
+    grace: Duration,
+) -> Vec<JournalEntry> {
+    list(global, kernel, grace).unwrap_or_default()
+}
+
+fn list(global: &GlobalOptions, kernel: &Kernel, grace: Duration) -> Option<Vec<JournalEntry>> {
+    let boot = read_boot_id(kernel, &mut Vec::new()).ok().flatten()?;
+    let then = uptime()?.checked_sub(grace)?;
+    let directory = state_dir(global).ok()?;
+    let (mut entries, _) = Journal::list(&directory, Some(&boot), Some(then)).ok()?;
+    // Of what was undone or is of another boot, no lease is counted.
+    entries.retain(|entry| entry.lease_remaining == Some(0));
+    Some(entries)
 }

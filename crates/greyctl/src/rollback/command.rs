@@ -5,7 +5,7 @@
 use grey_enforcement::{RollbackError, RollbackSelection};
 
 use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, outcome_of};
-use super::report;
+use super::{expired, report};
 use crate::cli::{GlobalOptions, RollbackOptions};
 use crate::enforcer::{self, journal_failure, other_owner};
 use crate::exit_code::Exit;
@@ -26,6 +26,7 @@ pub(crate) fn run(
         schema: SCHEMA,
         outcome: Outcome::Failed,
         force: options.force,
+        expired_leases: Vec::new(),
         changes: Vec::new(),
         warnings: Vec::new(),
         error: None,
@@ -61,7 +62,12 @@ fn roll_back(
     let report = enforcer
         .rollback(&selection, options.force)
         .map_err(|error| failure(global, &error))?;
+    document.expired_leases = report.expired.iter().map(RolledBack::new).collect();
     document.changes = report.items.iter().map(RolledBack::new).collect();
+    let all = document.expired_leases.iter().chain(&document.changes);
+    for change in all.filter(|change| change.lease_over) {
+        expired::tell(change, output);
+    }
     document.outcome = outcome_of(&document.changes);
     document.warnings = report.remarks;
     for warning in &document.warnings {
@@ -70,7 +76,7 @@ fn roll_back(
     Ok(())
 }
 
-fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
+pub(super) fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
             Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")
@@ -108,9 +114,11 @@ fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     };
     let conflicts = count(RolledBackState::Conflict);
     let failed = count(RolledBackState::Failed);
+    let denied = document.changes.iter().all(|change| change.not_permitted);
     let exit = match document.outcome {
         Outcome::NothingToDo | Outcome::Done => return Ok(Exit::Success),
         Outcome::PartlyDone => Exit::PartlyDone,
+        Outcome::Failed if denied => Exit::NotPermitted,
         Outcome::Failed => Exit::Failed,
     };
     let of = document.changes.len();
@@ -131,5 +139,58 @@ fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     if failed > 0 {
         failure = failure.hint("they stay in the journal; try again: greyctl rollback");
     }
+    for change in &document.changes {
+        if let Some(hint) = &change.hint
+            && !failure.hints.contains(hint)
+        {
+            failure = failure.hint(hint);
+        }
+    }
     Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_enforcement::{RollbackItem, RollbackOutcome};
+    use grey_model::{Knob, KsmFile};
+
+    use super::*;
+
+    fn document(denied: &[bool]) -> Rollback {
+        let change = |denied: &bool| {
+            RolledBack::new(&RollbackItem {
+                id: 1,
+                knob: Knob::Ksm { file: KsmFile::Run },
+                before: None,
+                after: None,
+                found: None,
+                outcome: RollbackOutcome::Failed("no".to_owned()),
+                overrode: false,
+                note: None,
+                lease_over: false,
+                not_permitted: *denied,
+                hint: denied.then(|| "run as root".to_owned()),
+            })
+        };
+        let changes: Vec<RolledBack> = denied.iter().map(change).collect();
+        Rollback {
+            schema: SCHEMA,
+            outcome: outcome_of(&changes),
+            force: false,
+            expired_leases: Vec::new(),
+            changes,
+            warnings: Vec::new(),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_rollback_that_lacked_nothing_but_the_permission_says_so_once() {
+        let failure = verdict(&document(&[true, true])).unwrap_err();
+        assert_eq!(failure.exit, Exit::NotPermitted);
+        let hints = failure.hints.iter().filter(|hint| *hint == "run as root");
+        assert_eq!(hints.count(), 1);
+        let failure = verdict(&document(&[true, false])).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+    }
 }

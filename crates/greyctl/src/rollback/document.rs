@@ -35,6 +35,10 @@ pub(crate) struct Rollback {
     pub(crate) outcome: Outcome,
     /// Whether values of others were to be overridden.
     pub(crate) force: bool,
+    /// Changes that were not asked for and went back first: they still held
+    /// although their lease was over. Empty when everything was asked for;
+    /// `changes` has them then.
+    pub(crate) expired_leases: Vec<RolledBack>,
     /// The changes, in the order in which they were put back.
     pub(crate) changes: Vec<RolledBack>,
     /// What else people should know, each a sentence.
@@ -84,8 +88,15 @@ pub(crate) struct RolledBack {
     pub(crate) outcome: RolledBackState,
     /// Whether force overrode `found`.
     pub(crate) overrode: bool,
+    /// Whether it still held although its lease was over.
+    pub(crate) lease_over: bool,
     /// What explains it; empty when there is nothing to explain.
     pub(crate) detail: String,
+    /// What to do next about a failure; `null` when nothing is known.
+    pub(crate) hint: Option<String>,
+    /// Whether it failed for lack of permission: that is the exit code.
+    #[serde(skip)]
+    pub(crate) not_permitted: bool,
 }
 
 impl RolledBack {
@@ -120,7 +131,10 @@ impl RolledBack {
             found: text(&item.found),
             outcome,
             overrode: item.overrode,
+            lease_over: item.lease_over,
             detail: parts.join("; "),
+            hint: item.hint.clone(),
+            not_permitted: item.not_permitted,
         }
     }
 
@@ -166,6 +180,9 @@ mod tests {
                     outcome: outcome.clone(),
                     overrode: false,
                     note: None,
+                    lease_over: false,
+                    not_permitted: false,
+                    hint: None,
                 })
             })
             .collect()

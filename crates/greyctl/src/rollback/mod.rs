@@ -2,6 +2,7 @@
 
 mod command;
 pub(crate) mod document;
+pub(crate) mod expired;
 mod report;
 
 pub(crate) use command::run;

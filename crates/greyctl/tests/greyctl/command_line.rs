@@ -89,6 +89,38 @@ fn a_bad_value_is_told_with_its_option_and_how_to_write_it() {
 }
 
 #[test]
+fn an_option_that_follows_an_option_is_not_its_value() {
+    let kernel = host();
+    for (command, option, next) in [
+        ("memory-diagnose", "--target", "--json"),
+        ("memory-diagnose", "-t", "-v"),
+        ("memory-diagnose", "--target", "--procfs"),
+        ("memory-diagnose", "--target", "--jsno"),
+        ("memory-enforce", "--target", "--simulation"),
+        ("memory-enforce", "-t", "-n"),
+        ("memory-enforce", "--reclaim", "--json"),
+        ("memory-enforce", "--high", "--json"),
+        ("memory-enforce", "--limit", "-n"),
+        ("memory-enforce", "--rlimit-data", "--json"),
+        ("memory-enforce", "--for", "--json"),
+        ("memory-enforce", "--observe", "--json"),
+        ("memory-enforce", "--reason", "--json"),
+        ("memory-diagnose", "--state-dir", "--json"),
+    ] {
+        let ran = run(on(&kernel), &[command, option, next]);
+        assert_eq!(ran.exit, 2, "{option} {next}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{option} {next}");
+        let first = ran.stderr.lines().next().unwrap();
+        assert!(
+            first.starts_with("error: a value is required for '-"),
+            "{option} {next}: {first}"
+        );
+    }
+    let named = run(on(&kernel), &["memory-diagnose", "-t", "name:--json"]);
+    assert!(named.stderr.contains("`--json`"), "{}", named.stderr);
+}
+
+#[test]
 fn a_negative_count_is_told_with_its_option() {
     for (arguments, name) in [
         (&["memory-diagnose", "--top", "-5"][..], "--top <N>"),

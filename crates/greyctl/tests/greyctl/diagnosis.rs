@@ -86,6 +86,27 @@ fn unreadable_processes_are_counted_and_null() {
 }
 
 #[test]
+fn processes_that_procfs_hides_are_told_and_not_counted_as_none() {
+    // Mounted with hidepid=2, /proc has no entry for process 1.
+    let kernel = host().without("proc/1");
+    let document = run(on(&kernel), &["memory-diagnose", "--json"]).json();
+    assert_eq!(document["unreadable_processes"], Value::Null);
+    assert!(document["notes"].to_string().contains("hidepid"));
+    let seen = run(on(&host()), &["memory-diagnose", "--json"]).json();
+    assert!(seen["unreadable_processes"].is_u64());
+    assert!(!seen["notes"].to_string().contains("hidepid"));
+    let one = run(on(&kernel), &["memory-diagnose", "--json", "-t", "310"]).json();
+    assert!(one["unreadable_processes"].is_u64());
+    for target in ["1", "name:init", "nobody-at-all"] {
+        let ran = run(on(&kernel), &["memory-diagnose", "-t", target]);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("hidepid"), "{}", ran.stderr);
+        let ran = run(on(&host()), &["memory-diagnose", "-t", "nobody-at-all"]);
+        assert!(!ran.stderr.contains("hidepid"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_limit_that_is_missing_is_null_and_no_limit_is_a_word() {
     let kernel = host().without("cgroup/build/memory.max");
     let document = run(on(&kernel), &["memory-diagnose", "--json"]).json();

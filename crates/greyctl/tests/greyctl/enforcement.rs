@@ -240,6 +240,124 @@ fn a_diagnosis_tells_of_a_change_that_outlived_its_lease() {
     assert_eq!(run(on(&kernel), &["memory-diagnose"]).exit, 0);
 }
 
+/// A host whose process 310 holds `score`, set to 7 by a lease that is over and
+/// that nobody kept.
+fn with_an_outlived_lease(score: &str) -> FakeKernel {
+    let kernel = as_root();
+    let lease = ["-t", "310", "--oom-score-adj", "7", "--for", "1s"];
+    let (exit, _, talk) = enforce(&kernel, &lease);
+    assert_eq!(exit, 0, "{talk}");
+    let journal = kernel.path("state/journal/journal.jsonl");
+    let before = std::fs::read(&journal).unwrap();
+    wait_until("the lease is over", || {
+        std::fs::read(&journal).unwrap() != before
+    });
+    // Waits for the journal's lock: nobody writes to it any more.
+    assert_eq!(run(on(&kernel), &["rollback"]).exit, 0);
+    // As if the keeper had been killed: its last word and its deed are taken back.
+    std::fs::write(&journal, before).unwrap();
+    std::fs::write(kernel.path("proc/310/oom_score_adj"), score).unwrap();
+    kernel
+}
+
+#[test]
+fn what_outlived_its_lease_goes_back_before_the_next_change_is_planned() {
+    let kernel = with_an_outlived_lease("7\n");
+    let (exit, document, talk) = enforce(&kernel, &["-t", "310", "--oom-score-adj", "5"]);
+    assert_eq!(exit, 0, "{talk}");
+    let undone = &document["expired_leases"][0];
+    assert_eq!(undone["outcome"], "restored", "{document}");
+    assert_eq!(undone["lease_over"], true);
+    let lines = talk.lines().filter(|line| line.starts_with("put back "));
+    assert_eq!(lines.count(), 1, "{talk}");
+    // Planned from the value that should hold, not from the leased one.
+    assert_eq!(document["plan"][0]["before"], "0", "{document}");
+    assert_eq!(run(on(&kernel), &["rollback"]).exit, 0);
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "0");
+}
+
+#[test]
+fn what_outlived_its_lease_goes_back_although_the_run_itself_is_refused() {
+    let kernel = with_an_outlived_lease("7\n");
+    let (exit, document, _) = enforce(&kernel, &["-t", "99999", "--oom-score-adj", "5"]);
+    assert_eq!(exit, 2);
+    assert_eq!(document["expired_leases"][0]["outcome"], "restored");
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "0");
+}
+
+#[test]
+fn a_simulation_and_a_diagnosis_only_tell_what_outlived_its_lease() {
+    let kernel = with_an_outlived_lease("7\n");
+    let before = contents(&kernel.path("."));
+    let (exit, document, talk) = enforce(
+        &kernel,
+        &["-t", "310", "--oom-score-adj", "5", "--simulation"],
+    );
+    assert_eq!(exit, 0, "{talk}");
+    assert_eq!(document["expired_leases"], Value::Array(Vec::new()));
+    let warnings = document["warnings"].to_string();
+    assert!(warnings.contains("lease is over"), "{warnings}");
+    assert!(talk.contains("without --simulation it"), "{talk}");
+    assert_eq!(run(on(&kernel), &["memory-diagnose"]).exit, 0);
+    assert!(before == contents(&kernel.path(".")));
+}
+
+#[test]
+fn an_outlived_lease_whose_value_somebody_else_has_set_is_left_alone_and_told() {
+    let kernel = with_an_outlived_lease("9\n");
+    let (exit, document, talk) = enforce(&kernel, &["-t", "311", "--oom-score-adj", "5"]);
+    assert_eq!(exit, 0, "{talk}");
+    let left = &document["expired_leases"][0];
+    assert_eq!(left["outcome"], "conflict", "{document}");
+    assert_eq!(left["found"], "9");
+    assert!(
+        talk.contains("somebody else has set another value"),
+        "{talk}"
+    );
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "9");
+}
+
+#[test]
+fn what_outlived_its_lease_goes_back_before_one_change_and_among_all() {
+    let kernel = with_an_outlived_lease("7\n");
+    let all = run(on(&kernel), &["rollback", "--json"]);
+    assert_eq!(all.exit, 0, "{}", all.stderr);
+    let document = all.json();
+    assert_eq!(document["expired_leases"], Value::Array(Vec::new()));
+    assert_eq!(document["changes"][0]["lease_over"], true);
+    assert!(all.stderr.contains("its lease was over"), "{}", all.stderr);
+
+    let kernel = with_an_outlived_lease("7\n");
+    let journal = kernel.path("state/journal/journal.jsonl");
+    let outlived = std::fs::read(&journal).unwrap();
+    let limit = ["-t", "/build/web", "--high", "200M"];
+    let (exit, document, talk) = enforce(&kernel, &limit);
+    assert!(exit == 0 || exit == 4, "{talk}");
+    let id = document["journal_ids"][0].to_string();
+    // The keeper of the first lease has died only now.
+    let mut both = outlived.clone();
+    let whole = std::fs::read(&journal).unwrap();
+    both.extend(after_the_rollback(&whole, outlived.len()));
+    std::fs::write(&journal, both).unwrap();
+    std::fs::write(kernel.path("proc/310/oom_score_adj"), "7\n").unwrap();
+    let one = run(on(&kernel), &["rollback", &id, "--json"]);
+    assert_eq!(one.exit, 0, "{}", one.stderr);
+    let document = one.json();
+    assert_eq!(document["expired_leases"][0]["outcome"], "restored");
+    assert_eq!(document["changes"].as_array().unwrap().len(), 1);
+    assert_eq!(document["changes"][0]["lease_over"], false);
+    assert_eq!(read(&kernel, "proc/310/oom_score_adj"), "0");
+    assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "314572800");
+}
+
+/// The lines behind the first `end` bytes of a journal, without the first,
+/// which undid an outlived lease.
+fn after_the_rollback(journal: &[u8], end: usize) -> &[u8] {
+    let rest = &journal[end..];
+    let line = rest.iter().position(|byte| *byte == b'\n').unwrap();
+    &rest[line + 1..]
+}
+
 /// Each refusal: nothing changes, the document names it, the exit code fits.
 #[test]
 fn a_refusal_changes_nothing_and_is_told_in_both_ways() {

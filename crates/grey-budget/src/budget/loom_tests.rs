@@ -1,6 +1,8 @@
 //! Every order of steps of a few threads on one small budget, tried by loom:
 //! `RUSTFLAGS="--cfg grey_loom" cargo test -p grey-budget --lib --release loom_tests`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use grey_model::Bytes;
@@ -11,10 +13,25 @@ use super::{Budget, Component};
 /// Small, so that the quantum is 256 bytes.
 const LIMIT: Bytes = Bytes(1000);
 
-fn model(limit_preemptions: usize, work: impl Fn() + Sync + Send + 'static) {
+/// Threads of all models share the counter that hands out cells.
+static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+
+/// Fewer orders than this prove nothing.
+const FEWEST_ORDERS: usize = 10;
+
+fn model(limit_preemptions: Option<usize>, work: impl Fn() + Sync + Send + 'static) {
+    let _one_by_one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let orders = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&orders);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(limit_preemptions);
-    builder.check(work);
+    builder.preemption_bound = limit_preemptions;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        work();
+    });
+    let orders = orders.load(Ordering::Relaxed);
+    println!("{orders} orders");
+    assert!(orders >= FEWEST_ORDERS, "{orders}");
 }
 
 fn budget() -> (Budget, Component) {
@@ -32,7 +49,7 @@ fn is_whole(budget: &Budget) {
 
 #[test]
 fn two_threads_never_hold_more_than_there_is() {
-    model(3, || {
+    model(None, || {
         let (budget, component) = budget();
         let other = component.clone();
         let second = thread::spawn(move || {
@@ -50,7 +67,7 @@ fn two_threads_never_hold_more_than_there_is() {
 
 #[test]
 fn what_goes_into_a_cell_is_found_by_who_begins_to_wait() {
-    model(3, || {
+    model(None, || {
         let (budget, component) = budget();
         let held = component.reserve_owned(Bytes(100)).expect("fits");
         let giver = thread::spawn(move || drop(held));
@@ -64,7 +81,7 @@ fn what_goes_into_a_cell_is_found_by_who_begins_to_wait() {
 
 #[test]
 fn who_leaves_the_queue_while_being_served_gives_back() {
-    model(2, || {
+    model(None, || {
         let (budget, component) = budget();
         let held = component.reserve_owned(Bytes(900)).expect("fits");
         let giver = thread::spawn(move || drop(held));

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod bench_budget;
 mod guest_command;
 mod guests;
 mod initramfs;

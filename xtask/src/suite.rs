@@ -3,6 +3,8 @@
 //!
 //! Never stops at the first failure: a person wants to see all of them.
 
+use std::process::Command;
+
 use crate::kernel_cases;
 use crate::packages::{self, Need};
 use crate::program;
@@ -33,6 +35,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &TestArguments) -> u8 {
     summary.tell()
 }
 
+/// What is off unless a program asks for it, and is tested all the same.
+const FEATURES: &str =
+    "grey-budget/jemalloc,grey-budget/mimalloc,grey-budget/tower,grey-budget/testkit";
+
 #[derive(Debug, Default)]
 struct Summary {
     tally: Tally,
@@ -48,6 +54,8 @@ impl Summary {
             "--quiet",
             "--workspace",
             "--all-targets",
+            "--features",
+            FEATURES,
             "--",
             "-D",
             "warnings",
@@ -63,8 +71,32 @@ impl Summary {
 
     fn tests(&mut self, workspace: &Workspace) {
         talk::step("tests of the workspace");
-        let mut cargo = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
-        match program::watched(&mut cargo) {
+        let every = [
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--features",
+            FEATURES,
+        ];
+        self.tested(&mut workspace.cargo(every));
+        talk::step("every order of steps of the budget's core");
+        let mut models = workspace.cargo([
+            "test",
+            "--package",
+            "grey-budget",
+            "--lib",
+            "--release",
+            "loom_tests",
+        ]);
+        // Built apart: everything is compiled anew for another `--cfg`.
+        models
+            .env("RUSTFLAGS", "--cfg grey_loom")
+            .env("CARGO_TARGET_DIR", workspace.built_for_loom());
+        self.tested(&mut models);
+    }
+
+    fn tested(&mut self, cargo: &mut Command) {
+        match program::watched(cargo) {
             Ok((status, output)) => {
                 let tally = Tally::of_cargo_test(&output, status.success());
                 if tally.failed > 0 {

@@ -43,9 +43,22 @@ impl Workspace {
 
     /// Where cargo puts the programs it builds without `--release`.
     pub(crate) fn built(&self) -> PathBuf {
+        self.target().join("debug")
+    }
+
+    /// Where the models of the concurrent core are built.
+    pub(crate) fn built_for_loom(&self) -> PathBuf {
+        self.target().join("loom")
+    }
+
+    /// Where the benchmarks of the budget library and their peers are built.
+    pub(crate) fn built_for_peers(&self) -> PathBuf {
+        self.target().join("bench-budget")
+    }
+
+    fn target(&self) -> PathBuf {
         std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| self.root.join("target"), |path| self.root.join(path))
-            .join("debug")
     }
 
     /// A cargo command in the root folder.

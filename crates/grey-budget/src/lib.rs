@@ -14,8 +14,11 @@
 pub mod budget;
 pub mod clock;
 pub mod controller;
+pub mod degrade;
 pub mod reclaimer;
+pub mod saved_state;
 pub mod sharded;
+pub mod shutdown;
 pub mod source;
 mod sync;
 pub mod thresholds;
@@ -29,11 +32,14 @@ pub use controller::{
     Action, ActionId, ActionKind, ActionResult, ActionStatus, Controller, ControllerSettings,
     Eviction, EvictionRequest, EvictionResult, LevelEvent, Registration, Running, Subscription,
 };
+pub use degrade::{Degradation, DegradationSettings, InFlight, Overloaded};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
 };
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
+pub use saved_state::{Restored, SavedProject, SavedState};
 pub use sharded::ShardedCounter;
+pub use shutdown::{Shutdown, ShutdownReason, ShutdownReport, ShutdownSettings, ShutdownStep};
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
 pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};

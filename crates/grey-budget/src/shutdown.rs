@@ -1,0 +1,429 @@
+//! Ending in good order: stop watching, take nothing new, let what is in flight
+//! end, save, close. Each step has its share of the time, and none can keep the
+//! next from running.
+//!
+//! Never ends the process by itself, but for a second signal: `main` returns
+//! [`Shutdown::exit_code`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// What a program ends with that was shut down because its memory was
+/// critical: `EX_TEMPFAIL` of `sysexits.h`, "start me again".
+pub const EXIT_MEMORY_CRITICAL: u8 = 75;
+
+/// Why the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ShutdownReason {
+    /// Somebody asked for it.
+    Requested,
+    /// A signal: its number.
+    Signal(i32),
+    /// Memory was critical and the program is set to end then.
+    MemoryCritical,
+}
+
+/// What is done in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ShutdownStep {
+    /// Stop the controller and other watchers.
+    StopMonitoring,
+    /// Wait for what is in flight.
+    Drain,
+    /// Save what the next start can use.
+    Persist,
+    /// Close files and connections.
+    Close,
+}
+
+/// How long each step may take.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ShutdownSettings {
+    /// For stopping watchers.
+    pub stop: Duration,
+    /// For what is in flight.
+    pub drain: Duration,
+    /// For saving.
+    pub persist: Duration,
+    /// For closing.
+    pub close: Duration,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self {
+            stop: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            persist: Duration::from_secs(30),
+            close: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ShutdownSettings {
+    const fn of(&self, step: ShutdownStep) -> Duration {
+        match step {
+            ShutdownStep::StopMonitoring => self.stop,
+            ShutdownStep::Drain => self.drain,
+            ShutdownStep::Persist => self.persist,
+            ShutdownStep::Close => self.close,
+        }
+    }
+}
+
+/// How one piece of the shutdown ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepOutcome {
+    /// Done.
+    Done,
+    /// It said why it could not.
+    Failed(String),
+    /// It panicked.
+    Panicked,
+    /// Its time was over; it may still run.
+    TimedOut,
+}
+
+/// What a shutdown did, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Each piece, and how it ended.
+    pub steps: Vec<(ShutdownStep, String, StepOutcome)>,
+}
+
+impl ShutdownReport {
+    /// Whether every piece is done.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.steps
+            .iter()
+            .all(|(_, _, outcome)| *outcome == StepOutcome::Done)
+    }
+}
+
+type Work = Box<dyn FnOnce(Instant) -> Result<(), String> + Send>;
+
+struct Piece {
+    step: ShutdownStep,
+    name: String,
+    work: Work,
+}
+
+#[derive(Default)]
+struct State {
+    reason: Option<ShutdownReason>,
+    pieces: Vec<Piece>,
+    report: Option<ShutdownReport>,
+    running: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// The end of the program, as something to ask for, to wait for and to take
+/// part in. Clones are handles to the same.
+#[derive(Clone, Default)]
+pub struct Shutdown {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Shutdown {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Shutdown")
+            .field("reason", &self.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shutdown {
+    /// Nobody has asked yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the end. The first reason stays.
+    pub fn request(&self, reason: ShutdownReason) {
+        let mut state = self.state();
+        if state.reason.is_none() {
+            state.reason = Some(reason);
+            tracing::info!(?reason, "shutting down");
+        }
+        drop(state);
+        self.inner.changed.notify_all();
+    }
+
+    /// Whether somebody has asked.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.state().reason.is_some()
+    }
+
+    /// Why the program ends.
+    #[must_use]
+    pub fn reason(&self) -> Option<ShutdownReason> {
+        self.state().reason
+    }
+
+    /// What `main` should return: 0 when somebody asked, 128 and the number of
+    /// a signal, [`EXIT_MEMORY_CRITICAL`].
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.reason() {
+            None | Some(ShutdownReason::Requested) => 0,
+            Some(ShutdownReason::Signal(number)) => u8::try_from(128 + number).unwrap_or(u8::MAX),
+            Some(ShutdownReason::MemoryCritical) => EXIT_MEMORY_CRITICAL,
+        }
+    }
+
+    /// Waits until somebody asks; `None` when nobody has after `timeout`.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> Option<ShutdownReason> {
+        let until = Instant::now() + timeout;
+        let mut state = self.state();
+        while state.reason.is_none() {
+            let left = until.checked_duration_since(Instant::now())?;
+            state = self
+                .inner
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        state.reason
+    }
+
+    /// `work` is done at `step`, with the instant at which it should be over.
+    /// Within a step, in the order of this call.
+    pub fn at(
+        &self,
+        step: ShutdownStep,
+        name: &str,
+        work: impl FnOnce(Instant) -> Result<(), String> + Send + 'static,
+    ) {
+        self.state().pieces.push(Piece {
+            step,
+            name: name.to_owned(),
+            work: Box::new(work),
+        });
+    }
+
+    /// The first SIGTERM or SIGINT asks for the end; a second one ends the
+    /// process at once, with 128 and its number, whatever is under way.
+    ///
+    /// # Errors
+    /// The system's, when a handler cannot be installed.
+    pub fn on_signals(&self) -> Result<SignalWatch, std::io::Error> {
+        let armed = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first signal finds it unarmed, and arms it.
+            let code = 128 + signal;
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&armed))?;
+            signal_hook::flag::register(signal, Arc::clone(&armed))?;
+        }
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        let shutdown = self.clone();
+        let thread = thread::Builder::new()
+            .name("grey-signals".to_owned())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    shutdown.request(ShutdownReason::Signal(signal));
+                }
+            })?;
+        Ok(SignalWatch {
+            handle,
+            thread: Some(thread),
+        })
+    }
+
+    /// Ends in good order, once: whoever calls again waits for the same report.
+    /// Asks for the end if nobody has.
+    pub fn run(&self, settings: &ShutdownSettings) -> ShutdownReport {
+        self.request(ShutdownReason::Requested);
+        let mut pieces = {
+            let mut state = self.state();
+            loop {
+                if let Some(report) = &state.report {
+                    return report.clone();
+                }
+                if !state.running {
+                    break;
+                }
+                state = self
+                    .inner
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            state.running = true;
+            std::mem::take(&mut state.pieces)
+        };
+        pieces.sort_by_key(|piece| piece.step);
+        let mut report = ShutdownReport::default();
+        let mut of_step = (None, Instant::now());
+        for piece in pieces {
+            if of_step.0 != Some(piece.step) {
+                of_step = (Some(piece.step), Instant::now() + settings.of(piece.step));
+            }
+            let outcome = run_piece(piece.work, of_step.1);
+            if outcome != StepOutcome::Done {
+                tracing::warn!(
+                    piece = piece.name,
+                    ?outcome,
+                    "a step of the shutdown is not done"
+                );
+            }
+            report.steps.push((piece.step, piece.name, outcome));
+        }
+        self.state().report = Some(report.clone());
+        self.inner.changed.notify_all();
+        report
+    }
+}
+
+/// Does one piece on a thread of its own, so that it cannot keep the others.
+fn run_piece(work: Work, until: Instant) -> StepOutcome {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    let started = thread::Builder::new()
+        .name("grey-shutdown".to_owned())
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(until)));
+            // Nobody listens any more when it was late.
+            let _ = answer.send(result);
+        });
+    if let Err(error) = started {
+        return StepOutcome::Failed(format!("no thread could be started: {error}"));
+    }
+    match answered.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Ok(Ok(Ok(()))) => StepOutcome::Done,
+        Ok(Ok(Err(why))) => StepOutcome::Failed(why),
+        Ok(Err(_)) => StepOutcome::Panicked,
+        Err(_) => StepOutcome::TimedOut,
+    }
+}
+
+/// Watches for signals until dropped. What a second signal does stays.
+#[derive(Debug)]
+#[must_use = "signals are watched for as long as this lives"]
+pub struct SignalWatch {
+    handle: signal_hook::iterator::Handle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_run_in_order_and_one_that_fails_keeps_none_from_running() {
+        let shutdown = Shutdown::new();
+        let done: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let note = |name: &'static str| {
+            let done = Arc::clone(&done);
+            move || done.lock().unwrap().push(name)
+        };
+        let (close, persist, other, stop) =
+            (note("close"), note("persist"), note("other"), note("stop"));
+        shutdown.at(ShutdownStep::Close, "files", move |_| {
+            close();
+            Ok(())
+        });
+        shutdown.at(ShutdownStep::Persist, "cache", move |_| {
+            persist();
+            Err("the disk is full".to_owned())
+        });
+        shutdown.at(ShutdownStep::Persist, "other", move |_| {
+            other();
+            panic!("oh no")
+        });
+        shutdown.at(ShutdownStep::StopMonitoring, "controller", move |_| {
+            stop();
+            Ok(())
+        });
+        let report = shutdown.run(&ShutdownSettings::default());
+        assert_eq!(*done.lock().unwrap(), ["stop", "persist", "other", "close"]);
+        let outcomes: Vec<_> = report
+            .steps
+            .iter()
+            .map(|(_, _, outcome)| outcome.clone())
+            .collect();
+        assert_eq!(
+            outcomes,
+            [
+                StepOutcome::Done,
+                StepOutcome::Failed("the disk is full".to_owned()),
+                StepOutcome::Panicked,
+                StepOutcome::Done
+            ]
+        );
+        assert!(!report.is_complete());
+        // Once is enough.
+        assert_eq!(shutdown.run(&ShutdownSettings::default()), report);
+        assert_eq!(done.lock().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn one_that_hangs_loses_its_time_and_not_that_of_the_next_step() {
+        let shutdown = Shutdown::new();
+        let (_open, gate) = std::sync::mpsc::channel::<()>();
+        shutdown.at(ShutdownStep::Drain, "stuck", move |_| {
+            gate.recv().map_err(|error| error.to_string())
+        });
+        shutdown.at(ShutdownStep::Persist, "cache", |until| {
+            assert!(until > Instant::now());
+            Ok(())
+        });
+        let settings = ShutdownSettings {
+            drain: Duration::from_millis(10),
+            ..ShutdownSettings::default()
+        };
+        let report = shutdown.run(&settings);
+        assert_eq!(report.steps[0].2, StepOutcome::TimedOut);
+        assert_eq!(report.steps[1].2, StepOutcome::Done);
+    }
+
+    #[test]
+    fn the_first_reason_stays_and_gives_the_exit_code() {
+        let shutdown = Shutdown::new();
+        assert_eq!(shutdown.wait(Duration::from_millis(1)), None);
+        shutdown.request(ShutdownReason::Signal(SIGTERM));
+        shutdown.request(ShutdownReason::MemoryCritical);
+        assert_eq!(
+            shutdown.wait(Duration::ZERO),
+            Some(ShutdownReason::Signal(15))
+        );
+        assert_eq!(shutdown.exit_code(), 143);
+        let critical = Shutdown::new();
+        critical.request(ShutdownReason::MemoryCritical);
+        assert_eq!(critical.exit_code(), EXIT_MEMORY_CRITICAL);
+    }
+}

@@ -121,6 +121,11 @@ fn broken(error: &dyn std::error::Error) -> u8 {
 }
 
 fn bench(workspace: &Workspace, arguments: &[String]) -> u8 {
+    if let [first, rest @ ..] = arguments
+        && first == "budget"
+    {
+        return bench_budget::run(workspace, rest);
+    }
     if arguments.first().is_some_and(|name| name == "page-out") {
         // It is measured as a person runs it.
         let mut build = workspace.cargo(["build", "--quiet", "--release", "--bin", "greyctl"]);

@@ -1,6 +1,8 @@
 //! Real signals to a real process: the first ends it in good order, the second
 //! at once. The process is this very test program, started anew.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

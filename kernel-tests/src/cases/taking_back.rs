@@ -384,8 +384,7 @@ fn drop_caches_frees_the_file_cache(guest: &Guest) -> Result<Outcome, Failure> {
     assert_eq!(text(effect, "verdict")?, "worked");
     assert!(fell > 120 * MIB, "{fell}");
     assert_close("freed and the fall of the caches", freed, fell, 10);
-    // More may become free beside it: what processes and groups of earlier
-    // cases leave is freed late, and some of it by this very write. Never less.
+    // More may become free: what earlier cases leave is freed late. Never less.
     assert!(rose > freed / 10 * 9, "rose {rose}, freed {freed}");
     // The prediction is a floor: shared memory that is mapped is taken off it.
     assert_close("freed and predicted", freed, predicted(effect)?, 25);

@@ -1,25 +1,30 @@
 //! What keeps the budget: one thread, one state machine, a queue of actions.
 //!
-//! - `level`: from a reading to a level, with the generation of each change.
 //! - `action`, `queue`: what is to be done, and in which order.
 //! - `registry`: who can give memory back.
 //! - `call`: calling them: a deadline for each, panics survived.
 //! - `reclaim`: how much is asked of whom, and what the kernel got back.
 //! - `history`: what was evicted, when, and from whom.
 //! - `subscribe`: who wants to know of a level.
-//! - `run`: one tick, and the thread that ticks.
+//! - `judge`: from a reading to a level, and what is to be done at it.
+//! - `execute`: doing it.
+//! - `state`: what is remembered between ticks.
+//! - `run`: what the program calls, one tick, and the thread that ticks.
 //!
 //! Never calls anybody under a lock, and never infers from a fall of the
 //! resident set alone that something was freed.
 
 mod action;
 mod call;
+mod execute;
 mod history;
+mod judge;
 mod queue;
 mod reclaim;
 mod registry;
 mod run;
 mod settings;
+mod state;
 mod subscribe;
 
 pub use action::{Action, ActionId, ActionKind, ActionResult, ActionStatus};

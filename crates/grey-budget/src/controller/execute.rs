@@ -1,0 +1,213 @@
+//! Doing one action: whom to ask for what, what came of it, and whether it was
+//! of any use.
+//!
+//! Never does two at once, and never a stale one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use grey_model::{Bytes, Level, Priority};
+
+use super::action::{Action, ActionId, ActionKind, ActionResult, ActionStatus, CustomWork};
+use super::call::Called;
+use super::history::Eviction;
+use super::reclaim::{Reclamation, Round, Stage};
+use super::settings::ControllerSettings;
+use super::state::{Inner, lock};
+use crate::reclaimer::ReclaimMode;
+
+/// Credit entries that are kept at once.
+const MOST_CREDITS: usize = 64;
+
+impl Inner {
+    pub(super) fn execute(&self, id: ActionId, action: Action) -> ActionResult {
+        let start = Instant::now();
+        let generation = lock(&self.state).levels.generation();
+        let mut result = ActionResult {
+            id,
+            action_type: action.kind.clone(),
+            description: action.description.clone(),
+            status: ActionStatus::Stale,
+            error: None,
+            given_back: Bytes::ZERO,
+            freed: None,
+            took: Duration::ZERO,
+        };
+        let is_stale = action
+            .decided
+            .is_some_and(|(_, decided)| decided != generation);
+        if !is_stale {
+            match &action.kind {
+                ActionKind::Custom(name, work) => self.custom(name, Arc::clone(work), &mut result),
+                kind => self.reclaim(kind, &action, &mut result),
+            }
+        }
+        result.took = start.elapsed();
+        let mut state = lock(&self.state);
+        state.statistics.actions += 1;
+        if result.error.is_some() {
+            state.statistics.failed_actions += 1;
+        }
+        result
+    }
+
+    fn custom(&self, name: &str, work: CustomWork, result: &mut ActionResult) {
+        let deadline = lock(&self.settings).call_deadline;
+        let called = self
+            .asker
+            .caller
+            .call(name, deadline, move || work(), || {});
+        let (status, error) = match called {
+            Called::Returned(Ok(freed)) => {
+                result.given_back = freed;
+                let none = freed == Bytes::ZERO;
+                (
+                    if none {
+                        ActionStatus::NothingToFree
+                    } else {
+                        ActionStatus::Completed
+                    },
+                    None,
+                )
+            }
+            Called::Returned(Err(error)) => (ActionStatus::Failed, Some(error)),
+            Called::Panicked(message) => (
+                ActionStatus::Failed,
+                Some(format!("`{name}` panicked: {message}")),
+            ),
+            Called::Late => (
+                ActionStatus::TimedOut,
+                Some(format!("`{name}` did not return in time")),
+            ),
+            Called::NotMade(why) => (ActionStatus::Failed, Some(why.to_owned())),
+        };
+        result.status = status;
+        result.error = error;
+    }
+
+    fn reclaim(&self, kind: &ActionKind, action: &Action, result: &mut ActionResult) {
+        let settings = lock(&self.settings).clone();
+        let level = action.decided.map(|(level, _)| level);
+        let share = crate::thresholds::percent_to_free(level.unwrap_or(default_level(kind)));
+        let round = Round {
+            target: action
+                .target
+                .unwrap_or(self.budget.limit().scale(share, 100)),
+            excluded_projects: Vec::new(),
+            call_deadline: settings.call_deadline,
+            purges: !action.for_request,
+        };
+        let stages = stages_of(kind);
+        let done = self.asker.ask(&round, stages);
+        let threshold = stages
+            .iter()
+            .map(|(_, most)| *most)
+            .max()
+            .unwrap_or_default();
+        self.note(&done, threshold);
+        if level.is_some() {
+            self.credit(&done, &settings);
+        }
+        result.given_back = done.given.freed;
+        result.freed = done.freed;
+        let errors = done.errors();
+        let purged = matches!(kind, ActionKind::PurgeAllocator);
+        result.status = if done.is_late() {
+            ActionStatus::TimedOut
+        } else if !errors.is_empty() {
+            ActionStatus::Failed
+        } else if done.given.freed > Bytes::ZERO || (purged && done.freed > Some(Bytes::ZERO)) {
+            ActionStatus::Completed
+        } else {
+            ActionStatus::NothingToFree
+        };
+        result.error = (!errors.is_empty()).then(|| errors.join("; "));
+    }
+
+    /// Remembers what was given back and does not show in the resident set
+    /// yet, and whether evicting is of any use.
+    fn credit(&self, done: &Reclamation, settings: &ControllerSettings) {
+        let now = self.clock.now();
+        let given = done.given.freed;
+        let freed = done.freed.unwrap_or(given);
+        let resident = self.asker.source.rss().unwrap_or_default();
+        let mut state = lock(&self.state);
+        let open = given.saturating_sub(freed);
+        if open > Bytes::ZERO && state.credits.len() < MOST_CREDITS {
+            state.credits.push((now + settings.settle, open));
+        }
+        // Less than an eighth of what was given back has reached the kernel.
+        if given > Bytes::ZERO && freed < given.scale(1, 8) {
+            state.futile += 1;
+        } else {
+            state.futile = 0;
+        }
+        if state.futile >= settings.futile_attempts.max(1) {
+            state.futile = 0;
+            state.paused = Some((now + settings.futility_pause, resident));
+            state.statistics.futile_pauses += 1;
+            tracing::warn!(
+                %given, %freed,
+                "evicting does not lower the resident set: the memory is elsewhere; paused"
+            );
+        }
+    }
+
+    pub(super) fn note(&self, done: &Reclamation, priority_threshold: Priority) {
+        let level = {
+            let mut state = lock(&self.state);
+            state.statistics.evicted += done.given.entries;
+            state.statistics.given_back =
+                state.statistics.given_back.saturating_add(done.given.freed);
+            state.statistics.spilled = state.statistics.spilled.saturating_add(done.given.spilled);
+            state.levels.current()
+        };
+        for error in done.errors() {
+            tracing::error!(error, "a part of the program did not give memory back");
+        }
+        lock(&self.history).push(Eviction {
+            timestamp: self.clock.wall(),
+            level,
+            target: done.target,
+            evicted_count: done.given.entries,
+            total_candidates: done.candidates,
+            given_back: done.given.freed,
+            freed: done.freed,
+            projects: done.given.by_project.clone(),
+            priority_threshold,
+        });
+    }
+}
+
+/// The level whose share an action frees when nobody says how much.
+const fn default_level(kind: &ActionKind) -> Level {
+    match kind {
+        ActionKind::Cleanup | ActionKind::PurgeAllocator | ActionKind::Custom(..) => Level::Soft,
+        ActionKind::SpillToDisk | ActionKind::UnloadFiles => Level::Hard,
+        ActionKind::Evict => Level::Emergency,
+    }
+}
+
+/// Who is asked for what, one stage after the other until enough is free.
+const fn stages_of(kind: &ActionKind) -> &'static [Stage] {
+    match kind {
+        ActionKind::Cleanup => &[
+            (ReclaimMode::Trim, Priority::High),
+            (ReclaimMode::Unload, Priority::Low),
+            (ReclaimMode::Evict, Priority::Low),
+        ],
+        ActionKind::SpillToDisk => &[
+            (ReclaimMode::Trim, Priority::High),
+            (ReclaimMode::Spill, Priority::High),
+            // Where nothing can be spilled the level must not do nothing.
+            (ReclaimMode::Unload, Priority::Medium),
+            (ReclaimMode::Evict, Priority::Medium),
+        ],
+        ActionKind::UnloadFiles => &[(ReclaimMode::Unload, Priority::High)],
+        ActionKind::Evict => &[
+            (ReclaimMode::Trim, Priority::High),
+            (ReclaimMode::Evict, Priority::High),
+        ],
+        ActionKind::PurgeAllocator | ActionKind::Custom(..) => &[],
+    }
+}

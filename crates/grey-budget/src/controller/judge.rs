@@ -1,0 +1,188 @@
+//! From a reading to a level: what is to be done, who is told, and who has
+//! waited in vain.
+//!
+//! Never frees anything: it queues actions.
+
+use std::time::Duration;
+
+use grey_model::level::fraction;
+use grey_model::{Bytes, Level, MemoryLimit, Transition};
+
+use super::action::{Action, ActionKind};
+use super::call::Called;
+use super::run::Tick;
+use super::settings::ControllerSettings;
+use super::state::{Inner, lock};
+use super::subscribe::LevelEvent;
+use crate::budget::Admission;
+use crate::thresholds::amount_to_free;
+
+/// How often everything is read, not only the resident set: cgroup limits may
+/// change while the program runs.
+const FULL_READING: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Reads what the process weighs and finds the level; queues what is to be
+    /// done at it.
+    pub(super) fn judge(&self, now: Duration, settings: &ControllerSettings) -> Tick {
+        let rss = self.asker.source.rss();
+        let full = {
+            let state = lock(&self.state);
+            state
+                .full_at
+                .is_none_or(|at| now.saturating_sub(at) >= FULL_READING)
+        }
+        .then(|| self.asker.source.read());
+        let reserved = self.budget.reserved();
+        let limit = self.budget.limit();
+        let mut state = lock(&self.state);
+        state.statistics.ticks += 1;
+        if let Some(full) = full {
+            state.full_at = Some(now);
+            match full {
+                Ok(full) => state.full = full,
+                Err(_) => state.statistics.failed_readings += 1,
+            }
+        }
+        if rss.is_err() {
+            state.statistics.failed_readings += 1;
+        }
+        state.credits.retain(|(until, _)| now < *until);
+        let credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
+        // What was given back a moment ago is not asked for again.
+        let resident = rss.ok().map(|rss| rss.saturating_sub(credit));
+        let mut used = reserved.max(resident.unwrap_or_default());
+        let mut whole = limit;
+        // A limit of the cgroup that is nearer than the budget is what counts.
+        if let (Some(resident), Some(MemoryLimit::Bytes(outer))) =
+            (resident, state.full.cgroup_limit)
+            && fraction(resident, outer) > fraction(used, whole)
+        {
+            (used, whole) = (resident, outer);
+        }
+        let transition = state.levels.observe(now, used, whole);
+        let level = state.levels.current();
+        let rose = transition.is_some_and(|transition| transition.to > transition.from);
+        let due = state
+            .acted_at
+            .is_none_or(|at| now.saturating_sub(at) >= settings.repeat);
+        // A pause holds as long as the process does not grow further.
+        let raw = resident.unwrap_or_default().saturating_add(credit);
+        let paused = state
+            .paused
+            .is_some_and(|(until, at)| now < until && raw <= at.saturating_add(whole.scale(1, 64)));
+        // Below its exit a level only waits for its cooldown: enough is free.
+        let lasts = settings.thresholds.next(level, fraction(used, whole)) == level;
+        if level > Level::Normal && !paused && (rose || (due && lasts)) {
+            state.acted_at = Some(now);
+            let action = action_at(level, state.levels.generation()).target(amount_to_free(
+                level,
+                used,
+                whole,
+                &settings.thresholds,
+            ));
+            if let Err(error) = self.queue.push(action) {
+                tracing::error!(%error, "the level's action is not done");
+            }
+        }
+        Tick {
+            level,
+            transition,
+            used,
+            budget: whole,
+            results: Vec::new(),
+        }
+    }
+
+    /// Closes or opens the budget, logs, and tells who wants to know.
+    pub(super) fn announce(
+        &self,
+        seen: &Tick,
+        transition: Transition<Level>,
+        settings: &ControllerSettings,
+    ) {
+        if settings.sheds {
+            self.budget.set_admission(Admission::at(transition.to));
+        }
+        let (used, budget) = (seen.used, seen.budget);
+        match transition.to {
+            Level::Normal => tracing::info!(%used, %budget, "memory is back to normal"),
+            Level::Soft => tracing::warn!(%used, %budget, "soft memory limit crossed"),
+            Level::Hard => tracing::warn!(%used, %budget, "hard memory limit crossed"),
+            Level::Emergency => tracing::error!(%used, %budget, "memory emergency"),
+        }
+        let event = LevelEvent {
+            from: transition.from,
+            to: transition.to,
+            generation: transition.generation,
+            used,
+            budget,
+        };
+        for callback in self.subscribers.tell(&event) {
+            let called = self.asker.caller.call(
+                "callback",
+                settings.call_deadline,
+                move || callback(&event),
+                || {},
+            );
+            match called {
+                Called::Returned(()) => {}
+                Called::Panicked(message) => {
+                    tracing::error!(message, "a callback of a memory level panicked");
+                }
+                Called::Late => tracing::error!("a callback of a memory level does not return"),
+                Called::NotMade(why) => {
+                    tracing::error!(why, "a callback of a memory level was not called");
+                }
+            }
+        }
+    }
+
+    /// Makes room for requests that did not fit, and ends a standstill.
+    pub(super) fn look_after_waiters(&self, now: Duration, settings: &ControllerSettings) {
+        let (shortages, missing) = self.budget.shortage();
+        let (waiting, _) = self.budget.waiters();
+        let progress = self.budget.progress();
+        let mut state = lock(&self.state);
+        if shortages != state.seen_shortages {
+            state.seen_shortages = shortages;
+            let mut action = Action::new(ActionKind::Evict, "make room for a request", 8);
+            action.for_request = true;
+            if missing > Bytes::ZERO && self.queue.push(action.target(missing)).is_err() {
+                tracing::warn!("no room is made for a request: too many actions wait");
+            }
+        }
+        state.stall = match state.stall {
+            _ if waiting == 0 => None,
+            Some((seen, since)) if seen == progress => Some((seen, since)),
+            _ => Some((progress, now)),
+        };
+        let stands_still = state
+            .stall
+            .is_some_and(|(_, since)| now.saturating_sub(since) >= settings.stall);
+        if !stands_still {
+            return;
+        }
+        state.stall = None;
+        state.statistics.stalls += 1;
+        drop(state);
+        if let Some((component, bytes)) = self.budget.fail_largest_waiter() {
+            tracing::warn!(
+                component = &*component,
+                %bytes,
+                "nobody gives memory back: the largest request that waits is refused"
+            );
+        }
+    }
+}
+
+/// What is done at a level.
+fn action_at(level: Level, generation: u64) -> Action {
+    let mut action = match level {
+        Level::Normal | Level::Soft => Action::new(ActionKind::Cleanup, "soft limit crossed", 5),
+        Level::Hard => Action::new(ActionKind::SpillToDisk, "hard limit crossed", 7),
+        Level::Emergency => Action::new(ActionKind::Evict, "memory emergency", 10),
+    };
+    action.decided = Some((level, generation));
+    action
+}

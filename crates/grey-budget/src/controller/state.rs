@@ -1,0 +1,52 @@
+//! What a controller is made of and what it remembers between ticks.
+//!
+//! Never acts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use grey_model::{Bytes, Level, Levels};
+
+use super::history::History;
+use super::queue::ActionQueue;
+use super::reclaim::Asker;
+use super::run::ControllerStatistics;
+use super::settings::ControllerSettings;
+use super::subscribe::Subscribers;
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::source::Reading;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) levels: Levels<Level>,
+    pub(super) full: Reading,
+    pub(super) full_at: Option<Duration>,
+    /// What was given back and may not show in the resident set yet.
+    pub(super) credits: Vec<(Duration, Bytes)>,
+    pub(super) acted_at: Option<Duration>,
+    pub(super) futile: u32,
+    /// Until when nothing is evicted, and the resident set at that time.
+    pub(super) paused: Option<(Duration, Bytes)>,
+    pub(super) seen_shortages: u64,
+    pub(super) stall: Option<(u64, Duration)>,
+    pub(super) statistics: ControllerStatistics,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) budget: Budget,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Mutex<ControllerSettings>,
+    pub(super) asker: Asker,
+    pub(super) queue: ActionQueue,
+    pub(super) subscribers: Subscribers,
+    pub(super) state: Mutex<State>,
+    /// Held while actions are done, so that they are done one by one.
+    pub(super) doing: Mutex<()>,
+    pub(super) history: Mutex<History>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

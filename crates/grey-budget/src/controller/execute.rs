@@ -20,7 +20,25 @@ use crate::reclaimer::ReclaimMode;
 const MOST_CREDITS: usize = 64;
 
 impl Inner {
-    pub(super) fn execute(&self, id: ActionId, action: Action) -> ActionResult {
+    /// Does what is queued now, the most urgent first; what is queued meanwhile
+    /// waits. After `time` it begins no other action.
+    pub(super) fn execute_queued(&self, time: Option<Duration>) -> Vec<ActionResult> {
+        let start = Instant::now();
+        let _one_by_one = lock(&self.doing);
+        let mut results = Vec::new();
+        for _ in 0..self.queue.len() {
+            let Some((id, action)) = self.queue.pop() else {
+                break;
+            };
+            results.push(self.execute(id, action));
+            if time.is_some_and(|time| start.elapsed() >= time) {
+                break;
+            }
+        }
+        results
+    }
+
+    fn execute(&self, id: ActionId, action: Action) -> ActionResult {
         let start = Instant::now();
         let generation = lock(&self.state).levels.generation();
         let mut result = ActionResult {

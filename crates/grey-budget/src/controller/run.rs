@@ -229,16 +229,7 @@ impl Controller {
         if is_inside_a_reclaimer() {
             return Vec::new();
         }
-        let _one_by_one = lock(&self.inner.doing);
-        let mut results = Vec::new();
-        // Actions may queue actions: those beyond the bound wait for the next time.
-        while let Some((id, action)) = self.inner.queue.pop() {
-            results.push(self.inner.execute(id, action));
-            if results.len() >= super::queue::MOST_ACTIONS {
-                break;
-            }
-        }
-        results
+        self.inner.execute_queued(None)
     }
 
     /// Evicts now, whatever the level is.
@@ -282,7 +273,12 @@ impl Controller {
             self.inner.announce(&seen, transition, &settings);
         }
         self.inner.look_after_waiters(now, &settings);
-        let results = self.execute_all_actions();
+        // What is queued must not keep the next reading waiting.
+        let results = if is_inside_a_reclaimer() {
+            Vec::new()
+        } else {
+            self.inner.execute_queued(Some(settings.interval))
+        };
         Tick { results, ..seen }
     }
 

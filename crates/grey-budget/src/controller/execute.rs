@@ -177,6 +177,9 @@ impl Inner {
             state.statistics.evicted += done.given.entries;
             state.statistics.given_back =
                 state.statistics.given_back.saturating_add(done.given.freed);
+            state.statistics.spills += u64::from(done.given.spilled > Bytes::ZERO);
+            state.statistics.purged =
+                (state.statistics.purged).saturating_add(done.freed.unwrap_or_default());
             state.statistics.spilled = state.statistics.spilled.saturating_add(done.given.spilled);
             state.levels.current()
         };

@@ -43,8 +43,12 @@ pub struct ControllerStatistics {
     pub evicted: u64,
     /// Bytes that were given back by parts of the program.
     pub given_back: Bytes,
+    /// Rounds in which something was written to disk.
+    pub spills: u64,
     /// Bytes that were written to disk.
     pub spilled: Bytes,
+    /// Bytes that the kernel got back, measured after the allocator was purged.
+    pub purged: Bytes,
     /// Requests that waited in vain and were refused.
     pub stalls: u64,
     /// Times that evicting was paused because the kernel saw nothing of it.

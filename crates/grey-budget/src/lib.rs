@@ -13,6 +13,8 @@
 
 pub mod budget;
 pub mod clock;
+pub mod config;
+pub mod limits;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
@@ -26,6 +28,10 @@ pub use clock::{Clock, SystemClock};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
+};
+pub use limits::{
+    AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
+    get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use sharded::ShardedCounter;

@@ -25,6 +25,9 @@ pub use budget::{
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
 pub use clock::{Clock, SystemClock};
+pub use config::{
+    Config, ConfigError, ConfigHandle, ConfigLoader, ConfigObserver, ConfigReloaded, ReloadResult,
+};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,

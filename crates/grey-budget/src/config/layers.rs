@@ -50,7 +50,11 @@ impl Key {
         Self {
             path: parts.map(str::to_owned).to_vec(),
             alias: None,
-            variable: format!("PROJECTS_{}_MEMORY_{}", variable_part(name), variable_part(last)),
+            variable: format!(
+                "PROJECTS_{}_MEMORY_{}",
+                variable_part(name),
+                variable_part(last)
+            ),
             needs_restart: false,
         }
     }
@@ -281,9 +285,8 @@ impl<'a> Layers<'a> {
     /// Variables that look like ours and that nobody asked for.
     pub(super) fn unknown_variables(&self) -> Vec<String> {
         let is_ours = |name: &str| {
-            name.strip_prefix(self.prefix).is_some_and(|rest| {
-                OUR_VARIABLES.iter().any(|begin| rest.starts_with(begin))
-            })
+            name.strip_prefix(self.prefix)
+                .is_some_and(|rest| OUR_VARIABLES.iter().any(|begin| rest.starts_with(begin)))
         };
         self.environment
             .iter()

@@ -168,7 +168,9 @@ impl ConfigLoader {
                 continue;
             };
             if files.len() == MOST_PROJECTS {
-                return Err(ConfigError::TooManyProjects { most: MOST_PROJECTS });
+                return Err(ConfigError::TooManyProjects {
+                    most: MOST_PROJECTS,
+                });
             }
             if let Some(first) = files.insert(name.clone(), path.clone()) {
                 let (first, second) = (first.clone().min(path.clone()), first.max(path));
@@ -197,7 +199,8 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
         source,
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let file =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
     let file = std::fs::File::from(file);
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(ConfigError::NotAFile {

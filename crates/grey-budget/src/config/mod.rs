@@ -26,10 +26,15 @@
 //! wrong changes nothing. Nothing here acts on a value: observers do.
 
 mod error;
+mod file_watch;
+mod fingerprint;
+mod handle;
 mod layers;
 mod loader;
+mod observer;
 mod origin;
 mod schema;
+mod signal_watch;
 mod thresholds;
 mod value;
 mod yaml;
@@ -38,9 +43,13 @@ mod yaml;
 mod tests;
 
 pub use error::{ConfigError, ValueError};
+pub use file_watch::{FileWatch, WatchFileError};
+pub use handle::{ConfigHandle, ReloadResult};
 pub use loader::{ConfigLoader, DEFAULT_PREFIX};
+pub use observer::{ConfigObserver, ConfigReloaded, ObserverGuard, ReloadFailed, TooManyObservers};
 pub use origin::{Entry, Origin};
 pub use schema::{
     Config, ConfigWarning, MemoryConfig, MonitoringConfig, ProjectConfig, ResourcesConfig,
     SpillConfig,
 };
+pub use signal_watch::{SignalWatch, WatchSignalError};

@@ -159,7 +159,10 @@ impl std::fmt::Display for ConfigWarning {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownVariable { variable } => {
-                write!(formatter, "nothing reads the environment variable `{variable}`")
+                write!(
+                    formatter,
+                    "nothing reads the environment variable `{variable}`"
+                )
             }
             Self::Budget { warning } => write!(formatter, "memory.total_budget_mb: {warning}"),
         }
@@ -177,12 +180,16 @@ impl Config {
 
     /// The projects that something is said about.
     pub fn projects(&self) -> impl Iterator<Item = (&str, &ProjectConfig)> {
-        self.projects.iter().map(|(name, project)| (name.as_str(), project))
+        self.projects
+            .iter()
+            .map(|(name, project)| (name.as_str(), project))
     }
 
     /// Every key with its value as text and where that comes from.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
+        self.entries
+            .iter()
+            .map(|(key, entry)| (key.as_str(), entry))
     }
 
     /// Where the value of `key` comes from; `None` for what is no key.
@@ -216,7 +223,9 @@ impl Config {
         let resources = build_resources(&mut layers)?;
         layers.allow_section(&["projects"]);
         if projects.len() > MOST_PROJECTS {
-            return Err(ConfigError::TooManyProjects { most: MOST_PROJECTS });
+            return Err(ConfigError::TooManyProjects {
+                most: MOST_PROJECTS,
+            });
         }
         let projects = projects
             .into_iter()
@@ -290,7 +299,10 @@ fn build_budget(
 fn build_spill(layers: &mut Layers<'_>, home: Option<&str>) -> Result<SpillConfig, ConfigError> {
     let enabled = Key::new("memory.spill.enabled", "MEMORY_SPILL_ENABLED");
     let directory = Key::new("memory.spill.directory", "MEMORY_SPILL_DIRECTORY").needs_restart();
-    let size = Key::new("memory.spill.max_spill_size_mb", "MEMORY_SPILL_MAX_SPILL_SIZE_MB");
+    let size = Key::new(
+        "memory.spill.max_spill_size_mb",
+        "MEMORY_SPILL_MAX_SPILL_SIZE_MB",
+    );
     let has_home = home.is_some_and(|home| home.starts_with('/'));
     let place = if has_home {
         "~/.local/state/grey/spill"
@@ -382,8 +394,11 @@ fn build_resources(layers: &mut Layers<'_>) -> Result<ResourcesConfig, ConfigErr
     let pool = key("db_pool_size", "DB_POOL_SIZE");
     let embeddings = key("embeddings_cache_size", "EMBEDDINGS_CACHE_SIZE");
     let history = key("history_max_ops", "HISTORY_MAX_OPS").alias("crdt_history_max_ops");
-    let compaction = key("history_compaction_interval_secs", "HISTORY_COMPACTION_INTERVAL")
-        .alias("crdt_compaction_interval_secs");
+    let compaction = key(
+        "history_compaction_interval_secs",
+        "HISTORY_COMPACTION_INTERVAL",
+    )
+    .alias("crdt_compaction_interval_secs");
     Ok(ResourcesConfig {
         memory_log_interval: layers.take(&log, default(30), value::seconds)?,
         system_thresholds: thresholds::of_machine::<SystemLevel>(layers)?,

@@ -24,7 +24,10 @@ const BUDGET_ENTER: Names = [
 const BUDGET_EXIT: Names = [
     ("memory.soft_exit_percent", "MEMORY_SOFT_EXIT_PERCENT"),
     ("memory.hard_exit_percent", "MEMORY_HARD_EXIT_PERCENT"),
-    ("memory.emergency_exit_percent", "MEMORY_EMERGENCY_EXIT_PERCENT"),
+    (
+        "memory.emergency_exit_percent",
+        "MEMORY_EMERGENCY_EXIT_PERCENT",
+    ),
 ];
 
 const MACHINE_ENTER: Names = [
@@ -102,7 +105,10 @@ fn refused<S: Step>(
         let entry = layers.entries.get(*key);
         entry.is_some_and(|entry| entry.origin != Origin::Default)
     };
-    let key = candidates.into_iter().find(written).unwrap_or(candidates[0]);
+    let key = candidates
+        .into_iter()
+        .find(written)
+        .unwrap_or(candidates[0]);
     let origin = layers.entries.get(key).map(|entry| entry.origin.clone());
     ConfigError::Thresholds {
         key: key.to_owned(),

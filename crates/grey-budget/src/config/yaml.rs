@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::error::ConfigError;
@@ -66,18 +66,21 @@ pub(super) fn parse(path: &Arc<Path>, bytes: &[u8]) -> Result<Vec<Leaf>, ConfigE
                 source: Box::new(source),
             }
         })?;
-    let mut leaves = Vec::new();
-    match root.value {
-        Node::Map(_) => flatten(root, &mut Vec::new(), &mut leaves),
-        Node::Empty => {}
-        Node::Text(_) => {
-            return Err(ConfigError::Syntax {
-                path: path.to_path_buf(),
-                line: root.referenced.line(),
-                source: "a configuration is a mapping of keys to values".into(),
-            });
-        }
+    let wrong = |(line, what): (u64, &'static str)| ConfigError::Syntax {
+        path: path.to_path_buf(),
+        line,
+        source: what.into(),
+    };
+    if matches!(root.value, Node::Text(_)) {
+        return Err(wrong((
+            root.referenced.line(),
+            "a configuration is a mapping of keys to values",
+        )));
     }
+    let mut leaves = Vec::new();
+    flatten(root, &mut Vec::new(), &mut leaves).map_err(wrong)?;
+    // The whole file saying nothing is no key.
+    leaves.retain(|leaf| !leaf.path.is_empty());
     Ok(leaves)
 }
 
@@ -89,21 +92,30 @@ fn has_no_content(text: &str) -> bool {
 }
 
 fn line_of(bytes: &[u8], offset: usize) -> u64 {
-    let breaks = bytes[..offset].iter().filter(|&&byte| byte == b'\n').count();
+    let breaks = bytes[..offset]
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count();
     u64::try_from(breaks).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-fn flatten(node: Spanned<Node>, path: &mut Vec<String>, leaves: &mut Vec<Leaf>) {
+/// Fails with the line and what is wrong there.
+fn flatten(
+    node: Spanned<Node>,
+    path: &mut Vec<String>,
+    leaves: &mut Vec<Leaf>,
+) -> Result<(), (u64, &'static str)> {
     let line = node.referenced.line();
     let text = match node.value {
         Node::Map(pairs) => {
             for (key, value) in pairs {
                 path.push(key);
-                flatten(value, path, leaves);
+                flatten(value, path, leaves)?;
                 path.pop();
             }
-            return;
+            return Ok(());
         }
+        Node::List => return Err((line, "a list has no place in a configuration")),
         Node::Text(text) => Some(text),
         Node::Empty => None,
     };
@@ -112,6 +124,7 @@ fn flatten(node: Spanned<Node>, path: &mut Vec<String>, leaves: &mut Vec<Leaf>) 
         text,
         line,
     });
+    Ok(())
 }
 
 /// What a configuration is made of.
@@ -119,6 +132,7 @@ fn flatten(node: Spanned<Node>, path: &mut Vec<String>, leaves: &mut Vec<Leaf>) 
 enum Node {
     Map(Vec<(String, Spanned<Node>)>),
     Text(String),
+    List,
     Empty,
 }
 
@@ -167,8 +181,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Node::deserialize(deserializer)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
-        Err(A::Error::custom("a list has no place in a configuration"))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Node::List)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {

@@ -41,6 +41,6 @@ pub use machine::{Gigabytes, Machine, get_system_memory, gigabytes};
 pub use process::{ProcessLimits, set_memory_limit, supported_limit};
 pub use rlimit::{AppliedLimit, HardLimit, LimitCalls, LimitKind, LinuxCalls, Range, UsageError};
 pub use validate::{
-    Allocation, check_memory_limit, validate_memory_limit, validate_memory_limit_on, validate_total_allocations,
-    validate_total_allocations_on,
+    Allocation, check_memory_limit, validate_memory_limit, validate_memory_limit_on,
+    validate_total_allocations, validate_total_allocations_on,
 };

@@ -227,3 +227,29 @@ fn directories(config: &ConfigHandle) -> BTreeSet<PathBuf> {
     );
     directories
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn our_own_reading_wakes_nobody() {
+        for read in [
+            AccessKind::Any,
+            AccessKind::Open(AccessMode::Any),
+            AccessKind::Close(AccessMode::Read),
+        ] {
+            assert!(is_only_read(EventKind::Access(read)), "{read:?}");
+        }
+        for change in [
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Create(CreateKind::File),
+            EventKind::Modify(ModifyKind::Any),
+            EventKind::Any,
+        ] {
+            assert!(!is_only_read(change), "{change:?}");
+        }
+    }
+}

@@ -264,3 +264,99 @@ fn tell_panic(payload: Box<dyn Any + Send>) {
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigLoader;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<OldAndNew>>>);
+
+    type OldAndNew = (Arc<Config>, Arc<Config>);
+
+    impl ConfigObserver for Seen {
+        fn on_config_reloaded(&self, event: &ConfigReloaded) {
+            let pair = (Arc::clone(&event.old_config), Arc::clone(&event.new_config));
+            locked(&self.0).push(pair);
+        }
+    }
+
+    fn config() -> Arc<Config> {
+        let home = [("HOME", "/home/user")];
+        Arc::new(
+            ConfigLoader::without_file()
+                .environment(home)
+                .load()
+                .unwrap(),
+        )
+    }
+
+    fn event(old: &Arc<Config>, new: &Arc<Config>, key: &str) -> Event {
+        Event::Reloaded(ConfigReloaded {
+            old_config: Arc::clone(old),
+            new_config: Arc::clone(new),
+            timestamp: SystemTime::now(),
+            changed: vec![key.to_owned()],
+            restart_required: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn events_that_nobody_takes_are_bounded_and_leave_no_gap() {
+        let observers = Arc::new(Observers::default());
+        let seen = Seen::default();
+        let _guard = observers.register(Arc::new(seen.clone())).unwrap();
+        let steps: Vec<Arc<Config>> = (0..=MOST_EVENTS * 3).map(|_| config()).collect();
+        for pair in steps.windows(2) {
+            observers.enqueue(event(&pair[0], &pair[1], "key"));
+        }
+        assert_eq!(locked(&observers.queue).events.len(), MOST_EVENTS);
+        observers.deliver();
+        let seen = locked(&seen.0);
+        assert_eq!(seen.len(), MOST_EVENTS);
+        for pair in seen.windows(2) {
+            assert!(Arc::ptr_eq(&pair[0].1, &pair[1].0));
+        }
+        assert!(Arc::ptr_eq(
+            &seen[MOST_EVENTS - 1].1,
+            &steps[MOST_EVENTS * 3]
+        ));
+    }
+
+    #[test]
+    fn two_events_in_one_name_the_keys_of_both() {
+        let (first, second, third) = (config(), config(), config());
+        let (Event::Reloaded(mut last), Event::Reloaded(next)) =
+            (event(&first, &second, "b"), event(&second, &third, "a"))
+        else {
+            unreachable!("both are reloads");
+        };
+        merge(&mut last, next);
+        assert_eq!(last.changed, ["a", "b"]);
+        assert!(Arc::ptr_eq(&last.old_config, &first));
+        assert!(Arc::ptr_eq(&last.new_config, &third));
+    }
+
+    #[test]
+    fn a_panic_whose_payload_panics_is_survived() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if !std::thread::panicking() {
+                    std::panic::panic_any("of a payload, as the test wants");
+                }
+            }
+        }
+        let observers = Arc::new(Observers::default());
+        let thrower = |_: &ConfigReloaded| std::panic::panic_any(Bomb);
+        let _thrower = observers.register(Arc::new(thrower)).unwrap();
+        let seen = Seen::default();
+        let _guard = observers.register(Arc::new(seen.clone())).unwrap();
+        let one = config();
+        observers.enqueue(event(&one, &one, "key"));
+        observers.deliver();
+        assert_eq!(locked(&seen.0).len(), 1);
+        assert!(!locked(&observers.queue).delivering);
+    }
+}

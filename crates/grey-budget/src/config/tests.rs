@@ -680,6 +680,28 @@ fn a_bad_variable_is_named() {
 }
 
 #[test]
+fn only_files_of_the_configuration_are_a_change() {
+    let files = Files::new(&[("config.yaml", ""), ("projects/a.yaml", "")]);
+    let config = ConfigHandle::load(files.loader()).unwrap();
+    assert!(!config.files_changed());
+    files.write("other.yaml", "x: 1");
+    files.write("projects/.a.yaml.swp", "x: 1");
+    assert!(!config.files_changed());
+    for name in ["config.yaml", "projects/a.yaml", "projects/b.yaml"] {
+        files.write(name, "memory:\n");
+        assert!(config.files_changed(), "{name}");
+        config.reload();
+        assert!(!config.files_changed(), "{name}");
+    }
+    files.write("config.yaml", "wrong: 1\n");
+    assert!(!config.reload().success);
+    assert!(
+        !config.files_changed(),
+        "a wrong file is not read again and again"
+    );
+}
+
+#[test]
 fn an_alert_belongs_to_its_level() {
     let config = load("memory:\n  monitoring:\n    alert_on_hard_limit: off\n").unwrap();
     let monitoring = &config.memory.monitoring;

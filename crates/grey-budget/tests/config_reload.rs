@@ -422,6 +422,19 @@ fn an_observer_may_remove_itself_and_the_one_behind_it() {
 }
 
 #[test]
+fn an_observer_ends_with_its_guard() {
+    let config = Place::new().handle();
+    let held = Arc::new(());
+    let within = Arc::clone(&held);
+    let guard = config
+        .observe(move |_: &ConfigReloaded| assert!(Arc::strong_count(&within) > 0))
+        .unwrap();
+    assert_eq!(Arc::strong_count(&held), 2);
+    drop(guard);
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
 fn observers_are_bounded() {
     let place = Place::new();
     let config = place.handle();

@@ -456,6 +456,32 @@ fn a_program_that_does_not_exist_ends_with_127() {
     assert_eq!(status.code(), Some(127));
 }
 
+/// Runs a command that may not raise its hard limits, whoever we are.
+fn output_without_privileges(mut command: Command) -> std::process::Output {
+    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // Refused to those who could not raise them anyway.
+            let _ = remove_capability_from_bounding_set(CapabilitySet::SYS_RESOURCE);
+            command.output().expect("the shell exists")
+        });
+        thread.join().expect("the thread does not panic")
+    })
+}
+
+#[test]
+fn a_program_whose_limit_cannot_be_set_does_not_run() {
+    let kind = LimitKind::Data;
+    let mut inner = limited_command("/bin/echo", Bytes(768 * MIB), kind).unwrap();
+    inner.arg("it ran");
+    let mut outer = limited_command(inner.get_program(), Bytes(256 * MIB), kind).unwrap();
+    outer.args(inner.get_args());
+    let output = output_without_privileges(outer);
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert!(!output.stderr.is_empty(), "the shell says why");
+}
+
 #[test]
 fn a_running_child_is_limited_from_outside() {
     let mut running = Command::new("/bin/cat")

@@ -15,7 +15,7 @@ use super::layers::{Key, Layers};
 use super::origin::{Entry, Origin};
 use super::thresholds;
 use super::value;
-use crate::limits::{LimitWarning, Machine, check_memory_limit};
+use crate::limits::{LimitKind, LimitWarning, Machine, check_memory_limit};
 
 /// The budget if nobody says otherwise, in MB of 2^20 bytes; at most a quarter
 /// of what there is.
@@ -44,7 +44,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryConfig {
     /// `total_budget_mb`: the whole budget. 3072 MB, or a quarter of the
-    /// machine or control group where that is less.
+    /// machine, the control group or the rlimit where that is less.
     pub total_budget: Bytes,
     /// `soft_limit_percent` 0.80, `hard_limit_percent` 0.93,
     /// `emergency_percent` 0.98, all of them fractions of the budget; and where
@@ -148,6 +148,15 @@ pub enum ConfigWarning {
         /// Its whole name.
         variable: String,
     },
+    /// Allocations fail before the budget is used up.
+    AboveRlimit {
+        /// The budget.
+        budget: Bytes,
+        /// Which limit of the process is lower.
+        kind: LimitKind,
+        /// What that limit is.
+        limit: Bytes,
+    },
     /// The budget leaves little of the machine, or could not be compared.
     Budget {
         /// Why.
@@ -164,6 +173,14 @@ impl std::fmt::Display for ConfigWarning {
                     "nothing reads the environment variable `{variable}`"
                 )
             }
+            Self::AboveRlimit {
+                budget,
+                kind,
+                limit,
+            } => write!(
+                formatter,
+                "memory.total_budget_mb: {budget} is above {kind} of this process, {limit}"
+            ),
             Self::Budget { warning } => write!(formatter, "memory.total_budget_mb: {warning}"),
         }
     }
@@ -281,7 +298,9 @@ fn build_budget(
     machine: &Machine,
     warnings: &mut Vec<ConfigWarning>,
 ) -> Result<Bytes, ConfigError> {
-    let quarter = machine.bound().map(|bound| (bound.get() / 4) >> 20);
+    let bounds = [machine.bound(), machine.rlimit().map(|(_, limit)| limit)];
+    let bound = bounds.into_iter().flatten().min();
+    let quarter = bound.map(|bound| (bound.get() / 4) >> 20);
     let most = quarter.map_or(DEFAULT_BUDGET_MB, |quarter| quarter.max(1));
     let key = Key::new("memory.total_budget_mb", "MEMORY_TOTAL_BUDGET_MB");
     let budget = layers.take(&key, default(DEFAULT_BUDGET_MB.min(most)), value::megabytes)?;
@@ -293,6 +312,15 @@ fn build_budget(
         source: Box::new(source),
     })?;
     warnings.extend(warning.map(|warning| ConfigWarning::Budget { warning }));
+    if let Some((kind, limit)) = machine.rlimit()
+        && budget > limit
+    {
+        warnings.push(ConfigWarning::AboveRlimit {
+            budget,
+            kind,
+            limit,
+        });
+    }
     Ok(budget)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{NonFiniteFloatPolicy, Spanned};
 
 use super::error::ConfigError;
 
@@ -57,6 +57,8 @@ pub(super) fn parse(path: &Arc<Path>, bytes: &[u8]) -> Result<Vec<Leaf>, ConfigE
             max_anchors: MOST_ALIASES,
         },
         with_snippet: false,
+        // As text, so that it is refused with its key.
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
     };
     let root: Spanned<Node> =
         serde_saphyr::from_str_with_options(text, options).map_err(|source| {

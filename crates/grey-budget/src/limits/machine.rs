@@ -12,6 +12,7 @@ use grey_telemetry::process::cgroup::parse_memory_cgroup;
 use grey_telemetry::{Kernel, KernelDirectory, Roots, ascii};
 
 use super::error::LimitError;
+use super::rlimit::{LimitCalls as _, LimitKind, LinuxCalls};
 
 /// One GB as the messages count it: 2^30 bytes.
 const GIGABYTE: f64 = 1_073_741_824.0;
@@ -25,6 +26,7 @@ const V1_UNLIMITED: u64 = (1 << 63) - (1 << 16);
 pub struct Machine {
     total: Option<Bytes>,
     cgroup_limit: Option<MemoryLimit>,
+    rlimit: Option<(LimitKind, Bytes)>,
     architecture: String,
     operating_system: String,
 }
@@ -37,6 +39,7 @@ impl Machine {
         Self {
             total,
             cgroup_limit: None,
+            rlimit: None,
             architecture: std::env::consts::ARCH.to_owned(),
             operating_system: "Linux".to_owned(),
         }
@@ -55,6 +58,10 @@ impl Machine {
         let mut machine = Self::new(None);
         machine.architecture = name.machine().to_string_lossy().into_owned();
         machine.operating_system = name.sysname().to_string_lossy().into_owned();
+        machine.rlimit = [LimitKind::AddressSpace, LimitKind::Data]
+            .into_iter()
+            .filter_map(|kind| Some((kind, LinuxCalls.get(kind).soft?)))
+            .min_by_key(|(_, limit)| *limit);
         let Ok(kernel) = Kernel::open(roots) else {
             return machine;
         };
@@ -70,6 +77,13 @@ impl Machine {
     #[must_use]
     pub const fn with_cgroup_limit(mut self, limit: MemoryLimit) -> Self {
         self.cgroup_limit = Some(limit);
+        self
+    }
+
+    /// The same with an rlimit on this process.
+    #[must_use]
+    pub const fn with_rlimit(mut self, kind: LimitKind, limit: Bytes) -> Self {
+        self.rlimit = Some((kind, limit));
         self
     }
 
@@ -103,6 +117,14 @@ impl Machine {
     #[must_use]
     pub const fn cgroup_limit(&self) -> Option<MemoryLimit> {
         self.cgroup_limit
+    }
+
+    /// The stricter of the process's own `RLIMIT_AS` and `RLIMIT_DATA`, when it
+    /// has one. It bounds what the program can allocate, but not another limit:
+    /// that may replace it.
+    #[must_use]
+    pub const fn rlimit(&self) -> Option<(LimitKind, Bytes)> {
+        self.rlimit
     }
 
     /// The lower of the machine's memory and the control group's limit.

@@ -13,8 +13,10 @@
 
 pub mod budget;
 pub mod clock;
+pub mod config;
 pub mod controller;
 pub mod degrade;
+pub mod limits;
 pub mod reclaimer;
 pub mod saved_state;
 pub mod sharded;
@@ -28,6 +30,9 @@ pub use budget::{
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
 pub use clock::{Clock, SystemClock};
+pub use config::{
+    Config, ConfigError, ConfigHandle, ConfigLoader, ConfigObserver, ConfigReloaded, ReloadResult,
+};
 pub use controller::{
     Action, ActionId, ActionKind, ActionResult, ActionStatus, Controller, ControllerSettings,
     Eviction, EvictionRequest, EvictionResult, LevelEvent, Registration, Running, Subscription,
@@ -36,6 +41,10 @@ pub use degrade::{Degradation, DegradationSettings, InFlight, Overloaded};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
+};
+pub use limits::{
+    AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
+    get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use saved_state::{Restored, SavedProject, SavedState};

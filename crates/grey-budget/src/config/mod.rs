@@ -1,0 +1,55 @@
+//! The configuration: one global file, one for each project that wants to be
+//! different, and variables over both; reloaded while the program runs.
+//!
+//! ```yaml
+//! memory:
+//!   total_budget_mb: 3072
+//!   soft_limit_percent: 0.80
+//!   spill:
+//!     directory: "~/.local/state/grey/spill"
+//!   project_defaults:
+//!     priority: "MEDIUM"
+//! resources:
+//!   work_queue_max: 10000
+//! projects:
+//!   core-api:
+//!     memory:
+//!       priority: "HIGH"
+//! ```
+//!
+//! A key that nothing reads is an error with its line. MB are of 2^20 bytes.
+//! The variable of `memory.spill.enabled` is `GREY_MEMORY_SPILL_ENABLED`; those
+//! of `resources` have no section in their name (`GREY_WORK_QUEUE_MAX`); that
+//! of a project is `GREY_PROJECTS_CORE_API_MEMORY_PRIORITY`.
+//!
+//! A configuration is built and checked whole, then swapped in; one that is
+//! wrong changes nothing. Nothing here acts on a value: observers do.
+
+mod error;
+mod file_watch;
+mod fingerprint;
+mod handle;
+mod layers;
+mod loader;
+mod observer;
+mod origin;
+mod schema;
+mod signal_watch;
+mod thresholds;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, ValueError};
+pub use file_watch::{FileWatch, WatchFileError};
+pub use handle::{ConfigHandle, ReloadResult};
+pub use loader::{ConfigLoader, DEFAULT_PREFIX};
+pub use observer::{ConfigObserver, ConfigReloaded, ObserverGuard, ReloadFailed, TooManyObservers};
+pub use origin::{Entry, Origin};
+pub use schema::{
+    Config, ConfigWarning, MemoryConfig, MonitoringConfig, ProjectConfig, ResourcesConfig,
+    SpillConfig,
+};
+pub use signal_watch::{SignalWatch, WatchSignalError};

@@ -208,7 +208,7 @@ impl fmt::Display for Gigabytes {
 
 /// The strictest limit that our own control group is under.
 fn read_own_limit(kernel: &Kernel, buffer: &mut Vec<u8>) -> Option<MemoryLimit> {
-    let own = parse_memory_cgroup(kernel.proc.read("self/cgroup", buffer).ok()?)?;
+    let own = parse_memory_cgroup(kernel.proc.read("self/cgroup", buffer).ok()?)?.path;
     if v2_memory(kernel, buffer).is_ok() {
         return read_cgroup(kernel, &own, buffer).ok()?.effective_limit;
     }

@@ -11,22 +11,38 @@
 //! Never installs a global allocator, and never calls a function of the
 //! program while it holds a lock of its own.
 
+mod allocator;
 pub mod budget;
 pub mod clock;
+pub mod metric_names;
+pub mod metrics;
+pub mod oom_score;
+pub mod pressure_watch;
+pub mod process_source;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
 mod sync;
+pub mod system_level;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+pub mod tracker;
 
 pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
 pub use clock::{Clock, SystemClock};
+pub use grey_model::level::fraction;
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
 };
+pub use oom_score::{OomScoreError, OomScoreGuard, oom_score_adj, set_oom_score_adj};
+pub use pressure_watch::{PressureWatch, PressureWatchError, Waited};
+pub use process_source::{BoundKind, ProcessBounds, ProcessSource};
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use sharded::ShardedCounter;
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use system_level::{SystemLevelWatch, SystemStatus};
+pub use tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker, global_memory_tracker};

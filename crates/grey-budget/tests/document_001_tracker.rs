@@ -33,7 +33,7 @@ struct Program {
 
 fn program(rss: Bytes) -> Program {
     let (source, clock) = (FakeSource::new(rss), FakeClock::new());
-    let budget = Budget::new(Bytes::from_mib(BUDGET_MB)).unwrap();
+    let budget = Budget::new(Bytes::from_mib(BUDGET_MB)).expect("it is not empty");
     let tracker = MemoryTracker::builder(Arc::new(source.clone()))
         .clock(Arc::new(clock.clone()))
         .budget(&budget)

@@ -98,6 +98,8 @@ fn what_is_unknown_is_said_to_be_unknown() {
 fn a_watch_tells_each_change_once_and_keeps_its_level_without_knowledge() {
     let mut watch = SystemLevelWatch::new(Thresholds::of::<SystemLevel>(), Duration::ZERO);
     let at = Duration::from_secs;
+    assert_eq!(watch.observe(at(0), &Reading::default()), None);
+    assert_eq!(watch.current(), SystemLevel::Normal);
     let seen = watch.observe(at(0), &machine_at(85)).unwrap();
     assert_eq!(seen.to, SystemLevel::Critical);
     assert_eq!(watch.observe(at(1), &machine_at(86)), None);

@@ -29,7 +29,8 @@ const WHAT: &str = "the resident set size";
 /// # Kernel
 /// `self` is resolved when the file is opened: a descriptor that a fork
 /// inherits still shows the parent. So each reading compares the pid, which
-/// costs a tenth of the reading.
+/// costs a tenth of the reading. Only a child that a pid namespace gives the
+/// very pid of its parent is not told apart.
 #[derive(Debug)]
 pub(super) struct Statm {
     opened: ArcSwap<Opened>,

@@ -11,19 +11,29 @@
 //! Never installs a global allocator, and never calls a function of the
 //! program while it holds a lock of its own.
 
+mod allocator;
 pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod degrade;
 pub mod limits;
+pub mod metric_names;
+pub mod metrics;
+pub mod oom_score;
+pub mod pressure_watch;
+pub mod process_source;
 pub mod reclaimer;
 pub mod saved_state;
 pub mod sharded;
 pub mod shutdown;
 pub mod source;
 mod sync;
+pub mod system_level;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod thresholds;
+pub mod tracker;
 
 pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
@@ -40,15 +50,20 @@ pub use controller::{
 pub use degrade::{Degradation, DegradationSettings, InFlight, Overloaded};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
-    Thresholds, Transition,
+    Thresholds, Transition, level::fraction,
 };
 pub use limits::{
     AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
     get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
+pub use oom_score::{OomScoreError, OomScoreGuard, oom_score_adj, set_oom_score_adj};
+pub use pressure_watch::{PressureWatch, PressureWatchError, Waited};
+pub use process_source::{BoundKind, ProcessBounds, ProcessSource};
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use saved_state::{Restored, SavedProject, SavedState};
 pub use sharded::ShardedCounter;
 pub use shutdown::{Shutdown, ShutdownReason, ShutdownReport, ShutdownSettings, ShutdownStep};
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use system_level::{SystemLevelWatch, SystemStatus};
 pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};
+pub use tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker, global_memory_tracker};

@@ -24,6 +24,9 @@ pub struct Reading {
     pub threads: Option<u64>,
     /// Usage of the process's cgroup, all its processes and caches together.
     pub cgroup_usage: Option<Bytes>,
+    /// Of that, the file cache that the kernel takes back first
+    /// (`inactive_file`).
+    pub cgroup_reclaimable: Option<Bytes>,
     /// The lowest of the limits (`memory.max`, `memory.high`) of the cgroup and
     /// all above it.
     pub cgroup_limit: Option<MemoryLimit>,

@@ -1,0 +1,55 @@
+//! A source that was made before a fork reads the process that asks, not the
+//! one that made it.
+
+#![expect(
+    unsafe_code,
+    reason = "the standard library has no fork, and a spawned program would not inherit the source"
+)]
+
+use std::hint::black_box;
+
+use grey_budget::{Bytes, MemorySource, ProcessSource};
+
+const LARGE: usize = 192 << 20;
+
+/// What the child says through its exit code.
+const CHILD_READ_ITSELF: i32 = 42;
+const CHILD_READ_ITS_PARENT: i32 = 43;
+const CHILD_FAILED: i32 = 44;
+
+#[test]
+fn a_child_reads_itself_and_not_its_parent() {
+    let source = ProcessSource::new().unwrap();
+    let before = source.rss().unwrap();
+    // SAFETY: the child calls nothing that takes a lock which another thread
+    // may have held: it maps memory, reads a file, and ends with `_exit`.
+    // WHY: see above.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "the fork failed");
+    if child == 0 {
+        // Larger than glibc's largest threshold, so it is mapped, not taken
+        // from an arena.
+        let held = black_box(vec![1_u8; LARGE]);
+        let code = match source.rss() {
+            Err(_) => CHILD_FAILED,
+            Ok(rss) if rss.saturating_sub(before) > Bytes(LARGE as u64).scale(1, 2) => {
+                CHILD_READ_ITSELF
+            }
+            Ok(_) => CHILD_READ_ITS_PARENT,
+        };
+        drop(black_box(held));
+        // SAFETY: ends the child without running the test program's exit code.
+        // WHY: `process::exit` would run handlers that belong to the parent.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is valid for a write, and the child is ours.
+    // WHY: `std::process::Child` cannot be made of a pid.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
+    assert!(libc::WIFEXITED(status), "the child was killed: {status}");
+    assert_eq!(libc::WEXITSTATUS(status), CHILD_READ_ITSELF);
+    // The parent still reads itself.
+    let after = source.rss().unwrap();
+    assert!(after.get().abs_diff(before.get()) < 64 << 20);
+}

@@ -12,6 +12,7 @@
 //! program while it holds a lock of its own.
 
 pub mod budget;
+pub mod cache;
 pub mod clock;
 pub mod reclaimer;
 pub mod sharded;
@@ -22,6 +23,7 @@ pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
+pub use cache::{Cache, CacheBuilder, CacheError, CacheStats, EntryOptions};
 pub use clock::{Clock, SystemClock};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,

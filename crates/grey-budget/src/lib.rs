@@ -14,6 +14,7 @@
 pub mod budget;
 pub mod cache;
 pub mod clock;
+pub mod embeddings;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
@@ -25,6 +26,7 @@ pub use budget::{
 };
 pub use cache::{Cache, CacheBuilder, CacheError, CacheStats, EntryOptions};
 pub use clock::{Clock, SystemClock};
+pub use embeddings::{EmbeddingsCache, Precision};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,

@@ -463,7 +463,7 @@ impl<K: Hash + Eq + Clone> EmbeddingsCache<K> {
     pub fn insert(&self, key: K, vector: &[f32]) -> Result<(), EmbeddingError> {
         self.check_length(vector.len())?;
         self.check_values(vector)?;
-        let grown = self.make_room();
+        let grown = self.make_room(&key);
         let mut state = self.state();
         let mut dropped = None;
         let known = state.index.get(&key).copied();
@@ -491,10 +491,13 @@ impl<K: Hash + Eq + Clone> EmbeddingsCache<K> {
         Ok(())
     }
 
-    /// Adds a block when all slots are taken and there may be more.
-    fn make_room(&self) -> Result<(), EmbeddingError> {
-        let wants_block =
-            |state: &State<K>| !state.has_free_slot() && state.seats.len() < state.entries;
+    /// Adds a block when a new key needs it and there may be more.
+    fn make_room(&self, key: &K) -> Result<(), EmbeddingError> {
+        let wants_block = |state: &State<K>| {
+            !state.has_free_slot()
+                && state.seats.len() < state.entries
+                && !state.index.contains_key(key)
+        };
         if !wants_block(&self.state()) {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! The cache beside bare quick_cache, moka, foyer and a plain LRU: time to get
 //! and to insert, and hit ratio at equal bytes on recorded traces.
 //!
-//! `cargo run --release --features cache --bin cache -- [traces] [--no-speed]`,
-//! where `traces` is a directory with `OLTP.lis.zst` and `P3.lis.zst`. Never
+//! `cargo run --release --features cache --bin cache -- [traces] [--no-speed]
+//! [--no-ratios] [--entries=100000] [--operations=1000000]`, where `traces` is a directory with `OLTP.lis.zst` and `P3.lis.zst`. Never
 //! asserts.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,9 @@ use grey_budget::{Budget, Bytes};
 
 /// What every entry weighs, in every cache.
 const WEIGHT: u64 = 512;
+/// How many entries fit, if the command line does not say.
 const ENTRIES: u64 = 100_000;
+/// Operations of a thread in a round, if the command line does not say.
 const OPERATIONS: u64 = 1_000_000;
 const ROUNDS: usize = 7;
 
@@ -188,6 +190,13 @@ impl Random {
     }
 }
 
+/// How much is done.
+#[derive(Clone, Copy)]
+struct Scale {
+    entries: u64,
+    operations: u64,
+}
+
 #[derive(Clone, Copy)]
 enum Work {
     /// Keys that are there.
@@ -198,22 +207,22 @@ enum Work {
     Mixed,
 }
 
-fn run(peer: &dyn Peer, work: Work, threads: u64, seed: u64) -> (u64, Duration) {
+fn run(peer: &dyn Peer, work: Work, threads: u64, seed: u64, scale: Scale) -> (u64, Duration) {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..threads {
             scope.spawn(move || {
                 let mut random =
                     Random((seed << 8 | thread + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                for _ in 0..OPERATIONS {
+                for _ in 0..scale.operations {
                     let number = random.next();
                     match work {
                         Work::Get => {
-                            std::hint::black_box(peer.get(number % (ENTRIES / 2)));
+                            std::hint::black_box(peer.get(number % (scale.entries / 2)));
                         }
                         Work::Insert => peer.insert(number),
                         Work::Mixed => {
-                            let key = number % (ENTRIES * 4 / 3);
+                            let key = number % (scale.entries * 4 / 3);
                             if !peer.get(key) {
                                 peer.insert(key);
                             }
@@ -224,10 +233,10 @@ fn run(peer: &dyn Peer, work: Work, threads: u64, seed: u64) -> (u64, Duration) 
         }
     });
     // Per operation of one thread: flat is what does not contend.
-    (OPERATIONS, start.elapsed())
+    (scale.operations, start.elapsed())
 }
 
-fn speed() {
+fn speed(scale: Scale) {
     for (work, name) in [
         (Work::Get, "get"),
         (Work::Insert, "insert, full"),
@@ -235,13 +244,13 @@ fn speed() {
     ] {
         for threads in [1, 2] {
             let peers: Vec<(&str, Box<dyn Peer>)> = vec![
-                ("quick_cache", Box::new(Quick::new(ENTRIES, WEIGHT))),
-                ("grey-budget", Box::new(Ours::new(ENTRIES, WEIGHT))),
-                ("moka", Box::new(Moka::new(ENTRIES, WEIGHT))),
-                ("foyer", Box::new(Foyer::new(ENTRIES, WEIGHT))),
+                ("quick_cache", Box::new(Quick::new(scale.entries, WEIGHT))),
+                ("grey-budget", Box::new(Ours::new(scale.entries, WEIGHT))),
+                ("moka", Box::new(Moka::new(scale.entries, WEIGHT))),
+                ("foyer", Box::new(Foyer::new(scale.entries, WEIGHT))),
             ];
             for (_, peer) in &peers {
-                for key in 0..ENTRIES / 2 {
+                for key in 0..scale.entries / 2 {
                     peer.insert(key);
                 }
             }
@@ -251,7 +260,7 @@ fn speed() {
                     let mut seed = 1;
                     Contender::new(name, move || {
                         seed += 1;
-                        run(&**peer, work, threads, seed)
+                        run(&**peer, work, threads, seed, scale)
                     })
                 })
                 .collect();
@@ -328,7 +337,19 @@ fn main() {
         .skip(1)
         .partition(|argument| argument.starts_with("--"));
     if !flags.iter().any(|flag| flag == "--no-speed") {
-        speed();
+        let number = |name: &str, otherwise| {
+            flags
+                .iter()
+                .find_map(|flag| flag.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+                .unwrap_or(otherwise)
+        };
+        speed(Scale {
+            entries: number("--entries", ENTRIES),
+            operations: number("--operations", OPERATIONS),
+        });
+    }
+    if flags.iter().any(|flag| flag == "--no-ratios") {
+        return;
     }
     let directory = paths
         .first()

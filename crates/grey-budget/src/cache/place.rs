@@ -16,7 +16,6 @@ use super::core::{Cache, Class, Inner, KEPT};
 use super::flight::{Lead, supersede};
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::slot::{Evicted, Meta, NEVER, Slot, TICK_MS, touch_with};
-use crate::sharded::SHARDS;
 
 /// In which order the classes are looked through.
 const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
@@ -165,11 +164,10 @@ where
         self.place(class, key, slot, &mut evicted, lead);
         let evictions = evicted.evictions;
         self.settle(&mut evicted);
-        let turn = id / SHARDS as u64;
-        if turn.is_multiple_of(CLOCK_EVERY) {
+        if id.is_multiple_of(CLOCK_EVERY) {
             account.look_at_clock();
         }
-        if evictions > 0 && turn.is_multiple_of(BALANCE_EVERY) {
+        if evictions > 0 && id.is_multiple_of(BALANCE_EVERY) {
             self.balance(class);
         }
         Ok(())

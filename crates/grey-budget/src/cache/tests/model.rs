@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_u64..2 * CAPACITY).prop_map(Step::Resize),
         1 => (priority(), 0..CAPACITY).prop_map(|(priority, bytes)| Step::Bound(priority, bytes)),
         1 => prop::bool::weighted(0.7).prop_map(Step::Admit),
-        1 => (0_u64..700).prop_map(Step::Wait),
+        1 => (0_u64..70).prop_map(|ticks| Step::Wait(10 * ticks)),
     ]
 }
 

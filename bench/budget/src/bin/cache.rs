@@ -34,7 +34,9 @@ struct Ours(Cache<u64, u64>);
 impl Ours {
     fn new(entries: u64, weight: u64) -> Self {
         let capacity = Bytes(entries * weight);
-        let budget = Budget::new(Bytes(2 * entries * weight)).expect("more than nothing");
+        // A cache is a part of a program's budget: a GiB here.
+        let limit = Bytes::from_mib(1024).max(Bytes(2 * entries * weight));
+        let budget = Budget::new(limit).expect("more than nothing");
         let heap = weight - Cache::<u64, u64>::ENTRY_OVERHEAD.get();
         let cache = CacheBuilder::new(&budget, "bench", capacity)
             .expected_entries(entries)

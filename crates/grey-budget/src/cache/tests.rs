@@ -293,7 +293,9 @@ fn a_weigher_that_panics_changes_nothing() {
 
 /// Calls `on_drop` when the last clone goes.
 #[derive(Clone)]
-struct Dropped(Arc<OnDrop>);
+struct Dropped {
+    _last: Arc<OnDrop>,
+}
 struct OnDrop(Box<dyn Fn() + Send + Sync>);
 impl Drop for OnDrop {
     fn drop(&mut self) {
@@ -301,7 +303,9 @@ impl Drop for OnDrop {
     }
 }
 fn dropped(call: impl Fn() + Send + Sync + 'static) -> Dropped {
-    Dropped(Arc::new(OnDrop(Box::new(call))))
+    Dropped {
+        _last: Arc::new(OnDrop(Box::new(call))),
+    }
 }
 
 #[test]

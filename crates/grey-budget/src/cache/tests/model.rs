@@ -307,7 +307,7 @@ fn critical_entries_outlive_every_storm_around_them() {
                     let number = random(&mut state);
                     let priority = Priority::ALL[(number >> 40) as usize % 3];
                     let _ = cache.insert_with(100 + number % 500, 0, at(priority));
-                    if number % 97 == 0 {
+                    if number.is_multiple_of(97) {
                         let request = ReclaimRequest::new(Bytes(9000), ReclaimMode::Evict);
                         cache.reclaim(&request, &Stop::new());
                     }

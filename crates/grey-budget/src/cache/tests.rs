@@ -397,3 +397,14 @@ fn what_is_kept_for_the_next_run_is_the_dearest_within_the_limit() {
     clock.advance(Duration::from_secs(2));
     assert!(entries.next().is_none(), "the time is over");
 }
+
+#[test]
+fn a_critical_value_may_be_replaced_without_end() {
+    let Setup { cache, budget, .. } = setup(10_000);
+    for value in 0..500 {
+        cache.insert_with(1, value, at(Priority::Critical)).unwrap();
+    }
+    cache.clear();
+    cache.insert(2, 4_000).unwrap();
+    assert_eq!(budget.reserved(), cache.weight());
+}

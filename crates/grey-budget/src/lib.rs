@@ -13,10 +13,12 @@
 
 mod allocator;
 pub mod budget;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod degrade;
+pub mod embeddings;
 pub mod limits;
 pub mod metric_names;
 pub mod metrics;
@@ -39,6 +41,7 @@ pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
+pub use cache::{Cache, CacheBuilder, CacheError, CacheStats, EntryOptions};
 pub use clock::{Clock, SystemClock};
 pub use config::{
     Config, ConfigError, ConfigHandle, ConfigLoader, ConfigObserver, ConfigReloaded, ReloadResult,
@@ -48,10 +51,8 @@ pub use controller::{
     Eviction, EvictionRequest, EvictionResult, LevelEvent, Registration, Running, Subscription,
 };
 pub use degrade::{Degradation, DegradationSettings, InFlight, Overloaded};
-pub use grey_model::{
-    Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
-    Thresholds, Transition, level::fraction,
-};
+pub use embeddings::{EmbeddingsCache, Precision};
+pub use grey_model::{Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError, Thresholds, Transition, level::fraction};
 pub use limits::{
     AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
     get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,

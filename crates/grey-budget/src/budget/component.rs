@@ -189,7 +189,7 @@ impl Component {
     }
 
     #[inline]
-    pub(super) fn release(&self, bytes: u64) {
+    pub(crate) fn release(&self, bytes: u64) {
         self.put(shard_of_this_thread(), bytes);
     }
 

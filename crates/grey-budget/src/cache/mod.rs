@@ -1,0 +1,45 @@
+//! A cache that charges what it holds to a budget, gives it back when asked,
+//! and can write to disk what it drops.
+//!
+//! - `options`: what an entry is put in with, and why it was not.
+//! - `builder`: making a cache.
+//! - `core`: the cache itself: get, insert, remove, pin.
+//! - `place`, `room`: where entries lie, and how much room each priority has.
+//! - `load`: one loader for a key, in threads and in tasks.
+//! - `reclaim`: giving memory back.
+//! - `persist`: what is worth writing before the program ends.
+//! - `spill`: where dropped entries may go, and how they are encoded.
+//! - `slot`, `account`, `away`, `flight`, `capacity`: the parts of it.
+//!
+//! Under it lies `quick_cache`, one for each priority in use. The hash, the
+//! equality and the clone of keys and the clone of values run under the lock of
+//! one of its shards and must not call the cache; all else of the program
+//! (weigher, loaders, codec, spill target, drops) runs under no lock of ours.
+//!
+//! Never holds more than its capacity, never evicts what is critical or
+//! pinned, and never refuses a read because memory is short.
+
+mod account;
+mod away;
+mod builder;
+mod capacity;
+mod core;
+mod flight;
+mod load;
+mod options;
+mod persist;
+mod place;
+mod reclaim;
+mod room;
+mod slot;
+pub mod spill;
+
+pub use account::CacheStats;
+pub use builder::{CacheBuilder, CacheError};
+pub use core::Cache;
+pub use options::{EntryOptions, Project, Rejected, Rejection};
+pub use persist::{KeptEntries, KeptEntry, PersistLimit, Persisted};
+pub use spill::{Codec, PostcardCodec, SpillError, SpillTarget};
+
+#[cfg(test)]
+mod tests;

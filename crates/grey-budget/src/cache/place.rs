@@ -1,0 +1,361 @@
+//! Finding, placing and taking out entries, each key in one class alone.
+//!
+//! Never calls weigher, codec, target or loader, and drops nothing of the
+//! program's, while it holds a lock.
+
+use std::borrow::Borrow;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hash};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use grey_model::Bytes;
+
+use super::account::count;
+use super::core::{Cache, Class, Inner, KEPT};
+use super::flight::{Lead, supersede};
+use super::options::{EntryOptions, Rejected, Rejection};
+use super::slot::{Evicted, Meta, NEVER, Slot, TICK_MS, touch_with};
+
+/// In which order the classes are looked through.
+const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
+
+/// Only medium is in use.
+const ONLY_MEDIUM: u8 = 1 << 1;
+
+/// The clock is looked at once in so many insertions of a thread.
+const CLOCK_EVERY: u64 = 1024;
+
+/// Whether others have room to give is asked once in so many insertions.
+const BALANCE_EVERY: u64 = 16;
+
+impl<K: Hash + Eq, V: Clone> Inner<K, V> {
+    #[inline]
+    pub(super) fn class(&self, class: usize) -> Option<&Class<K, V>> {
+        self.classes[class].get()
+    }
+}
+
+impl<K, V> Inner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The slot of a key that may be read, marked as used.
+    #[inline]
+    pub(super) fn lookup<Q>(&self, key: &Q) -> Option<Slot<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        touch_with(self.account.tick());
+        let used = self.used.load(Ordering::Relaxed);
+        if used == ONLY_MEDIUM {
+            let slot = self.class(1)?.get(key)?;
+            return self.unless_expired(key, 1, slot);
+        }
+        LOOKUP
+            .into_iter()
+            .filter(|class| used & 1 << class != 0)
+            .find_map(|class| {
+                let slot = self.class(class)?.get(key)?;
+                self.unless_expired(key, class, slot)
+            })
+    }
+
+    #[inline]
+    pub(super) fn unless_expired<Q>(&self, key: &Q, class: usize, slot: Slot<V>) -> Option<Slot<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if slot.expires == NEVER || !slot.is_expired(self.account.look_at_clock()) {
+            return Some(slot);
+        }
+        if self.remove_exact(class, key, slot.id).is_some() {
+            count(&self.account.counters().expired);
+        }
+        None
+    }
+
+    /// Takes out the entry of `key` if it is number `id`, and tells its weight.
+    pub(super) fn remove_exact<Q>(&self, class: usize, key: &Q, id: u64) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let (key, slot) = self.class(class)?.remove_if(key, |slot| slot.id == id)?;
+        let weight = slot.weight;
+        let mut evicted = Evicted::default();
+        self.push(class, &mut evicted, key, slot);
+        self.settle(&mut evicted);
+        Some(weight)
+    }
+
+    /// The slot of a key and its class, without noting a use.
+    pub(super) fn peek<Q>(&self, key: &Q) -> Option<(usize, Slot<V>)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        touch_with(0);
+        LOOKUP
+            .into_iter()
+            .find_map(|class| Some((class, self.class(class)?.peek(key)?)))
+    }
+
+    /// Shows every entry of a class. `show` must not call the cache.
+    pub(super) fn visit(&self, class: usize, show: impl FnMut(&K, &Slot<V>)) {
+        if let Some(class) = self.class(class) {
+            let show = RefCell::new(show);
+            class.retain(|key, slot| {
+                (show.borrow_mut())(key, slot);
+                true
+            });
+        }
+    }
+
+    pub(super) fn weigh(&self, key: &K, value: &V) -> u64 {
+        (self.heap)(key, value)
+            .saturating_add(Cache::<K, V>::ENTRY_OVERHEAD)
+            .get()
+    }
+
+    pub(super) fn meta(&self, options: EntryOptions) -> Meta {
+        let expires = match options.ttl.or(self.settings.ttl) {
+            None => NEVER,
+            Some(ttl) => {
+                self.has_ttl.store(true, Ordering::Relaxed);
+                let ticks =
+                    u32::try_from(ttl.as_millis().div_ceil(u128::from(TICK_MS))).unwrap_or(NEVER);
+                self.account
+                    .look_at_clock()
+                    .saturating_add(ticks)
+                    .min(NEVER - 1)
+            }
+        };
+        Meta {
+            priority: options.priority,
+            project: options.project.map_or(0, |project| project.0),
+            expires,
+            cost: options.cost,
+        }
+    }
+
+    /// Puts a value in. With `lead`, only if nobody put in another one since
+    /// the load began.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        key: K,
+        value: V,
+        meta: Meta,
+        lead: Option<&Lead<'_, K, V>>,
+    ) -> Result<(), Rejected<V>> {
+        let weight = self.weigh(&key, &value);
+        let class = meta.priority.index();
+        if let Err(rejection) = self.admit(class, weight) {
+            return Err(self.reject(&key, value, rejection, lead.is_some()));
+        }
+        let account = &*self.account;
+        let id = account.next_id();
+        let slot = Slot::new(value, weight, id, account.tick(), meta);
+        let mut evicted = Evicted::default();
+        self.place(class, key, slot, &mut evicted, lead);
+        let evictions = evicted.evictions;
+        self.settle(&mut evicted);
+        if id.is_multiple_of(CLOCK_EVERY) {
+            account.look_at_clock();
+        }
+        if evictions > 0 && id.is_multiple_of(BALANCE_EVERY) {
+            self.balance(class);
+        }
+        Ok(())
+    }
+
+    /// Takes the charge, when the value finds room.
+    #[inline]
+    pub(super) fn admit(&self, class: usize, weight: u64) -> Result<(), Rejection> {
+        if class < KEPT && weight > self.largest[class].load(Ordering::Relaxed) {
+            self.find_room(class, weight)?;
+        }
+        match self.account.component.reserve(Bytes(weight)) {
+            // The entry gives it back when it leaves.
+            Ok(charge) => std::mem::forget(charge),
+            Err(error) => return Err(Rejection::Budget(Box::new(error))),
+        }
+        if class == KEPT && !self.keep(weight) {
+            self.account.component.release(weight);
+            return Err(Rejection::NoRoom {
+                weight: Bytes(weight),
+            });
+        }
+        Ok(())
+    }
+
+    #[cold]
+    pub(super) fn reject(
+        &self,
+        key: &K,
+        value: V,
+        rejection: Rejection,
+        loaded: bool,
+    ) -> Rejected<V> {
+        count(&self.account.counters().rejected);
+        if !loaded {
+            // What is there is older than what was to be put in.
+            let mut evicted = self.remove(key);
+            self.settle(&mut evicted);
+        }
+        Rejected { value, rejection }
+    }
+
+    /// Puts a slot, whose charge was taken, into its class alone.
+    #[inline]
+    pub(super) fn place(
+        &self,
+        class: usize,
+        key: K,
+        slot: Slot<V>,
+        evicted: &mut Evicted<K, V>,
+        lead: Option<&Lead<'_, K, V>>,
+    ) {
+        let bit = 1 << class;
+        let alone = self.used.load(Ordering::Relaxed) == bit;
+        if alone && self.account.spill.is_none() && lead.is_none() && self.flights.is_idle() {
+            let id = slot.id;
+            if let Some(class) = self.class(class) {
+                class.insert_with_lifecycle(key, slot, evicted);
+            }
+            if self.used.load(Ordering::Relaxed) != bit {
+                self.make_sole(class, id, evicted);
+            }
+            return;
+        }
+        self.place_among_others(class, key, slot, evicted, lead);
+    }
+
+    pub(super) fn place_among_others(
+        &self,
+        class: usize,
+        key: K,
+        slot: Slot<V>,
+        evicted: &mut Evicted<K, V>,
+        lead: Option<&Lead<'_, K, V>>,
+    ) {
+        let (hash, id) = (self.account.hash(&key), slot.id);
+        let spilled = self
+            .account
+            .spill
+            .as_ref()
+            .map(|spill| (spill, key.clone()));
+        let opened = self.open(class);
+        let stripe = self.flights.lock(hash);
+        if lead.is_some_and(Lead::is_superseded) {
+            drop(stripe);
+            self.push(class, evicted, key, slot);
+            return;
+        }
+        if lead.is_none() {
+            supersede(&stripe, &key);
+        }
+        self.take_from_all_but(class, &key, evicted);
+        opened.insert_with_lifecycle(key, slot, evicted);
+        drop(stripe);
+        if let Some((spill, key)) = spilled
+            && self.account.away.outdate(hash, Some(id))
+        {
+            self.account.forget(spill, &key);
+        }
+    }
+
+    /// Another class came into use while number `id` was put in without a
+    /// lock: whoever else has its key loses it. Happens once for each class.
+    #[cold]
+    pub(super) fn make_sole(&self, class: usize, id: u64, evicted: &mut Evicted<K, V>) {
+        let mut found = None;
+        self.visit(class, |key, slot| {
+            if slot.id == id {
+                found = Some(key.clone());
+            }
+        });
+        if let Some(key) = found {
+            let stripe = self.flights.lock(self.account.hash(&key));
+            self.take_from_all_but(class, &key, evicted);
+            drop(stripe);
+        }
+    }
+
+    pub(super) fn take_from_all_but(&self, class: usize, key: &K, evicted: &mut Evicted<K, V>) {
+        for other in (0..=KEPT).filter(|other| *other != class) {
+            if let Some((key, slot)) = self.class(other).and_then(|class| class.remove(key)) {
+                self.push(other, evicted, key, slot);
+            }
+        }
+    }
+
+    pub(super) fn push(&self, class: usize, evicted: &mut Evicted<K, V>, key: K, slot: Slot<V>) {
+        if class == KEPT {
+            evicted.kept += slot.weight;
+        }
+        evicted.push(key, slot);
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, evicted: &mut Evicted<K, V>) {
+        let kept = std::mem::take(&mut evicted.kept);
+        self.account.settle(evicted);
+        self.unkeep(kept);
+    }
+
+    /// Takes a key out everywhere. Nothing is settled yet.
+    pub(super) fn remove(&self, key: &K) -> Evicted<K, V> {
+        let mut evicted = Evicted::default();
+        let hash = self.account.hash(key);
+        let stripe = self.flights.lock(hash);
+        supersede(&stripe, key);
+        self.take_from_all_but(usize::MAX, key, &mut evicted);
+        drop(stripe);
+        if let Some(spill) = &self.account.spill
+            && self.account.away.outdate(hash, None)
+        {
+            self.account.forget(spill, key);
+        }
+        evicted
+    }
+
+    /// Takes out everything, one after the other.
+    pub(super) fn drain(&self) {
+        for class in 0..=KEPT {
+            let Some(opened) = self.class(class) else {
+                continue;
+            };
+            for (key, slot) in opened.drain() {
+                let mut evicted = Evicted::default();
+                self.push(class, &mut evicted, key, slot);
+                self.settle(&mut evicted);
+            }
+        }
+    }
+}
+
+impl<K: Hash + Eq, V: Clone> Drop for Inner<K, V> {
+    fn drop(&mut self) {
+        let mut weight = 0;
+        for class in self.classes.iter_mut().filter_map(OnceLock::get_mut) {
+            for (key, slot) in class.drain() {
+                weight += slot.weight;
+                self.account.drop_entry(key, slot);
+            }
+        }
+        self.account.component.release(weight);
+        self.account.release_rows();
+    }
+}
+
+impl<K: Hash + Eq, V: Clone> Inner<K, V> {
+    /// The hash of a key in any of its forms.
+    pub(super) fn hash_of<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.account.hasher.hash_one(key)
+    }
+}

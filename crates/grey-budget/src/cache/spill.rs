@@ -1,0 +1,241 @@
+//! Where entries go that leave memory but are worth keeping, and how they are
+//! encoded.
+//!
+//! Never opens a file: the target does.
+
+use std::sync::Arc;
+
+use grey_model::Priority;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A value could not be written, read or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpillError {
+    /// The target has no room, or may not take more.
+    #[error("failed to spill {bytes} bytes: the target is full")]
+    Full {
+        /// How many bytes were to be written.
+        bytes: u64,
+    },
+    /// The target failed.
+    #[error("failed to {what} a spilled value")]
+    Target {
+        /// `write`, `read` or `remove`.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The codec failed.
+    #[error("failed to {what} a spilled value")]
+    Codec {
+        /// `encode` or `decode`.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It was written by something else.
+    #[error("failed to decode a spilled value: {reason}")]
+    Damaged {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The codec or the target panicked.
+    #[error("failed to {what} a spilled value: a panic was caught")]
+    Panicked {
+        /// `write`, `read` or `remove`.
+        what: &'static str,
+    },
+}
+
+/// Something that keeps values outside of memory.
+pub trait SpillTarget: Send + Sync {
+    /// Writes `value` under `key`, in the place of an older one.
+    ///
+    /// # Errors
+    /// [`SpillError`]; the value is then not kept.
+    fn store(
+        &self,
+        key: &[u8],
+        priority: Priority,
+        project: Option<&str>,
+        value: Arc<[u8]>,
+    ) -> Result<(), SpillError>;
+
+    /// Reads what was written last under `key`; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// [`SpillError`], when it cannot be read.
+    fn load(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, SpillError>;
+
+    /// Forgets `key`. Nothing happens when it is not there.
+    ///
+    /// # Errors
+    /// [`SpillError`], when what is there could not be forgotten.
+    fn remove(&self, key: &[u8]) -> Result<(), SpillError>;
+}
+
+/// Turns keys and values into bytes and back.
+pub trait Codec<K, V>: Send + Sync {
+    /// The key as bytes: the same for equal keys, different for others.
+    ///
+    /// # Errors
+    /// [`SpillError`], when the key cannot be encoded.
+    fn encode_key(&self, key: &K) -> Result<Vec<u8>, SpillError>;
+
+    /// Appends the value to `out`.
+    ///
+    /// # Errors
+    /// [`SpillError`], when the value cannot be encoded.
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), SpillError>;
+
+    /// Makes a value of what [`Self::encode`] appended.
+    ///
+    /// # Errors
+    /// [`SpillError`], when these are not the bytes of a value.
+    fn decode(&self, bytes: &[u8]) -> Result<V, SpillError>;
+}
+
+/// serde and postcard.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PostcardCodec;
+
+impl<K: Serialize, V: Serialize + DeserializeOwned> Codec<K, V> for PostcardCodec {
+    fn encode_key(&self, key: &K) -> Result<Vec<u8>, SpillError> {
+        postcard::to_stdvec(key).map_err(|source| codec_error("encode", source))
+    }
+
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), SpillError> {
+        let buffer = std::mem::take(out);
+        *out =
+            postcard::to_extend(value, buffer).map_err(|source| codec_error("encode", source))?;
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, SpillError> {
+        postcard::from_bytes(bytes).map_err(|source| codec_error("decode", source))
+    }
+}
+
+fn codec_error(what: &'static str, source: postcard::Error) -> SpillError {
+    SpillError::Codec {
+        what,
+        source: Box::new(source),
+    }
+}
+
+/// What stands before every value: the layout's number, the priority, the cost,
+/// the time of day at which it expires (milliseconds since 1970, 0 for never)
+/// and the project's name after its length; numbers are little endian.
+const HEADER: usize = 1 + 1 + 4 + 8 + 2;
+
+/// The layout that this version writes.
+const LAYOUT: u8 = 1;
+
+/// What is known of a spilled value beside the value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Header {
+    pub(super) priority: Priority,
+    pub(super) cost: f32,
+    /// Milliseconds since 1970; 0 for never.
+    pub(super) expires_ms: u64,
+    pub(super) project: Option<String>,
+}
+
+/// Starts a spilled value. A project's name of more than 64 KiB is cut.
+pub(super) fn write_header(
+    priority: Priority,
+    cost: f32,
+    expires_ms: u64,
+    project: Option<&str>,
+) -> Vec<u8> {
+    let project = project.unwrap_or_default();
+    let mut end = project.len().min(usize::from(u16::MAX));
+    while !project.is_char_boundary(end) {
+        end -= 1;
+    }
+    let name = &project.as_bytes()[..end];
+    let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+    let mut out = Vec::with_capacity(HEADER + name.len());
+    out.push(LAYOUT);
+    out.push(u8::try_from(priority.index()).unwrap_or_default());
+    out.extend_from_slice(&cost.to_le_bytes());
+    out.extend_from_slice(&expires_ms.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(name);
+    out
+}
+
+/// The header, and the bytes of the value after it.
+pub(super) fn read_header(bytes: &[u8]) -> Result<(Header, &[u8]), SpillError> {
+    let damaged = |reason| SpillError::Damaged { reason };
+    let (header, rest) = bytes
+        .split_first_chunk::<HEADER>()
+        .ok_or_else(|| damaged("it is too short"))?;
+    let [layout, priority, c0, c1, c2, c3, expires @ .., l0, l1] = *header;
+    if layout != LAYOUT {
+        return Err(damaged("it is of another layout"));
+    }
+    let priority = Priority::ALL
+        .get(usize::from(priority))
+        .copied()
+        .ok_or_else(|| damaged("its priority is none"))?;
+    let length = usize::from(u16::from_le_bytes([l0, l1]));
+    let (name, value) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| damaged("it is too short"))?;
+    let name = std::str::from_utf8(name).map_err(|_| damaged("its project is no text"))?;
+    let header = Header {
+        priority,
+        cost: f32::from_le_bytes([c0, c1, c2, c3]),
+        expires_ms: u64::from_le_bytes(expires),
+        project: (!name.is_empty()).then(|| name.to_owned()),
+    };
+    Ok((header, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_header_comes_back_as_it_was() {
+        let mut bytes = write_header(Priority::High, 2.5, 77, Some("docs"));
+        bytes.extend_from_slice(b"value");
+        let (header, value) = read_header(&bytes).unwrap();
+        assert_eq!(header.priority, Priority::High);
+        assert_eq!(header.cost.to_bits(), 2.5f32.to_bits());
+        assert_eq!(header.project.as_deref(), Some("docs"));
+        assert_eq!(header.expires_ms, 77);
+        assert_eq!(value, b"value");
+    }
+
+    #[test]
+    fn a_header_that_was_cut_is_an_error() {
+        let bytes = write_header(Priority::Low, 0.0, 0, Some("docs"));
+        for length in 0..bytes.len() {
+            assert!(read_header(&bytes[..length]).is_err(), "{length}");
+        }
+        assert!(read_header(&bytes).is_ok());
+    }
+
+    #[test]
+    fn a_long_project_is_cut_between_letters() {
+        let long = "ä".repeat(40_000);
+        let bytes = write_header(Priority::Low, 0.0, 0, Some(&long));
+        let (header, rest) = read_header(&bytes).unwrap();
+        assert!(long.starts_with(&header.project.unwrap()));
+        assert!(rest.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = read_header(&bytes);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Facts about loading: one loader for a key.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::kit::{Setup, setup};
+use crate::budget::Admission;
+use crate::cache::EntryOptions;
+
+const PLAIN: EntryOptions = EntryOptions::new();
+
+#[test]
+fn one_of_many_threads_loads_and_all_get_the_value() {
+    let Setup { cache, budget, .. } = setup(100_000);
+    for round in 0..50_u64 {
+        // Even while nothing is taken, those who wait get the one value.
+        budget.set_admission(if round % 2 == 0 {
+            Admission::Open
+        } else {
+            Admission::NoRefill
+        });
+        let (loads, barrier) = (AtomicU64::new(0), Barrier::new(4));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let value = cache.get_or_insert_with(&round, PLAIN, || {
+                        loads.fetch_add(1, Ordering::SeqCst);
+                        while round % 2 == 0 && cache.inner.flights.is_idle() {}
+                        round + 1
+                    });
+                    assert_eq!(value, round + 1);
+                });
+            }
+        });
+        if round % 2 == 0 {
+            assert_eq!(loads.into_inner(), 1);
+        }
+    }
+    assert!(cache.inner.flights.is_idle());
+}
+
+#[test]
+fn a_loader_that_fails_or_panics_lets_the_next_one_try() {
+    let Setup { cache, .. } = setup(100_000);
+    let failed = cache.get_or_try_insert_with(&1, PLAIN, || Err::<u64, _>("no"));
+    assert_eq!(failed, Err("no"));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        cache.get_or_insert_with(&1, PLAIN, || panic!("the loader of the test panics"))
+    }));
+    assert!(panicked.is_err());
+    assert!(cache.inner.flights.is_idle());
+    assert_eq!(cache.get_or_insert_with(&1, PLAIN, || 5), 5);
+    assert_eq!(cache.get(&1), Some(5));
+}
+
+#[test]
+fn who_waits_for_a_loader_that_fails_loads() {
+    let Setup { cache, .. } = setup(100_000);
+    let loads = AtomicU64::new(0);
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                barrier.wait();
+                let _ = cache.get_or_try_insert_with(&1, PLAIN, || {
+                    match loads.fetch_add(1, Ordering::SeqCst) {
+                        0 => Err("the first fails"),
+                        _ => Ok(9),
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!(loads.into_inner(), 2);
+    assert_eq!(cache.get(&1), Some(9));
+}
+
+#[test]
+fn a_loader_may_load_other_keys_and_its_own() {
+    let Setup { cache, .. } = setup(100_000);
+    let value = cache.get_or_insert_with(&1, PLAIN, || {
+        let other = cache.get_or_insert_with(&2, PLAIN, || 20);
+        let own = cache.get_or_insert_with(&1, PLAIN, || 300);
+        assert_eq!(cache.get(&1), None);
+        other + own
+    });
+    assert_eq!(value, 320);
+    assert_eq!(cache.get(&1), Some(320));
+    assert_eq!(cache.get(&2), Some(20));
+}
+
+#[test]
+fn a_value_put_in_while_another_loads_is_not_overwritten() {
+    let Setup { cache, budget, .. } = setup(100_000);
+    let loaded = cache.get_or_insert_with(&1, PLAIN, || {
+        cache.insert(1, 7).unwrap();
+        5
+    });
+    assert_eq!(loaded, 5);
+    assert_eq!(cache.get(&1), Some(7));
+    let loaded = cache.get_or_insert_with(&2, PLAIN, || {
+        cache.remove(&2);
+        5
+    });
+    assert_eq!(loaded, 5);
+    assert_eq!(cache.get(&2), None, "it was removed while it was loaded");
+    assert_eq!(budget.reserved(), cache.weight());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_many_tasks_loads_and_all_get_the_value() {
+    let Setup { cache, .. } = setup(100_000);
+    let loads = std::sync::Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            let (cache, loads) = (cache.clone(), loads.clone());
+            tokio::spawn(async move {
+                let load = async {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    Ok::<u64, ()>(4)
+                };
+                cache.get_or_insert_async(&1, PLAIN, load).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Ok(4));
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_loader_lets_the_next_one_try() {
+    let Setup { cache, .. } = setup(100_000);
+    let stuck = {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            cache
+                .get_or_insert_async(&1, PLAIN, std::future::pending::<Result<u64, ()>>())
+                .await
+        })
+    };
+    while cache.inner.flights.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    let waiting = {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            cache
+                .get_or_insert_async(&1, PLAIN, async { Ok::<u64, ()>(6) })
+                .await
+        })
+    };
+    tokio::task::yield_now().await;
+    stuck.abort();
+    assert!(stuck.await.unwrap_err().is_cancelled());
+    assert_eq!(waiting.await.unwrap(), Ok(6));
+    assert_eq!(cache.get(&1), Some(6));
+}

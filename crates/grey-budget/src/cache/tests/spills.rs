@@ -1,0 +1,188 @@
+//! Facts about what leaves memory for the disk.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use grey_model::{Bytes, Priority};
+
+use super::at;
+use super::kit::{Setup, build, setup_spilling};
+use crate::budget::Admission;
+use crate::cache::{EntryOptions, PersistLimit, PostcardCodec};
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
+
+/// Entries that a cache of 10,000 bytes does not hold at once.
+const MANY: u64 = 300;
+
+fn fill(setup: &Setup) {
+    for key in 0..MANY {
+        setup.cache.insert(key, key % 7).unwrap();
+    }
+    assert!(setup.cache.len() < MANY / 2);
+}
+
+fn spill_all(setup: &Setup) {
+    let all = ReclaimRequest::new(Bytes(u64::MAX), ReclaimMode::Spill);
+    setup.cache.reclaim(&all, &Stop::new());
+}
+
+#[test]
+fn what_makes_room_is_written_and_read_back() {
+    let setup = setup_spilling(10_000);
+    fill(&setup);
+    let stats = setup.cache.stats();
+    assert!(stats.spills > 100);
+    assert_eq!(stats.spilled_keys, setup.target.len() as u64);
+    for key in 0..MANY {
+        assert_eq!(setup.cache.get(&key), Some(key % 7), "{key}");
+    }
+    assert!(setup.cache.stats().read_backs > 100);
+    assert_eq!(setup.cache.stats().misses, 0);
+    assert!(setup.cache.weight() <= setup.cache.capacity());
+}
+
+#[test]
+fn a_newer_value_and_a_removal_make_what_is_on_disk_untrue() {
+    let setup = setup_spilling(1_000_000);
+    for key in 0..10 {
+        setup.cache.insert(key, 1).unwrap();
+    }
+    spill_all(&setup);
+    assert_eq!(setup.target.len(), 10);
+    setup.cache.insert(1, 2).unwrap();
+    setup.cache.remove(&2);
+    assert_eq!(setup.target.len(), 8);
+    let evict = ReclaimRequest::new(Bytes(u64::MAX), ReclaimMode::Evict);
+    setup.cache.reclaim(&evict, &Stop::new());
+    assert_eq!(setup.cache.get(&1), None);
+    assert_eq!(setup.cache.get(&2), None);
+    assert_eq!(setup.cache.get(&3), Some(1));
+}
+
+#[test]
+fn while_memory_is_freed_a_spilled_value_is_read_and_stays_on_disk() {
+    let setup = setup_spilling(1_000_000);
+    setup.cache.insert(1, 5).unwrap();
+    spill_all(&setup);
+    setup.budget.set_admission(Admission::NoRefill);
+    assert_eq!(setup.cache.get(&1), Some(5));
+    assert_eq!(setup.cache.get(&1), Some(5));
+    assert!(setup.cache.is_empty());
+    assert_eq!(setup.target.len(), 1);
+    setup.budget.set_admission(Admission::Open);
+    assert_eq!(setup.cache.get(&1), Some(5));
+    assert_eq!(setup.target.len(), 0);
+}
+
+#[test]
+fn priority_project_cost_and_time_to_live_come_back_from_disk() {
+    let setup = setup_spilling(1_000_000);
+    let docs = setup.cache.project("docs").unwrap();
+    let options = at(Priority::High)
+        .project(docs)
+        .cost(3.0)
+        .ttl(Duration::from_secs(10));
+    setup.cache.insert_with(1, 5, options).unwrap();
+    setup.cache.insert_with(2, 6, options).unwrap();
+    spill_all(&setup);
+    setup.clock.advance(Duration::from_secs(4));
+    assert_eq!(setup.cache.get(&1), Some(5));
+    let all = PersistLimit {
+        bytes: Bytes(u64::MAX),
+        time: Duration::from_secs(1),
+    };
+    let entry = setup.cache.entries_for_persistence(all).next().unwrap();
+    assert_eq!(entry.priority, Priority::High);
+    assert_eq!(entry.project.as_deref(), Some("docs"));
+    assert_eq!(entry.cost.to_bits(), 3.0_f32.to_bits());
+    assert_eq!(entry.ttl, Some(Duration::from_secs(6)));
+    setup.clock.advance(Duration::from_secs(7));
+    assert_eq!(setup.cache.get(&1), None, "expired in memory");
+    assert_eq!(setup.cache.get(&2), None, "expired on disk");
+    assert_eq!(setup.target.len(), 0);
+}
+
+#[test]
+fn what_was_persisted_is_read_by_the_next_run_when_asked_for() {
+    let first = setup_spilling(1_000_000);
+    for key in 0..20 {
+        first.cache.insert(key, key).unwrap();
+    }
+    let half = PersistLimit {
+        bytes: Bytes(first.cache.weight().get() / 2),
+        time: Duration::from_secs(1),
+    };
+    let persisted = first.cache.persist(half);
+    assert!(persisted.entries >= 8 && persisted.bytes <= half.bytes);
+    assert_eq!(first.cache.len(), 20, "it stays in memory");
+    let second = build(1_000_000, |builder, _| {
+        builder.spill(first.target.clone(), PostcardCodec)
+    });
+    for key in 0..20 {
+        second.cache.insert_spilled(&key);
+    }
+    assert!(
+        second.cache.is_empty(),
+        "nothing is loaded before it is asked for"
+    );
+    let found = (0..20).filter(|key| second.cache.get(key) == Some(*key));
+    assert_eq!(found.count() as u64, persisted.entries);
+}
+
+#[test]
+fn damaged_bytes_are_no_value() {
+    let setup = setup_spilling(1_000_000);
+    setup.cache.insert(1, 5).unwrap();
+    spill_all(&setup);
+    for value in setup.target.map.lock().unwrap().values_mut() {
+        *value = b"\x09".as_slice().into();
+    }
+    assert_eq!(setup.cache.get(&1), None);
+    assert_eq!(setup.cache.stats().spill_failures, 1);
+    assert_eq!(
+        setup
+            .cache
+            .get_or_insert_with(&1, EntryOptions::new(), || 8),
+        8
+    );
+    assert_eq!(setup.cache.get(&1), Some(8));
+}
+
+#[test]
+fn a_target_that_fails_or_panics_loses_values_and_nothing_else() {
+    let setup = setup_spilling(10_000);
+    setup.target.fails.store(true, Ordering::SeqCst);
+    fill(&setup);
+    setup.target.fails.store(false, Ordering::SeqCst);
+    setup.target.panics.store(true, Ordering::SeqCst);
+    fill(&setup);
+    setup.target.panics.store(false, Ordering::SeqCst);
+    let found = (0..MANY).filter(|key| setup.cache.get(key) == Some(key % 7));
+    assert!(found.count() > 10);
+    assert_eq!(setup.cache.stats().spilled_keys, 0);
+    assert_eq!(setup.budget.reserved(), setup.cache.weight());
+}
+
+#[test]
+fn on_request_only_what_is_evicted_is_dropped() {
+    let setup = build(10_000, |builder, target| {
+        builder.spill_on_request(target, PostcardCodec)
+    });
+    fill(&setup);
+    assert_eq!(setup.target.len(), 0);
+    spill_all(&setup);
+    assert!(setup.target.len() > 10);
+}
+
+#[test]
+fn nothing_is_reserved_when_a_cache_that_spilled_is_gone() {
+    let setup = setup_spilling(10_000);
+    fill(&setup);
+    let component = setup.cache.component().clone();
+    assert!(
+        component.reserved() > setup.cache.weight(),
+        "rows are charged"
+    );
+    drop(setup.cache);
+    assert_eq!(component.reserved(), Bytes::ZERO);
+}

@@ -13,6 +13,7 @@
 
 pub mod budget;
 pub mod clock;
+pub mod queue;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
@@ -26,6 +27,10 @@ pub use clock::{Clock, SystemClock};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
+};
+pub use queue::{
+    FullPolicy, PopError, PopFuture, PushError, PushFuture, PushManyError, WorkQueue,
+    WorkQueueBuilder,
 };
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use sharded::ShardedCounter;

@@ -1,0 +1,30 @@
+//! Queues between threads and tasks that are charged to the budget and bounded
+//! in items and in bytes.
+//!
+//! - `settings`: limits, and what happens to who comes when it is full.
+//! - `core`: the two ends, each behind its own lock.
+//! - `wait`: who waits at an end, and how a thread sleeps.
+//! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
+//! - `handle`: [`WorkQueue`], what the program uses.
+//! - `charge`: bytes reserved in quanta, so that no item pays for counting.
+//!
+//! Never counts what went through: a limit holds for what is inside now. Never
+//! calls the program (weigher, waker, drop of an item) under a lock.
+
+pub(crate) mod charge;
+pub(crate) mod core;
+mod error;
+mod handle;
+mod pop;
+mod push;
+mod settings;
+mod wait;
+
+pub use error::{PopError, PushError, PushManyError};
+pub use handle::WorkQueue;
+pub use pop::PopFuture;
+pub use push::PushFuture;
+pub use settings::{FullPolicy, WorkQueueBuilder};
+
+#[cfg(all(test, not(grey_loom)))]
+mod tests;

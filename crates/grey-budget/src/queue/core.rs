@@ -236,6 +236,18 @@ impl<T> Core<T> {
         Bytes(tail.bytes())
     }
 
+    /// How many wait for room, and how many for an item.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let head = lock(&self.head);
+        let tail = lock(&self.tail);
+        (head.producers.len(), tail.consumers.len())
+    }
+
+    /// With more items than this it is nearly full.
+    pub(crate) const fn nearly_full_above(&self) -> u64 {
+        share(self.limits.items, NEARLY_FULL_PERCENT)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.tail).closed
     }

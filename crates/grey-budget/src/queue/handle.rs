@@ -238,6 +238,24 @@ impl<T> WorkQueue<T> {
         self.core.bytes()
     }
 
+    /// Whether more than 90 % of its items are inside: time to send less.
+    #[must_use]
+    pub fn is_nearly_full(&self) -> bool {
+        self.len() > self.core.nearly_full_above()
+    }
+
+    /// How many threads and tasks wait for room in it.
+    #[must_use]
+    pub fn waiting_for_room(&self) -> usize {
+        self.core.waiting().0
+    }
+
+    /// How many threads and tasks wait for an item.
+    #[must_use]
+    pub fn waiting_for_items(&self) -> usize {
+        self.core.waiting().1
+    }
+
     /// The most items inside at once.
     #[must_use]
     pub fn max_items(&self) -> u64 {

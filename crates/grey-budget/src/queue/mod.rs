@@ -15,10 +15,10 @@ pub(crate) mod charge;
 pub(crate) mod core;
 mod error;
 mod handle;
-mod pop;
-mod push;
-mod settings;
-mod wait;
+pub(crate) mod pop;
+pub(crate) mod push;
+pub(crate) mod settings;
+pub(crate) mod wait;
 
 pub use error::{PopError, PushError, PushManyError};
 pub use handle::WorkQueue;

@@ -24,6 +24,10 @@ pub(crate) struct WaitList {
 }
 
 impl WaitList {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Takes or keeps the place `place`. What comes back is to be dropped
     /// outside of the lock. Who was woken in vain stands first.
     pub(crate) fn enter(

@@ -39,8 +39,8 @@ pub use grey_model::{
     Thresholds, Transition,
 };
 pub use pool::{
-    Checkout, OpenConnection, PoolAccount, PoolAccountBuilder, PoolError, PoolHealth, PoolSizeError,
-    PoolStatistics,
+    Checkout, OpenConnection, PoolAccount, PoolAccountBuilder, PoolError, PoolHealth,
+    PoolSizeError, PoolStatistics,
 };
 pub use queue::{
     FullPolicy, PopError, PopFuture, PushError, PushFuture, PushManyError, WorkQueue,

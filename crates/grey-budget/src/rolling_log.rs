@@ -499,9 +499,7 @@ impl<Op: Send + Sync> Reclaimer for RollingLog<Op> {
         let slack = window.charge.size() - window.bytes.min(window.charge.size());
         Bytes(match mode {
             // What compaction leaves nobody knows: it may be next to nothing.
-            ReclaimMode::Trim if self.compact.is_some() && window.fresh > 0 => {
-                window.charge.size()
-            }
+            ReclaimMode::Trim if self.compact.is_some() && window.fresh > 0 => window.charge.size(),
             ReclaimMode::Trim => slack,
             ReclaimMode::Spill | ReclaimMode::Evict => 0,
         })

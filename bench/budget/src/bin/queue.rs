@@ -4,12 +4,13 @@
 //!
 //! Never asserts on time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use bench_budget::{Contender, compare, timed};
-use grey_budget::{Budget, Bytes, WorkQueue};
+use grey_budget::{Broadcaster, Budget, Bytes, RecvError, WorkQueue};
 
 /// Numbers in a round.
 const ITEMS: u64 = 2_000_000;
@@ -23,12 +24,20 @@ const ROUNDS: usize = 5;
 /// The capacity of every bounded channel.
 const CAPACITY: usize = 10_000;
 
+/// How far a sender may be ahead of its subscriber, so that none is missed:
+/// below what a broadcaster keeps.
+const AHEAD: u64 = 800;
+
+/// How often a subscriber tells how far it is.
+const STRIDE: u64 = 64;
+
 fn main() {
     let budget = Budget::new(Bytes::from_mib(1024)).expect("the budget is not empty");
     one_by_one(&budget, 1);
     one_by_one(&budget, 2);
     batched(&budget, 1);
     batched(&budget, 2);
+    broadcast(&budget);
 }
 
 /// Runs `producers` threads that each send their part, and as many that
@@ -271,4 +280,66 @@ fn batched(budget: &Budget, threads: u64) {
         ROUNDS,
         &mut contenders,
     );
+}
+
+/// One sender, one subscriber; the sender lets the subscriber keep up, so that
+/// every event is received by both.
+fn broadcast(budget: &Budget) {
+    let component = budget
+        .component("events")
+        .register()
+        .expect("the name is free");
+    let mut contenders = [
+        Contender::new("grey Broadcaster", || {
+            let broadcaster = Broadcaster::new(component.clone());
+            let mut subscriber = broadcaster.subscribe();
+            events(
+                |event| broadcaster.send(event).expect("it is open"),
+                || loop {
+                    match subscriber.recv() {
+                        Ok(event) => return *event,
+                        Err(RecvError::Lagged(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                },
+            )
+        }),
+        Contender::new("tokio broadcast", || {
+            let (sender, mut receiver) = tokio::sync::broadcast::channel::<u64>(1024);
+            events(
+                |event| {
+                    sender.send(event).expect("it is open");
+                },
+                || receiver.blocking_recv().expect("it keeps up"),
+            )
+        }),
+    ];
+    compare("broadcast, 1 to 1, nothing missed", ROUNDS, &mut contenders);
+}
+
+fn events(send: impl Fn(u64), mut receive: impl FnMut() -> u64 + Send) -> (u64, Duration) {
+    let received = AtomicU64::new(0);
+    timed(ITEMS, || {
+        thread::scope(|scope| {
+            let received = &received;
+            let receiving = scope.spawn(move || {
+                let mut sum = 0;
+                for count in 1..=ITEMS {
+                    sum += receive();
+                    if count % STRIDE == 0 {
+                        received.store(count, Ordering::Relaxed);
+                    }
+                }
+                sum
+            });
+            for event in 0..ITEMS {
+                while event % STRIDE == 0 && event - received.load(Ordering::Relaxed) > AHEAD {
+                    thread::yield_now();
+                }
+                send(event);
+            }
+            let sum = receiving.join().expect("the subscriber ends");
+            assert_eq!(sum, ITEMS * (ITEMS - 1) / 2);
+        });
+    })
 }

@@ -14,9 +14,10 @@ use crossbeam_utils::CachePadded;
 use grey_model::Bytes;
 
 use super::charge::{Charge, discard, quantum_of, reserve_quantum};
+use super::ends::{Head, Insert, Nothing, Offer, Pushed, Refilled, Room, Slot, Tail, Take};
 use super::settings::{Limits, Weigher};
 use super::wait::{WaitList, wake, wake_all};
-use crate::budget::{Component, Reservation, ReserveError};
+use crate::budget::{Component, Reservation};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 /// Above this share of its items a queue is nearly full: 9,000 of 10,000.
@@ -34,119 +35,18 @@ const GATHERED: u64 = 64;
 const MOST_GATHERS: u32 = 32;
 const GATHER_SPINS: u32 = 6;
 
-/// An item and what it weighs.
-#[derive(Debug)]
-pub(crate) struct Slot<T> {
-    pub(crate) item: T,
-    pub(crate) bytes: u64,
-}
-
-/// Where items come in.
-struct Tail<T> {
-    inbox: VecDeque<Slot<T>>,
-    /// All that ever came in; wraps.
-    pushed: u64,
-    pushed_bytes: u64,
-    /// All that ever went out, as it was when last looked at; wraps.
-    popped: u64,
-    popped_bytes: u64,
-    consumers: WaitList,
-    /// The place of a producer that was passed over too often.
-    favoured: Option<u64>,
-    /// From how many items inside on it must be said that it is nearly full.
-    alarm_at: u64,
-    closed: bool,
-    // Below the inbox: items go before their bytes do.
-    charge: Charge,
-}
-
-impl<T> Tail<T> {
-    const fn items(&self) -> u64 {
-        self.pushed.wrapping_sub(self.popped)
-    }
-
-    const fn bytes(&self) -> u64 {
-        self.pushed_bytes.wrapping_sub(self.popped_bytes)
-    }
-}
-
-/// Where items go out.
-struct Head<T> {
-    outbox: VecDeque<Slot<T>>,
-    popped: u64,
-    popped_bytes: u64,
-    producers: WaitList,
-}
-
-/// What a push leaves to be done when the lock is given back.
-#[must_use]
-pub(crate) struct Pushed {
-    waker: Option<Waker>,
-    /// So many items, which is more than it should be.
-    nearly_full: Option<u64>,
-}
-
-/// What a refill leaves to be done when the lock is given back.
-#[must_use]
-#[derive(Default)]
-struct Refilled {
-    /// Why there is nothing.
-    nothing: Option<Nothing>,
-    /// Not to be woken: somebody else waits in its place.
-    replaced: Option<Waker>,
-    excess: Option<Reservation<'static>>,
-}
-
-enum Nothing {
-    Empty,
-    Closed,
-}
-
-/// What became of an offered item.
-pub(crate) enum Offer<T> {
-    /// It is inside.
-    Taken(Pushed),
-    /// There is no room.
-    Full(Slot<T>),
-    /// There is room, but so many bytes are not reserved.
-    Short(Slot<T>, u64),
-    /// Nothing is taken any more.
-    Closed(Slot<T>),
-}
-
-/// How an attempt with reserving ended.
-pub(crate) enum Insert<T> {
-    Taken,
-    Full(Slot<T>),
-    Refused(Slot<T>, ReserveError),
-    Closed(Slot<T>),
-}
-
-/// What became of an attempt to pop.
-pub(crate) enum Take<T> {
-    Item(T),
-    Empty,
-    Closed,
-}
-
-enum Room {
-    Fits,
-    Full,
-    Short(u64),
-}
-
 /// A queue, without handles.
 pub(crate) struct Core<T> {
-    name: std::sync::Arc<str>,
-    component: Component,
-    limits: Limits,
-    quantum: u64,
-    weigher: Option<Weigher<T>>,
-    head: CachePadded<Mutex<Head<T>>>,
+    pub(super) name: std::sync::Arc<str>,
+    pub(super) component: Component,
+    pub(super) limits: Limits,
+    pub(super) quantum: u64,
+    pub(super) weigher: Option<Weigher<T>>,
+    pub(super) head: CachePadded<Mutex<Head<T>>>,
     /// Copies of the head's and the tail's counts, for whoever has no lock.
-    popped: CachePadded<[AtomicU64; 2]>,
-    pushed: CachePadded<AtomicU64>,
-    tail: CachePadded<Mutex<Tail<T>>>,
+    pub(super) popped: CachePadded<[AtomicU64; 2]>,
+    pub(super) pushed: CachePadded<AtomicU64>,
+    pub(super) tail: CachePadded<Mutex<Tail<T>>>,
 }
 
 impl<T> fmt::Debug for Core<T> {
@@ -313,14 +213,14 @@ impl<T> Core<T> {
         }
     }
 
-    fn look_at_pops(&self, tail: &mut Tail<T>) {
+    pub(super) fn look_at_pops(&self, tail: &mut Tail<T>) {
         tail.popped_bytes = self.popped[1].load(Ordering::Acquire);
         tail.popped = self.popped[0].load(Ordering::Acquire);
     }
 
     /// Once it is nearly full, with how many items.
     #[inline]
-    fn look_at_alarm(&self, tail: &mut Tail<T>) -> Option<u64> {
+    pub(super) fn look_at_alarm(&self, tail: &mut Tail<T>) -> Option<u64> {
         if tail.items() <= tail.alarm_at {
             return None;
         }
@@ -367,74 +267,6 @@ impl<T> Core<T> {
             Offer::Full(slot) | Offer::Short(slot, _) => Insert::Full(slot),
             Offer::Closed(slot) => Insert::Closed(slot),
         }
-    }
-
-    /// Pushes as many from the front of `items` as there is room for, and tells
-    /// how many are done then. `done` items of the batch are inside already.
-    pub(crate) fn insert_many(
-        &self,
-        items: &mut VecDeque<T>,
-        weights: &Weights,
-        mut done: usize,
-    ) -> usize {
-        let mut credit = None;
-        loop {
-            let mut tail = lock(&self.tail);
-            tail.charge.put(credit.take());
-            if tail.closed || tail.favoured.is_some() {
-                return done;
-            }
-            self.look_at_pops(&mut tail);
-            let (count, bytes, missing) = self.room_for_many(&tail, items.len(), weights, done);
-            let fresh = items.drain(..count).enumerate().map(|(index, item)| Slot {
-                item,
-                bytes: weights.get(done + index),
-            });
-            tail.inbox.extend(fresh);
-            tail.pushed = tail.pushed.wrapping_add(as_u64(count));
-            tail.pushed_bytes = tail.pushed_bytes.wrapping_add(bytes);
-            self.pushed.store(tail.pushed, Ordering::Release);
-            let wakers = tail.consumers.take(count);
-            let nearly_full = self.look_at_alarm(&mut tail);
-            drop(tail);
-            wake_all(wakers);
-            self.tell(Pushed {
-                waker: None,
-                nearly_full,
-            });
-            done += count;
-            if items.is_empty() || missing == 0 {
-                return done;
-            }
-            // What cannot be had for many may still be had for one.
-            match self
-                .component
-                .reserve_owned(Bytes(missing.max(self.quantum)))
-            {
-                Ok(more) => credit = Some(more),
-                Err(_) => return done,
-            }
-        }
-    }
-
-    /// How many of the next `left` items fit, what they weigh, and how many
-    /// bytes must be reserved before more fit: 0 if that would not help.
-    fn room_for_many(
-        &self,
-        tail: &Tail<T>,
-        left: usize,
-        weights: &Weights,
-        from: usize,
-    ) -> (usize, u64, u64) {
-        let room = self.limits.items.saturating_sub(tail.items());
-        let most = usize::try_from(room).unwrap_or(usize::MAX).min(left);
-        let charged = tail.charge.size().min(self.limits.bytes);
-        let free = charged.saturating_sub(tail.bytes());
-        let unbounded = self.limits.bytes.saturating_sub(tail.bytes());
-        let (count, bytes) = weights.fitting(from, most, free);
-        let (could, wanted) = weights.fitting(from + count, most - count, unbounded - bytes);
-        let missing = if could == 0 { 0 } else { wanted };
-        (count, bytes, missing)
     }
 
     /// Waits at the head, unless it fits after all. Nothing comes in or goes
@@ -526,30 +358,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Pops up to `most` of what the outbox has, or of what came in if it has
-    /// nothing, to the end of `into`, and tells how many.
-    pub(crate) fn take_many(&self, into: &mut Vec<T>, most: usize) -> usize {
-        let mut head = lock(&self.head);
-        let mut refilled = Refilled::default();
-        if head.outbox.is_empty() {
-            refilled = self.refill(&mut head, None);
-        }
-        let count = head.outbox.len().min(most);
-        let mut bytes: u64 = 0;
-        into.extend(head.outbox.drain(..count).map(|slot| {
-            bytes = bytes.wrapping_add(slot.bytes);
-            slot.item
-        }));
-        self.count_out(&mut head, as_u64(count), bytes);
-        let wakers = head.producers.take(count);
-        drop(head);
-        drop(refilled);
-        wake_all(wakers);
-        count
-    }
-
     #[inline]
-    fn count_out(&self, head: &mut Head<T>, items: u64, bytes: u64) {
+    pub(super) fn count_out(&self, head: &mut Head<T>, items: u64, bytes: u64) {
         head.popped = head.popped.wrapping_add(items);
         head.popped_bytes = head.popped_bytes.wrapping_add(bytes);
         self.popped[1].store(head.popped_bytes, Ordering::Release);
@@ -558,7 +368,11 @@ impl<T> Core<T> {
 
     /// Exchanges the boxes. Gives back what is reserved far above what is
     /// inside. When there is nothing, says so, and lets `waiter` wait.
-    fn refill(&self, head: &mut Head<T>, waiter: Option<(&mut Option<u64>, Waker)>) -> Refilled {
+    pub(super) fn refill(
+        &self,
+        head: &mut Head<T>,
+        waiter: Option<(&mut Option<u64>, Waker)>,
+    ) -> Refilled {
         let mut refilled = Refilled::default();
         let mut tail = lock(&self.tail);
         std::mem::swap(&mut head.outbox, &mut tail.inbox);
@@ -690,51 +504,6 @@ impl<T> Drop for Core<T> {
         let inbox = std::mem::take(&mut lock(&self.tail).inbox);
         discard(outbox.into_iter().chain(inbox).map(|slot| slot.item));
     }
-}
-
-/// What the items of a batch weigh.
-pub(crate) enum Weights {
-    /// All the same, and at least 1.
-    Same(u64),
-    /// One each.
-    Each(Vec<u64>),
-}
-
-impl Weights {
-    #[inline]
-    fn get(&self, index: usize) -> u64 {
-        match self {
-            Self::Same(weight) => *weight,
-            Self::Each(weights) => weights.get(index).copied().unwrap_or(u64::MAX),
-        }
-    }
-
-    /// How many of `most` items, from the one at `from` on, weigh no more than
-    /// `free` together, and how much that is.
-    fn fitting(&self, from: usize, most: usize, free: u64) -> (usize, u64) {
-        match self {
-            Self::Same(weight) => {
-                let count = (free / weight).min(as_u64(most));
-                (usize::try_from(count).unwrap_or(most), count * weight)
-            }
-            Self::Each(weights) => {
-                let mut bytes: u64 = 0;
-                let mut count = 0;
-                for weight in weights.iter().skip(from).take(most) {
-                    match bytes.checked_add(*weight).filter(|sum| *sum <= free) {
-                        Some(sum) => bytes = sum,
-                        None => break,
-                    }
-                    count += 1;
-                }
-                (count, bytes)
-            }
-        }
-    }
-}
-
-fn as_u64(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// This share of `whole`, without overflow.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, Priority};
 
-use super::core::{Core, Weights};
+use super::batch::Weights;
+use super::core::Core;
 use super::error::{PopError, PushError, PushManyError};
 use super::pop::{PopFuture, pop_now, pop_waiting};
 use super::push::{PushFuture, push_now, push_waiting, weigh};

@@ -2,7 +2,8 @@
 //! in items and in bytes.
 //!
 //! - `settings`: limits, and what happens to who comes when it is full.
-//! - `core`: the two ends, each behind its own lock.
+//! - `ends`, `core`: the two ends, each behind its own lock.
+//! - `batch`: many items under one lock.
 //! - `wait`: who waits at an end, and how a thread sleeps.
 //! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
 //! - `handle`: [`WorkQueue`], what the program uses.
@@ -11,8 +12,10 @@
 //! Never counts what went through: a limit holds for what is inside now. Never
 //! calls the program (weigher, waker, drop of an item) under a lock.
 
+mod batch;
 pub(crate) mod charge;
 pub(crate) mod core;
+mod ends;
 mod error;
 mod handle;
 pub(crate) mod pop;

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Take};
+use super::core::Core;
+use super::ends::Take;
 use super::error::PopError;
 use super::wait::{block, spin};
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use grey_model::Bytes;
 
-use super::core::{Core, Insert, Offer, Slot};
+use super::core::Core;
+use super::ends::{Insert, Offer, Slot};
 use super::error::PushError;
 use super::wait::{block, spin};
 use crate::budget::{Reservation, ReserveFuture};

@@ -27,7 +27,10 @@ fn component(limit: Bytes) -> (Budget, Component) {
 
 fn queue_of(items: u64) -> (Budget, WorkQueue<u64>) {
     let (budget, component) = component(Bytes::from_mib(64));
-    (budget, WorkQueue::builder(component).max_items(items).build())
+    (
+        budget,
+        WorkQueue::builder(component).max_items(items).build(),
+    )
 }
 
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
@@ -369,7 +372,13 @@ fn trimming_gives_back_what_is_reserved_for_nothing() {
 fn a_weigher_that_panics_leaves_the_queue_as_it_was() {
     let (budget, component) = component(Bytes::from_mib(1));
     let queue = WorkQueue::builder(component)
-        .weigher(|item: &u64| if *item == 13 { panic!("bad item") } else { Bytes(8) })
+        .weigher(|item: &u64| {
+            if *item == 13 {
+                panic!("bad item")
+            } else {
+                Bytes(8)
+            }
+        })
         .build();
     queue.push(1).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| queue.push(13))).is_err());
@@ -500,7 +509,9 @@ fn a_queue_is_nearly_full_above_9_000_of_10_000() {
 }
 
 fn stress(producers: u64, consumers: u64, items: u64, queue: &WorkQueue<u64>) {
-    let seen: Vec<AtomicUsize> = (0..producers * items).map(|_| AtomicUsize::new(0)).collect();
+    let seen: Vec<AtomicUsize> = (0..producers * items)
+        .map(|_| AtomicUsize::new(0))
+        .collect();
     let left = AtomicU64::new(producers);
     thread::scope(|scope| {
         for producer in 0..producers {
@@ -550,7 +561,8 @@ fn stress(producers: u64, consumers: u64, items: u64, queue: &WorkQueue<u64>) {
 
 #[test]
 fn every_item_is_delivered_once_whoever_pushes_and_pops() {
-    for (producers, consumers, limit) in [(1, 1, 1), (2, 2, 3), (4, 1, 100), (1, 4, 100), (4, 4, 16)]
+    for (producers, consumers, limit) in
+        [(1, 1, 1), (2, 2, 3), (4, 1, 100), (1, 4, 100), (4, 4, 16)]
     {
         let (budget, queue) = queue_of(limit);
         stress(producers, consumers, 3_000, &queue);
@@ -699,7 +711,8 @@ proptest! {
                 Step::PopMany(most) => {
                     let mut popped = Vec::new();
                     while popped.len() < most {
-                        if queue.try_pop_many(&mut popped, most - popped.len()) == 0 {
+                        let left = most - popped.len();
+                        if queue.try_pop_many(&mut popped, left) == 0 {
                             break;
                         }
                     }

@@ -417,5 +417,6 @@ impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
     }
 }
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

@@ -194,5 +194,6 @@ impl<T> ByteReceiver<T> {
     }
 }
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

@@ -431,5 +431,6 @@ impl Drop for Checkout {
     }
 }
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

@@ -541,5 +541,6 @@ impl<Op> RollingLog<Op> {
     }
 }
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

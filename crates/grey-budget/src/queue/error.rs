@@ -63,7 +63,7 @@ pub enum PushError<T> {
         queue: Arc<str>,
         /// Why.
         #[source]
-        source: ReserveError,
+        source: Box<ReserveError>,
         /// The item.
         item: T,
     },
@@ -190,7 +190,7 @@ pub enum PushManyError {
         queue: Arc<str>,
         /// Why.
         #[source]
-        source: ReserveError,
+        source: Box<ReserveError>,
     },
 }
 

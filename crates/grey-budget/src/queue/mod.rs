@@ -29,5 +29,6 @@ pub use pop::PopFuture;
 pub use push::PushFuture;
 pub use settings::{FullPolicy, WorkQueueBuilder};
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

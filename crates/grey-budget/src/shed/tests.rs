@@ -70,6 +70,18 @@ async fn nothing_new_is_admitted_at_the_worst_level_and_what_runs_ends() {
 }
 
 #[tokio::test]
+async fn an_answered_call_gives_its_bytes_back_before_it_is_dropped() {
+    let (budget, layer) = layer(1_000, 300);
+    let mut service = layer.layer(service_fn(|request: u64| async move {
+        Ok::<_, Infallible>(request)
+    }));
+    let mut call = Box::pin(service.ready().await.unwrap().call(1));
+    assert_eq!(call.as_mut().await.unwrap(), 1);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    drop(call);
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_gives_its_bytes_back() {
     let (budget, layer) = layer(1_000, 300);
     let mut service = ServiceBuilder::new()

@@ -1,0 +1,422 @@
+//! Events for many: each subscriber sees every event from its own position on,
+//! as long as the event is kept. 1,000 are, for 60 seconds; the oldest go first.
+//!
+//! Never waits for a slow subscriber: it is told how many it missed.
+
+mod coarse;
+mod settings;
+mod subscriber;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use grey_model::{Bytes, Priority};
+
+pub use self::coarse::CoarseClock;
+pub use self::settings::{BroadcastError, BroadcasterBuilder};
+pub use self::subscriber::{RecvError, RecvFuture, Subscriber};
+use crate::budget::{Component, Reservation};
+use crate::clock::Clock;
+use crate::queue::charge::{Charge, discard, reserve_quantum};
+use crate::queue::settings::Weigher;
+use crate::queue::wait::{WaitList, wake_all};
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+
+/// An event that is kept.
+struct Kept<T> {
+    event: std::sync::Arc<T>,
+    since: Duration,
+    bytes: u64,
+}
+
+/// The events that are kept, and who waits for the next.
+struct Ring<T> {
+    kept: VecDeque<Kept<T>>,
+    /// The number of the next event; the first was 0.
+    next: u64,
+    bytes: u64,
+    waiting: WaitList,
+    closed: bool,
+    // Below the events: they go before their bytes do.
+    charge: Charge,
+}
+
+impl<T> Ring<T> {
+    /// The number of the oldest event.
+    fn first(&self) -> u64 {
+        self.next - u64::try_from(self.kept.len()).unwrap_or(u64::MAX)
+    }
+
+    fn remove_oldest(&mut self) -> Option<Kept<T>> {
+        let oldest = self.kept.pop_front()?;
+        self.bytes -= oldest.bytes;
+        Some(oldest)
+    }
+}
+
+/// What left the ring, to be dropped outside of the lock: mostly one or none.
+struct Gone<T> {
+    one: Option<Kept<T>>,
+    more: Vec<Kept<T>>,
+    excess: Option<Reservation<'static>>,
+}
+
+impl<T> Default for Gone<T> {
+    fn default() -> Self {
+        Self {
+            one: None,
+            more: Vec::new(),
+            excess: None,
+        }
+    }
+}
+
+impl<T> Gone<T> {
+    fn add(&mut self, kept: Kept<T>) {
+        if self.one.is_none() {
+            self.one = Some(kept);
+        } else {
+            self.more.push(kept);
+        }
+    }
+
+    /// How many, and what they weighed.
+    fn discard(self) -> (u64, u64) {
+        let mut bytes: u64 = 0;
+        let mut count = 0;
+        discard(self.one.into_iter().chain(self.more).map(|kept| {
+            bytes = bytes.saturating_add(kept.bytes);
+            count += 1;
+            kept.event
+        }));
+        drop(self.excess);
+        (count, bytes)
+    }
+}
+
+struct Shared<T> {
+    name: std::sync::Arc<str>,
+    component: Component,
+    quantum: u64,
+    events: usize,
+    bytes: u64,
+    ttl: Duration,
+    weigher: Option<Weigher<T>>,
+    clock: std::sync::Arc<dyn Clock>,
+    /// A copy of the ring's, for whoever has no lock.
+    next: CachePadded<AtomicU64>,
+    ring: CachePadded<Mutex<Ring<T>>>,
+}
+
+impl<T> Shared<T> {
+    fn ring(&self) -> MutexGuard<'_, Ring<T>> {
+        lock(&self.ring)
+    }
+
+    /// Removes what is older than it may be at `now`.
+    #[inline]
+    fn expire(&self, ring: &mut Ring<T>, now: Duration, gone: &mut Gone<T>) {
+        while ring
+            .kept
+            .front()
+            .is_some_and(|oldest| now.saturating_sub(oldest.since) >= self.ttl)
+        {
+            ring.remove_oldest()
+                .into_iter()
+                .for_each(|oldest| gone.add(oldest));
+        }
+    }
+
+    fn weigh(&self, event: &T) -> u64 {
+        let own = u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1);
+        match &self.weigher {
+            None => own,
+            Some(weigh) => weigh(event).get().max(own),
+        }
+    }
+
+    /// Trims what is expired and what is reserved for nothing.
+    fn trim(&self) -> Reclaimed {
+        let now = self.clock.now();
+        let mut gone = Gone::default();
+        let mut ring = self.ring();
+        self.expire(&mut ring, now, &mut gone);
+        ring.kept.shrink_to_fit();
+        let bytes = ring.bytes;
+        gone.excess = ring.charge.take_above(bytes);
+        drop(ring);
+        reclaimed(gone)
+    }
+
+    /// Removes the oldest until `target` bytes are free, whatever their age.
+    fn evict(&self, target: u64) -> Reclaimed {
+        let mut gone = Gone::default();
+        let mut ring = self.ring();
+        let keep = ring.charge.size().saturating_sub(target);
+        while ring.bytes > keep {
+            let Some(oldest) = ring.remove_oldest() else {
+                break;
+            };
+            gone.add(oldest);
+        }
+        let bytes = ring.bytes;
+        gone.excess = ring.charge.take_above(bytes);
+        drop(ring);
+        reclaimed(gone)
+    }
+}
+
+fn reclaimed<T>(gone: Gone<T>) -> Reclaimed {
+    let freed = gone.excess.as_ref().map_or(Bytes::ZERO, Reservation::size);
+    let (entries, _) = gone.discard();
+    Reclaimed {
+        freed,
+        entries,
+        ..Reclaimed::default()
+    }
+}
+
+/// Events are dropped one by one, so that one that panics does not end the
+/// program; their bytes are given back after.
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        let kept = std::mem::take(&mut self.ring().kept);
+        discard(kept.into_iter().map(|kept| kept.event));
+    }
+}
+
+/// Sends events to any number of subscribers. Clones send on the same.
+///
+/// Events are shared, not copied: a subscriber that keeps one keeps its memory,
+/// which is then its own matter and no longer charged here.
+pub struct Broadcaster<T> {
+    shared: std::sync::Arc<Shared<T>>,
+}
+
+impl<T> Clone for Broadcaster<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: std::sync::Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Broadcaster<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Broadcaster")
+            .field("name", &self.shared.name)
+            .field("events", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Broadcaster<T> {
+    /// Keeps 1,000 events for 60 seconds.
+    #[must_use]
+    pub fn new(component: Component) -> Self {
+        Self::builder(component).build()
+    }
+
+    /// A broadcaster with limits of its own.
+    pub fn builder(component: Component) -> BroadcasterBuilder<T> {
+        BroadcasterBuilder::new(component)
+    }
+
+    /// Sends `event` to all, and keeps it. The oldest make room for it.
+    ///
+    /// # Errors
+    /// [`BroadcastError`], with the event in it.
+    pub fn send(&self, event: T) -> Result<(), BroadcastError<T>> {
+        let shared = &*self.shared;
+        let bytes = shared.weigh(&event);
+        let event = std::sync::Arc::new(event);
+        if bytes > shared.bytes {
+            return Err(BroadcastError::TooLarge {
+                broadcaster: std::sync::Arc::clone(&shared.name),
+                weight: Bytes(bytes),
+                limit: Bytes(shared.bytes),
+                event,
+            });
+        }
+        let mut gone = Gone::default();
+        let now = shared.clock.now();
+        let mut ring = shared.ring();
+        shared.expire(&mut ring, now, &mut gone);
+        while ring.kept.len() >= shared.events || ring.bytes + bytes > shared.bytes {
+            let Some(oldest) = ring.remove_oldest() else {
+                break;
+            };
+            gone.add(oldest);
+        }
+        if ring.bytes + bytes > ring.charge.size() {
+            drop(ring);
+            return self.send_with_quantum(event, bytes, gone);
+        }
+        self.keep(ring, event, now, bytes, gone)
+    }
+
+    fn keep(
+        &self,
+        mut ring: MutexGuard<'_, Ring<T>>,
+        event: std::sync::Arc<T>,
+        since: Duration,
+        bytes: u64,
+        gone: Gone<T>,
+    ) -> Result<(), BroadcastError<T>> {
+        if ring.closed {
+            drop(ring);
+            gone.discard();
+            return Err(BroadcastError::Closed {
+                broadcaster: std::sync::Arc::clone(&self.shared.name),
+                event,
+            });
+        }
+        ring.bytes += bytes;
+        ring.next += 1;
+        self.shared.next.store(ring.next, Ordering::Release);
+        ring.kept.push_back(Kept {
+            event,
+            since,
+            bytes,
+        });
+        let waiting = ring.waiting.take(usize::MAX);
+        drop(ring);
+        wake_all(waiting);
+        gone.discard();
+        Ok(())
+    }
+
+    /// Reserves what is missing; if there is nothing to be had, older events
+    /// make room.
+    #[cold]
+    fn send_with_quantum(
+        &self,
+        event: std::sync::Arc<T>,
+        bytes: u64,
+        mut gone: Gone<T>,
+    ) -> Result<(), BroadcastError<T>> {
+        let shared = &*self.shared;
+        // Whole, so that nobody can use it up before us.
+        let reserved = reserve_quantum(&shared.component, shared.quantum, bytes, bytes);
+        let (credit, refusal) = match reserved {
+            Ok(credit) => (Some(credit), None),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        let now = shared.clock.now();
+        let mut ring = shared.ring();
+        ring.charge.put(credit);
+        let room = ring.charge.size().min(shared.bytes);
+        while ring.kept.len() >= shared.events || ring.bytes + bytes > room {
+            let Some(oldest) = ring.remove_oldest() else {
+                break;
+            };
+            gone.add(oldest);
+        }
+        match refusal.filter(|_| ring.bytes + bytes > room) {
+            None => self.keep(ring, event, now, bytes, gone),
+            Some(source) => {
+                drop(ring);
+                gone.discard();
+                Err(BroadcastError::Refused {
+                    broadcaster: std::sync::Arc::clone(&shared.name),
+                    source,
+                    event,
+                })
+            }
+        }
+    }
+
+    /// A subscriber that sees what is sent from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscriber<T> {
+        let next = self.shared.ring().next;
+        Subscriber::at(std::sync::Arc::clone(&self.shared), next)
+    }
+
+    /// A subscriber that sees what is kept, too.
+    #[must_use]
+    pub fn subscribe_from_oldest(&self) -> Subscriber<T> {
+        let first = self.shared.ring().first();
+        Subscriber::at(std::sync::Arc::clone(&self.shared), first)
+    }
+
+    /// Sends nothing more. Subscribers still receive what is kept.
+    pub fn close(&self) {
+        let mut ring = self.shared.ring();
+        ring.closed = true;
+        let waiting = ring.waiting.take(usize::MAX);
+        drop(ring);
+        wake_all(waiting);
+    }
+
+    /// How many events are kept, with those that are expired and not yet gone.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.ring().kept.len()
+    }
+
+    /// Whether no event is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is kept weighs so much.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        Bytes(self.shared.ring().bytes)
+    }
+}
+
+/// Trimming removes what is expired; evicting, the oldest.
+impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn priority(&self) -> Priority {
+        self.shared.component.priority()
+    }
+
+    fn reclaimable(&self, mode: ReclaimMode) -> Bytes {
+        let now = self.shared.clock.now();
+        let ring = self.shared.ring();
+        let charged = ring.charge.size();
+        Bytes(match mode {
+            ReclaimMode::Trim => {
+                let fresh = |kept: &&Kept<T>| now.saturating_sub(kept.since) < self.shared.ttl;
+                let expired: u64 = ring
+                    .kept
+                    .iter()
+                    .take_while(|kept| !fresh(kept))
+                    .map(|kept| kept.bytes)
+                    .fold(0, u64::saturating_add);
+                charged - ring.bytes + expired
+            }
+            ReclaimMode::Evict => charged,
+            ReclaimMode::Spill => 0,
+        })
+    }
+
+    fn reclaim(&self, request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        match request.mode {
+            ReclaimMode::Trim => self.shared.trim(),
+            ReclaimMode::Evict if request.may_take(self.priority(), None) => {
+                self.shared.evict(request.target.get())
+            }
+            ReclaimMode::Evict | ReclaimMode::Spill => Reclaimed::default(),
+        }
+    }
+
+    fn modes(&self) -> &[ReclaimMode] {
+        &[ReclaimMode::Trim, ReclaimMode::Evict]
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(grey_loom))]
+mod tests;

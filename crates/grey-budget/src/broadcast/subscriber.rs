@@ -1,0 +1,304 @@
+//! One who receives events, with a position of its own.
+//!
+//! Never moves past an event without saying so.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::{Gone, Shared};
+use crate::queue::wait::{block, spin};
+use crate::sync::Ordering;
+
+/// How many events are looked up at once. They are not held: until they are
+/// received they may go.
+const LOOKED_UP: usize = 32;
+
+/// How many new events make looking up worth while; how often at most and how
+/// long at once a subscriber lets them gather.
+const GATHERED: u64 = 32;
+const MOST_GATHERS: u32 = 32;
+const GATHER_SPINS: u32 = 6;
+
+/// Nothing was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// So many events went before they were received. The next call receives
+    /// the oldest that is left.
+    #[error("failed to receive: {0} events were missed")]
+    Lagged(u64),
+    /// There is nothing new now.
+    #[error("failed to receive: no new event")]
+    Empty,
+    /// There was nothing new for all this time.
+    #[error("failed to receive: no new event for {:.3} s", waited.as_secs_f64())]
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// All was received, and nothing more will be sent.
+    #[error("failed to receive: the broadcaster is closed")]
+    Closed,
+}
+
+/// Receives events from its position on.
+pub struct Subscriber<T> {
+    shared: Arc<Shared<T>>,
+    /// The number of the next event to receive.
+    position: u64,
+    missed: u64,
+    /// The events from the position on, and since when they are there.
+    ahead: VecDeque<(Weak<T>, Duration)>,
+}
+
+/// The clone has its own position, which is the same at first.
+impl<T> Clone for Subscriber<T> {
+    fn clone(&self) -> Self {
+        Self::at(Arc::clone(&self.shared), self.position)
+    }
+}
+
+impl<T> fmt::Debug for Subscriber<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Subscriber")
+            .field("broadcaster", &self.shared.name)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Subscriber<T> {
+    pub(super) fn at(shared: Arc<Shared<T>>, position: u64) -> Self {
+        Self {
+            shared,
+            position,
+            missed: 0,
+            ahead: VecDeque::new(),
+        }
+    }
+
+    /// Receives the next event, if there is one.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`], [`RecvError::Empty`] or [`RecvError::Closed`].
+    pub fn try_recv(&mut self) -> Result<Arc<T>, RecvError> {
+        self.next(None)
+    }
+
+    /// Receives up to `most` events to the end of `into`, and tells how many.
+    ///
+    /// # Errors
+    /// Those of [`Self::try_recv`], when there is not one.
+    pub fn try_recv_many(
+        &mut self,
+        into: &mut Vec<Arc<T>>,
+        most: usize,
+    ) -> Result<usize, RecvError> {
+        if most == 0 {
+            return Ok(0);
+        }
+        into.push(self.next(None)?);
+        self.ahead.clear();
+        let ring = self.shared.ring();
+        let skipped = self.position.checked_sub(ring.first());
+        // Older ones went meanwhile: the next call tells.
+        let Some(from) = skipped.and_then(|skipped| usize::try_from(skipped).ok()) else {
+            return Ok(1);
+        };
+        let count = ring.kept.len().saturating_sub(from).min(most - 1);
+        into.extend(
+            ring.kept
+                .range(from..from + count)
+                .map(|kept| Arc::clone(&kept.event)),
+        );
+        drop(ring);
+        self.position += u64::try_from(count).unwrap_or(u64::MAX);
+        Ok(1 + count)
+    }
+
+    /// Receives the next event; waits in this thread until there is one.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`] or [`RecvError::Closed`].
+    pub fn recv(&mut self) -> Result<Arc<T>, RecvError> {
+        self.recv_until(None)
+    }
+
+    /// Receives the next event; waits in this thread for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`], [`RecvError::TimedOut`] or [`RecvError::Closed`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Arc<T>, RecvError> {
+        self.recv_until(Some(timeout))
+    }
+
+    fn recv_until(&mut self, timeout: Option<Duration>) -> Result<Arc<T>, RecvError> {
+        match self.next(None) {
+            Err(RecvError::Empty) => {}
+            done => return done,
+        }
+        let start = Instant::now();
+        let until = timeout.and_then(|timeout| start.checked_add(timeout));
+        spin(|| self.shared.next.load(Ordering::Acquire) != self.position);
+        let mut receiving = self.recv_async();
+        block(until, |context| receiving.poll_next(context)).unwrap_or_else(|| {
+            Err(RecvError::TimedOut {
+                waited: start.elapsed(),
+            })
+        })
+    }
+
+    /// Receives the next event as a task. Dropping the future loses nothing.
+    pub fn recv_async(&mut self) -> RecvFuture<'_, T> {
+        RecvFuture {
+            subscriber: self,
+            place: None,
+        }
+    }
+
+    /// How many events it missed so far.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// How many events are sent and not received, those that went included.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.shared
+            .next
+            .load(Ordering::Acquire)
+            .saturating_sub(self.position)
+    }
+
+    /// The next event; with a waker, waits for one.
+    #[inline]
+    fn next(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Arc<T>, RecvError> {
+        if let Some(event) = self.next_ahead() {
+            self.position += 1;
+            return Ok(event);
+        }
+        self.ahead.clear();
+        self.gather();
+        self.look_up(waiter)
+    }
+
+    /// The next event, if it was looked up already and is still there.
+    #[inline]
+    fn next_ahead(&mut self) -> Option<Arc<T>> {
+        let (event, since) = self.ahead.pop_front()?;
+        let age = self.shared.clock.now().saturating_sub(since);
+        event.upgrade().filter(|_| age < self.shared.ttl)
+    }
+
+    /// Lets events come in while somebody sends: to look up one by one would
+    /// have both wait for each other all the time.
+    fn gather(&self) {
+        if cfg!(grey_loom) {
+            return;
+        }
+        let mut before = self.shared.next.load(Ordering::Acquire);
+        for _ in 0..MOST_GATHERS {
+            if before == self.position || before.wrapping_sub(self.position) >= GATHERED {
+                return;
+            }
+            for _ in 0..GATHER_SPINS {
+                std::hint::spin_loop();
+            }
+            let now = self.shared.next.load(Ordering::Acquire);
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    fn look_up(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Arc<T>, RecvError> {
+        let shared = &*self.shared;
+        let now = shared.clock.now();
+        let mut gone = Gone::default();
+        let mut replaced = None;
+        let mut ring = shared.ring();
+        shared.expire(&mut ring, now, &mut gone);
+        let first = ring.first();
+        let result = if self.position < first {
+            let missed = first - self.position;
+            self.position = first;
+            self.missed = self.missed.saturating_add(missed);
+            Err(RecvError::Lagged(missed))
+        } else {
+            let from = usize::try_from(self.position - first).unwrap_or(usize::MAX);
+            let mut kept = ring.kept.range(from.min(ring.kept.len())..);
+            match kept.next() {
+                Some(next) => {
+                    self.position += 1;
+                    let ahead = kept.take(LOOKED_UP);
+                    self.ahead
+                        .extend(ahead.map(|kept| (Arc::downgrade(&kept.event), kept.since)));
+                    Ok(Arc::clone(&next.event))
+                }
+                None if ring.closed => Err(RecvError::Closed),
+                None => {
+                    if let Some((place, waker)) = waiter {
+                        replaced = ring.waiting.enter(place, waker, false);
+                    }
+                    Err(RecvError::Empty)
+                }
+            }
+        };
+        drop(ring);
+        drop(replaced);
+        gone.discard();
+        result
+    }
+}
+
+/// The next event, once there is one. Dropping it moves nothing.
+#[must_use = "a future does nothing until it is awaited"]
+pub struct RecvFuture<'s, T> {
+    subscriber: &'s mut Subscriber<T>,
+    place: Option<u64>,
+}
+
+impl<T> fmt::Debug for RecvFuture<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("RecvFuture")
+            .field(&self.subscriber)
+            .finish()
+    }
+}
+
+impl<T> RecvFuture<'_, T> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, RecvError>> {
+        let waker = context.waker().clone();
+        match self.subscriber.next(Some((&mut self.place, waker))) {
+            Err(RecvError::Empty) => Poll::Pending,
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+impl<T> Future for RecvFuture<'_, T> {
+    type Output = Result<Arc<T>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_next(context)
+    }
+}
+
+impl<T> Drop for RecvFuture<'_, T> {
+    fn drop(&mut self) {
+        // All who wait are woken by each event, so nobody depends on us.
+        if let Some(place) = self.place.take() {
+            let left = self.subscriber.shared.ring().waiting.leave(place);
+            drop(left);
+        }
+    }
+}

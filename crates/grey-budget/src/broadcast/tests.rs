@@ -1,0 +1,247 @@
+//! Facts about the broadcaster: capacity, age, positions, lag, charging.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use grey_model::Bytes;
+
+use super::*;
+use crate::budget::Budget;
+
+/// A clock that is moved by hand.
+#[derive(Debug, Default)]
+struct HandClock(AtomicU64);
+
+impl HandClock {
+    fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.now()
+    }
+}
+
+fn component() -> (Budget, Component) {
+    let budget = Budget::new(Bytes::from_mib(1)).unwrap();
+    let component = budget.component("events").register().unwrap();
+    (budget, component)
+}
+
+#[test]
+fn every_subscriber_sees_every_event_from_its_own_position_on() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::new(component);
+    let mut early = broadcaster.subscribe();
+    broadcaster.send(1).unwrap();
+    let mut late = broadcaster.subscribe();
+    let mut from_oldest = broadcaster.subscribe_from_oldest();
+    broadcaster.send(2).unwrap();
+    assert_eq!((*early.recv().unwrap(), *early.recv().unwrap()), (1, 2));
+    assert_eq!(*late.recv().unwrap(), 2);
+    assert_eq!(*from_oldest.recv().unwrap(), 1);
+    assert_eq!(late.try_recv(), Err(RecvError::Empty));
+}
+
+#[test]
+fn a_slow_subscriber_is_told_how_many_of_1_000_and_more_it_missed() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::new(component);
+    let mut slow = broadcaster.subscribe();
+    for event in 0..1_007 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!(broadcaster.len(), 1_000);
+    assert_eq!(slow.behind(), 1_007);
+    assert_eq!(slow.recv(), Err(RecvError::Lagged(7)));
+    assert_eq!(*slow.recv().unwrap(), 7);
+    assert_eq!(slow.missed(), 7);
+}
+
+#[test]
+fn an_event_that_went_after_it_was_looked_up_is_missed_all_the_same() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(4).build();
+    let mut slow = broadcaster.subscribe();
+    for event in 0..4 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!(*slow.recv().unwrap(), 0);
+    for event in 4..10 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!(slow.recv(), Err(RecvError::Lagged(5)));
+    assert_eq!(*slow.recv().unwrap(), 6);
+}
+
+#[test]
+fn an_event_is_gone_after_60_seconds_looked_up_or_not() {
+    let (_budget, component) = component();
+    let clock = Arc::new(HandClock::default());
+    let broadcaster = Broadcaster::builder(component)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .build();
+    let mut idle = broadcaster.subscribe();
+    let mut busy = broadcaster.subscribe();
+    for event in 0..3 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!(*busy.recv().unwrap(), 0);
+    clock.pass(59);
+    broadcaster.send(3).unwrap();
+    assert_eq!(*busy.recv().unwrap(), 1);
+    clock.pass(1);
+    assert_eq!(busy.recv(), Err(RecvError::Lagged(1)));
+    assert_eq!(*busy.recv().unwrap(), 3);
+    assert_eq!(idle.recv(), Err(RecvError::Lagged(3)));
+    assert_eq!(broadcaster.len(), 1);
+}
+
+#[test]
+fn the_oldest_go_when_bytes_run_out_here_or_in_the_budget() {
+    let (budget, component) = component();
+    let other = budget.component("other").register().unwrap();
+    let broadcaster = Broadcaster::builder(component)
+        .max_bytes(Bytes(1_000))
+        .weigher(|_: &u64| Bytes(300))
+        .build();
+    for event in 0..5 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!((broadcaster.len(), broadcaster.bytes()), (3, Bytes(900)));
+    let rest = budget.limit().get() - budget.committed().get();
+    let _held = other.reserve(Bytes(rest)).unwrap();
+    // What is reserved already is used again.
+    broadcaster.send(5).unwrap();
+    let mut all = broadcaster.subscribe_from_oldest();
+    assert_eq!(*all.recv().unwrap(), 3);
+}
+
+#[test]
+fn an_event_is_given_back_when_there_is_no_memory_for_it_alone() {
+    let (budget, component) = component();
+    let other = budget.component("other").register().unwrap();
+    let _held = other.reserve(budget.limit()).unwrap();
+    let broadcaster = Broadcaster::new(component);
+    match broadcaster.send("event") {
+        Err(BroadcastError::Refused { event, .. }) => assert_eq!(*event, "event"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn trimming_removes_what_is_expired_and_evicting_the_oldest() {
+    let (budget, component) = component();
+    let clock = Arc::new(HandClock::default());
+    let broadcaster = Broadcaster::builder(component)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .weigher(|_: &u64| Bytes(10_000))
+        .build();
+    for event in 0..10 {
+        broadcaster.send(event).unwrap();
+        clock.pass(10);
+    }
+    // At 100 s what was sent at 40 s is 60 s old; what was older went while
+    // sending.
+    let stop = Stop::new();
+    let trim = ReclaimRequest::new(Bytes(1), ReclaimMode::Trim);
+    let expected = broadcaster.reclaimable(ReclaimMode::Trim);
+    let trimmed = broadcaster.reclaim(&trim, &stop);
+    assert_eq!((trimmed.entries, trimmed.freed), (1, expected));
+    assert_eq!(budget.reserved(), Bytes(50_000));
+    let evict = ReclaimRequest::new(Bytes(15_000), ReclaimMode::Evict);
+    let evicted = broadcaster.reclaim(&evict, &stop);
+    assert_eq!((evicted.entries, evicted.freed), (2, Bytes(20_000)));
+    assert_eq!(budget.reserved(), Bytes(30_000));
+    drop(broadcaster);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn closing_wakes_who_waits_once_all_was_received() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::new(component);
+    let mut subscriber = broadcaster.subscribe();
+    broadcaster.send(1).unwrap();
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| (*subscriber.recv().unwrap(), subscriber.recv().err()));
+        broadcaster.close();
+        assert_eq!(receiving.join().unwrap(), (1, Some(RecvError::Closed)));
+    });
+    assert!(matches!(
+        broadcaster.send(2),
+        Err(BroadcastError::Closed { .. })
+    ));
+}
+
+#[test]
+fn every_event_is_received_or_counted_as_missed() {
+    let (budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(50).build();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut subscriber = broadcaster.subscribe();
+            scope.spawn(move || {
+                let (mut received, mut missed, mut last) = (0, 0, None);
+                loop {
+                    match subscriber.recv() {
+                        Ok(event) => {
+                            assert!(last.is_none_or(|last| last < *event));
+                            last = Some(*event);
+                            received += 1;
+                        }
+                        Err(RecvError::Lagged(count)) => missed += count,
+                        Err(error) => {
+                            assert_eq!(error, RecvError::Closed);
+                            break;
+                        }
+                    }
+                }
+                assert_eq!(received + missed, 20_000);
+            });
+        }
+        for event in 0..20_000_u64 {
+            broadcaster.send(event).unwrap();
+        }
+        broadcaster.close();
+    });
+    drop(broadcaster);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn many_are_received_at_once_in_their_order() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::new(component);
+    let mut subscriber = broadcaster.subscribe();
+    for event in 0..100 {
+        broadcaster.send(event).unwrap();
+    }
+    let mut events = Vec::new();
+    assert_eq!(subscriber.try_recv_many(&mut events, 60), Ok(60));
+    assert_eq!(subscriber.try_recv_many(&mut events, 60), Ok(40));
+    assert!(events.iter().map(|event| **event).eq(0..100));
+    assert_eq!(
+        subscriber.try_recv_many(&mut events, 1),
+        Err(RecvError::Empty)
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_gives_up_waiting_misses_nothing() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::new(component);
+    let mut subscriber = broadcaster.subscribe();
+    let waited = tokio::time::timeout(Duration::from_millis(1), subscriber.recv_async()).await;
+    assert!(waited.is_err());
+    broadcaster.send(1).unwrap();
+    assert_eq!(*subscriber.recv_async().await.unwrap(), 1);
+}

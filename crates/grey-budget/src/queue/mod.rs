@@ -1,0 +1,34 @@
+//! Queues between threads and tasks that are charged to the budget and bounded
+//! in items and in bytes.
+//!
+//! - `settings`: limits, and what happens to who comes when it is full.
+//! - `ends`, `core`: the two ends, each behind its own lock.
+//! - `batch`: many items under one lock.
+//! - `wait`: who waits at an end, and how a thread sleeps.
+//! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
+//! - `handle`: [`WorkQueue`], what the program uses.
+//! - `charge`: bytes reserved in quanta, so that no item pays for counting.
+//!
+//! Never counts what went through: a limit holds for what is inside now. Never
+//! calls the program (weigher, waker, drop of an item) under a lock.
+
+mod batch;
+pub(crate) mod charge;
+pub(crate) mod core;
+mod ends;
+mod error;
+mod handle;
+pub(crate) mod pop;
+pub(crate) mod push;
+pub(crate) mod settings;
+pub(crate) mod wait;
+
+pub use error::{PopError, PushError, PushManyError};
+pub use handle::WorkQueue;
+pub use pop::PopFuture;
+pub use push::PushFuture;
+pub use settings::{FullPolicy, WorkQueueBuilder};
+
+#[cfg(test)]
+#[cfg(not(grey_loom))]
+mod tests;

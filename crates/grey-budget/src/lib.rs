@@ -13,16 +13,21 @@
 
 pub mod budget;
 pub mod clock;
+pub mod disk;
 pub mod reclaimer;
 pub mod sharded;
 pub mod source;
+pub mod spill;
 mod sync;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 
 pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,
     Reservation, ReserveError, ReserveFuture, Tenant,
 };
 pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, DiskFile, SystemDisk};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
     Thresholds, Transition,
@@ -30,3 +35,4 @@ pub use grey_model::{
 pub use reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer};
 pub use sharded::ShardedCounter;
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use spill::{SpillError, SpillOptions, SpillStore, SpillTags};

@@ -251,7 +251,7 @@ impl Writer {
         end: u64,
         commit: impl FnOnce(Location) -> Commit,
     ) -> Result<(), SpillError> {
-        let zeros = [0; ALIGNMENT as usize];
+        let zeros = ALIGNMENT.to_le_bytes().map(|_| 0);
         let missing = usize::try_from(align(end) - end).unwrap_or(0);
         self.put(end, &zeros[..missing])?;
         let Some(active) = &self.active else {

@@ -12,11 +12,11 @@ use grey_model::Bytes;
 
 use super::error::SpillError;
 use super::format::{ALIGNMENT, HEADER, Kind, RecordHeader};
-use super::index::Location;
+use super::index::{Location, Place};
 use super::options::WRITE_BUFFER;
 use super::reading::{Segment, WINDOW};
 use super::recovery::{Scan, set_aside};
-use super::state::State;
+use super::state::{Numbers, State};
 use super::statistics::Collected;
 use super::writer::{Commit, Writer};
 
@@ -32,27 +32,51 @@ pub(super) struct Compaction {
     end: u64,
 }
 
+/// Tombstones that take less than this are never a reason to move values.
+const FEW_TOMBSTONES: u64 = 64 << 10;
+
 /// The segment that is best collected next: one that is damaged, one in which
-/// all is dead, or the one that is dead by the largest part, of those that are
-/// dead by half.
+/// all is dead, or the one of which most goes away, of those of which half
+/// does. When tombstones take a quarter of the store, the oldest segment goes,
+/// on whose account they are kept.
 pub(super) fn pick(state: &State) -> Option<NonZeroU32> {
     let mut best: Option<(u64, NonZeroU32)> = None;
+    let mut tombstones = 0_u64;
+    let oldest = *state.segments.keys().next()?;
     for (id, numbers) in &state.segments {
+        tombstones += numbers.tombstones * HEADER as u64;
         if state.active == Some(*id) {
             continue;
         }
-        if numbers.is_damaged || numbers.is_all_dead() {
+        let goes = gone_when_collected(numbers, *id == oldest);
+        if numbers.is_damaged || goes + HEADER as u64 >= numbers.length {
             return Some(*id);
         }
-        if numbers.dead.saturating_mul(2) <= numbers.length {
+        if goes.saturating_mul(2) <= numbers.length {
             continue;
         }
-        let part = numbers.dead.saturating_mul(1 << 16) / numbers.length.max(1);
+        let part = goes.saturating_mul(1 << 16) / numbers.length.max(1);
         if best.is_none_or(|(most, _)| part > most) {
             best = Some((part, *id));
         }
     }
-    best.map(|(_, id)| id)
+    let too_many = tombstones > FEW_TOMBSTONES && tombstones.saturating_mul(4) > state.on_disk;
+    match best {
+        Some((_, id)) => Some(id),
+        None if too_many && state.active != Some(oldest) => Some(oldest),
+        None => None,
+    }
+}
+
+/// What need not be moved. Tombstones must be, while there is an older segment:
+/// else a segment full of them would be moved for ever.
+const fn gone_when_collected(numbers: &Numbers, is_oldest: bool) -> u64 {
+    if is_oldest {
+        return numbers.dead;
+    }
+    numbers
+        .dead
+        .saturating_sub(numbers.tombstones * HEADER as u64)
 }
 
 impl Writer {
@@ -69,17 +93,17 @@ impl Writer {
             self.leave_dead_segment()?;
         }
         let outcome = self.collect_up_to(budget, &mut collected);
-        match outcome {
-            Ok(()) => self.write_out()?,
-            Err(error) => {
-                self.commits.clear();
-                self.take_back();
-                self.compaction = None;
-                return Err(error);
-            }
+        if let Err(error) = outcome.and_then(|()| self.write_out()) {
+            self.commits.clear();
+            self.take_back();
+            self.compaction = None;
+            return Err(error);
         }
         let mut state = self.shared.state();
-        collected.is_unfinished = self.compaction.is_some() || pick(&state).is_some();
+        let is_empty = state.index.len() == 0;
+        collected.is_unfinished = self.compaction.is_some()
+            || pick(&state).is_some()
+            || (is_asked && is_empty && state.on_disk > HEADER as u64);
         state.totals.segments_collected += collected.segments;
         Ok(collected)
     }
@@ -100,6 +124,10 @@ impl Writer {
                 },
             };
             if compaction.at >= compaction.end || self.is_free_to_go(compaction.segment.id) {
+                if !self.is_all_written()? {
+                    self.compaction = Some(compaction);
+                    return Ok(());
+                }
                 collected.freed = collected
                     .freed
                     .saturating_add(self.retire(&compaction.segment)?);
@@ -113,6 +141,16 @@ impl Writer {
             self.compaction = Some(compaction);
         }
         Ok(())
+    }
+
+    /// Whether what replaced or removed values is on the disk, too: before that
+    /// what it replaced must stay, for the process may be killed.
+    fn is_all_written(&self) -> Result<bool, SpillError> {
+        let state = self.shared.state();
+        match &state.failure {
+            Some((failure, _)) if !state.held.is_empty() => Err(failure.clone()),
+            _ => Ok(state.queue.is_empty() && state.held.is_empty()),
+        }
     }
 
     fn choose(&self) -> Option<Compaction> {
@@ -133,8 +171,10 @@ impl Writer {
                 .active
                 .and_then(|id| state.segments.get(&id))
                 .is_some_and(|numbers| {
-                    numbers.length > HEADER as u64
-                        && numbers.dead.saturating_mul(2) > numbers.length
+                    let is_oldest = state.segments.len() == 1;
+                    let goes = gone_when_collected(numbers, is_oldest);
+                    let is_empty = state.index.len() == 0 && numbers.length > HEADER as u64;
+                    is_empty || goes.saturating_mul(2) > numbers.length
                 })
         };
         if is_mostly_dead {
@@ -201,7 +241,11 @@ impl Writer {
     fn keep_tombstone(&mut self, id: NonZeroU32, header: &RecordHeader) -> Result<u64, SpillError> {
         let is_needed = {
             let state = self.shared.state();
-            state.segments.keys().next() != Some(&id) && state.index.get(header.hash).is_none()
+            let is_replaced = matches!(
+                state.index.get(header.hash).map(|entry| &entry.place),
+                Some(Place::Disk(_))
+            );
+            state.segments.keys().next() != Some(&id) && !is_replaced
         };
         if !is_needed {
             return Ok(0);

@@ -18,10 +18,10 @@ use grey_model::{Bytes, Priority};
 use super::error::SpillError;
 use super::format::{ALIGNMENT, BadFileHeader, FileHeader, HEADER, Kind, Link, RecordHeader};
 use super::index::{Entry, Index, Location, Place};
-use super::key_hash::Salt;
+use super::key_hash::{KeyHash, Salt};
 use super::options::SpillOptions;
 use super::reading::{Segment, WINDOW, Window};
-use super::state::{Numbers, State};
+use super::state::{Numbers, State, Work};
 use super::statistics::{Recovery, SetAside};
 use crate::disk::Disk;
 
@@ -101,6 +101,8 @@ struct Reader<'a> {
     state: State,
     recovery: Recovery,
     window: Window,
+    /// Keys whose last record is damaged.
+    forgotten: Vec<KeyHash>,
 }
 
 /// Reads a directory.
@@ -129,6 +131,7 @@ pub(super) fn open(options: &SpillOptions) -> Result<Opened, SpillError> {
         )),
         recovery: Recovery::default(),
         window: Window::new(),
+        forgotten: Vec::new(),
     };
     let (candidates, salt) = reader.candidates(files)?;
     let salt = salt.unwrap_or_else(Salt::random);
@@ -149,6 +152,7 @@ pub(super) fn open(options: &SpillOptions) -> Result<Opened, SpillError> {
             Err(_) => reader.distrust(),
         }
     }
+    reader.make_lasting(candidates)?;
     reader.recovery.values = reader.state.index.len() as u64;
     reader.report();
     let next = highest.checked_add(1).ok_or_else(|| {
@@ -177,8 +181,13 @@ enum Next {
     Unknown,
 }
 
-/// Of no use: set aside.
-struct Useless;
+/// Of no use, and to be set aside.
+struct Useless {
+    id: NonZeroU32,
+    path: PathBuf,
+    why: &'static str,
+    reason: String,
+}
 
 impl Reader<'_> {
     /// Opens all files, and sets aside those whose header is not ours.
@@ -234,12 +243,54 @@ impl Reader<'_> {
                 Err(BadFileHeader::Damaged) => Some(("damaged", "its head is damaged".to_owned())),
             };
             if let Some((why, reason)) = useless {
-                let path = set_aside(&*self.options.disk, &path, why)?;
-                self.recovery.set_aside.push(SetAside { path, reason });
-                candidates.push(Err(Useless));
+                candidates.push(Err(Useless {
+                    id,
+                    path,
+                    why,
+                    reason,
+                }));
             }
         }
         Ok((candidates, salt))
+    }
+
+    /// What is not believed now must not be believed the next time either,
+    /// when the damage is set aside: what came before a file that is of no use
+    /// goes before that file does, and a key whose last record is damaged gets
+    /// a tombstone.
+    fn make_lasting(
+        &mut self,
+        candidates: Vec<Result<Candidate, Useless>>,
+    ) -> Result<(), SpillError> {
+        for useless in candidates.into_iter().filter_map(Result::err) {
+            while let Some(oldest) = self.state.segments.first_entry() {
+                if *oldest.key() > useless.id {
+                    break;
+                }
+                let numbers = oldest.remove();
+                let path = &numbers.segment.path;
+                if numbers.is_damaged {
+                    set_aside(&*self.options.disk, path, "damaged")?;
+                } else {
+                    self.options
+                        .disk
+                        .remove(path)
+                        .map_err(|error| SpillError::of_io("remove", path, error))?;
+                }
+                self.state.on_disk = self.state.on_disk.saturating_sub(numbers.length);
+            }
+            let path = set_aside(&*self.options.disk, &useless.path, useless.why)?;
+            self.recovery.set_aside.push(SetAside {
+                path,
+                reason: useless.reason,
+            });
+        }
+        for hash in std::mem::take(&mut self.forgotten) {
+            if self.state.index.get(hash).is_none() {
+                self.state.queue.push_back(Work::Remove(hash));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing that was read so far may be believed.
@@ -413,7 +464,9 @@ impl Reader<'_> {
 
     /// A key whose last record is damaged has no value.
     fn forget(&mut self, hash: [u64; 2]) {
-        let old = self.state.index.remove(super::key_hash::KeyHash(hash));
+        let hash = KeyHash(hash);
+        let old = self.state.index.remove(hash);
+        self.forgotten.push(hash);
         self.recovery.distrusted += u64::from(old.is_some());
         self.state.bury_entry(old);
     }

@@ -154,7 +154,11 @@ impl Writer {
                 let outcome = written.and_then(|()| self.sync());
                 let mut state = self.shared.state();
                 state.flush.done = asked;
-                state.flush.outcome = outcome;
+                // An earlier batch may have failed since the flush was asked.
+                state.flush.outcome = match (outcome, &state.failure) {
+                    (Ok(()), Some((failure, _))) if !state.held.is_empty() => Err(failure.clone()),
+                    (outcome, _) => outcome,
+                };
                 drop(state);
                 self.shared.done.notify_all();
             }
@@ -165,14 +169,14 @@ impl Writer {
                 state.garbage.outcome = outcome;
                 drop(state);
                 self.shared.done.notify_all();
-            } else if !self.garbage_failed {
-                if let Err(error) = self.collect(OWN_STEP, false) {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "failed to collect spilled garbage"
-                    );
-                    self.garbage_failed = true;
-                }
+            } else if !self.garbage_failed
+                && let Err(error) = self.collect(OWN_STEP, false)
+            {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to collect spilled garbage"
+                );
+                self.garbage_failed = true;
             }
         }
     }

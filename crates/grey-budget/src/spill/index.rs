@@ -78,6 +78,9 @@ pub(super) enum Place {
 pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) priority: Priority,
+    /// Tells this value from another one of its key, wherever it moves. The
+    /// index gives it.
+    pub(super) stamp: u32,
 }
 
 impl Entry {
@@ -95,6 +98,7 @@ pub(super) struct Index {
     length: usize,
     /// Of these, values that are not on the disk yet.
     staged: usize,
+    stamp: u32,
     component: Component,
     charge: Option<Reservation<'static>>,
 }
@@ -111,6 +115,7 @@ impl Index {
             parts,
             length: 0,
             staged: 0,
+            stamp: 0,
             component,
             charge: None,
         };
@@ -154,7 +159,9 @@ impl Index {
     }
 
     /// Puts an entry in; what was in its place.
-    pub(super) fn insert(&mut self, hash: KeyHash, entry: Entry) -> Option<Entry> {
+    pub(super) fn insert(&mut self, hash: KeyHash, mut entry: Entry) -> Option<Entry> {
+        self.stamp = self.stamp.wrapping_add(1);
+        entry.stamp = self.stamp;
         let part = &mut self.parts[part_of(hash)];
         let before = held_by(part);
         self.staged += usize::from(entry.is_staged());
@@ -252,6 +259,7 @@ mod tests {
                 value_length: 1,
             }),
             priority: Priority::Low,
+            stamp: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use grey_model::{Bytes, Priority};
 
 use super::error::SpillError;
-use super::index::{Entry, Location, Place};
+use super::index::{Location, Place};
 use super::key_hash::{KeyHash, hash_key};
 use super::reading::{Scratch, Segment, WINDOW};
 use super::store::{Found, SpillStore};
@@ -221,13 +221,13 @@ impl SpillStore {
             entries
                 .filter(|(_, entry)| entry.priority == priority)
                 .filter_map(|(_, entry)| match &entry.place {
-                    Place::Staged(staged) => Some(Arc::clone(staged)),
+                    Place::Staged(staged) => Some((Arc::clone(staged), entry.stamp)),
                     Place::Disk(_) => None,
                 })
                 .collect()
         };
         let mut is_all = true;
-        for staged in staged {
+        for (staged, stamp) in staged {
             let length = Bytes(staged.value.len() as u64);
             if done.bytes.saturating_add(length) > limit {
                 is_all = false;
@@ -241,8 +241,7 @@ impl SpillStore {
             };
             match take(spilled) {
                 Take::Taken => {
-                    let is_ours = |entry: &Entry| matches!(&entry.place, Place::Staged(now) if Arc::ptr_eq(now, &staged));
-                    self.forget(staged.hash, is_ours)?;
+                    self.forget(staged.hash, stamp)?;
                     done.values += 1;
                     done.bytes = done.bytes.saturating_add(length);
                 }
@@ -265,7 +264,7 @@ impl SpillStore {
         let mut is_all = true;
         let mut key = Vec::new();
         let mut name = String::new();
-        for (turn, (hash, location)) in wanted.iter().enumerate() {
+        for (turn, (hash, location, stamp)) in wanted.iter().enumerate() {
             let length = Bytes(u64::from(location.value_length));
             if done.bytes.saturating_add(length) > limit {
                 is_all = false;
@@ -313,9 +312,7 @@ impl SpillStore {
             };
             match take(spilled) {
                 Take::Taken => {
-                    let is_ours =
-                        |entry: &Entry| matches!(entry.place, Place::Disk(now) if now == *location);
-                    self.forget(*hash, is_ours)?;
+                    self.forget(*hash, *stamp)?;
                     done.values += 1;
                     done.bytes = done.bytes.saturating_add(length);
                 }
@@ -327,19 +324,19 @@ impl SpillStore {
     }
 
     /// What of a priority is on the disk, in its order.
-    fn on_disk(&self, priority: Priority) -> Vec<(KeyHash, Location)> {
+    fn on_disk(&self, priority: Priority) -> Vec<(KeyHash, Location, u32)> {
         let mut wanted: Vec<_> = {
             let state = self.shared.state();
             let entries = state.index.iter();
             entries
                 .filter(|(_, entry)| entry.priority == priority)
                 .filter_map(|(hash, entry)| match entry.place {
-                    Place::Disk(location) => Some((*hash, location)),
+                    Place::Disk(location) => Some((*hash, location, entry.stamp)),
                     Place::Staged(_) => None,
                 })
                 .collect()
         };
-        wanted.sort_unstable_by_key(|(_, location)| (location.segment, location.slot));
+        wanted.sort_unstable_by_key(|(_, location, _)| (location.segment, location.slot));
         wanted
     }
 }

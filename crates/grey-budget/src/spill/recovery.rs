@@ -493,6 +493,7 @@ impl Reader<'_> {
                     Entry {
                         place: Place::Disk(location),
                         priority,
+                        stamp: 0,
                     },
                 )
             }

@@ -185,6 +185,7 @@ impl SpillStore {
             Entry {
                 place: Place::Staged(Arc::clone(&staged)),
                 priority: tags.priority,
+                stamp: 0,
             },
         );
         state.pending += cost;
@@ -350,17 +351,21 @@ impl SpillStore {
         Ok(was_there)
     }
 
-    /// Forgets a key whose entry is still the expected one.
+    /// Forgets a key whose value is still this one, wherever it was moved.
     pub(super) fn forget(
         &self,
         hash: super::key_hash::KeyHash,
-        is_expected: impl FnOnce(&Entry) -> bool,
+        stamp: u32,
     ) -> Result<(), SpillError> {
         let mut state = self.shared.state();
         if state.is_closing || state.has_ended {
             return Err(SpillError::Closed);
         }
-        if state.index.get(hash).is_some_and(is_expected) {
+        if state
+            .index
+            .get(hash)
+            .is_some_and(|entry| entry.stamp == stamp)
+        {
             let old = state.index.remove(hash);
             state.queue.push_back(Work::Remove(hash));
             self.shared.work.notify_one();

@@ -398,7 +398,7 @@ impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
                 charged - ring.bytes + expired
             }
             ReclaimMode::Evict => charged,
-            ReclaimMode::Spill => 0,
+            ReclaimMode::Unload | ReclaimMode::Spill => 0,
         })
     }
 
@@ -408,7 +408,7 @@ impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
             ReclaimMode::Evict if request.may_take(self.priority(), None) => {
                 self.shared.evict(request.target.get())
             }
-            ReclaimMode::Evict | ReclaimMode::Spill => Reclaimed::default(),
+            ReclaimMode::Evict | ReclaimMode::Unload | ReclaimMode::Spill => Reclaimed::default(),
         }
     }
 

@@ -707,7 +707,7 @@ impl<K: Hash + Eq + Clone + Send> Reclaimer for EmbeddingsCache<K> {
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes {
         match mode {
             ReclaimMode::Evict => self.bytes_of(self.state().blocks.len()),
-            ReclaimMode::Trim | ReclaimMode::Spill => Bytes::ZERO,
+            ReclaimMode::Trim | ReclaimMode::Unload | ReclaimMode::Spill => Bytes::ZERO,
         }
     }
 

@@ -20,8 +20,10 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod degrade;
+pub mod disk;
 pub mod embeddings;
 pub mod limits;
+pub mod manager;
 pub mod metric_names;
 pub mod metrics;
 pub mod oom_score;
@@ -37,6 +39,7 @@ pub mod sharded;
 pub mod shed;
 pub mod shutdown;
 pub mod source;
+pub mod spill;
 mod sync;
 pub mod system_level;
 #[cfg(any(test, feature = "testkit"))]
@@ -62,6 +65,7 @@ pub use controller::{
     Eviction, EvictionRequest, EvictionResult, LevelEvent, Registration, Running, Subscription,
 };
 pub use degrade::{Degradation, DegradationSettings, InFlight, Overloaded};
+pub use disk::{Disk, DiskFile, SystemDisk};
 pub use embeddings::{EmbeddingsCache, Precision};
 pub use grey_model::{
     Bytes, Level, Levels, MemoryLimit, Percent, Priority, SystemLevel, Threshold, ThresholdError,
@@ -71,6 +75,7 @@ pub use limits::{
     AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
     get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
+pub use manager::{MemoryLimits, MemoryManager, MemoryManagerBuilder, MemoryStatus};
 pub use oom_score::{OomScoreError, OomScoreGuard, oom_score_adj, set_oom_score_adj};
 pub use pool::{
     Checkout, OpenConnection, PoolAccount, PoolAccountBuilder, PoolError, PoolHealth,
@@ -90,6 +95,7 @@ pub use sharded::ShardedCounter;
 pub use shed::{Shed, ShedError, ShedFuture, ShedLayer};
 pub use shutdown::{Shutdown, ShutdownReason, ShutdownReport, ShutdownSettings, ShutdownStep};
 pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use spill::{SpillError, SpillOptions, SpillStore, SpillTags};
 pub use system_level::{SystemLevelWatch, SystemStatus};
 pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};
 pub use tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker, global_memory_tracker};

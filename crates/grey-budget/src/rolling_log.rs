@@ -501,7 +501,7 @@ impl<Op: Send + Sync> Reclaimer for RollingLog<Op> {
             // What compaction leaves nobody knows: it may be next to nothing.
             ReclaimMode::Trim if self.compact.is_some() && window.fresh > 0 => window.charge.size(),
             ReclaimMode::Trim => slack,
-            ReclaimMode::Spill | ReclaimMode::Evict => 0,
+            ReclaimMode::Unload | ReclaimMode::Spill | ReclaimMode::Evict => 0,
         })
     }
 

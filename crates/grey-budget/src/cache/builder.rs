@@ -66,6 +66,7 @@ pub struct CacheBuilder<K, V> {
     name: String,
     capacity: Bytes,
     priority: Priority,
+    reloadable: bool,
     tenant: Option<Tenant>,
     entries: Option<u64>,
     largest: Option<Bytes>,
@@ -96,7 +97,8 @@ where
             budget: budget.clone(),
             name: name.to_owned(),
             capacity,
-            priority: Priority::Medium,
+            priority: Priority::Low,
+            reloadable: false,
             tenant: None,
             entries: None,
             largest: None,
@@ -107,9 +109,18 @@ where
         }
     }
 
-    /// How dear the whole cache is beside other parts of the program.
+    /// How dear the whole cache is at least: the controller asks it for nothing
+    /// while something of a lower priority is left elsewhere. Low if not said,
+    /// so that each entry's own priority counts.
     pub const fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// What it holds can be had again from where it came, such as files: it
+    /// goes when files are unloaded, before anything is spilled.
+    pub const fn reloadable(mut self) -> Self {
+        self.reloadable = true;
         self
     }
 
@@ -217,6 +228,7 @@ where
         let settings = Settings {
             name,
             priority: self.priority,
+            reloadable: self.reloadable,
             entries,
             shards: shards_for(capacity, largest),
             ttl: self.ttl,

@@ -36,6 +36,7 @@ type Weigher<K, V> = Box<dyn Fn(&K, &V) -> Bytes + Send + Sync>;
 pub(super) struct Settings {
     pub(super) name: String,
     pub(super) priority: Priority,
+    pub(super) reloadable: bool,
     pub(super) entries: u64,
     pub(super) shards: usize,
     pub(super) ttl: Option<Duration>,

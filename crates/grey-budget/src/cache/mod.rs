@@ -33,6 +33,7 @@ mod reclaim;
 mod room;
 mod slot;
 pub mod spill;
+mod spill_store;
 
 pub use account::CacheStats;
 pub use builder::{CacheBuilder, CacheError};

@@ -291,7 +291,12 @@ where
     }
 
     fn reclaim(&self, request: &ReclaimRequest, stop: &Stop) -> Reclaimed {
-        if request.mode == ReclaimMode::Spill && self.account.spill.is_none() {
+        let knows = match request.mode {
+            ReclaimMode::Trim | ReclaimMode::Evict => true,
+            ReclaimMode::Unload => self.settings.reloadable,
+            ReclaimMode::Spill => self.account.spill.is_some(),
+        };
+        if !knows {
             return Reclaimed::default();
         }
         // What others are freeing now is as good as free.
@@ -329,7 +334,7 @@ where
     fn take_in_order(&self, work: &mut Work<'_>) {
         let unused_for = match work.request.mode {
             ReclaimMode::Trim => self.stale_ticks(),
-            ReclaimMode::Spill | ReclaimMode::Evict => 0,
+            ReclaimMode::Unload | ReclaimMode::Spill | ReclaimMode::Evict => 0,
         };
         for priority in Priority::ALL.into_iter().take(CLASSES) {
             if !work.request.may_take(priority, None) {
@@ -373,8 +378,13 @@ where
         &self.inner.settings.name
     }
 
+    /// The lowest that it holds, and not below what the whole cache was said
+    /// to be.
     fn priority(&self) -> Priority {
-        self.inner.settings.priority
+        let inner = &*self.inner;
+        let held = |priority: &Priority| inner.weight_of(priority.index()) > 0;
+        let lowest = Priority::ALL.into_iter().take(CLASSES).find(held);
+        inner.settings.priority.max(lowest.unwrap_or(Priority::Low))
     }
 
     /// For [`ReclaimMode::Trim`] an upper bound: what is expired or stale is
@@ -386,6 +396,7 @@ where
             ReclaimMode::Trim => {
                 inner.has_ttl.load(Ordering::Relaxed) || tick > inner.stale_ticks()
             }
+            ReclaimMode::Unload => inner.settings.reloadable,
             ReclaimMode::Spill => inner.account.spill.is_some(),
             ReclaimMode::Evict => true,
         };
@@ -401,10 +412,13 @@ where
     }
 
     fn modes(&self) -> &[ReclaimMode] {
-        if self.inner.account.spill.is_some() {
-            &[ReclaimMode::Trim, ReclaimMode::Spill, ReclaimMode::Evict]
-        } else {
-            &[ReclaimMode::Trim, ReclaimMode::Evict]
+        use ReclaimMode::{Evict, Spill, Trim, Unload};
+        let spills = self.inner.account.spill.is_some();
+        match (self.inner.settings.reloadable, spills) {
+            (false, false) => &[Trim, Evict],
+            (false, true) => &[Trim, Spill, Evict],
+            (true, false) => &[Trim, Unload, Evict],
+            (true, true) => &[Trim, Unload, Spill, Evict],
         }
     }
 }

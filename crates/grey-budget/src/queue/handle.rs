@@ -289,14 +289,14 @@ impl<T: Send> Reclaimer for WorkQueue<T> {
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes {
         match mode {
             ReclaimMode::Trim => self.core.slack(),
-            ReclaimMode::Spill | ReclaimMode::Evict => Bytes::ZERO,
+            ReclaimMode::Unload | ReclaimMode::Spill | ReclaimMode::Evict => Bytes::ZERO,
         }
     }
 
     fn reclaim(&self, request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
         let freed = match request.mode {
             ReclaimMode::Trim => self.core.trim(),
-            ReclaimMode::Spill | ReclaimMode::Evict => Bytes::ZERO,
+            ReclaimMode::Unload | ReclaimMode::Spill | ReclaimMode::Evict => Bytes::ZERO,
         };
         Reclaimed {
             freed,

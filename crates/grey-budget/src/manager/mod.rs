@@ -1,0 +1,22 @@
+//! One handle to all of it: tracker, budget, controller, spill store, saved
+//! state and shutdown, with the operations of the documents.
+//!
+//! - `builder`: how it is put together.
+//! - `status`: what it answers.
+//! - `callbacks`: cleaning and spilling that the program registers as functions.
+//! - `operations`: what it does.
+//!
+//! Never does anything that its parts cannot be asked for one by one.
+
+mod builder;
+mod callbacks;
+mod operations;
+mod status;
+
+pub use builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
+pub use callbacks::CallbackRegistration;
+pub use operations::MemoryManager;
+pub use status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
+
+#[cfg(test)]
+mod tests;

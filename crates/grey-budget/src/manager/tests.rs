@@ -1,0 +1,239 @@
+//! Facts about the manager, in the order of the document that describes it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use grey_model::{Bytes, Level, SystemLevel};
+
+use super::*;
+use crate::budget::Budget;
+use crate::controller::ControllerSettings;
+use crate::saved_state::{Restored, SavedProject};
+use crate::shutdown::{Shutdown, ShutdownSettings};
+use crate::spill::{SpillOptions, SpillStore};
+use crate::testkit::{FakeClock, FakeSource};
+
+fn mib(count: u64) -> Bytes {
+    Bytes::from_mib(count)
+}
+
+/// The document's budget, and a process of this size.
+fn manager(resident: u64) -> (MemoryManager, Arc<FakeSource>) {
+    let source = Arc::new(FakeSource::new(mib(resident)));
+    let clock = Arc::new(FakeClock::new());
+    let mut settings = ControllerSettings::default();
+    settings.call_deadline = Duration::from_secs(30);
+    let watched: Arc<dyn crate::source::MemorySource> = Arc::<FakeSource>::clone(&source);
+    let manager = MemoryManager::builder(MemoryLimits::of(mib(3072)))
+        .source(watched)
+        .clock(clock)
+        .settings(settings)
+        .build()
+        .unwrap();
+    (manager, source)
+}
+
+#[test]
+fn the_limits_are_those_of_the_document() {
+    let limits = MemoryLimits::of(mib(3072));
+    // 2457, 2857 and 3010 MB, as the document rounds them.
+    let whole = |bytes: Bytes| bytes.get() / (1 << 20);
+    assert_eq!(whole(limits.soft), 2457);
+    assert_eq!(whole(limits.hard), 2856);
+    assert_eq!(whole(limits.emergency), 3010);
+}
+
+#[test]
+fn status_says_which_limits_are_exceeded() {
+    let (manager, source) = manager(2500);
+    let status = manager.get_status().unwrap();
+    assert_eq!(status.current, mib(2500));
+    assert!(status.soft_limit_exceeded && !status.hard_limit_exceeded);
+    assert_eq!((status.loaded_files, status.cached_queries), (None, None));
+    let snapshot = manager.take_snapshot(850, 320).unwrap();
+    let status = manager.get_status().unwrap();
+    assert_eq!(
+        (status.loaded_files, status.cached_queries),
+        (Some(850), Some(320))
+    );
+    source.set_rss(mib(3020));
+    assert!(manager.check_limits(None).unwrap().emergency_exceeded);
+    assert!(
+        !manager
+            .check_limits(Some(&snapshot))
+            .unwrap()
+            .hard_limit_exceeded
+    );
+}
+
+#[test]
+fn enforcing_calls_what_was_registered_for_the_level() {
+    let (manager, source) = manager(2900);
+    let calls: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let note = |name: &'static str| {
+        let calls = Arc::clone(&calls);
+        let source = Arc::clone(&source);
+        move |wanted: Bytes| {
+            calls.lock().unwrap().push(name);
+            let before = crate::source::MemorySource::rss(&*source).unwrap();
+            source.set_rss(before.saturating_sub(wanted));
+            wanted
+        }
+    };
+    let _cleanup = manager.register_cleanup_callback({
+        let calls = Arc::clone(&calls);
+        move |_| {
+            calls.lock().unwrap().push("cleanup");
+            Bytes::ZERO
+        }
+    });
+    let _spill = manager.register_spill_callback(note("spill"));
+    let told = Arc::clone(&calls);
+    manager
+        .register_limit_exceeded_callback(Level::Hard, move |_| told.lock().unwrap().push("hard"))
+        .keep();
+    let results = manager.enforce_limits();
+    assert_eq!(*calls.lock().unwrap(), ["hard", "cleanup", "spill"]);
+    // A tenth of 3072 MiB.
+    assert_eq!(results[0].freed, Some(mib(3072).scale(10, 100)));
+}
+
+#[test]
+fn cleaning_up_says_what_the_kernel_got_back() {
+    let (manager, source) = manager(2000);
+    let freed = Arc::clone(&source);
+    let _cleanup = manager.register_cleanup_callback(move |_| {
+        freed.set_rss(mib(1875));
+        mib(125)
+    });
+    let cleanup = manager.cleanup();
+    assert!(cleanup.success, "{cleanup:?}");
+    assert_eq!(
+        (cleanup.freed, cleanup.given_back),
+        (Some(mib(125)), mib(125))
+    );
+}
+
+#[test]
+fn configuring_tells_the_limits_before_and_after() {
+    let (manager, _source) = manager(2500);
+    let mut limits = manager.limits();
+    limits.soft = mib(2600);
+    let changed = manager.configure(limits).unwrap();
+    assert_eq!(
+        (changed.previous.soft, changed.new.soft),
+        (mib(3072).scale(80, 100), mib(2600))
+    );
+    assert!(!manager.get_status().unwrap().soft_limit_exceeded);
+    limits.soft = mib(3071);
+    assert!(matches!(
+        manager.configure(limits),
+        Err(ManagerError::Thresholds(_))
+    ));
+    assert_eq!(manager.limits().soft, mib(2600));
+    assert!(MemoryManager::new(MemoryLimits::of(Bytes::ZERO)).is_err());
+}
+
+#[test]
+fn what_is_spilled_is_loaded_and_without_a_store_it_is_said() {
+    let (manager, _source) = manager(100);
+    let error = manager.spill_to_disk("large_object", &1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to spill to disk: the manager was made without a spill store"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let budget = Budget::new(mib(64)).unwrap();
+    let component = budget.component("spill").register().unwrap();
+    let options = SpillOptions::new(directory.path(), component).free_floor(Bytes::ZERO);
+    let manager = MemoryManager::builder(MemoryLimits::of(mib(64)))
+        .budget(&budget)
+        .spill(SpillStore::open(options).unwrap())
+        .build()
+        .unwrap();
+    let data: Vec<(String, u64)> = (0..1000)
+        .map(|number| (number.to_string(), number))
+        .collect();
+    manager.spill_to_disk("large_object", &data).unwrap();
+    assert_eq!(manager.load_from_disk("large_object").unwrap(), Some(data));
+    assert_eq!(manager.load_from_disk::<u64>("nothing").unwrap(), None);
+}
+
+#[test]
+fn monitoring_acts_by_itself_until_it_is_stopped() {
+    let (manager, source) = manager(3060);
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let _spill = manager.register_cleanup_callback(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        source.set_rss(mib(1000));
+        mib(2060)
+    });
+    manager.start_monitoring(Duration::from_millis(5)).unwrap();
+    let acted = (0..30_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        asked.load(Ordering::SeqCst) > 0 && !manager.tracker().snapshots().is_empty()
+    });
+    assert!(acted && manager.is_monitoring());
+    manager.stop_monitoring();
+    assert!(!manager.is_monitoring());
+    let ticks = manager.controller().statistics().ticks;
+    std::thread::yield_now();
+    assert_eq!(manager.controller().statistics().ticks, ticks);
+}
+
+#[test]
+fn a_graceful_shutdown_saves_what_the_next_start_restores() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    let shutdown = Shutdown::new();
+    let make = || {
+        MemoryManager::builder(MemoryLimits::of(mib(64)))
+            .source(Arc::new(FakeSource::new(mib(10))))
+            .saved_state(&path)
+            .shutdown(&shutdown)
+            .build()
+            .unwrap()
+    };
+    let manager = make();
+    manager.start_monitoring(Duration::from_secs(30)).unwrap();
+    manager.register_state_provider(|| {
+        let project = SavedProject {
+            loaded_files: vec!["file1.py".to_owned()],
+            ..SavedProject::default()
+        };
+        BTreeMap::from([("/path/to/project".to_owned(), project)])
+    });
+    let work = manager.degradation().admit().unwrap();
+    let ends = std::thread::spawn(move || drop(work));
+    let report = manager.graceful_shutdown(&ShutdownSettings::default());
+    ends.join().unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    assert!(!manager.is_monitoring());
+    assert!(manager.degradation().admit().is_err());
+    let Restored::State(state) = make().restore_cache_state().unwrap() else {
+        panic!("nothing was saved");
+    };
+    assert_eq!(
+        state.projects["/path/to/project"].loaded_files,
+        ["file1.py"]
+    );
+}
+
+#[test]
+fn a_machine_that_is_full_degrades_the_program() {
+    let (manager, source) = manager(100);
+    source.change(|reading| {
+        reading.machine_total = Some(mib(1000));
+        reading.machine_available = Some(mib(100));
+    });
+    manager.start_monitoring(Duration::from_millis(5)).unwrap();
+    let degraded = (0..30_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        manager.degradation().level() == SystemLevel::Critical
+    });
+    assert!(degraded);
+    assert!(manager.degradation().admit().is_err());
+}

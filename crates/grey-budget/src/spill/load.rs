@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use grey_model::{Bytes, Priority};
 
 use super::error::SpillError;
-use super::index::{Location, Place};
+use super::index::{Location, Place, Staged};
 use super::key_hash::{KeyHash, hash_key};
 use super::reading::{Scratch, Segment, WINDOW};
 use super::store::{Found, SpillStore};
@@ -194,8 +194,9 @@ impl SpillStore {
         let mut done = LoadedBack::default();
         let mut kept = None;
         for priority in Priority::ALL.into_iter().rev() {
-            let goes_on = self.load_staged(priority, limit, &mut done, &mut take)?
-                && self.load_disk(priority, limit, &mut done, &mut kept, &mut take)?;
+            let (staged, on_disk) = self.values_of(priority);
+            let goes_on = self.load_staged(staged, limit, &mut done, &mut take)?
+                && self.load_disk(priority, on_disk, limit, &mut done, &mut kept, &mut take)?;
             if !goes_on {
                 break;
             }
@@ -210,22 +211,11 @@ impl SpillStore {
     /// What did not reach the disk; whether to go on.
     fn load_staged(
         &self,
-        priority: Priority,
+        staged: Vec<(Arc<Staged>, u32)>,
         limit: Bytes,
         done: &mut LoadedBack,
         take: &mut impl FnMut(Spilled<'_>) -> Take,
     ) -> Result<bool, SpillError> {
-        let staged: Vec<_> = {
-            let state = self.shared.state();
-            let entries = state.index.iter();
-            entries
-                .filter(|(_, entry)| entry.priority == priority)
-                .filter_map(|(_, entry)| match &entry.place {
-                    Place::Staged(staged) => Some((Arc::clone(staged), entry.stamp)),
-                    Place::Disk(_) => None,
-                })
-                .collect()
-        };
         let mut is_all = true;
         for (staged, stamp) in staged {
             let length = Bytes(staged.value.len() as u64);
@@ -235,7 +225,7 @@ impl SpillStore {
             }
             let spilled = Spilled {
                 key: &staged.key,
-                priority,
+                priority: staged.priority,
                 project: staged.project_name.as_deref(),
                 value: Arc::clone(&staged.value),
             };
@@ -255,12 +245,12 @@ impl SpillStore {
     fn load_disk(
         &self,
         priority: Priority,
+        wanted: Vec<(KeyHash, Location, u32)>,
         limit: Bytes,
         done: &mut LoadedBack,
         kept: &mut Option<Scratch>,
         take: &mut impl FnMut(Spilled<'_>) -> Take,
     ) -> Result<bool, SpillError> {
-        let wanted = self.on_disk(priority);
         let mut is_all = true;
         let mut key = Vec::new();
         let mut name = String::new();
@@ -270,15 +260,9 @@ impl SpillStore {
                 is_all = false;
                 continue;
             }
-            let segment = {
-                let state = self.shared.state();
-                if !state.is_at(*hash, *location) {
-                    continue;
-                }
-                match state.segments.get(&location.segment) {
-                    Some(numbers) => Arc::clone(&numbers.segment),
-                    None => continue,
-                }
+            // It may have been moved, replaced or removed since.
+            let Some((segment, location)) = self.now_at(*hash, *stamp) else {
+                continue;
             };
             let mut scratch = match kept.take() {
                 Some(scratch) => scratch,
@@ -286,7 +270,7 @@ impl SpillStore {
             };
             let ahead = ahead(&wanted[turn..], |wanted| wanted.1);
             let salt = self.shared.salt;
-            let found = scratch.read(&segment, salt, *location, ahead, |project, found| {
+            let found = scratch.read(&segment, salt, location, ahead, |project, found| {
                 key.clear();
                 key.extend_from_slice(found);
                 name.clear();
@@ -323,23 +307,38 @@ impl SpillStore {
         Ok(is_all)
     }
 
-    /// What of a priority is on the disk, in its order.
-    fn on_disk(&self, priority: Priority) -> Vec<(KeyHash, Location, u32)> {
-        let mut wanted: Vec<_> = {
+    /// Where the very value is now, if it is on the disk.
+    fn now_at(&self, hash: KeyHash, stamp: u32) -> Option<(Arc<Segment>, Location)> {
+        let state = self.shared.state();
+        let entry = state.index.get(hash).filter(|entry| entry.stamp == stamp)?;
+        let Place::Disk(location) = entry.place else {
+            return None;
+        };
+        let numbers = state.segments.get(&location.segment)?;
+        Some((Arc::clone(&numbers.segment), location))
+    }
+
+    /// All values of a priority, seen at once, so that none is offered twice:
+    /// those that are not on the disk yet, and those that are, in its order.
+    fn values_of(&self, priority: Priority) -> Values {
+        let (mut staged, mut on_disk) = (Vec::new(), Vec::new());
+        {
             let state = self.shared.state();
             let entries = state.index.iter();
-            entries
-                .filter(|(_, entry)| entry.priority == priority)
-                .filter_map(|(hash, entry)| match entry.place {
-                    Place::Disk(location) => Some((*hash, location, entry.stamp)),
-                    Place::Staged(_) => None,
-                })
-                .collect()
-        };
-        wanted.sort_unstable_by_key(|(_, location, _)| (location.segment, location.slot));
-        wanted
+            for (hash, entry) in entries.filter(|(_, entry)| entry.priority == priority) {
+                match &entry.place {
+                    Place::Staged(value) => staged.push((Arc::clone(value), entry.stamp)),
+                    Place::Disk(location) => on_disk.push((*hash, *location, entry.stamp)),
+                }
+            }
+        }
+        on_disk.sort_unstable_by_key(|(_, location, _)| (location.segment, location.slot));
+        (staged, on_disk)
     }
 }
+
+/// What waits, and what is on the disk.
+type Values = (Vec<(Arc<Staged>, u32)>, Vec<(KeyHash, Location, u32)>);
 
 /// How much is worth reading at once from the first of these records on: up to
 /// the last one that is near the one before it.

@@ -453,6 +453,24 @@ fn loading_back_begins_with_the_dearest_and_stops_at_the_limit() {
 }
 
 #[test]
+fn a_value_that_reaches_the_disk_meanwhile_is_offered_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    for key in 0..200_u64 {
+        put(&store, &key.to_le_bytes(), value(key, 1000));
+    }
+    let mut offered = 0;
+    store
+        .load_back(Bytes(u64::MAX), |_| {
+            offered += 1;
+            store.flush().unwrap();
+            Take::Left
+        })
+        .unwrap();
+    assert_eq!(offered, 200);
+}
+
+#[test]
 fn many_values_are_read_in_the_order_of_their_keys() {
     let directory = tempfile::tempdir().unwrap();
     let store = SpillStore::open(options(directory.path()).segment(Bytes::from_kib(256))).unwrap();

@@ -25,13 +25,13 @@ use program::{Anything, Numbers, Options, report, text};
 
 /// The agents, and how much each may have.
 const FLEET: [(&str, Bytes); 3] = [
-    ("subject", Bytes::from_mib(128)),
-    ("observer", Bytes::from_mib(160)),
-    ("god", Bytes::from_mib(192)),
+    ("subject", Bytes::from_mib(64)),
+    ("observer", Bytes::from_mib(80)),
+    ("god", Bytes::from_mib(96)),
 ];
 
 fn main() -> Result<(), Anything> {
-    let options = Options::read(3_000)?;
+    let options = Options::read(2_000)?;
     match (&options.instance, options.unprotected) {
         (None, _) => fleet(&options),
         (Some(name), false) => remember(name, &options),
@@ -103,7 +103,8 @@ fn remember(name: &str, options: &Options) -> Result<(), Anything> {
         let _ = memory.insert_with(number, value, EntryOptions::new().priority(priority));
         if let Some(value) = memory.get(&(number / 2)) {
             remembered += 1;
-            if *value != *conversation(number / 2) {
+            // Every hundredth is compared: making one anew takes longer than all else.
+            if number % 100 == 0 && *value != *conversation(number / 2) {
                 return Err("an agent remembers what never was".into());
             }
         }

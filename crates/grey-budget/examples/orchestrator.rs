@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use grey_budget::broadcast::Broadcaster;
 use grey_budget::pool::PoolAccount;
-use grey_budget::queue::{PopError, WorkQueue};
+use grey_budget::queue::WorkQueue;
 use grey_budget::rolling_log::RollingLog;
 use grey_budget::{Budget, Bytes, Controller, ControllerSettings, Priority, ProcessSource};
 use program::{Anything, Numbers, Options, report, text};
@@ -52,7 +52,26 @@ impl Task {
     }
 }
 
-/// What the task with this number gives, whoever does it.
+/// Makes every fourth task. Waits when the workers are behind, and again when
+/// memory is short: a task is never left out.
+fn produce(queue: &WorkQueue<Task>, producer: u64, items: u64) -> Result<(), Anything> {
+    let mut number = producer;
+    while number < items {
+        let mut task = Task::new(number);
+        while let Err(refused) = queue.push(task) {
+            if !refused.may_retry() {
+                let why = std::error::Error::source(&refused).map(ToString::to_string);
+                return Err(format!("{refused}: {}", why.unwrap_or_default()).into());
+            }
+            task = refused.into_item();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        number += PRODUCERS;
+    }
+    Ok(())
+}
+
+/// What all the tasks give together, whoever does them.
 fn expected(items: u64) -> u64 {
     (0..items)
         .map(|number| {
@@ -87,6 +106,7 @@ fn protected(options: &Options) -> Result<(), Anything> {
     let events = Broadcaster::new(budget.component("events").register()?);
     let pool = PoolAccount::builder(budget.component("connections").register()?)
         .connections(10..=50)
+        .bytes_per_connection(Bytes::from_kib(64))
         .build()?;
     let vital = budget.component("history").priority(Priority::High);
     let history = RollingLog::<u64>::builder(vital.register()?).build();
@@ -94,50 +114,38 @@ fn protected(options: &Options) -> Result<(), Anything> {
     let (sum, deepest) = (AtomicU64::new(0), AtomicU64::new(0));
     let mut slow = events.subscribe();
     std::thread::scope(|scope| {
-        for producer in 0..PRODUCERS {
-            let queue = &queue;
-            scope.spawn(move || {
-                for number in
-                    (producer..options.items).step_by(usize::try_from(PRODUCERS).unwrap_or(1))
-                {
-                    // Waits here when the workers are behind.
-                    if queue.push(Task::new(number)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
                 scope.spawn(|| {
-                    loop {
-                        let task = match queue.pop_timeout(Duration::from_secs(5)) {
-                            Ok(task) => task,
-                            Err(PopError::Closed { .. }) => return,
-                            Err(_) => continue,
-                        };
+                    // Ends when the queue is closed and empty.
+                    while let Ok(task) = queue.pop() {
                         let connection = pool.checkout();
                         deepest.fetch_max(queue.bytes().get(), Ordering::Relaxed);
                         sum.fetch_add(task.work(), Ordering::Relaxed);
                         drop(connection);
                         let _ = events.send(task.number);
+                        // Left out while memory is short: work goes before its history.
                         let _ = history.append(task.number);
                     }
                 })
             })
             .collect();
-        // Ends the queue when all producers are done and it is empty.
-        scope.spawn(|| {
-            let all = |done: u64| done >= options.items;
-            while !all(history.statistics().appended) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            queue.close();
-        });
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                let (queue, items) = (&queue, options.items);
+                scope.spawn(move || produce(queue, producer, items))
+            })
+            .collect();
+        let mut made = Ok(());
+        for producer in producers {
+            made = made.and(producer.join().unwrap_or(Err("a producer panicked".into())));
+        }
+        queue.close();
         for worker in workers {
             let _ = worker.join();
         }
-    });
+        made
+    })?;
     let mut missed = 0;
     while let Err(grey_budget::broadcast::RecvError::Lagged(count)) = slow.try_recv() {
         missed += count;

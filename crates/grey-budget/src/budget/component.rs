@@ -160,7 +160,7 @@ impl Component {
     pub(super) fn enter(&self, bytes: u64) -> Result<Option<Reservation<'_>>, ReserveError> {
         match self.take(shard_of_this_thread(), bytes) {
             Ok(()) => Ok(Some(Reservation::of(self, bytes))),
-            Err(error) if error.may_retry() => Ok(None),
+            Err(error) if error.waiting_helps() => Ok(None),
             Err(error) => Err(error),
         }
     }

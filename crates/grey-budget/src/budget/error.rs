@@ -95,14 +95,18 @@ pub enum ReserveError {
 
 impl ReserveError {
     /// Whether the same request may succeed later without anybody changing a
-    /// limit: yes when others only have to give back.
+    /// limit: yes when others only have to give back, and when no new work is
+    /// taken for now.
     #[must_use]
     pub const fn may_retry(&self) -> bool {
-        match self {
-            Self::Exceeds { .. } => false,
-            Self::Exhausted { stalled, .. } => !*stalled,
-            Self::Shedding { .. } => false,
-        }
+        matches!(self, Self::Shedding { .. }) || self.waiting_helps()
+    }
+
+    /// Whether the same request would be served in time by waiting in line. Not
+    /// while no new work is taken: a line would only grow then.
+    #[must_use]
+    pub const fn waiting_helps(&self) -> bool {
+        matches!(self, Self::Exhausted { stalled: false, .. })
     }
 }
 

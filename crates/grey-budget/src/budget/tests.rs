@@ -270,7 +270,8 @@ fn a_closed_door_sheds_caches_first_and_then_all_but_the_critical() {
     assert_eq!(admitted(), [false, true, true]);
     budget.set_admission(Admission::CriticalOnly);
     assert_eq!(admitted(), [false, false, true]);
-    assert!(!work.reserve(Bytes(1)).unwrap_err().may_retry());
+    let shed = work.reserve(Bytes(1)).unwrap_err();
+    assert!(shed.may_retry() && !shed.waiting_helps(), "{shed}");
     budget.set_admission(Admission::Open);
     assert_eq!(admitted(), [true, true, true]);
 }

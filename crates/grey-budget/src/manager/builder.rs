@@ -92,7 +92,7 @@ pub enum ManagerError {
         key: String,
         /// Why.
         #[source]
-        source: crate::spill::SpillError,
+        source: Box<crate::spill::SpillError>,
     },
 }
 

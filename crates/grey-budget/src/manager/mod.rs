@@ -5,11 +5,15 @@
 //! - `status`: what it answers.
 //! - `callbacks`: cleaning and spilling that the program registers as functions.
 //! - `operations`: what it does.
+//! - `monitoring`: what runs while it watches.
+//! - `ending`: saving and shutting down.
 //!
 //! Never does anything that its parts cannot be asked for one by one.
 
 mod builder;
 mod callbacks;
+mod ending;
+mod monitoring;
 mod operations;
 mod status;
 

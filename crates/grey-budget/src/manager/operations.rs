@@ -5,73 +5,48 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use grey_model::{Bytes, Level, SystemLevel, Thresholds};
+use grey_model::{Bytes, Level};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::callbacks::{Callback, CallbackRegistration};
+use super::monitoring::Monitoring;
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 use crate::budget::Budget;
 use crate::controller::{
     Action, ActionKind, ActionResult, Controller, EvictionRequest, EvictionResult, LevelEvent,
-    Running, Subscription,
+    Subscription,
 };
 use crate::degrade::{Degradation, DegradationSettings};
-use crate::metrics::{PublishedMetrics, Totals, publish};
 use crate::reclaimer::{ReclaimMode, Reclaimer};
-use crate::saved_state::{Restored, SavedProject, SavedState};
-use crate::shutdown::{Shutdown, ShutdownReport, ShutdownSettings, ShutdownStep};
+use crate::saved_state::SavedProject;
+use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::spill::SpillStore;
-use crate::system_level::SystemLevelWatch;
 use crate::tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker};
 
 /// Tells what a project has, when the state is saved.
-type Provider = Arc<dyn Fn() -> BTreeMap<String, SavedProject> + Send + Sync>;
+pub(super) type Provider = Arc<dyn Fn() -> BTreeMap<String, SavedProject> + Send + Sync>;
 
-struct Inner {
-    limits: Mutex<MemoryLimits>,
-    tracker: MemoryTracker,
-    controller: Controller,
-    degradation: Degradation,
-    spill: Option<SpillStore>,
-    state: Option<PathBuf>,
-    shutdown: Shutdown,
-    running: Mutex<Option<Monitoring>>,
-    providers: Mutex<Vec<Provider>>,
-}
-
-/// What runs while monitoring is on.
-struct Monitoring {
-    controller: Running,
-    watch: Watch,
-}
-
-/// The thread that looks at the machine, publishes and logs; the controller
-/// has one of its own.
-struct Watch {
-    stop: std::sync::mpsc::SyncSender<()>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.stop.try_send(());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
-    }
+pub(super) struct Inner {
+    pub(super) limits: Mutex<MemoryLimits>,
+    pub(super) tracker: MemoryTracker,
+    pub(super) controller: Controller,
+    pub(super) degradation: Degradation,
+    pub(super) spill: Option<SpillStore>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) shutdown: Shutdown,
+    pub(super) running: Mutex<Option<Monitoring>>,
+    pub(super) providers: Mutex<Vec<Provider>>,
 }
 
 /// Keeps a program inside its memory budget. Clones are handles to the same.
 #[derive(Clone)]
 pub struct MemoryManager {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 impl std::fmt::Debug for MemoryManager {
@@ -84,7 +59,7 @@ impl std::fmt::Debug for MemoryManager {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -287,7 +262,7 @@ impl MemoryManager {
             .map_err(|source| ManagerError::Spill {
                 what: "spill",
                 key: key.to_owned(),
-                source,
+                source: Box::new(source),
             })
     }
 
@@ -305,7 +280,7 @@ impl MemoryManager {
             .map_err(|source| ManagerError::Spill {
                 what: "load",
                 key: key.to_owned(),
-                source,
+                source: Box::new(source),
             })
     }
 
@@ -348,165 +323,5 @@ impl MemoryManager {
         callback: impl Fn(&LevelEvent) + Send + Sync + 'static,
     ) -> Subscription {
         self.inner.controller.on_level(level, callback)
-    }
-
-    /// Watches from now on: the controller at its own interval, and every
-    /// `interval` the machine, the metrics and a line in the log.
-    ///
-    /// # Errors
-    /// [`ManagerError::Start`], when no thread can be started.
-    pub fn start_monitoring(&self, interval: Duration) -> Result<(), ManagerError> {
-        self.stop_monitoring();
-        let controller = self.inner.controller.start().map_err(ManagerError::Start)?;
-        let (stop, stopped) = std::sync::mpsc::sync_channel(1);
-        let weak = Arc::downgrade(&self.inner);
-        let thread = std::thread::Builder::new()
-            .name("grey-monitor".to_owned())
-            .spawn(move || {
-                let mut level = SystemLevelWatch::new(
-                    Thresholds::of::<SystemLevel>(),
-                    grey_model::level::DEFAULT_COOLDOWN,
-                );
-                let origin = Instant::now();
-                loop {
-                    let Some(inner) = weak.upgrade() else { return };
-                    inner.watch(origin.elapsed(), &mut level);
-                    drop(inner);
-                    match stopped.recv_timeout(interval) {
-                        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                        Ok(()) | Err(_) => return,
-                    }
-                }
-            })
-            .map_err(ManagerError::Start)?;
-        let watch = Watch {
-            stop,
-            thread: Some(thread),
-        };
-        let replaced = lock(&self.inner.running).replace(Monitoring { controller, watch });
-        drop(replaced);
-        Ok(())
-    }
-
-    /// Watches no more.
-    pub fn stop_monitoring(&self) {
-        let running = lock(&self.inner.running).take();
-        if let Some(Monitoring { controller, watch }) = running {
-            controller.stop();
-            drop(watch);
-        }
-    }
-
-    /// Whether it watches.
-    #[must_use]
-    pub fn is_monitoring(&self) -> bool {
-        lock(&self.inner.running).is_some()
-    }
-
-    /// `provider` tells what each project has, when the state is saved.
-    pub fn register_state_provider(
-        &self,
-        provider: impl Fn() -> BTreeMap<String, SavedProject> + Send + Sync + 'static,
-    ) {
-        lock(&self.inner.providers).push(Arc::new(provider));
-    }
-
-    /// What was saved before; whoever has caches fills them from it.
-    ///
-    /// # Errors
-    /// [`ManagerError::Without`] a file to read.
-    pub fn restore_cache_state(&self) -> Result<Restored, ManagerError> {
-        let path = self.inner.state.as_ref().ok_or(ManagerError::Without {
-            what: "restore the cache state",
-            without: "a file for it",
-        })?;
-        Ok(SavedState::restore(path))
-    }
-
-    /// Stops watching, lets what is in flight end, saves the state, and closes
-    /// the store.
-    pub fn graceful_shutdown(&self, settings: &ShutdownSettings) -> ShutdownReport {
-        let shutdown = &self.inner.shutdown;
-        let manager = self.clone();
-        shutdown.at(ShutdownStep::StopMonitoring, "monitoring", move |_| {
-            manager.stop_monitoring();
-            Ok(())
-        });
-        let degradation = self.inner.degradation.clone();
-        shutdown.at(ShutdownStep::Drain, "work in flight", move |until| {
-            let left = until.saturating_duration_since(Instant::now());
-            match degradation.drain(left) {
-                true => Ok(()),
-                false => Err(format!(
-                    "{} pieces of work have not ended",
-                    degradation.in_flight()
-                )),
-            }
-        });
-        let manager = self.clone();
-        shutdown.at(ShutdownStep::Persist, "cache state", move |_| {
-            manager.save_state()
-        });
-        let store = self.inner.spill.clone();
-        shutdown.at(ShutdownStep::Close, "spill store", move |_| match store {
-            Some(store) => store.flush().map_err(|error| error.to_string()),
-            None => Ok(()),
-        });
-        shutdown.run(settings)
-    }
-
-    fn save_state(&self) -> Result<(), String> {
-        let Some(path) = &self.inner.state else {
-            return Ok(());
-        };
-        let providers = lock(&self.inner.providers).clone();
-        let mut projects = BTreeMap::new();
-        for provider in providers {
-            projects.extend(provider());
-        }
-        SavedState::new(SystemTime::now(), projects)
-            .save(path)
-            .map_err(|error| error.to_string())
-    }
-}
-
-impl Inner {
-    /// One look at the machine, one line in the log, one round of metrics.
-    fn watch(&self, now: Duration, level: &mut SystemLevelWatch) {
-        let (reading, snapshot) = match (self.tracker.read(), self.tracker.take_snapshot()) {
-            (Ok(reading), Ok(snapshot)) => (reading, snapshot),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "the memory of this process is not seen");
-                return;
-            }
-        };
-        if let Some(transition) = level.observe(now, &reading) {
-            self.degradation.set_level(transition.to);
-        }
-        tracing::info!(
-            current = %reading.rss, peak = %snapshot.peak, level = %self.controller.level(),
-            "memory"
-        );
-        let statistics = self.controller.statistics();
-        let breakdown = self.tracker.breakdown_of(&reading);
-        publish(&PublishedMetrics {
-            breakdown: &breakdown,
-            peak: snapshot.peak,
-            limit: Some(self.controller.budget().limit()),
-            threads: reading.threads,
-            level: self.controller.level(),
-            system_level: level.current(),
-            counts: self.tracker.counters().counts(),
-            allocation_rate_per_second: self.tracker.allocation_rate_per_second(),
-            totals: Totals {
-                allocated: self.tracker.counters().allocated(),
-                evictions: statistics.evicted,
-                evicted: statistics.given_back,
-                spills: statistics.spills,
-                spilled: statistics.spilled,
-                rejections: self.controller.budget().shortage().0 + self.degradation.rejected(),
-                purged: statistics.purged,
-            },
-        });
     }
 }

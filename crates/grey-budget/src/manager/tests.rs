@@ -23,8 +23,10 @@ fn mib(count: u64) -> Bytes {
 fn manager(resident: u64) -> (MemoryManager, Arc<FakeSource>) {
     let source = Arc::new(FakeSource::new(mib(resident)));
     let clock = Arc::new(FakeClock::new());
-    let mut settings = ControllerSettings::default();
-    settings.call_deadline = Duration::from_secs(30);
+    let settings = ControllerSettings {
+        call_deadline: Duration::from_secs(30),
+        ..ControllerSettings::default()
+    };
     let watched: Arc<dyn crate::source::MemorySource> = Arc::<FakeSource>::clone(&source);
     let manager = MemoryManager::builder(MemoryLimits::of(mib(3072)))
         .source(watched)

@@ -69,7 +69,7 @@ impl<'q, T> PushTask<'q, T> {
                     return Poll::Ready(Ok(()));
                 }
                 Insert::Closed(slot) => return self.fail(closed(self.core, slot)),
-                Insert::Refused(slot, error) if !error.may_retry() => {
+                Insert::Refused(slot, error) if !error.waiting_helps() => {
                     return self.fail(refused(self.core, slot, error));
                 }
                 Insert::Full(slot) | Insert::Refused(slot, _) => slot,
@@ -232,7 +232,7 @@ pub(crate) fn push_waiting<T>(
     match core.insert(slot, None, None) {
         Insert::Taken => Ok(()),
         Insert::Closed(slot) => Err(closed(core, slot)),
-        Insert::Refused(slot, error) if !error.may_retry() => Err(refused(core, slot, error)),
+        Insert::Refused(slot, error) if !error.waiting_helps() => Err(refused(core, slot, error)),
         Insert::Full(slot) | Insert::Refused(slot, _) => wait(core, slot, timeout),
     }
 }

@@ -36,5 +36,6 @@ pub use options::{
 pub use statistics::{Collected, Recovery, SetAside, SpillStatistics};
 pub use store::{SpillPlace, SpillStore, Unwritten};
 
-#[cfg(all(test, not(grey_loom)))]
+#[cfg(test)]
+#[cfg(not(grey_loom))]
 mod tests;

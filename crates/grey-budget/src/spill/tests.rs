@@ -692,7 +692,7 @@ fn threads_that_write_read_and_remove_see_their_own_values() {
             scope.spawn(move || {
                 for turn in 0..500_u64 {
                     let key = [thread, turn % 50].map(u64::to_le_bytes).concat();
-                    let value = value(thread * 1000 + turn, 500 + turn as usize);
+                    let value = value(thread * 1000 + turn, 500 + usize::try_from(turn).unwrap());
                     store
                         .write(&key, SpillTags::default(), Arc::clone(&value))
                         .unwrap();

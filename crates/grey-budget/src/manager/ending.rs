@@ -1,0 +1,80 @@
+//! Saving what the next start can use, and ending in good order.
+//!
+//! Never ends the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::builder::ManagerError;
+use super::operations::{MemoryManager, lock};
+use crate::saved_state::{Restored, SavedProject, SavedState};
+use crate::shutdown::{ShutdownReport, ShutdownSettings, ShutdownStep};
+
+impl MemoryManager {
+    /// `provider` tells what each project has, when the state is saved.
+    pub fn register_state_provider(
+        &self,
+        provider: impl Fn() -> BTreeMap<String, SavedProject> + Send + Sync + 'static,
+    ) {
+        lock(&self.inner.providers).push(Arc::new(provider));
+    }
+
+    /// What was saved before; whoever has caches fills them from it.
+    ///
+    /// # Errors
+    /// [`ManagerError::Without`] a file to read.
+    pub fn restore_cache_state(&self) -> Result<Restored, ManagerError> {
+        let path = self.inner.state.as_ref().ok_or(ManagerError::Without {
+            what: "restore the cache state",
+            without: "a file for it",
+        })?;
+        Ok(SavedState::restore(path))
+    }
+
+    /// Stops watching, lets what is in flight end, saves the state, and closes
+    /// the store.
+    pub fn graceful_shutdown(&self, settings: &ShutdownSettings) -> ShutdownReport {
+        let shutdown = &self.inner.shutdown;
+        let manager = self.clone();
+        shutdown.at(ShutdownStep::StopMonitoring, "monitoring", move |_| {
+            manager.stop_monitoring();
+            Ok(())
+        });
+        let degradation = self.inner.degradation.clone();
+        shutdown.at(ShutdownStep::Drain, "work in flight", move |until| {
+            let left = until.saturating_duration_since(Instant::now());
+            match degradation.drain(left) {
+                true => Ok(()),
+                false => Err(format!(
+                    "{} pieces of work have not ended",
+                    degradation.in_flight()
+                )),
+            }
+        });
+        let manager = self.clone();
+        shutdown.at(ShutdownStep::Persist, "cache state", move |_| {
+            manager.save_state()
+        });
+        let store = self.inner.spill.clone();
+        shutdown.at(ShutdownStep::Close, "spill store", move |_| match store {
+            Some(store) => store.flush().map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        shutdown.run(settings)
+    }
+
+    fn save_state(&self) -> Result<(), String> {
+        let Some(path) = &self.inner.state else {
+            return Ok(());
+        };
+        let providers = lock(&self.inner.providers).clone();
+        let mut projects = BTreeMap::new();
+        for provider in providers {
+            projects.extend(provider());
+        }
+        SavedState::new(SystemTime::now(), projects)
+            .save(path)
+            .map_err(|error| error.to_string())
+    }
+}

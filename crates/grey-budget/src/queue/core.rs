@@ -13,6 +13,7 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 use grey_model::Bytes;
 
+use super::alarm::{calm, nearly_full};
 use super::charge::{Charge, discard, quantum_of, reserve_quantum};
 use super::ends::{Head, Insert, Nothing, Offer, Pushed, Refilled, Room, Slot, Tail, Take};
 use super::settings::{Limits, Weigher};
@@ -20,20 +21,8 @@ use super::wait::{WaitList, wake, wake_all};
 use crate::budget::{Component, Reservation};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// Above this share of its items a queue is nearly full: 9,000 of 10,000.
-const NEARLY_FULL_PERCENT: u64 = 90;
-
-/// Below this share it is said anew when it fills up.
-const CALM_PERCENT: u64 = 80;
-
 /// After waking so often in vain, whoever waits goes before all others.
 const MOST_PASSED_OVER: u32 = 4;
-
-/// How many items make an exchange of the boxes worth while; how often at most
-/// and how long at once a consumer lets them gather.
-const GATHERED: u64 = 64;
-const MOST_GATHERS: u32 = 32;
-const GATHER_SPINS: u32 = 6;
 
 /// A queue, without handles.
 pub(crate) struct Core<T> {
@@ -83,7 +72,7 @@ impl<T> Core<T> {
                 popped_bytes: 0,
                 consumers: WaitList::default(),
                 favoured: None,
-                alarm_at: share(limits.items, NEARLY_FULL_PERCENT),
+                alarm_at: nearly_full(limits.items),
                 closed: false,
                 charge: Charge::new(&component),
             })),
@@ -141,11 +130,6 @@ impl<T> Core<T> {
         let head = lock(&self.head);
         let tail = lock(&self.tail);
         (head.producers.len(), tail.consumers.len())
-    }
-
-    /// With more items than this it is nearly full.
-    pub(crate) const fn nearly_full_above(&self) -> u64 {
-        share(self.limits.items, NEARLY_FULL_PERCENT)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -216,20 +200,6 @@ impl<T> Core<T> {
     pub(super) fn look_at_pops(&self, tail: &mut Tail<T>) {
         tail.popped_bytes = self.popped[1].load(Ordering::Acquire);
         tail.popped = self.popped[0].load(Ordering::Acquire);
-    }
-
-    /// Once it is nearly full, with how many items.
-    #[inline]
-    pub(super) fn look_at_alarm(&self, tail: &mut Tail<T>) -> Option<u64> {
-        if tail.items() <= tail.alarm_at {
-            return None;
-        }
-        self.look_at_pops(tail);
-        let items = tail.items();
-        (items > tail.alarm_at).then(|| {
-            tail.alarm_at = u64::MAX;
-            items
-        })
     }
 
     /// Pushes `slot`, reserving for it if need be. Waits for nothing.
@@ -379,8 +349,8 @@ impl<T> Core<T> {
         tail.popped = head.popped;
         tail.popped_bytes = head.popped_bytes;
         let inside = tail.bytes();
-        if tail.items() < share(self.limits.items, CALM_PERCENT) {
-            tail.alarm_at = share(self.limits.items, NEARLY_FULL_PERCENT);
+        if tail.items() < calm(self.limits.items) {
+            tail.alarm_at = nearly_full(self.limits.items);
         }
         if !head.outbox.is_empty() {
             if tail.charge.size() > inside.saturating_add(2 * self.quantum) {
@@ -448,52 +418,6 @@ impl<T> Core<T> {
         self.look_at_pops(&mut tail);
         Bytes(tail.charge.size().saturating_sub(tail.bytes()))
     }
-
-    /// Wakes and warns, as a push left it to be done.
-    #[inline]
-    pub(crate) fn tell(&self, pushed: Pushed) {
-        if let Some(waker) = pushed.waker {
-            wake(waker);
-        }
-        if let Some(items) = pushed.nearly_full {
-            self.say_nearly_full(items);
-        }
-    }
-
-    /// Lets the inbox fill while somebody fills it: to exchange the boxes for
-    /// an item or two would have both ends wait for each other all the time.
-    /// Ends as soon as nothing comes any more.
-    pub(crate) fn gather(&self) {
-        if cfg!(grey_loom) {
-            return;
-        }
-        let popped = self.popped[0].load(Ordering::Acquire);
-        let mut before = self.pushed.load(Ordering::Acquire);
-        for _ in 0..MOST_GATHERS {
-            if before == popped || before.wrapping_sub(popped) >= GATHERED {
-                return;
-            }
-            for _ in 0..GATHER_SPINS {
-                std::hint::spin_loop();
-            }
-            let now = self.pushed.load(Ordering::Acquire);
-            if now == before {
-                return;
-            }
-            before = now;
-        }
-    }
-
-    #[cold]
-    fn say_nearly_full(&self, items: u64) {
-        tracing::warn!(
-            alert = "WorkQueueFull",
-            queue = %self.name,
-            items,
-            limit = self.limits.items,
-            "work queue is nearly full: throttle requests"
-        );
-    }
 }
 
 /// Items are dropped one by one, so that one that panics does not end the
@@ -503,13 +427,5 @@ impl<T> Drop for Core<T> {
         let outbox = std::mem::take(&mut lock(&self.head).outbox);
         let inbox = std::mem::take(&mut lock(&self.tail).inbox);
         discard(outbox.into_iter().chain(inbox).map(|slot| slot.item));
-    }
-}
-
-/// This share of `whole`, without overflow.
-const fn share(whole: u64, percent: u64) -> u64 {
-    match whole.checked_mul(percent) {
-        Some(product) => product / 100,
-        None => whole / 100 * percent,
     }
 }

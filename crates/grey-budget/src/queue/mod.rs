@@ -3,6 +3,7 @@
 //!
 //! - `settings`: limits, and what happens to who comes when it is full.
 //! - `ends`, `core`: the two ends, each behind its own lock.
+//! - `alarm`: says that it is nearly full; `gather`: lets items gather.
 //! - `batch`: many items under one lock.
 //! - `wait`: who waits at an end, and how a thread sleeps.
 //! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
@@ -12,11 +13,13 @@
 //! Never counts what went through: a limit holds for what is inside now. Never
 //! calls the program (weigher, waker, drop of an item) under a lock.
 
+mod alarm;
 mod batch;
 pub(crate) mod charge;
 pub(crate) mod core;
 mod ends;
 mod error;
+mod gather;
 mod handle;
 pub(crate) mod pop;
 pub(crate) mod push;

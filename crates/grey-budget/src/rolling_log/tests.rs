@@ -1,10 +1,15 @@
 //! Facts about the rolling log: its window, when it compacts, what it keeps.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use grey_model::Bytes;
 
 use super::*;
 use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
 
 #[derive(Debug, Default)]
 struct HandClock(AtomicU64);

@@ -7,13 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 use super::codec::{BLOCK, STORED_BLOCK, pays, worst_stored};
+use super::commit::Commit;
 use super::error::SpillError;
 use super::format::{ALIGNMENT, Codec, HEADER, Kind, RecordHeader, align};
 use super::index::{Location, Staged};
 use super::key_hash::KeyHash;
 use super::options::WRITE_BUFFER;
-use super::recovery::link_to;
-use super::writer::{Commit, Writer};
+use super::scan::link_to;
+use super::writer::Writer;
 
 impl Writer {
     /// Encodes a value; it is on the disk once the buffer is written.

@@ -10,15 +10,17 @@ use std::sync::Arc;
 
 use grey_model::Bytes;
 
+use super::commit::Commit;
 use super::error::SpillError;
+use super::files::set_aside;
 use super::format::{ALIGNMENT, HEADER, Kind, RecordHeader};
 use super::index::{Location, Place};
 use super::options::WRITE_BUFFER;
 use super::reading::{Segment, WINDOW};
-use super::recovery::{Scan, set_aside};
+use super::scan::Scan;
 use super::state::{Numbers, State};
 use super::statistics::Collected;
-use super::writer::{Commit, Writer};
+use super::writer::Writer;
 
 /// Headers that are looked at for each byte that may be moved: a step that
 /// finds nothing to move ends, too.

@@ -11,8 +11,9 @@ use grey_model::{Bytes, Priority};
 use super::error::SpillError;
 use super::index::{Location, Place, Staged};
 use super::key_hash::{KeyHash, hash_key};
+use super::lookup::Found;
 use super::reading::{Scratch, Segment, WINDOW};
-use super::store::{Found, SpillStore};
+use super::store::SpillStore;
 
 /// Records that the kernel is asked for before the first of them is read.
 const IN_FLIGHT: usize = 64;

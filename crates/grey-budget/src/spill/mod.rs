@@ -1,11 +1,16 @@
 //! Values that leave memory for the disk and come back.
 //!
-//! - `store`: what a program calls; `load`: reading many, and back into memory.
+//! - `store`: what a program calls; `room`, `owner`: waiting for the thread,
+//!   and its end.
+//! - `lookup`: one value; `load`: reading many, and back into memory;
+//!   `unwritten`: taking back; `typed`: values of any type; `numbers`: questions.
 //! - `options`, `error`, `statistics`: what goes in and what comes out.
 //! - `state`: what is known, behind one lock; `index`: where each value is.
 //! - `writer`: the thread that writes; `append`: how records are made;
+//!   `segments`: where they go; `commit`: what is true once they are there;
 //!   `garbage`: how dead ones go.
-//! - `recovery`: what is in a directory; `reading`: one record.
+//! - `recovery`: what is in a directory; `files`: which files count; `replay`,
+//!   `scan`: their records; `reading`: one record.
 //! - `format`, `codec`, `key_hash`: bytes.
 //!
 //! Whatever happens to the process, a value that is read is right, or absent.
@@ -13,28 +18,41 @@
 
 mod append;
 mod codec;
+mod commit;
 mod error;
+mod files;
 mod format;
 mod garbage;
 mod index;
 mod key_hash;
 mod load;
+mod lookup;
+mod numbers;
 mod options;
+mod owner;
 mod reading;
 mod recovery;
+mod replay;
+mod room;
+mod scan;
+mod segments;
 mod state;
 mod statistics;
 mod store;
+mod typed;
+mod unwritten;
 mod writer;
 
 pub use error::SpillError;
 pub use load::{LoadedBack, Spilled, Take};
+pub use lookup::SpillPlace;
 pub use options::{
     Compression, MOST_KEY_BYTES, MOST_PROJECT_BYTES, MOST_PROJECTS, MOST_VALUE_BYTES, SpillOptions,
     SpillTags,
 };
 pub use statistics::{Collected, Recovery, SetAside, SpillStatistics};
-pub use store::{SpillPlace, SpillStore, Unwritten};
+pub use store::SpillStore;
+pub use unwritten::Unwritten;
 
 #[cfg(test)]
 #[cfg(not(grey_loom))]

@@ -32,8 +32,8 @@ pub(super) const WRITE_BUFFER: usize = 1 << 20;
 /// Readers whose buffers are kept.
 pub(super) const READERS: usize = 8;
 
-/// What zstd keeps for compressing one block, and for decompressing one;
-/// measured, and rounded up.
+/// What zstd keeps for compressing one block, and for decompressing one:
+/// estimates, meant to be on the high side.
 const COMPRESSOR: usize = 1 << 20;
 const DECOMPRESSOR: usize = 160 << 10;
 

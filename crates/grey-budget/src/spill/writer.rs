@@ -6,7 +6,6 @@
 //! readable; nothing is dropped.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,39 +13,21 @@ use std::time::Instant;
 use grey_model::Bytes;
 
 use super::codec::Encoder;
+use super::commit::{Commit, apply};
 use super::error::SpillError;
-use super::format::{FileHeader, HEADER, Link};
 use super::garbage::Compaction;
-use super::index::{Location, Place, Staged};
-use super::key_hash::KeyHash;
 use super::options::WRITE_BUFFER;
 use super::reading::{Scratch, Segment};
-use super::recovery::{Tail, segment_path};
-use super::state::{Numbers, Shared, State, Work};
+use super::recovery::Tail;
+use super::state::{Shared, State, Work};
 
 /// What the thread moves on its own between two looks at the queue.
 const OWN_STEP: Bytes = Bytes::from_mib(4);
 
-/// What becomes true when the buffer is written.
-#[derive(Debug)]
-pub(super) enum Commit {
-    Value {
-        staged: Arc<Staged>,
-        location: Location,
-        stored: u32,
-        is_raw: bool,
-    },
-    Moved {
-        hash: KeyHash,
-        from: Location,
-        to: Location,
-    },
-    Removed {
-        hash: KeyHash,
-        length: u64,
-        /// Asked for by somebody, and not only kept from an older segment.
-        is_asked: bool,
-    },
+/// What somebody waits for, by ticket.
+struct Asked {
+    flush: Option<u64>,
+    garbage: Option<(u64, Bytes)>,
 }
 
 /// The segment that is written.
@@ -71,8 +52,8 @@ pub(super) struct Writer {
     pub(super) encoder: Encoder,
     pub(super) scratch: Scratch,
     /// What was written since it was last synced.
-    unsynced: Vec<Arc<Segment>>,
-    has_new_names: bool,
+    pub(super) unsynced: Vec<Arc<Segment>>,
+    pub(super) has_new_names: bool,
     /// Somebody flushed: what is flushed must not be lost by what follows.
     pub(super) is_durable: bool,
     pub(super) compaction: Option<Compaction>,
@@ -121,63 +102,77 @@ impl Writer {
         // However this ends, nobody may go on waiting.
         let _end = End(Arc::clone(&self.shared));
         let mut batch = VecDeque::new();
-        loop {
-            let (flush, garbage) = {
-                let mut state = self.shared.state();
-                while state.queue.is_empty()
-                    && !state.flush.is_open()
-                    && !state.garbage.is_open()
-                    && !state.is_closing
-                    && !self.has_own_garbage(&state)
-                {
-                    state = self
-                        .shared
-                        .work
-                        .wait(state)
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                }
-                let nothing_waits =
-                    state.queue.is_empty() && !state.flush.is_open() && !state.garbage.is_open();
-                if state.is_closing && nothing_waits {
-                    return;
-                }
-                std::mem::swap(&mut state.queue, &mut batch);
-                let flush = state.flush.is_open().then_some(state.flush.asked);
-                let garbage = state
-                    .garbage
-                    .is_open()
-                    .then_some((state.garbage.asked, state.garbage_budget));
-                (flush, garbage)
-            };
+        while let Some(asked) = self.wait_for_work(&mut batch) {
             let written = self.write_batch(&mut batch);
-            if let Some(asked) = flush {
-                let outcome = written.and_then(|()| self.sync());
-                let mut state = self.shared.state();
-                state.flush.done = asked;
-                // An earlier batch may have failed since the flush was asked.
-                state.flush.outcome = match (outcome, &state.failure) {
-                    (Ok(()), Some((failure, _))) if !state.held.is_empty() => Err(failure.clone()),
-                    (outcome, _) => outcome,
-                };
-                drop(state);
-                self.shared.done.notify_all();
+            if let Some(ticket) = asked.flush {
+                self.flush(ticket, written);
             }
-            if let Some((asked, budget)) = garbage {
-                let outcome = self.collect(budget, true);
-                let mut state = self.shared.state();
-                state.garbage.done = asked;
-                state.garbage.outcome = outcome;
-                drop(state);
-                self.shared.done.notify_all();
-            } else if !self.garbage_failed
-                && let Err(error) = self.collect(OWN_STEP, false)
-            {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "failed to collect spilled garbage"
-                );
-                self.garbage_failed = true;
-            }
+            self.tend_garbage(asked.garbage);
+        }
+    }
+
+    /// Waits for something to do, and takes what is to be written into `batch`.
+    /// Nothing, once the store is closed and nothing waits.
+    fn wait_for_work(&self, batch: &mut VecDeque<Work>) -> Option<Asked> {
+        let mut state = self.shared.state();
+        while state.queue.is_empty()
+            && !state.flush.is_open()
+            && !state.garbage.is_open()
+            && !state.is_closing
+            && !self.has_own_garbage(&state)
+        {
+            state = self
+                .shared
+                .work
+                .wait(state)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        let nothing_waits =
+            state.queue.is_empty() && !state.flush.is_open() && !state.garbage.is_open();
+        if state.is_closing && nothing_waits {
+            return None;
+        }
+        std::mem::swap(&mut state.queue, batch);
+        Some(Asked {
+            flush: state.flush.is_open().then_some(state.flush.asked),
+            garbage: state
+                .garbage
+                .is_open()
+                .then_some((state.garbage.asked, state.garbage_budget)),
+        })
+    }
+
+    /// Syncs what was `written`, and answers whoever flushed.
+    fn flush(&mut self, ticket: u64, written: Result<(), SpillError>) {
+        let outcome = written.and_then(|()| self.sync());
+        let mut state = self.shared.state();
+        state.flush.done = ticket;
+        // An earlier batch may have failed since the flush was asked.
+        state.flush.outcome = match (outcome, &state.failure) {
+            (Ok(()), Some((failure, _))) if !state.held.is_empty() => Err(failure.clone()),
+            (outcome, _) => outcome,
+        };
+        drop(state);
+        self.shared.done.notify_all();
+    }
+
+    /// Collects garbage: what somebody asked for, or else a little.
+    fn tend_garbage(&mut self, asked: Option<(u64, Bytes)>) {
+        if let Some((ticket, budget)) = asked {
+            let outcome = self.collect(budget, true);
+            let mut state = self.shared.state();
+            state.garbage.done = ticket;
+            state.garbage.outcome = outcome;
+            drop(state);
+            self.shared.done.notify_all();
+        } else if !self.garbage_failed
+            && let Err(error) = self.collect(OWN_STEP, false)
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to collect spilled garbage"
+            );
+            self.garbage_failed = true;
         }
     }
 
@@ -226,111 +221,6 @@ impl Writer {
             }
             Work::Remove(hash) => self.append_tombstone(*hash, true),
         }
-    }
-
-    /// Makes sure that `length` more bytes belong into the active segment.
-    pub(super) fn make_room(&mut self, length: u64) -> Result<(), SpillError> {
-        let most = self.segment_length();
-        let fits = self.active.as_ref().is_some_and(|active| {
-            let end = active.end + self.filled as u64;
-            end + length <= most || end == HEADER as u64
-        });
-        if fits {
-            return Ok(());
-        }
-        self.write_out()?;
-        self.begin_segment()
-    }
-
-    /// Several segments must fit into the quota, or none could be collected.
-    fn segment_length(&self) -> u64 {
-        let options = &self.shared.options;
-        options
-            .segment
-            .get()
-            .min((options.quota.get() / 8).max(64 << 10))
-    }
-
-    /// Ends the active segment, if there is one, and begins the next.
-    pub(super) fn begin_segment(&mut self) -> Result<(), SpillError> {
-        debug_assert_eq!(self.filled, 0, "the buffer belongs to the old segment");
-        if self.is_durable {
-            self.sync()?;
-        }
-        let directory = &self.shared.options.directory;
-        let id = NonZeroU32::new(self.next).unwrap_or(NonZeroU32::MAX);
-        let path = segment_path(directory, id);
-        let failed = |error| SpillError::of_io("begin the spill segment", &path, error);
-        let disk = &self.shared.options.disk;
-        let file = disk.create(&path).map_err(failed)?;
-        self.next = self.next.saturating_add(1);
-        let header = FileHeader {
-            salt: self.shared.salt,
-            segment: id.get(),
-            previous_segment: self.written.segment,
-            previous_end: self.written.end,
-            previous: self.written.previous,
-        };
-        if let Err(error) = file.write_at(&header.encode(), 0) {
-            // No record is in it; if it cannot be removed, it is at the next
-            // opening.
-            if let Err(error) = disk.remove(&path) {
-                tracing::warn!(%error, path = %path.display(), "failed to remove an empty spill segment");
-            }
-            return Err(failed(error));
-        }
-        let segment = Arc::new(Segment { id, path, file });
-        self.has_new_names = true;
-        self.unsynced.push(Arc::clone(&segment));
-        self.written = Tail {
-            segment: id.get(),
-            end: HEADER as u64,
-            previous: Link::default(),
-            sequence: self.written.sequence,
-        };
-        self.tail = self.written;
-        let mut state = self.shared.state();
-        state.on_disk += HEADER as u64;
-        state.active = Some(id);
-        state.segments.insert(
-            id,
-            Numbers {
-                segment: Arc::clone(&segment),
-                length: HEADER as u64,
-                dead: 0,
-                tombstones: 0,
-                is_damaged: false,
-            },
-        );
-        drop(state);
-        self.active = Some(Active {
-            segment,
-            end: HEADER as u64,
-        });
-        Ok(())
-    }
-
-    /// Refuses when the disk would have too little left.
-    pub(super) fn check_floor(&self, more: u64) -> Result<(), SpillError> {
-        let options = &self.shared.options;
-        let floor = options.free_floor;
-        if floor == Bytes::ZERO {
-            return Ok(());
-        }
-        let free = options
-            .disk
-            .free_space(&options.directory)
-            .map_err(|error| {
-                SpillError::of_io("ask for the free space of", &options.directory, error)
-            })?;
-        if free.saturating_sub(Bytes(more)) < floor {
-            return Err(SpillError::TooLittleFree {
-                directory: options.directory.clone(),
-                free,
-                floor,
-            });
-        }
-        Ok(())
     }
 
     /// Writes what is in the buffer, and lets go of what is on the disk then.
@@ -435,101 +325,6 @@ impl Writer {
             self.leave_segment();
         }
     }
-
-    /// The next record goes into a new segment.
-    fn leave_segment(&mut self) {
-        self.active = None;
-        self.shared.state().active = None;
-    }
-
-    /// Waits until everything that was written is on the disk.
-    pub(super) fn sync(&mut self) -> Result<(), SpillError> {
-        self.is_durable = true;
-        while let Some(segment) = self.unsynced.first() {
-            if let Err(error) = segment.file.sync() {
-                let error = SpillError::of_io("sync", &segment.path, error);
-                // The kernel may have dropped what it could not write: nothing
-                // is put behind it.
-                self.unsynced.remove(0);
-                self.leave_segment();
-                self.shared.state().totals.write_failures += 1;
-                return Err(error);
-            }
-            self.unsynced.remove(0);
-        }
-        if self.has_new_names {
-            let options = &self.shared.options;
-            options
-                .disk
-                .sync_directory(&options.directory)
-                .map_err(|error| SpillError::of_io("sync", &options.directory, error))?;
-            self.has_new_names = false;
-        }
-        Ok(())
-    }
-}
-
-fn apply(state: &mut State, segment: NonZeroU32, commit: &Commit) {
-    match commit {
-        Commit::Value {
-            staged,
-            location,
-            stored,
-            is_raw,
-        } => {
-            state.pending = state.pending.saturating_sub(staged.cost());
-            state.totals.written += 1;
-            let raw = Bytes(u64::from(location.value_length));
-            state.totals.written_raw = state.totals.written_raw.saturating_add(raw);
-            let stored = Bytes(u64::from(*stored));
-            state.totals.written_stored = state.totals.written_stored.saturating_add(stored);
-            state.totals.written_uncompressed += u64::from(*is_raw);
-            settle(
-                state,
-                staged.hash,
-                *location,
-                |place| matches!(place, Place::Staged(now) if Arc::ptr_eq(now, staged)),
-            );
-        }
-        Commit::Moved { hash, from, to } => {
-            state.bury(from.segment, u64::from(from.length));
-            let moved = Bytes(u64::from(to.length));
-            state.totals.moved = state.totals.moved.saturating_add(moved);
-            let was_there = settle(
-                state,
-                *hash,
-                *to,
-                |place| matches!(place, Place::Disk(now) if now == from),
-            );
-            if !was_there {
-                // Whoever replaced it has buried the old record already.
-                if let Some(numbers) = state.segments.get_mut(&from.segment) {
-                    numbers.dead = numbers.dead.saturating_sub(u64::from(from.length));
-                }
-            }
-        }
-        Commit::Removed { length, .. } => {
-            state.bury(segment, *length);
-            if let Some(numbers) = state.segments.get_mut(&segment) {
-                numbers.tombstones += 1;
-            }
-        }
-    }
-}
-
-/// The record at `location` is the value of its key, if what the key had is
-/// still what it was; else it is dead.
-fn settle(
-    state: &mut State,
-    hash: KeyHash,
-    location: Location,
-    is_expected: impl FnOnce(&Place) -> bool,
-) -> bool {
-    let is_settled = state.index.settle(hash, location, is_expected);
-    if !is_settled {
-        state.bury(location.segment, u64::from(location.length));
-    }
-    is_settled
 }
 
 /// Says that the thread has ended, even by a panic.

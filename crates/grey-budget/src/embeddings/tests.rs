@@ -1,6 +1,10 @@
 //! Facts about the cache of embeddings.
 
+use super::block::BLOCK;
 use super::*;
+use crate::budget::Budget;
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
+use grey_model::{Bytes, Priority};
 use proptest::prelude::*;
 
 fn budget() -> Budget {

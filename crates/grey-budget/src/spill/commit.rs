@@ -1,0 +1,97 @@
+//! What becomes true when a buffer is written, and making it so.
+//!
+//! Never makes it so before the bytes are in the file.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use grey_model::Bytes;
+
+use super::index::{Location, Place, Staged};
+use super::key_hash::KeyHash;
+use super::state::State;
+
+/// What becomes true when the buffer is written.
+#[derive(Debug)]
+pub(super) enum Commit {
+    Value {
+        staged: Arc<Staged>,
+        location: Location,
+        stored: u32,
+        is_raw: bool,
+    },
+    Moved {
+        hash: KeyHash,
+        from: Location,
+        to: Location,
+    },
+    Removed {
+        hash: KeyHash,
+        length: u64,
+        /// Asked for by somebody, and not only kept from an older segment.
+        is_asked: bool,
+    },
+}
+
+pub(super) fn apply(state: &mut State, segment: NonZeroU32, commit: &Commit) {
+    match commit {
+        Commit::Value {
+            staged,
+            location,
+            stored,
+            is_raw,
+        } => {
+            state.pending = state.pending.saturating_sub(staged.cost());
+            state.totals.written += 1;
+            let raw = Bytes(u64::from(location.value_length));
+            state.totals.written_raw = state.totals.written_raw.saturating_add(raw);
+            let stored = Bytes(u64::from(*stored));
+            state.totals.written_stored = state.totals.written_stored.saturating_add(stored);
+            state.totals.written_uncompressed += u64::from(*is_raw);
+            settle(
+                state,
+                staged.hash,
+                *location,
+                |place| matches!(place, Place::Staged(now) if Arc::ptr_eq(now, staged)),
+            );
+        }
+        Commit::Moved { hash, from, to } => {
+            state.bury(from.segment, u64::from(from.length));
+            let moved = Bytes(u64::from(to.length));
+            state.totals.moved = state.totals.moved.saturating_add(moved);
+            let was_there = settle(
+                state,
+                *hash,
+                *to,
+                |place| matches!(place, Place::Disk(now) if now == from),
+            );
+            if !was_there {
+                // Whoever replaced it has buried the old record already.
+                if let Some(numbers) = state.segments.get_mut(&from.segment) {
+                    numbers.dead = numbers.dead.saturating_sub(u64::from(from.length));
+                }
+            }
+        }
+        Commit::Removed { length, .. } => {
+            state.bury(segment, *length);
+            if let Some(numbers) = state.segments.get_mut(&segment) {
+                numbers.tombstones += 1;
+            }
+        }
+    }
+}
+
+/// The record at `location` is the value of its key, if what the key had is
+/// still what it was; else it is dead.
+fn settle(
+    state: &mut State,
+    hash: KeyHash,
+    location: Location,
+    is_expected: impl FnOnce(&Place) -> bool,
+) -> bool {
+    let is_settled = state.index.settle(hash, location, is_expected);
+    if !is_settled {
+        state.bury(location.segment, u64::from(location.length));
+    }
+    is_settled
+}

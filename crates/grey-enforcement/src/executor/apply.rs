@@ -293,9 +293,8 @@ fn outcome_of(effects: &[Effect]) -> Outcome {
         return Outcome::TimedOut;
     }
     let all = effects.iter().all(|effect| {
-        effect.verdict == Verdict::Worked
-            // A setting that was so already needs no change.
-            || (effect.verdict == Verdict::NoEffect && effect.freed.is_none())
+        // A setting that was so already needs no change.
+        matches!(effect.verdict, Verdict::Worked | Verdict::AlreadySo)
     });
     if all {
         Outcome::Complete

@@ -133,17 +133,18 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
         return;
     }
     draft.warn("RLIMIT_DATA frees nothing: allocations above it fail, and the program must cope");
+    let before = KnobValue(before.clone());
     draft.steps.push(PlanStep {
         action: "rlimit_data".to_owned(),
         change: Change::Set {
             knob: Knob::RlimitData { process },
-            before: Some(KnobValue(before.clone())),
+            before: Some(before.clone()),
             after: Some(KnobValue(format!("{}:{hard}", limit.0))),
         },
         predicted: None,
         risk: Risk::Medium,
         reason: format!("{used} of data in use, growth ends at {limit}"),
-        undo: format!("set it back to {before}"),
+        undo: format!("set it back to {}", before.readable()),
         guards: Vec::new(),
         may_block: false,
     });

@@ -456,3 +456,15 @@ fn a_user_pages_out_an_own_process_with_one_capability() {
     let refused = refusal(&facts, Action::PageOut);
     assert!(refused.reason.contains("CAP_SYS_NICE"), "{refused:?}");
 }
+
+#[test]
+fn an_rlimit_is_undone_to_a_size_that_people_can_read() {
+    let facts = PreflightFacts {
+        rlimit_data: Some("524288000:unlimited".to_owned()),
+        target: Some(target(TargetKind::Process, "/web", Owner::Nobody)),
+        ..machine()
+    };
+    let action = Action::RlimitData { limit: mib(400) };
+    let undo = &steps(&facts, action)[0].undo;
+    assert_eq!(undo, "set it back to 500.0 MiB:unlimited");
+}

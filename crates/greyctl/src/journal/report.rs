@@ -25,16 +25,11 @@ pub(crate) fn render(
     if listing.changes.is_empty() {
         return match hidden {
             0 => "Nothing was changed.\n".to_owned(),
+            1 => "Nothing is changed now; 1 earlier change: --all lists it.\n".to_owned(),
             _ => format!("Nothing is changed now; {hidden} earlier changes: --all lists them.\n"),
         };
     }
-    let remark = match hidden {
-        0 => counted(listing.changes.len() as u64, "change", "changes"),
-        _ => format!(
-            "{} that hold; {hidden} earlier ones: --all lists them",
-            listing.changes.len()
-        ),
-    };
+    let remark = remark(listing.changes.len(), hidden);
     let mut table = Table::new(vec![
         Column::number("ID", 0),
         Column::text("WHEN", 2),
@@ -52,6 +47,19 @@ pub(crate) fn render(
     let mut text = heading("Journal", &remark, width);
     text.push_str(&table.render(width));
     text
+}
+
+/// How many changes are listed, and how many are not.
+fn remark(listed: usize, hidden: usize) -> String {
+    match hidden {
+        0 => counted(listed as u64, "change", "changes"),
+        _ => format!(
+            "{}; {}: --all lists {}",
+            counted(listed as u64, "change holds", "changes hold"),
+            counted(hidden as u64, "earlier one", "earlier ones"),
+            if hidden == 1 { "it, too" } else { "them, too" }
+        ),
+    }
 }
 
 fn row(change: &JournaledChange, zone: &TimeZone) -> Vec<Value> {
@@ -95,5 +103,19 @@ fn when(time: &str, zone: &TimeZone) -> String {
             .strftime("%Y-%m-%d %H:%M:%S")
             .to_string(),
         Err(_) => time.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_agree_with_their_words() {
+        assert_eq!(remark(2, 0), "2 changes");
+        let one_each = "1 change holds; 1 earlier one: --all lists it, too";
+        assert_eq!(remark(1, 1), one_each);
+        let two_each = "2 changes hold; 2 earlier ones: --all lists them, too";
+        assert_eq!(remark(2, 2), two_each);
     }
 }

@@ -103,6 +103,25 @@ fn text(document: &Rollback, width: Option<usize>) -> String {
     report::changes("Rollback", &document.changes, width)
 }
 
+/// "the change", "1 of 3 changes", "all 3 changes".
+fn part_of(part: usize, all: usize) -> String {
+    match (part, all) {
+        (_, 1) => "the change".to_owned(),
+        (part, all) if part == all => format!("all {all} changes"),
+        _ => format!("{part} of {all} changes"),
+    }
+}
+
+fn left_alone(part: usize, all: usize) -> String {
+    let (was, them) = if part == 1 {
+        ("was", "it")
+    } else {
+        ("were", "them")
+    };
+    let which = part_of(part, all);
+    format!("{which} {was} left alone: somebody else has set {them} since")
+}
+
 /// The exit code, and what to do about what was left.
 fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     let count = |state| {
@@ -123,17 +142,12 @@ fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     };
     let of = document.changes.len();
     let mut failure = if conflicts > 0 {
-        Failure::new(
-            exit,
-            format!(
-                "{conflicts} of {of} changes were left alone: somebody else has set them since"
-            ),
-        )
-        .hint("to override their values: greyctl rollback --force")
+        Failure::new(exit, left_alone(conflicts, of))
+            .hint("to override their values: greyctl rollback --force")
     } else {
         Failure::new(
             exit,
-            format!("{failed} of {of} changes could not be put back"),
+            format!("{} could not be put back", part_of(failed, of)),
         )
     };
     if failed > 0 {
@@ -192,5 +206,15 @@ mod tests {
         assert_eq!(hints.count(), 1);
         let failure = verdict(&document(&[true, false])).unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn one_change_is_told_in_the_singular() {
+        let one = "the change was left alone: somebody else has set it since";
+        assert_eq!(left_alone(1, 1), one);
+        let one_of_many = "1 of 3 changes was left alone: somebody else has set it since";
+        assert_eq!(left_alone(1, 3), one_of_many);
+        assert!(left_alone(2, 3).starts_with("2 of 3 changes were left alone"));
+        assert_eq!(part_of(3, 3), "all 3 changes");
     }
 }

@@ -68,6 +68,17 @@ fn the_breakdown_sums_to_the_total_and_has_a_residual() {
 }
 
 #[test]
+fn a_list_that_is_cut_to_nothing_is_not_empty() {
+    let run = run(on(&host()), &["memory-diagnose", "--top", "0"]);
+    let heading = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("Processes"))
+        .unwrap();
+    assert!(heading.starts_with("Processes  0 of "), "{heading}");
+}
+
+#[test]
 fn unreadable_processes_are_counted_and_null() {
     let kernel = host();
     forbid(&kernel.path("proc/310/smaps_rollup"));

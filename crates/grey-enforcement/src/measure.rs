@@ -43,7 +43,8 @@ pub(crate) struct Reading {
     free: Option<Bytes>,
     current: Option<Bytes>,
     pss: BTreeMap<ProcessId, Bytes>,
-    anonymous: Option<Bytes>,
+    anonymous_of_cgroup: Option<Bytes>,
+    anonymous_of_processes: Option<Bytes>,
     compressed: Compressed,
 }
 
@@ -103,7 +104,8 @@ impl Subject {
                 .cgroup
                 .as_ref()
                 .and_then(|cgroup| usage_of(kernel, cgroup)),
-            anonymous: self.read_anonymous(kernel),
+            anonymous_of_cgroup: self.read_anonymous_of_cgroup(kernel),
+            anonymous_of_processes: self.read_anonymous_of_processes(kernel),
             pss: self.read_pss(kernel),
             compressed: compressed_now(kernel, &mut buffer),
         }
@@ -124,33 +126,42 @@ impl Subject {
             .collect()
     }
 
-    /// Anonymous memory of the cgroup, or else of the processes; `None` where
-    /// nothing could be read.
-    fn read_anonymous(&self, kernel: &Kernel) -> Option<Bytes> {
-        let group = self.cgroup.as_ref().and_then(|cgroup| {
-            let held = HeldCgroup::open(kernel, cgroup, None).ok()?;
-            let stat = parse_memory_stat(&held.read("memory.stat").ok()?);
-            Some(stat.inactive_anon?.saturating_add(stat.active_anon?))
-        });
-        group.or_else(|| {
-            let of_processes: Vec<Bytes> = self
-                .processes
-                .iter()
-                .take(MOST_PROCESSES)
-                .filter_map(|process| {
-                    let held = HeldProcess::open(kernel, *process).ok()?;
-                    parse_status(&held.read("status").ok()?).rss_anon
-                })
-                .collect();
-            (!of_processes.is_empty()).then(|| of_processes.into_iter().sum())
-        })
+    /// `None` where nothing could be read.
+    fn read_anonymous_of_cgroup(&self, kernel: &Kernel) -> Option<Bytes> {
+        let held = HeldCgroup::open(kernel, self.cgroup.as_ref()?, None).ok()?;
+        let stat = parse_memory_stat(&held.read("memory.stat").ok()?);
+        Some(stat.inactive_anon?.saturating_add(stat.active_anon?))
+    }
+
+    /// `None` where nothing could be read.
+    fn read_anonymous_of_processes(&self, kernel: &Kernel) -> Option<Bytes> {
+        let of_processes: Vec<Bytes> = self
+            .processes
+            .iter()
+            .take(MOST_PROCESSES)
+            .filter_map(|process| {
+                let held = HeldProcess::open(kernel, *process).ok()?;
+                parse_status(&held.read("status").ok()?).rss_anon
+            })
+            .collect();
+        (!of_processes.is_empty()).then(|| of_processes.into_iter().sum())
     }
 }
 
 impl Reading {
-    /// Anonymous memory of what is measured; `None` where unknown.
-    pub(crate) const fn anonymous(&self) -> Option<Bytes> {
-        self.anonymous
+    /// The cgroup's `memory.current`; `None` without one.
+    pub(crate) const fn usage(&self) -> Option<Bytes> {
+        self.current
+    }
+
+    /// The cgroup's resident anonymous memory; `None` where unknown.
+    pub(crate) const fn anonymous_of_cgroup(&self) -> Option<Bytes> {
+        self.anonymous_of_cgroup
+    }
+
+    /// The processes' resident anonymous memory; `None` where unknown.
+    pub(crate) const fn anonymous_of_processes(&self) -> Option<Bytes> {
+        self.anonymous_of_processes
     }
 
     /// How it changed from `before` to this. PSS is compared for those

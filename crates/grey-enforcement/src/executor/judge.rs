@@ -8,7 +8,7 @@ use crate::disposable::{JobResult, ReclaimStop};
 
 /// Less than this is what a target's accounts drift by themselves.
 const NOISE: Bytes = Bytes::from_kib(64);
-/// Less than this is what the machine's free memory drifts by itself.
+/// Less than this is what the machine's accounts drift by themselves.
 const NOISE_OF_MACHINE: Bytes = Bytes::from_mib(1);
 /// A step that freed this share of what was asked did what was asked, in percent.
 const ENOUGH_PERCENT: u64 = 90;
@@ -23,6 +23,8 @@ pub(super) struct Surroundings {
     pub(super) has_swap: Option<bool>,
     /// Anonymous memory of the target before the step.
     pub(super) anonymous: Option<Bytes>,
+    /// All memory that the target's cgroup had in use before the step.
+    pub(super) usage: Option<Bytes>,
 }
 
 impl Surroundings {
@@ -46,7 +48,7 @@ pub(super) fn judge(
 ) -> (Verdict, String) {
     let judged = match (shot, result) {
         (OneShot::Reclaim { amount, .. }, JobResult::Reclaimed { stopped, .. }) => {
-            judge_reclaim(*amount, *stopped, effect, surroundings.why_nothing())
+            judge_reclaim(*amount, *stopped, effect, surroundings)
         }
         (OneShot::PageOut { .. }, JobResult::PagedOut { .. }) => {
             judge_page_out(result, effect, surroundings.why_nothing())
@@ -131,7 +133,7 @@ fn judge_reclaim(
     amount: Bytes,
     stopped: ReclaimStop,
     effect: &Effect,
-    why_nothing: &str,
+    surroundings: Surroundings,
 ) -> (Verdict, String) {
     let why = match stopped {
         ReclaimStop::Amount => "the amount was reached",
@@ -152,10 +154,12 @@ fn judge_reclaim(
         return (Verdict::TimedOut, why.to_owned());
     }
     if is_nothing(freed, effect.predicted, NOISE.min(amount)) {
-        return (
-            Verdict::NoEffect,
-            format!("nothing was freed{why_nothing}: {why}"),
-        );
+        let empty = surroundings.usage.filter(|usage| *usage < NOISE);
+        let detail = match empty {
+            Some(usage) => format!("there was nothing to free: {usage} in use"),
+            None => format!("nothing was freed{}: {why}", surroundings.why_nothing()),
+        };
+        return (Verdict::NoEffect, detail);
     }
     if freed >= amount.scale(ENOUGH_PERCENT, 100) {
         return (Verdict::Worked, why.to_owned());
@@ -178,8 +182,13 @@ fn weigh_compressed(
     ) else {
         return (verdict, detail);
     };
+    // Of so little, the pages that the store takes in advance say more than
+    // what was put into it, and so does what others swap meanwhile.
+    if freed < NOISE_OF_MACHINE || growth < NOISE.signed_difference(Bytes::ZERO) {
+        return (verdict, detail);
+    }
     let freed = freed.signed_difference(Bytes::ZERO);
-    if growth < NOISE.signed_difference(Bytes::ZERO) || net >= freed {
+    if net >= freed {
         return (verdict, detail);
     }
     let growth = Bytes(growth.unsigned_abs());
@@ -206,12 +215,14 @@ mod tests {
     const SWAP: Surroundings = Surroundings {
         has_swap: Some(true),
         anonymous: None,
+        usage: None,
     };
 
     const fn without_swap(anonymous: Option<Bytes>) -> Surroundings {
         Surroundings {
             has_swap: Some(false),
             anonymous,
+            usage: None,
         }
     }
 
@@ -370,6 +381,12 @@ mod tests {
         assert!(!detail(Some(Bytes::ZERO)).contains("swap"));
         assert!(!detail(None).contains("swap"));
         assert!(detail(Some(Bytes(4096))).contains("no swap"));
+        let empty = Surroundings {
+            usage: Some(Bytes::ZERO),
+            ..without_swap(Some(Bytes::ZERO))
+        };
+        let told = judge(&shot, &result, &effect(Some(Bytes::ZERO)), empty).1;
+        assert_eq!(told, "there was nothing to free: 0 B in use");
     }
 
     #[test]
@@ -423,5 +440,17 @@ mod tests {
         let (verdict, detail) = reclaimed_into_zram(102, Some(Bytes::from_mib(50)));
         assert_eq!(verdict, Verdict::Worked);
         assert!(detail.contains("0 B was gained"), "{detail}");
+    }
+
+    #[test]
+    fn what_the_store_takes_in_advance_judges_no_small_page_out() {
+        let (shot, result) = paged_out();
+        let mut effect = effect(Some(Bytes::from_kib(52)));
+        effect.predicted = Some(Bytes::from_kib(52));
+        effect.compressed_growth_bytes = Some(196 << 10);
+        effect.net_freed_bytes = Some(-(144 << 10));
+        let (verdict, detail) = judge(&shot, &result, &effect, SWAP);
+        assert_eq!(verdict, Verdict::Worked);
+        assert!(!detail.contains("compressed"), "{detail}");
     }
 }

@@ -39,7 +39,11 @@ impl Enforcer {
         }
         let surroundings = Surroundings {
             has_swap: measure::has_swap(&self.kernel),
-            anonymous: before.anonymous(),
+            anonymous: match shot {
+                OneShot::PageOut { .. } => before.anonymous_of_processes(),
+                _ => before.anonymous_of_cgroup(),
+            },
+            usage: before.usage(),
         };
         let stops = conclude(&mut effect, shot, end, delta, surroundings);
         let cgroup = subject.cgroup;

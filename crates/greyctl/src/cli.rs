@@ -255,6 +255,10 @@ pub(crate) struct RollbackOptions {
     /// Restore also what somebody else has changed since
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Give up instead of undoing: what somebody else has set since stays, and
+    /// the change is forgotten; without ID only where that is so
+    #[arg(short, long, conflicts_with = "force")]
+    pub(crate) keep: bool,
     /// Print one JSON document (grey.rollback/v1)
     #[arg(long)]
     pub(crate) json: bool,

@@ -13,6 +13,7 @@ mod environment;
 mod exit_code;
 mod failure;
 mod journal;
+mod loss;
 mod manual;
 mod no_option;
 mod output;

@@ -14,7 +14,7 @@ use grey_enforcement::{
 };
 use grey_model::RefusalKind;
 use grey_telemetry::UserNames;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::cli::{GlobalOptions, KEEPER_COMMAND, WRITER_COMMAND};
@@ -77,9 +77,12 @@ pub(crate) fn say_if_locked(global: &GlobalOptions, output: &mut Output) {
     let Ok(directory) = state_dir(global) else {
         return;
     };
-    let Ok(mut file) = std::fs::File::open(directory.join("journal/lock")) else {
+    // Without waiting: somebody may have put a pipe there.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let Ok(file) = rustix::fs::open(directory.join("journal/lock"), flags, Mode::empty()) else {
         return;
     };
+    let mut file = std::fs::File::from(file);
     if flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
         return;
     }

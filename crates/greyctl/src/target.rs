@@ -46,6 +46,12 @@ fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
         return failure.hint("procfs does not let us see it: run the same command with sudo");
     }
     if named && hides_processes(kernel) {
+        if rustix::process::geteuid().is_root() {
+            return failure.hint(
+                "procfs has no process 1: it is not a whole procfs (--procfs), or it is mounted \
+                 with hidepid and this root may not look at others",
+            );
+        }
         return failure.hint(
             "procfs hides the processes of others from us (hidepid): run the same command with \
              sudo",

@@ -62,7 +62,7 @@ pub(crate) fn run(
 fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
     let started = Instant::now();
     let mut buffer = Vec::new();
-    let host = read_host(kernel, &mut buffer).map_err(unreadable_machine)?;
+    let host = read_host(kernel, &mut buffer);
     let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
     let names = user_names(kernel);
     let (processes, unreadable) = if targets.is_empty() {
@@ -78,7 +78,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
     // Of a target, every process was found.
     let hidden = targets.is_empty() && hides_processes(kernel);
     if hidden {
-        remarks.push(notes::HIDDEN.to_owned());
+        remarks.push(notes::hidden(privileged).to_owned());
     }
     let cgroups = if targets.is_empty() {
         all_cgroups(kernel, &mut remarks, &mut buffer)

@@ -146,3 +146,76 @@ fn a_change_that_a_later_one_covers_is_not_called_done() {
     assert_eq!(read(&kernel, SCORE).trim(), "150");
     assert_eq!(rollback(&kernel, &["2"]).exit, 0);
 }
+
+/// Puts a pipe in the place of a file, with nobody at its other end.
+fn put_pipe(kernel: &FakeKernel, name: &str) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let path = kernel.path(name);
+    std::fs::remove_file(&path).unwrap();
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+}
+
+/// Runs it for at most a minute: then the exit code is 124.
+fn run_bounded(kernel: &FakeKernel, arguments: &[&str]) -> Ran {
+    let given = on(kernel);
+    let mut command = std::process::Command::new("timeout");
+    command.arg("60").arg(given.get_program());
+    command.args(given.get_args());
+    run(command, arguments)
+}
+
+#[test]
+fn nobody_waits_for_a_pipe_in_a_given_tree() {
+    let names = [
+        "proc/meminfo",
+        "proc/310/stat",
+        "proc/310/statm",
+        "proc/310/status",
+        "proc/310/cmdline",
+        "proc/310/smaps_rollup",
+        "cgroup/build/memory.current",
+        "cgroup/build/cgroup.procs",
+        "etc/passwd",
+    ];
+    for name in names {
+        let kernel = host();
+        put_pipe(&kernel, name);
+        let ran = run_bounded(&kernel, &["memory-diagnose"]);
+        let expected = i32::from(name == "proc/meminfo");
+        assert_eq!(ran.exit, expected, "{name}: {}", ran.stderr);
+        let told = ran.stderr.contains("is no regular file");
+        assert_eq!(told, name == "proc/meminfo", "{name}: {}", ran.stderr);
+        let ran = run_bounded(&kernel, &["memory-enforce", "--simulation"]);
+        assert_ne!(ran.exit, 124, "{name}");
+    }
+    let kernel = changed();
+    put_pipe(&kernel, SCORE);
+    assert_eq!(run_bounded(&kernel, &["rollback"]).exit, 1);
+    put_pipe(&kernel, "state/journal/lock");
+    assert_ne!(run_bounded(&kernel, &["rollback"]).exit, 124);
+}
+
+#[test]
+fn a_simulation_is_not_told_to_simulate_and_root_is_not_sent_to_sudo() {
+    let kernel = host();
+    kernel.write(
+        "proc/self/status",
+        "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0\n",
+    );
+    let ran = run(
+        on(&kernel),
+        &["memory-enforce", "--drop-caches", "--simulation"],
+    );
+    assert!(!ran.stderr.contains("--simulation"), "{}", ran.stderr);
+    let ran = run(on(&kernel), &["memory-enforce", "--drop-caches"]);
+    assert_eq!(ran.exit, 6);
+    assert!(ran.stderr.contains("--simulation"), "{}", ran.stderr);
+    kernel.write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0\n");
+    let ran = run(
+        on(&kernel),
+        &["memory-enforce", "-t", "310", "--oom-score-adj", "-5"],
+    );
+    assert_eq!(ran.exit, 6);
+    assert!(!ran.stderr.contains("sudo"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("CAP_SYS_RESOURCE"), "{}", ran.stderr);
+}

@@ -10,6 +10,7 @@ mod duration;
 mod enforce;
 mod enforcer;
 mod environment;
+mod error_document;
 mod exit_code;
 mod failure;
 mod journal;

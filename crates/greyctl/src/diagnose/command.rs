@@ -26,7 +26,7 @@ use crate::failure::{Failure, is_denied};
 use crate::journal::overdue;
 use crate::output::Output;
 use crate::roots::open_kernel;
-use crate::target::resolve;
+use crate::target::resolve_all;
 
 /// Runs `memory-diagnose`.
 ///
@@ -39,11 +39,12 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let kernel = open_kernel(global)?;
-    let mut targets = Vec::new();
+    let (mut targets, mut several) = (Vec::new(), Vec::new());
     for target in &options.targets {
-        targets.push(resolve(&kernel, target)?);
+        targets.extend(resolve_all(&kernel, target, &mut several)?);
     }
     let mut diagnosis = diagnose(&kernel, targets)?;
+    diagnosis.notes.extend(several);
     diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
         output.json(&diagnosis)?;

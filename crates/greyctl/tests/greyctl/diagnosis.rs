@@ -186,8 +186,22 @@ fn a_target_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
-fn a_name_that_matches_many_lists_them() {
-    let ran = run(on(&host()), &["memory-diagnose", "--target", "nginx"]);
+fn a_name_that_matches_many_shows_them_and_enforces_none() {
+    let arguments = ["memory-diagnose", "--target", "nginx", "--json"];
+    let ran = run(on(&host()), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    let pids: Vec<&Value> = document["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|process| &process["pid"])
+        .collect();
+    assert_eq!(pids, [100, 101]);
+    assert_eq!(document["targets"].as_array().unwrap().len(), 2);
+    assert!(document["notes"].to_string().contains("all are shown"));
+    let arguments = ["memory-enforce", "-t", "nginx", "--oom-score-adj", "5"];
+    let ran = run(on(&host()), &arguments);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
     for pid in ["100", "101"] {
         assert!(ran.stderr.contains(pid), "{}", ran.stderr);

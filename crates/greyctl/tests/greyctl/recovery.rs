@@ -36,7 +36,7 @@ fn read(kernel: &FakeKernel, name: &str) -> String {
 }
 
 fn edit_journal(kernel: &FakeKernel, edit: impl Fn(&str) -> String) {
-    kernel.write(JOURNAL, &edit(&read(kernel, JOURNAL)));
+    kernel.write(JOURNAL, edit(&read(kernel, JOURNAL)));
 }
 
 fn rollback(kernel: &FakeKernel, arguments: &[&str]) -> Ran {

@@ -52,7 +52,12 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
     if i32::from(value) < before && !facts.privileges.sys_resource {
         draft.refuse(not_permitted(
             format!("lowering oom_score_adj of process {id} below {before} needs CAP_SYS_RESOURCE"),
-            "run the same command with sudo",
+            if facts.privileges.root {
+                "this root lacks it: run it outside this container, or give the container \
+                 CAP_SYS_RESOURCE"
+            } else {
+                "run the same command with sudo"
+            },
         ));
         return;
     }

@@ -126,4 +126,8 @@ pub enum RollbackError {
         /// Its number.
         id: u64,
     },
+    /// Nothing is to be given up: no change that was asked for is in conflict
+    /// with what somebody else has set.
+    #[error("no change is in conflict with what somebody else has set, so none was given up")]
+    NoConflict,
 }

@@ -155,9 +155,13 @@ fn simulated(
 }
 
 fn refused(refusals: &[Refusal]) -> Failure {
-    let mut failures = refusals
-        .iter()
-        .map(|refusal| Failure::new(exit_of(refusal.kind), &refusal.reason).hint(&refusal.hint));
+    let mut failures = refusals.iter().map(|refusal| {
+        let failure = Failure::new(exit_of(refusal.kind), &refusal.reason).hint(&refusal.hint);
+        match refusal.kind {
+            RefusalKind::NotPermitted => failure.hint("see the plan without it: --simulation"),
+            _ => failure,
+        }
+    });
     let Some(mut first) = failures.next() else {
         return Failure::new(Exit::Failed, "no plan was made");
     };

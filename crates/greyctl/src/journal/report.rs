@@ -24,6 +24,10 @@ pub(crate) fn render(
     let hidden = known - listing.changes.len();
     if listing.changes.is_empty() {
         return match hidden {
+            // What is lost is told apart, and may hold.
+            _ if !listing.lost.is_empty() => {
+                format!("No change that can still be read holds now; {hidden} earlier changes.\n")
+            }
             0 => "Nothing was changed.\n".to_owned(),
             1 => "Nothing is changed now; 1 earlier change: --all lists it.\n".to_owned(),
             _ => format!("Nothing is changed now; {hidden} earlier changes: --all lists them.\n"),
@@ -68,6 +72,7 @@ fn row(change: &JournaledChange, zone: &TimeZone) -> Vec<Value> {
         ChangeState::Undone => Value::new("undone").tone(Tone::Dim),
         ChangeState::Void => Value::new("other boot").tone(Tone::Dim),
         ChangeState::Conflict => Value::new("conflict").tone(Tone::Alarm),
+        ChangeState::GivenUp => Value::new("given up").tone(Tone::Dim),
     };
     let lease = change.lease_remaining_seconds.map(|seconds| match seconds {
         0 => "over".to_owned(),

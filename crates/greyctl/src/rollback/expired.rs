@@ -47,7 +47,10 @@ pub(crate) fn undo(
     match tried {
         Ok(report) => {
             undone.changes = report.items.iter().map(RolledBack::new).collect();
-            undone.warnings = report.remarks;
+            let lost = report.losses.iter();
+            undone.warnings = lost
+                .map(|loss| format!("{}: what that changed is not known", loss.what))
+                .collect();
         }
         Err(failure) => undone.warnings.push(format!(
             "what outlived its lease could not be put back: {}",
@@ -87,6 +90,8 @@ pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
         RolledBackState::AlreadyRestored | RolledBackState::Void => output.talk(&format!(
             "the lease of change {id} ({knob}) was over, and it was put back already"
         )),
+        // Nothing is given up here.
+        RolledBackState::Kept => {}
         RolledBackState::Gone => output.talk(&format!(
             "the lease of change {id} ({knob}) was over, and what it was of is gone"
         )),

@@ -30,7 +30,7 @@ impl Enforcer {
             };
             items.extend(self.keep_one(&mut journal, &change, id.is_some())?);
         }
-        if items.is_empty() {
+        if items.is_empty() && journal.losses().is_empty() {
             return Err(RollbackError::NoConflict);
         }
         Ok(RollbackReport {

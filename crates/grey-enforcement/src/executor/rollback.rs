@@ -397,8 +397,18 @@ pub(super) fn select(
         .map(|change| change.id)
         .collect();
     match selection {
-        RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
+        RollbackSelection::Id(id) if ids.is_empty() => Err(no_such_change(*id, journal.losses())),
         _ => Ok(ids),
+    }
+}
+
+/// A journal of which a part is lost cannot deny that there was a change.
+fn no_such_change(id: u64, losses: &[Loss]) -> RollbackError {
+    if losses.is_empty() {
+        RollbackError::NoSuchChange { id }
+    } else {
+        let losses = losses.to_vec();
+        RollbackError::ChangeUnreadable { id, losses }
     }
 }
 

@@ -25,8 +25,10 @@ pub(crate) fn render(
     if listing.changes.is_empty() {
         return match hidden {
             // What is lost is told apart, and may hold.
+            0 if !listing.lost.is_empty() => "No change can be read.\n".to_owned(),
             _ if !listing.lost.is_empty() => {
-                format!("No change that can still be read holds now; {hidden} earlier changes.\n")
+                let earlier = counted(hidden as u64, "earlier change", "earlier changes");
+                format!("No change that can be read holds now; {earlier}.\n")
             }
             0 => "Nothing was changed.\n".to_owned(),
             1 => "Nothing is changed now; 1 earlier change: --all lists it.\n".to_owned(),

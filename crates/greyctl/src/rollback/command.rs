@@ -66,12 +66,17 @@ fn roll_back(
     } else {
         enforcer.rollback(&selection, options.force)
     }
-    .map_err(|error| failure(global, &error))?;
+    .map_err(|error| {
+        if let RollbackError::ChangeUnreadable { losses, .. } = &error {
+            document.lost = losses.iter().map(LostRecord::new).collect();
+        }
+        failure(global, &error)
+    })?;
     document.expired_leases = report.expired.iter().map(RolledBack::new).collect();
     document.changes = report.items.iter().map(RolledBack::new).collect();
     let all = document.expired_leases.iter().chain(&document.changes);
     for change in all.filter(|change| change.lease_over) {
-        expired::tell(change, output);
+        expired::tell(change, &state_option(global), output);
     }
     document.lost = report.losses.iter().map(LostRecord::new).collect();
     document.outcome = outcome_of(&document.changes, &document.lost);
@@ -81,7 +86,18 @@ fn roll_back(
 pub(super) fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
-            Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")
+            let option = state_option(global);
+            Failure::from_error(Exit::Usage, error)
+                .hint(format!("list them: greyctl journal --all{option}"))
+        }
+        RollbackError::ChangeUnreadable { losses, .. } => {
+            let mut failure = Failure::from_error(Exit::Failed, error);
+            let lost: Vec<LostRecord> = losses.iter().map(LostRecord::new).collect();
+            if let Ok(directory) = state_dir(global) {
+                let of_journal = loss::failure(Exit::Failed, &lost, &directory, true);
+                failure.others.push(of_journal);
+            }
+            failure
         }
         RollbackError::NoConflict => Failure::from_error(Exit::Usage, error).hint(format!(
             "put everything back: greyctl rollback{0}; to give one change up all the same: greyctl \

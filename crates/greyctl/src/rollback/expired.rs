@@ -14,6 +14,7 @@ use crate::cli::GlobalOptions;
 use crate::enforcer;
 use crate::journal::over_since;
 use crate::output::Output;
+use crate::roots::state_option;
 
 /// What was put back before the run began.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ pub(crate) fn undo(
         )),
     }
     for change in &undone.changes {
-        tell(change, output);
+        tell(change, &state_option(global), output);
     }
     undone
 }
@@ -78,8 +79,9 @@ pub(crate) fn would_undo(global: &GlobalOptions, kernel: &Kernel) -> Vec<String>
         .collect()
 }
 
-/// One line about a change whose lease was over.
-pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
+/// One line about a change whose lease was over; `option` is what names the
+/// state directory to whoever rolls it back.
+pub(crate) fn tell(change: &RolledBack, option: &str, output: &mut Output) {
     let (id, knob, detail) = (change.id, &change.knob, &change.detail);
     match change.outcome {
         RolledBackState::Restored => {
@@ -100,7 +102,7 @@ pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
         )),
         RolledBackState::Conflict => output.warn(&format!(
             "the lease of change {id} ({knob}) is over: {detail}; to override it: greyctl \
-             rollback --force {id}"
+             rollback --force {id}{option}"
         )),
         RolledBackState::Failed => output.warn(&format!(
             "the lease of change {id} ({knob}) is over, and it could not be put back: {detail}"

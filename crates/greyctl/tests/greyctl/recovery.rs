@@ -66,6 +66,14 @@ fn a_damaged_change_is_never_an_all_clear() {
         ran.stderr
     );
     assert!(ran.stderr.contains("set the journal aside: mv"));
+    for named in [&["2", "--json"][..], &["2", "--keep", "--json"]] {
+        let ran = rollback(&kernel, named);
+        assert_eq!(ran.exit, 1, "{}", ran.stderr);
+        assert_eq!(ran.json()["lost"][0]["change"], 2);
+        assert!(ran.stderr.contains("no change 2 can be read"));
+        assert!(ran.stderr.contains("set the journal aside: mv"));
+    }
+    assert_eq!(rollback(&kernel, &["--keep"]).exit, 1);
     let listed = run(on(&kernel), &["journal"]);
     assert_eq!(listed.exit, 4, "{}", listed.stderr);
     assert!(!listed.stdout.contains("Nothing"), "{}", listed.stdout);
@@ -83,7 +91,9 @@ fn a_journal_of_garbage_is_never_an_all_clear() {
         let ran = rollback(&kernel, &[]);
         assert_eq!(ran.exit, 1, "{}", ran.stderr);
         assert!(!ran.stderr.contains('\x1b'), "{}", ran.stderr);
-        assert_eq!(run(on(&kernel), &["journal"]).exit, 4);
+        let listed = run(on(&kernel), &["journal"]);
+        assert_eq!(listed.exit, 4);
+        assert_eq!(listed.stdout, "No change can be read.\n");
     }
 }
 

@@ -255,6 +255,21 @@ fn a_large_journal_with_open_changes_is_kept() {
     assert_eq!(report.items[0].outcome, RollbackOutcome::Restored);
 }
 
+#[test]
+fn a_large_journal_with_a_damaged_line_is_kept_whole() {
+    let rig = Rig::new();
+    switch_on(&rig).unwrap();
+    rig.roll_back(&RollbackSelection::All, false);
+    let text = fs::read_to_string(rig.path(FILE)).unwrap();
+    let last = text.lines().last().unwrap().to_owned() + "\n";
+    let copies = 2 * (1 << 20) / last.len();
+    let large = text + "damaged\n" + &last.repeat(copies);
+    fs::write(rig.path(FILE), &large).unwrap();
+    let report = rig.roll_back(&RollbackSelection::All, false);
+    assert_eq!(report.losses.len(), 1, "{:?}", report.losses);
+    assert!(fs::read_to_string(rig.path(FILE)).unwrap() == large);
+}
+
 /// A tiny file system of its own; needs root.
 struct Tmpfs {
     path: std::path::PathBuf,

@@ -64,8 +64,18 @@ pub(crate) fn remove_cgroup(parent: BorrowedFd<'_>, name: &Path) -> io::Result<(
 
 /// Kernels before 5.6 and some sandboxes have no `openat2`; there, only the
 /// last component is kept from being a link.
+///
+/// Opening does not wait for a pipe's other end. The writes are ordinary ones:
+/// since 6.16 one with `O_NONBLOCK` sets a cgroup's limit without reclaiming.
 fn open_for_writing(directory: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = open_without_waiting(directory, name)?;
+    rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file)
+}
+
+fn open_without_waiting(directory: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    let flags =
+        OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(directory.as_fd(), name, flags, Mode::empty(), beneath) {
         Err(Errno::NOSYS | Errno::PERM) => {
@@ -88,6 +98,19 @@ mod tests {
         let error = write_kernel_file(directory.as_fd(), Path::new("run"), b"1").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_an_error_and_a_file_is_written_as_usual() {
+        let root = tempfile::tempdir().unwrap();
+        let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, root.path().join("pipe"), kind, mode, 0).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let directory = File::open(root.path()).unwrap();
+        assert!(write_kernel_file(directory.as_fd(), Path::new("pipe"), b"1").is_err());
+        let file = open_for_writing(directory.as_fd(), Path::new("file")).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK));
     }
 
     #[test]

@@ -279,7 +279,7 @@ fn is_removed(state_dir: &Path) -> bool {
 /// Whether the plan has begun and nothing of it is left. While it has no
 /// record of a change yet, it may still be at its first step.
 fn is_over(request: &KeeperRequest) -> bool {
-    let Ok((ledger, _)) = Journal::read_ledger(&request.state_dir) else {
+    let Ok(ledger) = Journal::read_ledger(&request.state_dir) else {
         return false;
     };
     let mut any = false;

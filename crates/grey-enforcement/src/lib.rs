@@ -23,6 +23,6 @@ pub use executor::{
     OpenEnforcerError, Outcome, Progress, RollbackError, RollbackItem, RollbackOutcome,
     RollbackReport, RollbackSelection,
 };
-pub use journal::{EntryState, Journal, JournalEntry, JournalError};
+pub use journal::{EntryState, Journal, JournalEntry, JournalError, Loss};
 pub use knob::KnobError;
 pub use lease::{KeeperError, keeper_main, spawn_keeper};

@@ -1,18 +1,22 @@
 //! What there is to measure around a step: memory available, the cgroup's
-//! account, the processes' PSS, swap, refaults.
+//! account, the processes' PSS, swap, compressed swap, refaults.
 //!
 //! Never turns something that could not be read into a number.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use grey_model::{Bytes, CgroupPath, Pages, ProcessId};
+use grey_model::{Bytes, CgroupPath, Pages, ProcessId, SwapKind};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::stat::parse_memory_stat;
 use grey_telemetry::proc::meminfo::read_meminfo;
+use grey_telemetry::proc::swaps::read_swaps;
 use grey_telemetry::proc::vmstat::read_vmstat;
 use grey_telemetry::proc::zoneinfo::read_per_cpu_free_lists;
 use grey_telemetry::process::smaps_rollup::parse_smaps_rollup;
+use grey_telemetry::process::status::parse_status;
+use grey_telemetry::sys::zram::read_zram;
+use grey_telemetry::sys::zswap::read_zswap;
 use grey_telemetry::system::available_now;
 
 use crate::knob::{HeldCgroup, HeldProcess};
@@ -39,6 +43,18 @@ pub(crate) struct Reading {
     free: Option<Bytes>,
     current: Option<Bytes>,
     pss: BTreeMap<ProcessId, Bytes>,
+    anonymous_of_cgroup: Option<Bytes>,
+    anonymous_of_processes: Option<Bytes>,
+    compressed: Compressed,
+}
+
+/// The memory that compressed swap takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Compressed {
+    /// Of the zram devices that are swapped to; `None` without one.
+    zram: Option<Bytes>,
+    /// Of the zswap pool; `None` when off or not told (before 5.19).
+    zswap: Option<Bytes>,
 }
 
 /// The difference of two readings: after less before.
@@ -48,6 +64,33 @@ pub(crate) struct Delta {
     pub(crate) free: Option<i64>,
     pub(crate) current: Option<i64>,
     pub(crate) pss: Option<i64>,
+    /// The memory that zram swap takes.
+    pub(crate) zram: Option<i64>,
+    /// The memory that the zswap pool takes.
+    pub(crate) zswap: Option<i64>,
+}
+
+impl Delta {
+    /// The growth of compressed swap of either kind.
+    pub(crate) fn compressed(&self) -> Option<i64> {
+        match (self.zram, self.zswap) {
+            (None, None) => None,
+            (zram, zswap) => Some(zram.unwrap_or(0).saturating_add(zswap.unwrap_or(0))),
+        }
+    }
+
+    /// What the machine gained by `freed`. The fall of `memory.current` (that
+    /// is, `from_account`) has the zswap pool taken off already: the kernel
+    /// charges it to the cgroup whose pages it holds. zram is charged to nobody.
+    pub(crate) fn net(&self, freed: Bytes, from_account: bool) -> Option<i64> {
+        let growth = if from_account {
+            self.compressed().map(|_| self.zram.unwrap_or(0))
+        } else {
+            self.compressed()
+        };
+        let freed = freed.signed_difference(Bytes::ZERO);
+        growth.map(|growth| freed.saturating_sub(growth))
+    }
 }
 
 impl Subject {
@@ -61,7 +104,10 @@ impl Subject {
                 .cgroup
                 .as_ref()
                 .and_then(|cgroup| usage_of(kernel, cgroup)),
+            anonymous_of_cgroup: self.read_anonymous_of_cgroup(kernel),
+            anonymous_of_processes: self.read_anonymous_of_processes(kernel),
             pss: self.read_pss(kernel),
+            compressed: compressed_now(kernel, &mut buffer),
         }
     }
 
@@ -79,9 +125,45 @@ impl Subject {
             })
             .collect()
     }
+
+    /// `None` where nothing could be read.
+    fn read_anonymous_of_cgroup(&self, kernel: &Kernel) -> Option<Bytes> {
+        let held = HeldCgroup::open(kernel, self.cgroup.as_ref()?, None).ok()?;
+        let stat = parse_memory_stat(&held.read("memory.stat").ok()?);
+        Some(stat.inactive_anon?.saturating_add(stat.active_anon?))
+    }
+
+    /// `None` where nothing could be read.
+    fn read_anonymous_of_processes(&self, kernel: &Kernel) -> Option<Bytes> {
+        let of_processes: Vec<Bytes> = self
+            .processes
+            .iter()
+            .take(MOST_PROCESSES)
+            .filter_map(|process| {
+                let held = HeldProcess::open(kernel, *process).ok()?;
+                parse_status(&held.read("status").ok()?).rss_anon
+            })
+            .collect();
+        (!of_processes.is_empty()).then(|| of_processes.into_iter().sum())
+    }
 }
 
 impl Reading {
+    /// The cgroup's `memory.current`; `None` without one.
+    pub(crate) const fn usage(&self) -> Option<Bytes> {
+        self.current
+    }
+
+    /// The cgroup's resident anonymous memory; `None` where unknown.
+    pub(crate) const fn anonymous_of_cgroup(&self) -> Option<Bytes> {
+        self.anonymous_of_cgroup
+    }
+
+    /// The processes' resident anonymous memory; `None` where unknown.
+    pub(crate) const fn anonymous_of_processes(&self) -> Option<Bytes> {
+        self.anonymous_of_processes
+    }
+
     /// How it changed from `before` to this. PSS is compared for those
     /// processes only that are in both.
     pub(crate) fn since(&self, before: &Self) -> Delta {
@@ -99,6 +181,8 @@ impl Reading {
             free: difference(self.free, before.free),
             current: difference(self.current, before.current),
             pss: (!both.is_empty()).then(|| after.signed_difference(earlier)),
+            zram: difference(self.compressed.zram, before.compressed.zram),
+            zswap: difference(self.compressed.zswap, before.compressed.zswap),
         }
     }
 }
@@ -110,6 +194,39 @@ fn free_now(kernel: &Kernel, buffer: &mut Vec<u8>) -> Option<Bytes> {
     let free = read_meminfo(kernel, buffer).ok()?.mem_free?;
     let listed = read_per_cpu_free_lists(kernel, buffer).ok().flatten();
     Some(free.saturating_add(listed.unwrap_or_default()))
+}
+
+/// What compressed swap takes now. A zram device that holds a file system is
+/// none, and a zswap without swap behind it stores nothing.
+fn compressed_now(kernel: &Kernel, buffer: &mut Vec<u8>) -> Compressed {
+    let swaps = read_swaps(kernel, buffer).unwrap_or_default();
+    let is_swap = |name: &str| {
+        swaps.iter().any(|device| {
+            device.kind == SwapKind::Zram
+                && device
+                    .path
+                    .as_bytes()
+                    .rsplit(|byte| *byte == b'/')
+                    .next()
+                    .is_some_and(|last| last == name.as_bytes())
+        })
+    };
+    let devices: Vec<Bytes> = read_zram(kernel, buffer)
+        .unwrap_or_default()
+        .iter()
+        .filter(|zram| is_swap(&zram.name))
+        .map(|zram| zram.memory_used)
+        .collect();
+    let zswap = read_meminfo(kernel, buffer)
+        .ok()
+        .filter(|_| !swaps.is_empty())
+        .and_then(|meminfo| read_zswap(kernel, &meminfo, buffer).ok().flatten())
+        .filter(|zswap| zswap.enabled)
+        .and_then(|zswap| zswap.memory_used);
+    Compressed {
+        zram: (!devices.is_empty()).then(|| devices.into_iter().sum()),
+        zswap,
+    }
 }
 
 /// `memory.current` of a cgroup.
@@ -167,13 +284,12 @@ mod tests {
 
     fn reading(pss: &[(u32, u64)], current: Option<u64>) -> Reading {
         Reading {
-            available: None,
-            free: None,
             current: current.map(Bytes),
             pss: pss
                 .iter()
                 .map(|(pid, bytes)| (process(*pid), Bytes(*bytes)))
                 .collect(),
+            ..Reading::default()
         }
     }
 
@@ -203,5 +319,21 @@ mod tests {
         let delta = reading(&[(1, 5)], Some(1)).since(&reading(&[(2, 5)], Some(3)));
         assert_eq!(delta.pss, None);
         assert_eq!(delta.current, Some(-2));
+    }
+
+    #[test]
+    fn zram_is_charged_to_nobody_and_zswap_to_the_cgroup() {
+        let of = |zram: Option<i64>, zswap| Delta {
+            zram,
+            zswap,
+            ..Delta::default()
+        };
+        let freed = Bytes(100);
+        assert_eq!(of(Some(98), None).net(freed, true), Some(2));
+        assert_eq!(of(None, Some(30)).net(freed, true), Some(100));
+        assert_eq!(of(None, Some(30)).net(freed, false), Some(70));
+        assert_eq!(of(Some(110), None).net(freed, false), Some(-10));
+        assert_eq!(of(None, None).net(freed, false), None);
+        assert_eq!(of(Some(5), Some(-2)).compressed(), Some(3));
     }
 }

@@ -17,6 +17,11 @@ pub enum Verdict {
     PartlyWorked,
     /// The write succeeded and nothing came of it.
     NoEffect,
+    /// The memory left the target, but compressed swap took nearly as much for
+    /// it: the machine gained next to nothing.
+    MovedNotFreed,
+    /// It was as asked before; nothing was written. A success.
+    AlreadySo,
     /// A guard stopped it before the write.
     Refused,
     /// It was set, did not hold or did harm, and was put back.
@@ -44,6 +49,14 @@ pub struct Effect {
     /// `None` for a change that frees nothing by itself.
     #[serde(rename = "freed_bytes")]
     pub freed: Option<Bytes>,
+    /// How much more memory compressed swap (zram, the zswap pool) takes, of
+    /// the whole machine; negative when it shrank. `None` without such swap, for
+    /// a step that frees nothing, and where it could not be read.
+    pub compressed_growth_bytes: Option<i64>,
+    /// What the machine gained: freed less the growth of compressed swap, as
+    /// far as that is not charged to the measured cgroup already (the zswap
+    /// pool is). `None` where either is unknown.
+    pub net_freed_bytes: Option<i64>,
     /// Change of MemAvailable, the per-CPU free lists included.
     pub available_delta_bytes: Option<i64>,
     /// Change of the cgroup's `memory.current`.

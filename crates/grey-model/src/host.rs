@@ -37,8 +37,8 @@ impl CgroupMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostFacts {
-    /// `uname -r`.
-    pub kernel: String,
+    /// `uname -r`; `None`: procfs does not tell.
+    pub kernel: Option<String>,
     /// This boot.
     pub boot_id: Option<BootId>,
     /// How control groups are mounted.

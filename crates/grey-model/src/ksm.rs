@@ -35,7 +35,7 @@ pub struct KsmState {
     /// Complete scans since boot.
     pub full_scans: Option<u64>,
     /// What is saved less the cost of KSM's own records, in bytes; negative
-    /// when it costs more than it saves. Since 6.1.
+    /// when it costs more than it saves. Since 6.4.
     pub general_profit_bytes: Option<i64>,
 }
 
@@ -52,14 +52,14 @@ impl KsmState {
 /// One process's part in KSM.
 ///
 /// # Kernel
-/// `/proc/PID/ksm_stat`, since 6.1; read by key.
+/// `/proc/PID/ksm_stat`, since 6.1 (without what is read here); read by key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessKsm {
-    /// Its pages that are merged. Since 6.1.
+    /// Its pages that are merged. Since 6.4.
     pub merging_pages: Option<Pages>,
     /// Its pages that are merged with the zero page. Since 6.6.
     pub zero_pages: Option<Pages>,
-    /// What it saves less its cost, in bytes. Since 6.1.
+    /// What it saves less its cost, in bytes. Since 6.4.
     pub profit_bytes: Option<i64>,
 }

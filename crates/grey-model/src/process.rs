@@ -77,13 +77,13 @@ pub struct ProcessMemory {
     /// Resident memory, each shared page divided by its users. Since 4.14.
     #[serde(rename = "pss_bytes")]
     pub pss: Option<Bytes>,
-    /// The anonymous part of PSS. Since 5.10.
+    /// The anonymous part of PSS. Since 5.3.
     #[serde(rename = "pss_anon_bytes")]
     pub pss_anon: Option<Bytes>,
-    /// The file part of PSS. Since 5.10.
+    /// The file part of PSS. Since 5.3.
     #[serde(rename = "pss_file_bytes")]
     pub pss_file: Option<Bytes>,
-    /// The shared memory part of PSS. Since 5.10.
+    /// The shared memory part of PSS. Since 5.3.
     #[serde(rename = "pss_shmem_bytes")]
     pub pss_shmem: Option<Bytes>,
     /// Memory that nobody else maps: what would be free if it ended; private

@@ -5,8 +5,10 @@
 //! give the same plan.
 
 mod cgroup_limits;
+mod compressed;
 mod drop_caches;
 mod ksm;
+mod left_over;
 mod page_out;
 mod plan;
 mod process_settings;

@@ -2,8 +2,11 @@
 //!
 //! Keeps no state, needs no cgroup; without swap it can only take file pages.
 
-use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, ProcessId, ProcessState, Risk};
+use grey_model::{
+    Bytes, Change, OneShot, PlanStep, PreflightFacts, ProcessId, ProcessMemory, ProcessState, Risk,
+};
 
+use crate::compressed::warn_of_poor_ratio;
 use crate::plan::Draft;
 use crate::reclaimable;
 use crate::refusals::{not_permitted, not_supported, usage};
@@ -19,21 +22,38 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
         ));
         return;
     }
-    if !(facts.privileges.sys_nice && facts.privileges.sys_ptrace) {
+    if !facts.privileges.sys_nice {
         draft.refuse(not_permitted(
-            "paging out another process needs CAP_SYS_NICE and CAP_SYS_PTRACE",
+            "paging out another process needs CAP_SYS_NICE",
             "run the same command with sudo",
         ));
         return;
     }
-    let processes: Vec<ProcessId> = facts
+    let candidates: Vec<&ProcessMemory> = facts
         .processes
         .iter()
         .filter(|process| !process.kernel_thread && process.state != ProcessState::Zombie)
         // Neither the process that keeps the machine alive nor ourselves.
         .filter(|process| process.id.pid != 1 && process.id.pid != facts.own_pid)
-        .map(|process| process.id)
         .collect();
+    // The kernel asks the same of who reads PSS: that one owns the process, or
+    // has the capability.
+    let closed = candidates
+        .iter()
+        .filter(|process| process.pss.is_none())
+        .count();
+    if closed > 0 && !facts.privileges.sys_ptrace {
+        draft.refuse(not_permitted(
+            format!(
+                "paging out processes of others needs CAP_SYS_PTRACE: {closed} of {} may not be \
+                 looked into",
+                candidates.len()
+            ),
+            "run the same command with sudo",
+        ));
+        return;
+    }
+    let processes: Vec<ProcessId> = candidates.iter().map(|process| process.id).collect();
     if processes.is_empty() {
         draft.refuse(usage(
             "the target has no process to page out",
@@ -66,6 +86,9 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
         draft.warn(format!(
             "swap has room for {room} of {anonymous} of anonymous memory"
         ));
+    }
+    if room.min(anonymous) > Bytes::ZERO {
+        warn_of_poor_ratio(facts, draft);
     }
     draft.steps.push(PlanStep {
         action: "page_out".to_owned(),

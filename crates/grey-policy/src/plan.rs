@@ -5,7 +5,7 @@
 use grey_model::{Action, EnforcementRequest, Plan, PlanStep, PreflightFacts, Refusal};
 
 use crate::refusals::{harmful, not_supported, usage};
-use crate::{cgroup_limits, drop_caches, ksm, page_out, process_settings, reclaim};
+use crate::{cgroup_limits, drop_caches, ksm, left_over, page_out, process_settings, reclaim};
 
 /// What the parts of a plan are collected in.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ pub fn plan(request: &EnforcementRequest, facts: &PreflightFacts) -> Result<Plan
     if !draft.refusals.is_empty() {
         return Err(draft.refusals);
     }
+    left_over::count_once(&mut draft.steps, facts);
     Ok(Plan {
         steps: draft.steps,
         warnings: draft.warnings,

@@ -52,7 +52,12 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
     if i32::from(value) < before && !facts.privileges.sys_resource {
         draft.refuse(not_permitted(
             format!("lowering oom_score_adj of process {id} below {before} needs CAP_SYS_RESOURCE"),
-            "run the same command with sudo",
+            if facts.privileges.root {
+                "this root lacks it: run it outside this container, or give the container \
+                 CAP_SYS_RESOURCE"
+            } else {
+                "run the same command with sudo"
+            },
         ));
         return;
     }
@@ -133,17 +138,18 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
         return;
     }
     draft.warn("RLIMIT_DATA frees nothing: allocations above it fail, and the program must cope");
+    let before = KnobValue(before.clone());
     draft.steps.push(PlanStep {
         action: "rlimit_data".to_owned(),
         change: Change::Set {
             knob: Knob::RlimitData { process },
-            before: Some(KnobValue(before.clone())),
+            before: Some(before.clone()),
             after: Some(KnobValue(format!("{}:{hard}", limit.0))),
         },
         predicted: None,
         risk: Risk::Medium,
         reason: format!("{used} of data in use, growth ends at {limit}"),
-        undo: format!("set it back to {before}"),
+        undo: format!("set it back to {}", before.readable()),
         guards: Vec::new(),
         may_block: false,
     });

@@ -5,6 +5,7 @@
 
 use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, Risk, TargetKind};
 
+use crate::compressed::warn_of_poor_ratio;
 use crate::plan::Draft;
 use crate::reclaimable;
 use crate::refusals::{harmful, needs_root, needs_v2_memory, not_supported, usage};
@@ -65,6 +66,9 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
     let predicted = amount.min(reclaimable.total());
     if predicted < amount {
         draft.warn(shortfall(amount, &reclaimable));
+    }
+    if amount > reclaimable.file && reclaimable.swappable > Bytes::ZERO {
+        warn_of_poor_ratio(facts, draft);
     }
     draft.steps.push(PlanStep {
         action: "reclaim".to_owned(),

@@ -40,7 +40,7 @@ pub(crate) fn not_supported(reason: impl Into<String>, hint: impl Into<String>) 
 pub(crate) fn needs_root(what: &str) -> Refusal {
     not_permitted(
         format!("{what} needs root"),
-        "run the same command with sudo; --simulation shows the plan without it",
+        "run the same command with sudo",
     )
 }
 

@@ -41,13 +41,6 @@ const MOST_WALKED: Bytes = Bytes::from_mib(16 << 10);
 /// Facts could not be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherFactsError {
-    /// The machine itself could not be read.
-    #[error("failed to read what this machine is")]
-    Host {
-        /// Why.
-        #[source]
-        source: ReadError,
-    },
     /// Its memory could not be read.
     #[error("failed to read the machine's memory")]
     Memory {
@@ -68,7 +61,7 @@ pub fn gather_facts(
 ) -> Result<PreflightFacts, GatherFactsError> {
     let mut buffer = Vec::new();
     let buffer = &mut buffer;
-    let host = read_host(kernel, buffer).map_err(|source| GatherFactsError::Host { source })?;
+    let host = read_host(kernel, buffer);
     let meminfo =
         read_meminfo(kernel, buffer).map_err(|source| GatherFactsError::Memory { source })?;
     let per_cpu_free_lists = read_per_cpu_free_lists(kernel, buffer).ok().flatten();

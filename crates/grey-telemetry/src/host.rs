@@ -10,7 +10,6 @@ use crate::ascii;
 use crate::cgroup::mount::find_cgroup_mode;
 use crate::proc::boot_id::read_boot_id;
 use crate::proc::osrelease::read_osrelease;
-use crate::read::ReadError;
 use crate::roots::Kernel;
 
 /// The inode numbers of the namespaces that the kernel makes at boot
@@ -28,18 +27,16 @@ const FIRST_NAMESPACES: [(&str, &[u8]); 5] = [
 const CONTAINER_MARKS: [&str; 3] = [".dockerenv", "run/.containerenv", "run/systemd/container"];
 
 /// Gathers what does not change while the machine runs.
-///
-/// # Errors
-/// [`ReadError`] when the kernel's release cannot be read.
-pub fn read_host(kernel: &Kernel, buffer: &mut Vec<u8>) -> Result<HostFacts, ReadError> {
-    Ok(HostFacts {
-        kernel: read_osrelease(kernel, buffer)?,
+#[must_use]
+pub fn read_host(kernel: &Kernel, buffer: &mut Vec<u8>) -> HostFacts {
+    HostFacts {
+        kernel: read_osrelease(kernel, buffer),
         boot_id: read_boot_id(kernel, buffer).ok().flatten(),
         cgroup_mode: find_cgroup_mode(kernel, buffer),
         page_size_bytes: kernel.page_size.get(),
         systemd: kernel.has_systemd(),
         container: is_container(kernel, buffer),
-    })
+    }
 }
 
 /// Whether procfs shows a container: the first process was told so, or an

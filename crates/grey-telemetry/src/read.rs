@@ -17,6 +17,13 @@ pub const LARGEST_FILE: usize = 16 << 20;
 /// The most names that are taken from one directory.
 pub const MOST_NAMES: usize = 1 << 20;
 
+/// How every file is opened. Not to wait for a pipe's other end: kernel files
+/// never make a reader wait, and a tree that was given may have anything in it.
+pub(crate) const READING: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::NONBLOCK);
+
 /// Which names of a directory are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -48,6 +55,12 @@ pub enum ReadError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It is a pipe, a device or something else that is no file.
+    #[error("`{}` is no regular file", path.display())]
+    NoFile {
+        /// What it is not.
+        path: PathBuf,
     },
     /// It was read, and what must be in it is not.
     #[error("`{}` has no {missing}", path.display())]
@@ -87,7 +100,7 @@ impl ReadError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } => Errno::from_io_error(source),
-            Self::Malformed { .. } => None,
+            Self::NoFile { .. } | Self::Malformed { .. } => None,
         }
     }
 }
@@ -97,6 +110,9 @@ impl ReadError {
 pub struct KernelDirectory {
     descriptor: OwnedFd,
     path: PathBuf,
+    /// Whether the kernel itself makes what is in it. Elsewhere every file is
+    /// looked at before it is read: it might be a pipe.
+    of_kernel: bool,
 }
 
 impl KernelDirectory {
@@ -112,6 +128,7 @@ impl KernelDirectory {
                 source: errno.into(),
             })?;
         Ok(Self {
+            of_kernel: is_of_kernel(descriptor.as_fd()),
             descriptor,
             path: path.to_owned(),
         })
@@ -125,7 +142,11 @@ impl KernelDirectory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = self.path.join(name);
         match rustix::fs::openat(&self.descriptor, name, flags, Mode::empty()) {
-            Ok(descriptor) => Ok(Self { descriptor, path }),
+            Ok(descriptor) => Ok(Self {
+                of_kernel: self.of_kernel || is_of_kernel(descriptor.as_fd()),
+                descriptor,
+                path,
+            }),
             Err(errno) => Err(ReadError::Open {
                 path,
                 source: errno.into(),
@@ -149,14 +170,17 @@ impl KernelDirectory {
         buffer: &'buffer mut Vec<u8>,
     ) -> Result<&'buffer [u8], ReadError> {
         let name = name.as_ref();
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file =
-            rustix::fs::openat(&self.descriptor, name, flags, Mode::empty()).map_err(|errno| {
-                ReadError::Open {
-                    path: self.path.join(name),
-                    source: errno.into(),
-                }
-            })?;
+        let file = rustix::fs::openat(&self.descriptor, name, READING, Mode::empty()).map_err(
+            |errno| ReadError::Open {
+                path: self.path.join(name),
+                source: errno.into(),
+            },
+        )?;
+        if self.is_trap(file.as_fd()) {
+            return Err(ReadError::NoFile {
+                path: self.path.join(name),
+            });
+        }
         read_to_end(file.as_fd(), buffer).map_err(|errno| ReadError::Read {
             path: self.path.join(name),
             source: errno.into(),
@@ -184,14 +208,16 @@ impl KernelDirectory {
     /// already, and an error carries no path.
     ///
     /// # Errors
-    /// The system's error number.
+    /// The system's error number; EINVAL for what is no regular file.
     pub fn read_raw<'buffer>(
         &self,
         name: &CStr,
         buffer: &'buffer mut Vec<u8>,
     ) -> Result<&'buffer [u8], Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+        let file = rustix::fs::openat(&self.descriptor, name, READING, Mode::empty())?;
+        if self.is_trap(file.as_fd()) {
+            return Err(Errno::INVAL);
+        }
         read_to_end(file.as_fd(), buffer)
     }
 
@@ -258,6 +284,18 @@ impl KernelDirectory {
             .is_ok_and(|facts| !facts.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
+    /// Whether it is a pipe or a device in a tree that the kernel did not make.
+    /// A directory is none: reading it is an error that says so.
+    fn is_trap(&self, file: BorrowedFd<'_>) -> bool {
+        !self.of_kernel
+            && !rustix::fs::fstat(file).is_ok_and(|status| {
+                matches!(
+                    FileType::from_raw_mode(status.st_mode),
+                    FileType::RegularFile | FileType::Directory
+                )
+            })
+    }
+
     fn is_directory(&self, entry: &DirEntry) -> bool {
         match entry.file_type() {
             FileType::Unknown => {
@@ -285,6 +323,16 @@ impl AsFd for KernelDirectory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Whether a directory is of procfs, sysfs or a cgroup file system.
+fn is_of_kernel(directory: BorrowedFd<'_>) -> bool {
+    /// `include/uapi/linux/magic.h`: PROC, SYSFS, CGROUP, CGROUP2.
+    const MAGIC: [u64; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
+    rustix::fs::fstatfs(directory)
+        .ok()
+        .and_then(|facts| u64::try_from(facts.f_type).ok())
+        .is_some_and(|kind| MAGIC.contains(&kind))
 }
 
 /// Reads from the current position to the end. Kernel files are generated a
@@ -357,6 +405,46 @@ mod tests {
                 .is_none()
         );
         assert!(directory.read_optional("directory", &mut buffer).is_err());
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_is_refused_and_nobody_waits_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["pipe", "held"] {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                root.path().join(name),
+                FileType::Fifo,
+                mode,
+                0,
+            )
+            .unwrap();
+        }
+        // Somebody has it open and writes nothing.
+        let _held = rustix::fs::open(root.path().join("held"), OFlags::RDWR, Mode::empty());
+        std::os::unix::fs::symlink("/dev/zero", root.path().join("zero")).unwrap();
+        std::fs::create_dir(root.path().join("below")).unwrap();
+        std::fs::write(root.path().join("below/file"), "1").unwrap();
+        let directory = KernelDirectory::open(root.path()).unwrap();
+        let mut buffer = Vec::new();
+        for name in ["pipe", "held", "zero"] {
+            let error = directory.read(name, &mut buffer).unwrap_err();
+            assert!(matches!(error, ReadError::NoFile { .. }), "{error:?}");
+            assert!(directory.read_optional(name, &mut buffer).is_err());
+            let raw = std::ffi::CString::new(name).unwrap();
+            assert_eq!(directory.read_raw(&raw, &mut buffer), Err(Errno::INVAL));
+        }
+        let below = directory.open_directory(Path::new("below")).unwrap();
+        assert_eq!(below.read("file", &mut buffer).unwrap(), b"1");
+        assert!(!below.of_kernel);
+    }
+
+    #[test]
+    fn the_kernels_own_file_systems_are_known() {
+        let proc = KernelDirectory::open(Path::new("/proc")).unwrap();
+        assert!(proc.of_kernel);
+        assert!(proc.open_directory(Path::new("self")).unwrap().of_kernel);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use grey_model::KernelText;
+use rustix::fs::Mode;
 
 use crate::ascii;
+use crate::read::READING;
 
 /// The most that is read of the file; further users stay without a name.
 const LARGEST_PASSWD: u64 = 8 << 20;
@@ -26,7 +28,10 @@ impl UserNames {
     #[must_use]
     pub fn read(path: &Path) -> Self {
         let mut text = Vec::new();
-        let read = std::fs::File::open(path)
+        // A pipe has no names, and nobody waits for its other end.
+        let read = rustix::fs::open(path, READING, Mode::empty())
+            .map(std::fs::File::from)
+            .map_err(std::io::Error::from)
             .and_then(|file| file.take(LARGEST_PASSWD).read_to_end(&mut text));
         match read {
             Ok(_) => Self::parse(&text),

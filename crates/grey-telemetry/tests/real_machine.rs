@@ -84,9 +84,9 @@ fn swap_devices_agree_with_swapon() {
 
 #[test]
 fn the_kernel_is_the_one_that_uname_names() {
-    let host = read_host(&kernel(), &mut Vec::new()).unwrap();
+    let host = read_host(&kernel(), &mut Vec::new());
     let uname = rustix::system::uname();
-    assert_eq!(host.kernel, uname.release().to_str().unwrap());
+    assert_eq!(host.kernel.as_deref(), uname.release().to_str().ok());
     assert!(host.boot_id.is_some());
 }
 
@@ -162,7 +162,7 @@ fn our_own_process_is_found_with_its_start() {
 fn the_tree_has_accounts_exactly_where_version_2_has_memory() {
     let kernel = kernel();
     let mut buffer = Vec::new();
-    let mode = read_host(&kernel, &mut buffer).unwrap().cgroup_mode;
+    let mode = read_host(&kernel, &mut buffer).cgroup_mode;
     let root = grey_model::CgroupPath::root();
     let tree = read_tree(&kernel, &root, TreeBounds::default(), &mut buffer);
     assert_eq!(tree.missing.is_none(), mode == CgroupMode::V2);

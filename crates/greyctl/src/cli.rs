@@ -188,7 +188,7 @@ pub(crate) struct EnforceOptions {
     pub(crate) aggressive: bool,
     /// Correct the target's OOM score: -1000 is never killed, 1000 goes first
     #[arg(long, value_name = "N", allow_negative_numbers = true,
-          value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Actions")]
+          value_parser = parse_oom_score_adj, help_heading = "Actions")]
     pub(crate) oom_score_adj: Option<i16>,
     /// Limit the target process's private data (RLIMIT_DATA)
     #[arg(
@@ -255,6 +255,10 @@ pub(crate) struct RollbackOptions {
     /// Restore also what somebody else has changed since
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Give up instead of undoing: what somebody else has set since stays, and
+    /// the change is forgotten; without ID only where that is so
+    #[arg(short, long, conflicts_with = "force")]
+    pub(crate) keep: bool,
     /// Print one JSON document (grey.rollback/v1)
     #[arg(long)]
     pub(crate) json: bool,
@@ -269,6 +273,13 @@ pub(crate) struct JournalOptions {
     /// Print one JSON document (grey.journal/v1)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn parse_oom_score_adj(text: &str) -> Result<i16, String> {
+    text.parse()
+        .ok()
+        .filter(|score| (-1000..=1000).contains(score))
+        .ok_or_else(|| "it is a whole number from -1000 to 1000".to_owned())
 }
 
 fn parse_drop_caches(text: &str) -> Result<DropCaches, String> {

@@ -14,7 +14,7 @@ use grey_enforcement::{
 };
 use grey_model::RefusalKind;
 use grey_telemetry::UserNames;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::cli::{GlobalOptions, KEEPER_COMMAND, WRITER_COMMAND};
@@ -77,9 +77,12 @@ pub(crate) fn say_if_locked(global: &GlobalOptions, output: &mut Output) {
     let Ok(directory) = state_dir(global) else {
         return;
     };
-    let Ok(mut file) = std::fs::File::open(directory.join("journal/lock")) else {
+    // Without waiting: somebody may have put a pipe there.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let Ok(file) = rustix::fs::open(directory.join("journal/lock"), flags, Mode::empty()) else {
         return;
     };
+    let mut file = std::fs::File::from(file);
     if flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
         return;
     }
@@ -109,7 +112,7 @@ fn user() -> String {
 /// A plan that was refused before its first change.
 pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
     if let ApplyError::Journal { source } = error {
-        let mut failure = journal_failure(source);
+        let mut failure = journal_failure(source, JournalUse::Change);
         failure.message = crate::failure::chain(error);
         return failure;
     }
@@ -136,11 +139,24 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
     }
 }
 
+/// What a journal is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JournalUse {
+    /// To record changes: any directory will do.
+    Change,
+    /// To know what was changed, or to put it back: only the one that has the
+    /// records will do.
+    PutBack,
+}
+
 /// A journal that cannot be used.
-pub(crate) fn journal_failure(error: &JournalError) -> Failure {
+pub(crate) fn journal_failure(error: &JournalError, wanted: JournalUse) -> Failure {
     if let JournalError::Lock(LockError::Busy { .. }) = error {
         return Failure::from_error(Exit::TimedOut, error)
             .hint("another greyctl is at work; try again when it is done: greyctl journal");
+    }
+    if wanted == JournalUse::PutBack {
+        return records_failure(error);
     }
     if error.is_denied() {
         return Failure::from_error(Exit::NotPermitted, error)
@@ -156,6 +172,43 @@ pub(crate) fn journal_failure(error: &JournalError) -> Failure {
         }
         _ => failure.hint("name another directory with --state-dir"),
     }
+}
+
+/// The journal that has the records cannot be used. Never names another
+/// directory: there, nothing would be known of what was changed here.
+fn records_failure(error: &JournalError) -> Failure {
+    const STANDS: &str = "what it records still holds";
+    let exit = if error.is_denied() {
+        Exit::NotPermitted
+    } else {
+        exit_of_journal(error)
+    };
+    let failure = Failure::from_error(exit, error);
+    let hint = match error {
+        _ if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) => format!(
+            "{STANDS}: make the journal's file system writable (mount -o remount,rw …), then run \
+             this again"
+        ),
+        _ if error.is_denied() => format!(
+            "{STANDS}: run this as root, or as the user who made the changes and may write there"
+        ),
+        _ if is_full(error) => format!("{STANDS}: make room there, then run this again"),
+        JournalError::Unsafe { path, .. } => format!(
+            "{STANDS}: look at `{}`, make it a plain file or directory of yours that only you may \
+             write to, and run this again",
+            path.display()
+        ),
+        JournalError::TooLarge { path, .. } => format!(
+            "{STANDS}: look at `{}`; greyctl never writes so much, so take out what somebody else \
+             has put in, and run this again",
+            path.display()
+        ),
+        JournalError::OtherVersion { .. } => {
+            format!("{STANDS}: run this with the version of greyctl that wrote it")
+        }
+        _ => format!("{STANDS}: mend what is named above, and run this again"),
+    };
+    failure.hint(hint)
 }
 
 /// Who owns what is not safe to use, by name or as `'#1000'` (as a
@@ -187,10 +240,14 @@ fn exit_of_journal(error: &JournalError) -> Exit {
 }
 
 fn is_full(error: &JournalError) -> bool {
+    is_kind(error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded])
+}
+
+fn is_kind(error: &JournalError, kinds: &[ErrorKind]) -> bool {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            return kinds.contains(&io.kind());
         }
         next = error.source();
     }
@@ -221,11 +278,40 @@ mod tests {
 
     #[test]
     fn no_room_for_a_new_journal_is_a_refusal_like_no_room_in_an_old_one() {
-        let full = journal_failure(&open_error(ErrorKind::StorageFull));
+        let full = journal_failure(&open_error(ErrorKind::StorageFull), JournalUse::Change);
         assert_eq!(full.exit, Exit::RefusedBySafety);
         assert!(full.hints[0].contains("make room"), "{full:?}");
-        let broken = journal_failure(&open_error(ErrorKind::NotADirectory));
+        let broken = journal_failure(&open_error(ErrorKind::NotADirectory), JournalUse::Change);
         assert_eq!(broken.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn whoever_wants_the_records_is_never_sent_to_another_directory() {
+        let path = || std::path::PathBuf::from("/state/journal");
+        for error in [
+            open_error(ErrorKind::ReadOnlyFilesystem),
+            open_error(ErrorKind::PermissionDenied),
+            open_error(ErrorKind::StorageFull),
+            open_error(ErrorKind::NotADirectory),
+            JournalError::TooLarge {
+                path: path(),
+                bytes: 2,
+                most: 1,
+            },
+            JournalError::Unsafe {
+                path: path(),
+                problem: "it is a symbolic link".to_owned(),
+            },
+        ] {
+            let failure = journal_failure(&error, JournalUse::PutBack);
+            assert_eq!(failure.hints.len(), 1, "{failure:?}");
+            assert!(!failure.hints[0].contains("--state-dir"), "{failure:?}");
+            assert!(failure.hints[0].contains("still holds"), "{failure:?}");
+        }
+        let read_only = open_error(ErrorKind::ReadOnlyFilesystem);
+        let failure = journal_failure(&read_only, JournalUse::PutBack);
+        assert_eq!(failure.exit, Exit::NotPermitted);
+        assert!(failure.hints[0].contains("remount"), "{failure:?}");
     }
 
     fn from_systemd(source: SystemdError) -> Failure {

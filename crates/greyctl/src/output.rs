@@ -25,6 +25,7 @@ pub(crate) const HINT: Style = AnsiColor::Cyan.on_default().bold();
 pub(crate) struct Output {
     color: anstream::ColorChoice,
     width: Option<usize>,
+    printed_json: bool,
 }
 
 impl Output {
@@ -37,7 +38,10 @@ impl Output {
         };
         Self {
             color,
-            width: environment::columns(|name| std::env::var_os(name)).or_else(terminal_width),
+            width: environment::columns(|name| std::env::var_os(name))
+                .or_else(terminal_width)
+                .map(usable),
+            printed_json: false,
         }
     }
 
@@ -80,12 +84,18 @@ impl Output {
     /// # Errors
     /// A [`Failure`] when stdout cannot be written.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(), Failure> {
+        self.printed_json = true;
         let mut stdout = BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut stdout, document)
             .map_err(io::Error::from)
             .and_then(|()| stdout.write_all(b"\n"))
             .and_then(|()| stdout.flush())
             .or_else(|error| closed_pipe_is_fine(&error))
+    }
+
+    /// Whether a document was printed, or printing one was tried.
+    pub(crate) const fn has_printed_json(&self) -> bool {
+        self.printed_json
     }
 
     /// Writes a line of talk to stderr. A failure to talk is not reported:
@@ -129,6 +139,14 @@ fn closed_pipe_is_fine(error: &io::Error) -> Result<(), Failure> {
         format!("failed to write to the standard output: {error}"),
     );
     Err(failure)
+}
+
+/// Nothing can be laid out in less than this many columns: who says so is taken
+/// for one who does not know.
+const NARROWEST: usize = 20;
+
+const fn usable(width: usize) -> usize {
+    if width < NARROWEST { 80 } else { width }
 }
 
 fn terminal_width() -> Option<usize> {

@@ -6,12 +6,15 @@ use std::error::Error as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser as _};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ColorChoice, CommandFactory as _, Parser as _};
 use grey_model::ParseSizeError;
 use grey_model::target::ParseTargetError;
 
 use crate::cli::{Cli, Command};
 use crate::duration::DurationError;
+use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -19,20 +22,10 @@ use crate::{completions, diagnose, enforce, journal, manual, rollback};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors, and a reader that went away is none.
-            let _ = error.print();
-            if let Some(hint) = usage_hint(&error) {
-                Output::new(ColorChoice::Auto).hint(hint);
-            }
-            return if error.exit_code() == 0 {
-                Exit::Success.into()
-            } else {
-                Exit::Usage.into()
-            };
-        }
+        Err(error) => return misused(error, &arguments).into(),
     };
     match &cli.command {
         // Other programs' ends: their exit codes are not people's.
@@ -42,14 +35,75 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let mut output = Output::new(cli.global.color);
     let exit = dispatch(&cli, &mut output).unwrap_or_else(|failure| {
+        if wants_json(&cli.command) && !output.has_printed_json() {
+            // A document that cannot be printed either is told as the failure is.
+            let _ = output.json(&ErrorDocument::new(&failure));
+        }
         output.failure(&failure);
         failure.exit
     });
     exit.into()
 }
 
+const fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::MemoryDiagnose(options) => options.json,
+        Command::MemoryEnforce(options) => options.json,
+        Command::Rollback(options) => options.json,
+        Command::Journal(options) => options.json,
+        _ => false,
+    }
+}
+
+/// A command line that makes no sense, or that asks for help.
+fn misused(mut error: clap::Error, arguments: &[OsString]) -> Exit {
+    if matches!(
+        error.kind(),
+        ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict
+    ) && let Some(usage) = usage_of(arguments)
+    {
+        // clap's own names what came from the environment as if it were given.
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
+    // Help and version are no errors, and a reader that went away is none.
+    let _ = error.print();
+    let hint = usage_hint(&error);
+    let mut output = Output::new(ColorChoice::Auto);
+    if let Some(hint) = hint {
+        output.hint(hint);
+    }
+    if error.exit_code() == 0 {
+        return Exit::Success;
+    }
+    if arguments.iter().any(|argument| argument == "--json") {
+        let mut failure = Failure::new(Exit::Usage, first_sentence(&error));
+        failure.hints.extend(hint.map(str::to_owned));
+        // The failure is told already.
+        let _ = output.json(&ErrorDocument::new(&failure));
+    }
+    Exit::Usage
+}
+
+/// The usage of the command that was named.
+fn usage_of(arguments: &[OsString]) -> Option<StyledStr> {
+    let mut whole = Cli::command();
+    whole.build();
+    let named = arguments.iter().skip(1).filter_map(|name| name.to_str());
+    for name in named {
+        if let Some(command) = whole.find_subcommand_mut(name) {
+            return Some(command.render_usage());
+        }
+    }
+    None
+}
+
 /// How a value that could not be read is written.
 fn usage_hint(error: &clap::Error) -> Option<&'static str> {
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        return Some(
+            "a name that is not UTF-8 cannot be given: use the pid; ps -e -o pid,comm lists it",
+        );
+    }
     let cause = error.source()?;
     if cause.is::<ParseSizeError>() {
         Some("sizes are written as 512M, 1.5G or a number of bytes")

@@ -11,6 +11,7 @@ mod tests {
 
     use crate::diagnose::document::Diagnosis;
     use crate::enforce::document::Enforcement;
+    use crate::error_document::ErrorDocument;
     use crate::journal::document::JournalListing;
     use crate::rollback::document::Rollback;
 
@@ -34,6 +35,7 @@ mod tests {
             ("grey.enforcement.v1", schema::<Enforcement>()),
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),
+            ("grey.error.v1", schema::<ErrorDocument>()),
         ] {
             let path = folder.join(format!("{name}.schema.json"));
             let mut made = serde_json::to_string_pretty(&schema).unwrap();

@@ -25,6 +25,52 @@ pub(crate) fn resolve(kernel: &Kernel, target: &Target) -> Result<ResolvedTarget
     resolve_target(kernel, target).map_err(|error| failure(kernel, &error))
 }
 
+/// The things that `target` names, for those who only look: of several with
+/// the same name the first ones, and a sentence in `notes`.
+///
+/// # Errors
+/// A [`Failure`] when nothing has the name.
+pub(crate) fn resolve_all(
+    kernel: &Kernel,
+    target: &Target,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ResolvedTarget>, Failure> {
+    let error = match resolve_target(kernel, target) {
+        Ok(found) => return Ok(vec![found]),
+        Err(error) => error,
+    };
+    // What ended or became another one meanwhile is no match any more.
+    let (found, more): (Vec<ResolvedTarget>, usize) = match &error {
+        ResolveTargetError::Ambiguous { matches, more, .. } => (
+            matches
+                .iter()
+                .filter_map(|(id, _)| {
+                    let found = resolve_target(kernel, &Target::Pid(id.pid)).ok()?;
+                    (found.process == Some(*id)).then_some(found)
+                })
+                .collect(),
+            *more,
+        ),
+        ResolveTargetError::AmbiguousUnit { paths, more, .. } => (
+            paths
+                .iter()
+                .filter_map(|path| resolve_target(kernel, &Target::Cgroup(path.clone())).ok())
+                .collect(),
+            *more,
+        ),
+        _ => (Vec::new(), 0),
+    };
+    if found.is_empty() {
+        return Err(failure(kernel, &error));
+    }
+    let shown = match more {
+        0 => "all are shown".to_owned(),
+        _ => format!("{} of them are shown", found.len()),
+    };
+    notes.push(format!("{error}: {shown}"));
+    Ok(found)
+}
+
 fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
     let exit = match error {
         ResolveTargetError::Read { .. } if is_denied(error) => Exit::NotPermitted,
@@ -46,6 +92,12 @@ fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
         return failure.hint("procfs does not let us see it: run the same command with sudo");
     }
     if named && hides_processes(kernel) {
+        if rustix::process::geteuid().is_root() {
+            return failure.hint(
+                "procfs has no process 1: it is not a whole procfs (--procfs), or it is mounted \
+                 with hidepid and this root may not look at others",
+            );
+        }
         return failure.hint(
             "procfs hides the processes of others from us (hidepid): run the same command with \
              sudo",

@@ -6,6 +6,7 @@ use crate::case::Case;
 
 mod bad_surroundings;
 mod blocked_writes;
+mod compressed_swap;
 mod documents;
 mod guest_itself;
 mod killed_midway;
@@ -37,6 +38,7 @@ const FILES: &[&[Case]] = &[
     systemd_leases::CASES,
     systemd_killed_midway::CASES,
     taking_back::CASES,
+    compressed_swap::CASES,
     limits::CASES,
     whole_machine::CASES,
 ];

@@ -12,7 +12,7 @@ use super::errors::ApplyError;
 use super::observe::Watched;
 use super::rollback::{RollbackItem, RollbackOutcome};
 use super::setting::StepEnd;
-use crate::journal::Journal;
+use crate::journal::{Journal, Loss};
 use crate::lease::{boottime, keeper_request};
 
 /// What a plan is applied for.
@@ -159,7 +159,7 @@ impl Enforcer {
             journal_ids: Vec::new(),
             outcome: Outcome::Complete,
             undone: Vec::new(),
-            remarks: journal.damage().to_vec(),
+            remarks: journal.losses().iter().map(Loss::remark).collect(),
             hint: None,
         };
         let watched = self.run_steps(plan, &mut run, &mut journal, &mut applied, progress);
@@ -293,9 +293,8 @@ fn outcome_of(effects: &[Effect]) -> Outcome {
         return Outcome::TimedOut;
     }
     let all = effects.iter().all(|effect| {
-        effect.verdict == Verdict::Worked
-            // A setting that was so already needs no change.
-            || (effect.verdict == Verdict::NoEffect && effect.freed.is_none())
+        // A setting that was so already needs no change.
+        matches!(effect.verdict, Verdict::Worked | Verdict::AlreadySo)
     });
     if all {
         Outcome::Complete

@@ -5,7 +5,7 @@
 use grey_model::{Knob, OneShot, RefusalKind};
 use grey_telemetry::{OpenKernelError, ReadError};
 
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Loss};
 use crate::knob::KnobError;
 use crate::lease::KeeperError;
 
@@ -126,4 +126,17 @@ pub enum RollbackError {
         /// Its number.
         id: u64,
     },
+    /// There is no such change in what can be read, and a part of the journal
+    /// is lost: it may have been there.
+    #[error("no change {id} can be read from the journal, and a part of it is lost")]
+    ChangeUnreadable {
+        /// Its number.
+        id: u64,
+        /// What is lost.
+        losses: Vec<Loss>,
+    },
+    /// Nothing is to be given up: no change that was asked for is in conflict
+    /// with what somebody else has set.
+    #[error("no change is in conflict with what somebody else has set, so none was given up")]
+    NoConflict,
 }

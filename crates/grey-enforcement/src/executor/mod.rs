@@ -7,6 +7,7 @@ mod apply;
 mod check;
 mod errors;
 mod judge;
+mod keep;
 mod observe;
 mod options;
 mod put_back;

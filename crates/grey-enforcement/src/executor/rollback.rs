@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use grey_model::{Knob, KnobValue};
+use grey_model::{Knob, KnobValue, PageSize};
 
 use super::errors::RollbackError;
 use super::{Enforcer, in_one_line};
-use crate::journal::{Change, Ending, Journal, JournalError};
+use crate::journal::{Change, Ending, Journal, JournalError, Loss};
 use crate::knob::{KnobError, is_equivalent};
 use crate::lease::boottime;
 
@@ -40,6 +40,8 @@ pub enum RollbackOutcome {
     MergedInto(u64),
     /// Somebody else has set another value; it was left alone.
     Conflict,
+    /// It was given up: what was found stays.
+    Kept,
     /// The process, cgroup or unit is gone.
     Gone,
     /// It was made in another boot; the kernel has forgotten it.
@@ -75,6 +77,25 @@ pub struct RollbackItem {
     pub hint: Option<String>,
 }
 
+impl RollbackItem {
+    /// A change of which nothing has become yet.
+    pub(super) fn of(change: &Change) -> Self {
+        Self {
+            id: change.id,
+            knob: change.knob.clone(),
+            before: change.before.clone(),
+            after: change.expected().cloned(),
+            found: None,
+            outcome: RollbackOutcome::AlreadyRestored,
+            overrode: false,
+            note: None,
+            lease_over: false,
+            not_permitted: false,
+            hint: None,
+        }
+    }
+}
+
 /// What a rollback did.
 #[derive(Debug, Default)]
 pub struct RollbackReport {
@@ -84,8 +105,8 @@ pub struct RollbackReport {
     pub expired: Vec<RollbackItem>,
     /// One for each change, in the order in which they were rolled back.
     pub items: Vec<RollbackItem>,
-    /// Damage in the journal.
-    pub remarks: Vec<String>,
+    /// What of the journal is lost and may still hold: it was not rolled back.
+    pub losses: Vec<Loss>,
 }
 
 impl Enforcer {
@@ -110,7 +131,7 @@ impl Enforcer {
         Ok(RollbackReport {
             expired: self.roll_back_changes(&mut journal, &overdue, false),
             items: self.roll_back_changes(&mut journal, &ids, force),
-            remarks: journal.damage().to_vec(),
+            losses: journal.losses().to_vec(),
         })
     }
 
@@ -193,23 +214,12 @@ impl Enforcer {
         selected: &[u64],
         force: bool,
     ) -> RollbackItem {
-        let mut item = RollbackItem {
-            id: change.id,
-            knob: change.knob.clone(),
-            before: change.before.clone(),
-            after: change.expected().cloned(),
-            found: None,
-            outcome: RollbackOutcome::AlreadyRestored,
-            overrode: false,
-            note: None,
-            lease_over: false,
-            not_permitted: false,
-            hint: None,
-        };
+        let mut item = RollbackItem::of(change);
         if !change.is_open() {
             item.outcome = match change.ending {
                 Some(Ending::Gone) => RollbackOutcome::Gone,
                 Some(Ending::Void) => RollbackOutcome::VoidOtherBoot,
+                Some(Ending::Kept { .. }) => RollbackOutcome::Kept,
                 Some(Ending::Merged { into }) if is_open(journal, selected, into) => {
                     RollbackOutcome::MergedInto(into)
                 }
@@ -276,13 +286,11 @@ impl Enforcer {
         };
         item.found.clone_from(&found);
         let page = self.kernel.page_size;
-        let same =
-            |wanted: Option<&KnobValue>| is_equivalent(&change.knob, wanted, found.as_ref(), page);
-        if same(change.before.as_ref()) {
+        let before = change.before.as_ref();
+        if is_equivalent(&change.knob, before, found.as_ref(), page) {
             return self.tidy_unit(journal, change, force, item);
         }
-        let ours =
-            same(change.expected()) || change.also_ours.iter().any(|value| same(value.as_ref()));
+        let ours = is_ours(change, found.as_ref(), page);
         if !ours && !force {
             item.outcome = RollbackOutcome::Conflict;
             return Some(Ending::Conflict { found });
@@ -346,6 +354,12 @@ impl Enforcer {
     }
 }
 
+/// Whether a value is what the change put there.
+pub(super) fn is_ours(change: &Change, found: Option<&KnobValue>, page: PageSize) -> bool {
+    let same = |wanted: Option<&KnobValue>| is_equivalent(&change.knob, wanted, found, page);
+    same(change.expected()) || change.also_ours.iter().any(|value| same(value.as_ref()))
+}
+
 /// Whether systemd has a drop-in file for it that we know of.
 const fn leaves_drop_in(change: &Change) -> bool {
     matches!(change.knob, Knob::UnitProperty { .. }) && change.saved.drop_in.is_some()
@@ -364,7 +378,10 @@ fn is_overdue(change: &Change, journal: &Journal, now: Duration) -> bool {
     change.is_open() && expired && change.boot_id == *journal.boot()
 }
 
-fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, RollbackError> {
+pub(super) fn select(
+    journal: &Journal,
+    selection: &RollbackSelection,
+) -> Result<Vec<u64>, RollbackError> {
     let ledger = journal.ledger();
     let now = boottime();
     let chosen = |change: &&Change| match selection {
@@ -380,8 +397,18 @@ fn select(journal: &Journal, selection: &RollbackSelection) -> Result<Vec<u64>, 
         .map(|change| change.id)
         .collect();
     match selection {
-        RollbackSelection::Id(id) if ids.is_empty() => Err(RollbackError::NoSuchChange { id: *id }),
+        RollbackSelection::Id(id) if ids.is_empty() => Err(no_such_change(*id, journal.losses())),
         _ => Ok(ids),
+    }
+}
+
+/// A journal of which a part is lost cannot deny that there was a change.
+fn no_such_change(id: u64, losses: &[Loss]) -> RollbackError {
+    if losses.is_empty() {
+        RollbackError::NoSuchChange { id }
+    } else {
+        let losses = losses.to_vec();
+        RollbackError::ChangeUnreadable { id, losses }
     }
 }
 
@@ -397,7 +424,7 @@ fn add_notes(item: &mut RollbackItem, note: Option<String>) {
     }
 }
 
-fn add_note(item: &mut RollbackItem, note: String) {
+pub(super) fn add_note(item: &mut RollbackItem, note: String) {
     item.note = Some(match item.note.take() {
         Some(earlier) => format!("{earlier}; {note}"),
         None => note,

@@ -17,7 +17,7 @@ use super::{Enforcer, in_one_line};
 use crate::disposable::milliseconds;
 use crate::journal::{ChangeToRecord, Journal};
 use crate::knob::{HeldCgroup, HeldProcess, KnobError, Saved, is_equivalent, readable, shown};
-use crate::measure::{self, Subject};
+use crate::measure::{self, Delta, Subject};
 
 /// How often usage is looked at while it settles below a limit.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
@@ -58,6 +58,8 @@ pub(super) fn blank(step: &PlanStep) -> Effect {
         knob,
         predicted: step.predicted,
         freed: None,
+        compressed_growth_bytes: None,
+        net_freed_bytes: None,
         available_delta_bytes: None,
         current_delta_bytes: None,
         pss_delta_bytes: None,
@@ -67,6 +69,15 @@ pub(super) fn blank(step: &PlanStep) -> Effect {
         detail: String::new(),
         journal_id: None,
     }
+}
+
+/// What compressed swap took of what was freed, and what is left. A drop of
+/// caches is not weighed: it swaps nothing.
+pub(super) fn weigh(effect: &mut Effect, delta: Delta, from_account: bool) {
+    effect.compressed_growth_bytes = delta.compressed();
+    effect.net_freed_bytes = effect
+        .freed
+        .and_then(|freed| delta.net(freed, from_account));
 }
 
 impl Enforcer {
@@ -136,7 +147,7 @@ impl Enforcer {
         };
         let found = self.knobs.read(knob).map_err(|error| Stop::of(&error))?;
         if is_equivalent(knob, after.as_ref(), found.as_ref(), self.kernel.page_size) {
-            effect.verdict = Verdict::NoEffect;
+            effect.verdict = Verdict::AlreadySo;
             effect.detail = format!("it is {} already", readable(found.as_ref()));
             return Ok(());
         }
@@ -189,6 +200,7 @@ impl Enforcer {
         effect.current_delta_bytes = delta.current;
         if step.predicted.is_some() {
             effect.freed = delta.current.map(fall);
+            weigh(effect, delta, true);
         }
         held
     }

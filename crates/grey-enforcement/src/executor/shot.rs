@@ -8,8 +8,8 @@ use grey_model::{CgroupPath, Effect, OneShot, PlanStep, TargetKind, Verdict};
 
 use super::Enforcer;
 use super::apply::{Outcome, Run, fall};
-use super::judge::judge;
-use super::setting::{StepEnd, blank};
+use super::judge::{Surroundings, judge};
+use super::setting::{StepEnd, blank, weigh};
 use crate::disposable::{Job, JobEnd, JobResult, milliseconds};
 use crate::journal::Journal;
 use crate::measure::{self, Delta, Subject};
@@ -33,9 +33,19 @@ impl Enforcer {
         effect.available_delta_bytes = delta.available;
         effect.current_delta_bytes = delta.current;
         effect.pss_delta_bytes = delta.pss;
-        measured(&mut effect, shot, run, delta);
-        let has_swap = measure::has_swap(&self.kernel);
-        let stops = conclude(&mut effect, shot, end, has_swap);
+        let from_account = measured(&mut effect, shot, run, delta);
+        if !matches!(shot, OneShot::DropCaches { .. }) {
+            weigh(&mut effect, delta, from_account);
+        }
+        let surroundings = Surroundings {
+            has_swap: measure::has_swap(&self.kernel),
+            anonymous: match shot {
+                OneShot::PageOut { .. } => before.anonymous_of_processes(),
+                _ => before.anonymous_of_cgroup(),
+            },
+            usage: before.usage(),
+        };
+        let stops = conclude(&mut effect, shot, end, delta, surroundings);
         let cgroup = subject.cgroup;
         let watch = measure::refaults(&self.kernel, cgroup.as_ref());
         StepEnd {
@@ -89,20 +99,26 @@ fn subject_of(shot: &OneShot, run: &Run<'_>) -> Subject {
     }
 }
 
-/// Which measurement counts as freed.
-fn measured(effect: &mut Effect, shot: &OneShot, run: &Run<'_>, delta: Delta) {
+/// Fills in which measurement counts as freed; true for the cgroup's account.
+fn measured(effect: &mut Effect, shot: &OneShot, run: &Run<'_>, delta: Delta) -> bool {
     let target = run.context.target.as_ref();
+    let mut from_account = false;
     effect.freed = match shot {
-        OneShot::Reclaim { .. } => delta.current.map(fall),
+        OneShot::Reclaim { .. } => {
+            from_account = true;
+            delta.current.map(fall)
+        }
         OneShot::PageOut { .. } => {
             // In a cgroup with others, its account says nothing about one.
             let alone = target
                 .is_none_or(|target| target.kind != TargetKind::Process || target.bystanders == 0);
             let current = delta.current.filter(|_| alone);
+            from_account = current.is_some();
             current.or(delta.pss).map(fall)
         }
         OneShot::DropCaches { .. } => delta.free.map(|delta| fall(delta.saturating_neg())),
     };
+    from_account
 }
 
 /// Judges the step, and says whether it stops the plan. One that was too slow
@@ -111,7 +127,8 @@ fn conclude(
     effect: &mut Effect,
     shot: &OneShot,
     end: JobEnd,
-    has_swap: Option<bool>,
+    delta: Delta,
+    surroundings: Surroundings,
 ) -> Option<Outcome> {
     match end {
         JobEnd::Done(result) => {
@@ -119,8 +136,9 @@ fn conclude(
             // those that are still there show what was.
             if matches!(result, JobResult::PagedOut { gone: 1.., .. }) {
                 effect.freed = effect.pss_delta_bytes.map(fall);
+                weigh(effect, delta, false);
             }
-            (effect.verdict, effect.detail) = judge(shot, &result, effect, has_swap);
+            (effect.verdict, effect.detail) = judge(shot, &result, effect, surroundings);
             None
         }
         JobEnd::TimedOut { message } => {
@@ -168,7 +186,8 @@ mod tests {
                 denied: 0,
                 timed_out: false,
             };
-            conclude(&mut effect, &shot, JobEnd::Done(result), Some(true));
+            let (delta, around) = (Delta::default(), Surroundings::default());
+            conclude(&mut effect, &shot, JobEnd::Done(result), delta, around);
             effect.freed
         };
         assert_eq!(freed(0, None), Some(Bytes::from_mib(256)));

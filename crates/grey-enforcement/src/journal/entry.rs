@@ -2,7 +2,7 @@
 //!
 //! Pure: replays records, opens nothing, reads no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use grey_model::{BootId, Knob, KnobValue};
@@ -23,6 +23,8 @@ pub enum EntryState {
     Void,
     /// It can be undone only by force: somebody has set another value since.
     Conflict,
+    /// It was given up: what was found stays.
+    GivenUp,
 }
 
 /// A change, for people.
@@ -98,6 +100,12 @@ impl Change {
 pub(crate) struct Ledger {
     changes: BTreeMap<u64, Change>,
     last_id: u64,
+    first_id: Option<u64>,
+    /// Changes that no record describes, and the boot of who names them.
+    unknown: BTreeMap<u64, BootId>,
+    /// Changes that no record describes, and that are over.
+    unknown_over: BTreeSet<u64>,
+    compacted: bool,
 }
 
 impl Ledger {
@@ -105,8 +113,10 @@ impl Ledger {
     /// because they were damaged or dropped, change nothing.
     pub(crate) fn take(&mut self, record: Record) {
         self.last_id = self.last_id.max(record.id);
+        self.first_id = self.first_id.or(Some(record.id));
         match record.body {
-            Body::Plan { .. } | Body::Compacted { .. } => {}
+            Body::Plan { .. } => {}
+            Body::Compacted { .. } => self.compacted = true,
             Body::Change {
                 plan_id,
                 knob,
@@ -144,14 +154,26 @@ impl Ledger {
                     if saved.cgroup_id.is_some() {
                         change.saved.cgroup_id = saved.cgroup_id;
                     }
+                } else {
+                    self.unknown.insert(change, record.boot_id);
                 }
             }
-            Body::Undone { change, ending } => self.end(change, ending),
+            Body::Undone { change, ending } => self.end(change, ending, record.boot_id),
         }
     }
 
-    fn end(&mut self, id: u64, ending: Ending) {
+    fn end(&mut self, id: u64, ending: Ending, boot: BootId) {
+        if let Ending::Merged { into } = ending
+            && !self.changes.contains_key(&into)
+        {
+            self.unknown.insert(into, boot.clone());
+        }
         let Some(change) = self.changes.get_mut(&id) else {
+            if matches!(ending, Ending::Conflict { .. }) {
+                self.unknown.insert(id, boot);
+            } else {
+                self.unknown_over.insert(id);
+            }
             return;
         };
         let (before, saved) = (change.before.clone(), change.saved.clone());
@@ -177,6 +199,29 @@ impl Ledger {
     /// One change.
     pub(crate) fn change(&self, id: u64) -> Option<&Change> {
         self.changes.get(&id)
+    }
+
+    /// Changes that were made, that no record describes, and that may hold in
+    /// the boot `now`. Compaction drops changes that are over and may leave
+    /// records that name them.
+    pub(crate) fn missing(&self, now: Option<&BootId>) -> Vec<u64> {
+        let dropped_before = self.first_id.filter(|_| self.compacted).unwrap_or(0);
+        self.unknown
+            .iter()
+            .filter(|(id, _)| **id >= dropped_before && !self.is_over(**id))
+            .filter(|(_, boot)| now.is_none_or(|now| now == *boot))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Whether a change that no record describes is known to be over.
+    pub(crate) fn is_over(&self, unknown: u64) -> bool {
+        self.unknown_over.contains(&unknown)
+    }
+
+    /// Numbers that lines had which cannot be read: they are not used again.
+    pub(crate) fn skip(&mut self, numbers: u64) {
+        self.last_id = self.last_id.saturating_add(numbers);
     }
 
     /// A later change of the same setting in the same boot that is still open.
@@ -251,6 +296,7 @@ impl Ledger {
 fn state_of(change: &Change, boot: Option<&BootId>) -> EntryState {
     match &change.ending {
         Some(Ending::Void) => EntryState::Void,
+        Some(Ending::Kept { .. }) => EntryState::GivenUp,
         Some(Ending::Restored { .. } | Ending::Gone | Ending::Merged { .. }) => EntryState::Undone,
         _ if boot.is_some_and(|boot| *boot != change.boot_id) => EntryState::Void,
         Some(Ending::Conflict { .. }) => EntryState::Conflict,

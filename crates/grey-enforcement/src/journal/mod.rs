@@ -7,12 +7,14 @@
 mod directory;
 mod entry;
 mod lock;
+mod loss;
 mod record;
 mod replay;
 mod store;
 
 pub use entry::{EntryState, JournalEntry};
 pub use lock::LockError;
+pub use loss::Loss;
 pub use record::Actor;
 pub use store::Journal;
 

@@ -13,7 +13,8 @@ pub(crate) const SCHEMA: u32 = 1;
 /// The longest line that is written or read, in bytes.
 pub(crate) const LONGEST_LINE: usize = 128 * 1024;
 
-const PREFIX: &str = "{\"crc32\":\"";
+/// How every line begins.
+pub(crate) const PREFIX: &str = "{\"crc32\":\"";
 const MIDDLE: &str = "\",\"record\":";
 const DIGITS: usize = 8;
 
@@ -116,6 +117,11 @@ pub(crate) enum Ending {
     Merged {
         /// The later change.
         into: u64,
+    },
+    /// Given up: what was found is to stay.
+    Kept {
+        /// What was there; `None`: nothing, or it could not be read.
+        found: Option<KnobValue>,
     },
     /// Somebody else's value is there. The change is not over.
     Conflict {

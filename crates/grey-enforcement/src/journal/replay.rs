@@ -1,20 +1,22 @@
 //! A journal's bytes, understood: its records, and what is damaged.
 //!
-//! Pure. Never keeps a sentence for each of many damaged lines.
+//! Pure. Never takes a line for torn that is no beginning of a record.
+
+use grey_model::BootId;
 
 use super::entry::Ledger;
-use super::record::{Line, Record};
-
-/// How many damaged lines are named; of the others only the count is said.
-const NAMED: usize = 5;
+use super::loss::{Loss, Losses};
+use super::record::{LONGEST_LINE, Line, PREFIX, Record};
 
 /// A file's content, understood.
 pub(super) struct Replay {
     pub(super) ledger: Ledger,
     pub(super) lines: Vec<Vec<u8>>,
-    pub(super) damage: Damage,
-    /// Where the last good line ends; what follows is torn.
+    losses: Losses,
+    /// Where the last line ends; what follows is torn.
     pub(super) good_end: u64,
+    /// Whether the last line is damaged and has no end.
+    pub(super) lacks_newline: bool,
     /// Whether another version of this program has written to it.
     pub(super) other_version: bool,
 }
@@ -24,80 +26,57 @@ impl Replay {
         let mut replay = Self {
             ledger: Ledger::default(),
             lines: Vec::new(),
-            damage: Damage::default(),
+            losses: Losses::default(),
             good_end: 0,
+            lacks_newline: false,
             other_version: false,
         };
-        // A write that was cut short leaves a last line without its end: that
-        // one is torn and no news. Every other bad line is.
-        let mut pending = Damage::default();
-        let mut offset = 0u64;
-        for (index, line) in content.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            offset += line.len() as u64;
-            let whole = line.strip_suffix(b"\n");
-            match whole.map_or(Line::Damaged, Record::from_line) {
+        let mut number = 0;
+        for line in content.split_inclusive(|&byte| byte == b'\n') {
+            number += 1;
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                // A write that was cut short leaves the beginning of a record:
+                // that is torn and no news, for nothing was changed yet.
+                if !is_torn(line) {
+                    replay.losses.damaged(number, line);
+                    replay.good_end += line.len() as u64;
+                    replay.lacks_newline = true;
+                }
+                break;
+            };
+            match Record::from_line(whole) {
                 Line::Record(record) => {
-                    replay.damage.append(&mut pending);
+                    replay.losses.record(record.id, &record.boot_id);
                     replay.ledger.take(*record);
-                    replay.lines.push(line[..line.len() - 1].to_vec());
+                    replay.lines.push(whole.to_vec());
                 }
                 Line::OtherVersion => {
-                    replay.damage.append(&mut pending);
-                    replay
-                        .damage
-                        .add(index + 1, "is of another version of this program");
+                    replay.losses.other_version(number, whole);
                     replay.other_version = true;
                 }
-                Line::Damaged => {
-                    if whole.is_some() {
-                        pending.add(index + 1, "is damaged and was passed over");
-                    }
-                    continue;
-                }
+                Line::Damaged => replay.losses.damaged(number, whole),
             }
-            replay.good_end = offset;
+            replay.good_end += line.len() as u64;
         }
-        replay.damage.append(&mut pending);
+        let trailing = replay.losses.trailing();
+        replay.ledger.skip(trailing);
         replay
     }
+
+    /// What is lost and may hold in the boot `now`.
+    pub(super) fn losses(&self, now: Option<&BootId>) -> Vec<Loss> {
+        self.losses.open_in(now, &self.ledger)
+    }
 }
 
-/// What is wrong with a journal: the first lines, and how many more there are.
-#[derive(Debug, Default)]
-pub(super) struct Damage {
-    named: Vec<String>,
-    more: usize,
-}
-
-impl Damage {
-    fn add(&mut self, line: usize, problem: &str) {
-        if self.named.len() < NAMED {
-            self.named
-                .push(format!("line {line} of the journal {problem}"));
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn append(&mut self, other: &mut Self) {
-        let room = NAMED.saturating_sub(self.named.len());
-        self.more += other.named.len().saturating_sub(room) + other.more;
-        self.named.extend(other.named.drain(..).take(room));
-        other.more = 0;
-    }
-
-    /// One sentence each.
-    pub(super) fn sentences(self) -> Vec<String> {
-        let mut sentences = self.named;
-        match self.more {
-            0 => {}
-            1 => sentences.push("1 more line of the journal could not be used".to_owned()),
-            more => sentences.push(format!(
-                "{more} more lines of the journal could not be used"
-            )),
-        }
-        sentences
-    }
+/// Whether a last line without its end is the beginning of a record. What was
+/// not written any more may be there as zeros.
+fn is_torn(tail: &[u8]) -> bool {
+    let zeros = tail.iter().rev().take_while(|&&byte| byte == 0).count();
+    let written = &tail[..tail.len() - zeros];
+    let prefix = PREFIX.as_bytes();
+    let common = written.len().min(prefix.len());
+    written.len() <= LONGEST_LINE && written[..common] == prefix[..common]
 }
 
 #[cfg(test)]
@@ -112,13 +91,11 @@ mod tests {
         for letter in pattern.chars() {
             match letter {
                 'x' => content.extend_from_slice(b"x\n"),
-                _ => {
-                    content.extend_from_slice(good.trim_end().as_bytes());
-                    content.push(b'\n');
-                }
+                _ => content.extend_from_slice(good.as_bytes()),
             }
         }
-        Replay::of(&content).damage.sentences()
+        let losses = Replay::of(&content).losses(None);
+        losses.into_iter().map(|loss| loss.what).collect()
     }
 
     #[test]
@@ -126,10 +103,7 @@ mod tests {
         assert_eq!(sentences("g"), Vec::<String>::new());
         assert_eq!(sentences("gxxxxxg").len(), 5);
         let six = sentences("gxxxxxxg");
-        assert_eq!(
-            six[4],
-            "line 6 of the journal is damaged and was passed over"
-        );
+        assert_eq!(six[4], "line 6 of the journal is damaged");
         assert_eq!(six[5], "1 more line of the journal could not be used");
         assert_eq!(six.len(), 6);
         // Whole lines at the end are no torn write.
@@ -137,11 +111,32 @@ mod tests {
         assert_eq!(sentences("xxx").len(), 3);
         // Counted over several runs of bad lines.
         let many = sentences(&format!("xxxg{}gxg", "x".repeat(1000)));
-        assert_eq!(
-            many[0],
-            "line 1 of the journal is damaged and was passed over"
-        );
+        assert_eq!(many[0], "line 1 of the journal is damaged");
         assert_eq!(many[5], "999 more lines of the journal could not be used");
         assert_eq!(many.len(), 6);
+    }
+
+    #[test]
+    fn damaged_lines_at_the_end_are_kept_and_their_numbers_are_not_used_again() {
+        let good = sample(1).to_line().unwrap();
+        let replay = Replay::of(format!("{good}x\n").as_bytes());
+        assert_eq!(replay.good_end, good.len() as u64 + 2);
+        assert_eq!(replay.ledger.last_id(), 2);
+    }
+
+    #[test]
+    fn an_end_that_is_no_beginning_of_a_record_is_damaged_and_not_torn() {
+        for (tail, lost) in [
+            ("{\"crc32\":\"12", 0),
+            ("{\"cr\0\0", 0),
+            ("garbage", 1),
+            ("{}", 1),
+        ] {
+            let replay = Replay::of(tail.as_bytes());
+            assert_eq!(replay.losses(None).len(), lost, "{tail}");
+            assert_eq!(replay.lacks_newline, lost > 0, "{tail}");
+            let kept = if lost > 0 { tail.len() as u64 } else { 0 };
+            assert_eq!(replay.good_end, kept, "{tail}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::JournalError;
 use super::directory::{open_existing, open_file, open_or_make};
 use super::entry::{JournalEntry, Ledger};
 use super::lock::Lock;
+use super::loss::Loss;
 use super::record::{Actor, Body, Ending, LONGEST_LINE, Line, Record, SCHEMA};
 use super::replay::Replay;
 use crate::knob::Saved;
@@ -40,7 +41,7 @@ pub struct Journal {
     end: u64,
     ledger: Ledger,
     lines: Vec<Vec<u8>>,
-    damage: Vec<String>,
+    losses: Vec<Loss>,
     boot: BootId,
     actor: Actor,
     // Last, so that it is released after everything else.
@@ -61,7 +62,7 @@ pub(crate) struct ChangeToRecord<'plan> {
 
 impl Journal {
     /// All changes that the journal in `state_dir` holds, oldest first, and
-    /// what was damaged in it. Takes no lock and writes nothing; an absent
+    /// what of it is lost and may hold in this boot. Takes no lock and writes nothing; an absent
     /// journal is an empty one. `boot` is the present boot and `uptime` the
     /// time since, by CLOCK_BOOTTIME.
     ///
@@ -71,9 +72,9 @@ impl Journal {
         state_dir: &Path,
         boot: Option<&BootId>,
         uptime: Option<Duration>,
-    ) -> Result<(Vec<JournalEntry>, Vec<String>), JournalError> {
-        let (ledger, damage) = Self::read_ledger(state_dir)?;
-        Ok((ledger.entries(boot, uptime), damage))
+    ) -> Result<(Vec<JournalEntry>, Vec<Loss>), JournalError> {
+        let replay = Self::read(state_dir)?;
+        Ok((replay.ledger.entries(boot, uptime), replay.losses(boot)))
     }
 
     /// Whether `line`, without its newline, is a whole record of this version:
@@ -95,27 +96,30 @@ impl Journal {
         }
     }
 
-    pub(crate) fn read_ledger(state_dir: &Path) -> Result<(Ledger, Vec<String>), JournalError> {
+    pub(crate) fn read_ledger(state_dir: &Path) -> Result<Ledger, JournalError> {
+        Self::read(state_dir).map(|replay| replay.ledger)
+    }
+
+    fn read(state_dir: &Path) -> Result<Replay, JournalError> {
         let Some(directory) = open_existing(state_dir)? else {
-            return Ok((Ledger::default(), Vec::new()));
+            return Ok(Replay::of(&[]));
         };
         let path = state_dir.join("journal");
         let file = match open_file(&directory, &path, NAME, OFlags::RDONLY) {
             Err(JournalError::Open { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
-                return Ok((Ledger::default(), Vec::new()));
+                return Ok(Replay::of(&[]));
             }
             other => other?,
         };
         let content = read_all(&file, &path.join(NAME))?;
-        let replay = Replay::of(&content);
-        Ok((replay.ledger, replay.damage.sentences()))
+        Ok(Replay::of(&content))
     }
 
     /// Opens the journal for writing: makes what is missing, takes the lock,
-    /// cuts a torn last record off, and compacts when nothing is open and the
-    /// file is large.
+    /// cuts a torn last record off, and compacts when the file is large and
+    /// nothing in it is open or lost.
     pub(crate) fn open(
         state_dir: &Path,
         actor: Actor,
@@ -134,6 +138,7 @@ impl Journal {
         if replay.other_version {
             return Err(JournalError::OtherVersion { path: file_path });
         }
+        let losses = replay.losses(Some(&boot));
         let mut journal = Self {
             directory,
             path: file_path,
@@ -141,7 +146,7 @@ impl Journal {
             end: replay.good_end,
             ledger: replay.ledger,
             lines: replay.lines,
-            damage: replay.damage.sentences(),
+            losses,
             boot,
             actor,
             lock,
@@ -149,7 +154,11 @@ impl Journal {
         if replay.good_end < content.len() as u64 {
             journal.cut()?;
         }
-        if journal.end > COMPACT_ABOVE && journal.ledger.is_finished(&journal.boot) {
+        if replay.lacks_newline {
+            journal.append_line(b"\n")?;
+        }
+        let finished = journal.losses.is_empty() && journal.ledger.is_finished(&journal.boot);
+        if journal.end > COMPACT_ABOVE && finished {
             journal.compact()?;
         }
         journal.lines = Vec::new();
@@ -161,9 +170,9 @@ impl Journal {
         &self.ledger
     }
 
-    /// What was found damaged, one sentence each.
-    pub(crate) fn damage(&self) -> &[String] {
-        &self.damage
+    /// What of it is lost and may hold in this boot.
+    pub(crate) fn losses(&self) -> &[Loss] {
+        &self.losses
     }
 
     /// The present boot.
@@ -309,8 +318,8 @@ impl Journal {
         let replay = Replay::of(&content);
         self.file = file;
         self.end = replay.good_end;
+        self.losses = replay.losses(Some(&self.boot));
         self.ledger = replay.ledger;
-        self.damage = replay.damage.sentences();
         Ok(())
     }
 

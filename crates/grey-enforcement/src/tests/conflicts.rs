@@ -6,9 +6,9 @@ use std::fs;
 
 use grey_model::{CgroupFile, Knob, KsmFile, Plan, ProcessId};
 
-use super::rig::{PROCESS, Rig, file_knob, ksm, plan, step, value};
+use super::rig::{Fault, PROCESS, Rig, file_knob, ksm, plan, step, value};
 use crate::EntryState;
-use crate::executor::{ApplyError, RollbackOutcome, RollbackSelection};
+use crate::executor::{ApplyError, RollbackError, RollbackOutcome, RollbackSelection};
 
 const RUN: &str = "sys/kernel/mm/ksm/run";
 const PAGES: &str = "sys/kernel/mm/ksm/pages_to_scan";
@@ -53,6 +53,45 @@ fn force_overrides_and_says_what() {
     assert_eq!(rig.read(PAGES), "100\n");
     let journal = rig.read("state/journal/journal.jsonl");
     assert!(journal.contains("\"overrode\":\"777\""), "{journal}");
+}
+
+#[test]
+fn a_conflict_that_is_kept_is_over_and_nothing_is_written() {
+    let rig = Rig::new();
+    rig.apply(&pages("100", "1000")).unwrap();
+    let nothing = rig.enforcer(Fault::None).keep(None);
+    assert!(matches!(nothing, Err(RollbackError::NoConflict)));
+    rig.write(PAGES, "777\n");
+    let report = rig.enforcer(Fault::None).keep(None).unwrap();
+    assert_eq!(report.items[0].outcome, RollbackOutcome::Kept);
+    assert_eq!(report.items[0].found, Some(value("777")));
+    assert_eq!(rig.entries()[0].state, EntryState::GivenUp);
+    let journal = rig.read("state/journal/journal.jsonl");
+    assert!(journal.contains("\"how\":\"kept\",\"found\":\"777\""));
+    assert!(
+        rig.roll_back(&RollbackSelection::All, true)
+            .items
+            .is_empty()
+    );
+    assert_eq!(rig.read(PAGES), "777\n");
+}
+
+#[test]
+fn a_change_that_is_named_is_given_up_without_a_conflict() {
+    let rig = Rig::new();
+    rig.apply(&pages("100", "1000")).unwrap();
+    let id = rig.entries()[0].id;
+    let report = rig.enforcer(Fault::None).keep(Some(id)).unwrap();
+    assert_eq!(report.items[0].outcome, RollbackOutcome::Kept);
+    assert!(
+        rig.roll_back(&RollbackSelection::All, false)
+            .items
+            .is_empty()
+    );
+    assert_eq!(rig.read(PAGES), "1000\n");
+    let again = rig.roll_back(&RollbackSelection::Id(id), true);
+    assert_eq!(again.items[0].outcome, RollbackOutcome::Kept);
+    assert!(rig.enforcer(Fault::None).keep(Some(99)).is_err());
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_setting_that_is_so_already_is_not_journaled() {
     let applied = rig
         .apply(&plan([step(ksm(KsmFile::Run), Some("0"), Some("0"))]))
         .unwrap();
-    assert_eq!(applied.effects[0].verdict, Verdict::NoEffect);
+    assert_eq!(applied.effects[0].verdict, Verdict::AlreadySo);
     assert_eq!(applied.outcome, Outcome::Complete);
     assert!(applied.journal_ids.is_empty());
     assert!(rig.entries().is_empty());
@@ -154,6 +154,78 @@ fn what_a_reclaim_freed_is_measured() {
     assert_eq!(effect.verdict, Verdict::Worked);
     assert_eq!(effect.refaulted, Some(Bytes::ZERO));
     assert_eq!(seen, [(10 << 20, 10 << 20)]);
+}
+
+/// The machine of the rig has swap on zram; what the reclaim takes from `/web`
+/// goes there, one to `ratio`.
+fn reclaim_into_zram(rig: &Rig, ratio: u64) -> grey_model::Effect {
+    let mm_stat = |used: u64| format!("{} {used} {used} 0 {used} 0 0 0 0\n", 80 << 20);
+    rig.write(
+        "proc/swaps",
+        "Filename Type Size Used Priority\n/dev/zram0 partition 524284 81920 100\n",
+    );
+    rig.write("proc/meminfo", "MemTotal: 1000 kB\nSwapTotal: 524284 kB\n");
+    std::fs::create_dir_all(rig.path("sys/block/zram0")).unwrap();
+    // One that is a disk and not swap: its growth is none of ours.
+    std::fs::create_dir_all(rig.path("sys/block/zram1")).unwrap();
+    for device in ["zram0", "zram1"] {
+        rig.write(&format!("sys/block/{device}/disksize"), "536870912\n");
+        let path = format!("sys/block/{device}/mm_stat");
+        rig.write(&path, &mm_stat(20 << 20));
+    }
+    let steps = plan([once(OneShot::Reclaim {
+        cgroup: cgroup("/web"),
+        amount: Bytes::from_mib(10),
+        until: None,
+    })]);
+    let context = ApplyContext {
+        observe: std::time::Duration::ZERO,
+        ..ApplyContext::default()
+    };
+    let applied = rig
+        .enforcer(Fault::None)
+        .apply(&steps, &context, &mut |progress| {
+            if let Progress::Step { done, .. } = progress {
+                let used = (20 << 20) + done / ratio;
+                rig.write("sys/block/zram0/mm_stat", &mm_stat(used));
+                rig.write("sys/block/zram1/mm_stat", &mm_stat(500 << 20));
+            }
+        })
+        .unwrap();
+    let expected = match applied.effects[0].verdict {
+        Verdict::Worked => Outcome::Complete,
+        _ => Outcome::Partial,
+    };
+    assert_eq!(applied.outcome, expected);
+    applied.effects[0].clone()
+}
+
+#[test]
+fn what_zram_grew_by_is_taken_off_what_was_freed() {
+    let effect = reclaim_into_zram(&Rig::new(), 4);
+    assert_eq!(effect.freed, Some(Bytes::from_mib(10)));
+    assert_eq!(effect.compressed_growth_bytes, Some(10 << 18));
+    assert_eq!(effect.net_freed_bytes, Some(30 << 18));
+    assert_eq!(effect.verdict, Verdict::Worked);
+    let effect = reclaim_into_zram(&Rig::new(), 1);
+    assert_eq!(effect.freed, Some(Bytes::from_mib(10)));
+    assert_eq!(effect.net_freed_bytes, Some(0));
+    assert_eq!(effect.verdict, Verdict::MovedNotFreed);
+}
+
+#[test]
+fn without_compressed_swap_nothing_is_said_of_it() {
+    let rig = Rig::new();
+    let applied = rig
+        .apply(&plan([once(OneShot::Reclaim {
+            cgroup: cgroup("/web"),
+            amount: Bytes::from_mib(10),
+            until: None,
+        })]))
+        .unwrap();
+    let effect = &applied.effects[0];
+    assert_eq!(effect.compressed_growth_bytes, None);
+    assert_eq!(effect.net_freed_bytes, None);
 }
 
 #[test]

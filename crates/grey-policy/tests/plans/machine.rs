@@ -110,7 +110,7 @@ pub(crate) fn target(kind: TargetKind, cgroup: &str, owner: Owner) -> ResolvedTa
 pub(crate) fn machine() -> PreflightFacts {
     PreflightFacts {
         host: HostFacts {
-            kernel: "6.12.0".to_owned(),
+            kernel: Some("6.12.0".to_owned()),
             boot_id: Some(BootId("b".to_owned())),
             cgroup_mode: CgroupMode::V2,
             page_size_bytes: 4096,

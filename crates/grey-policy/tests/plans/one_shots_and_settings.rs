@@ -324,3 +324,147 @@ mod any_facts {
         }
     }
 }
+
+fn predictions(facts: &PreflightFacts, actions: &[Action]) -> Vec<(String, Option<Bytes>)> {
+    grey_policy::plan(&request(actions), facts)
+        .unwrap()
+        .steps
+        .into_iter()
+        .map(|step| (step.action, step.predicted))
+        .collect()
+}
+
+#[test]
+fn memory_that_an_earlier_step_takes_is_not_predicted_again() {
+    let mut facts = machine();
+    // Nothing but what its processes map: all steps are after the same memory.
+    let stat = facts.cgroup.as_mut().unwrap().stat.as_mut().unwrap();
+    stat.file_mapped = Some(mib(40));
+    let limit = Action::Limit {
+        limit: MemoryLimit::Bytes(mib(150)),
+    };
+    let reclaim = Action::Reclaim { amount: mib(30) };
+    let alone = predictions(&facts, &[limit]);
+    assert!(alone[0].1.unwrap() > mib(70), "{alone:?}");
+    let together = predictions(&facts, &[limit, reclaim, Action::PageOut]);
+    let named = |name: &str, amount| (name.to_owned(), amount);
+    assert_eq!(
+        together,
+        [
+            named("reclaim", Some(mib(30))),
+            named("page_out", Some(mib(125))),
+            named("limit", Some(Bytes::ZERO)),
+            named("limit", None),
+        ]
+    );
+    let less = predictions(&facts, &[limit, reclaim]);
+    let left = alone[0].1.unwrap().saturating_sub(mib(30));
+    assert_eq!(less[1].1, Some(left));
+}
+
+#[test]
+fn cache_that_is_dropped_is_not_reclaimed_again() {
+    let drop = Action::DropCaches {
+        what: DropCaches::PageCache,
+    };
+    let reclaim = Action::Reclaim { amount: mib(190) };
+    let plan = predictions(&machine(), &[reclaim, drop, Action::PageOut]);
+    // 192 MiB can be reclaimed, 40 of it cache that nobody maps.
+    let amounts: Vec<_> = plan.into_iter().map(|(_, amount)| amount).collect();
+    assert_eq!(amounts, [Some(mib(230)), Some(mib(152)), Some(mib(3))]);
+}
+
+#[test]
+fn the_steps_themselves_do_not_rely_on_what_earlier_ones_should_bring() {
+    let limit = Action::Limit {
+        limit: MemoryLimit::Bytes(mib(150)),
+    };
+    let amount = |actions: &[Action]| {
+        let plan = grey_policy::plan(&request(actions), &machine()).unwrap();
+        plan.steps.iter().rev().find_map(|step| match &step.change {
+            Change::Once {
+                shot: OneShot::Reclaim { amount, .. },
+            } => Some(*amount),
+            _ => None,
+        })
+    };
+    let reclaim = Action::Reclaim { amount: mib(150) };
+    assert_eq!(amount(&[limit]), amount(&[limit, reclaim]));
+}
+
+fn zram(original: Bytes, memory_used: Bytes) -> Zram {
+    Zram {
+        name: "zram0".to_owned(),
+        disk_size: mib(512),
+        original,
+        stored: memory_used,
+        memory_used,
+        memory_limit: None,
+        same_pages: None,
+        huge_pages: None,
+        algorithm: None,
+    }
+}
+
+#[test]
+fn zram_that_compresses_badly_is_warned_of_before_memory_goes_there() {
+    let warned = |device: Zram, action| {
+        let facts = PreflightFacts {
+            zram: vec![device],
+            ..machine()
+        };
+        let plan = plan(&facts, action).unwrap();
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("zram keeps"))
+    };
+    let all = Action::Reclaim { amount: mib(100) };
+    assert!(warned(zram(mib(100), mib(98)), Action::PageOut));
+    assert!(warned(zram(mib(100), mib(98)), all));
+    assert!(!warned(zram(mib(100), mib(30)), all));
+    // Too little in it to judge by, and another device.
+    assert!(!warned(zram(mib(8), mib(8)), all));
+    let other = Zram {
+        name: "zram1".to_owned(),
+        ..zram(mib(100), mib(98))
+    };
+    assert!(!warned(other, all));
+    // The page cache suffices.
+    let little = Action::Reclaim { amount: mib(20) };
+    assert!(!warned(zram(mib(100), mib(98)), little));
+}
+
+#[test]
+fn a_user_pages_out_an_own_process_with_one_capability() {
+    let mut facts = machine();
+    facts.privileges = Privileges {
+        sys_nice: true,
+        ..Privileges::default()
+    };
+    assert_eq!(steps(&facts, Action::PageOut).len(), 1);
+    facts.processes.push(ProcessMemory {
+        pss: None,
+        uss: None,
+        ..process(78)
+    });
+    let closed = refusal(&facts, Action::PageOut);
+    assert_eq!(closed.kind, RefusalKind::NotPermitted);
+    assert!(closed.reason.contains("CAP_SYS_PTRACE"), "{closed:?}");
+    facts.privileges.sys_ptrace = true;
+    assert_eq!(steps(&facts, Action::PageOut).len(), 1);
+    facts.privileges.sys_nice = false;
+    let refused = refusal(&facts, Action::PageOut);
+    assert!(refused.reason.contains("CAP_SYS_NICE"), "{refused:?}");
+}
+
+#[test]
+fn an_rlimit_is_undone_to_a_size_that_people_can_read() {
+    let facts = PreflightFacts {
+        rlimit_data: Some("524288000:unlimited".to_owned()),
+        target: Some(target(TargetKind::Process, "/web", Owner::Nobody)),
+        ..machine()
+    };
+    let action = Action::RlimitData { limit: mib(400) };
+    let undo = &steps(&facts, action)[0].undo;
+    assert_eq!(undo, "set it back to 500.0 MiB:unlimited");
+}

@@ -4,24 +4,26 @@
 
 use grey_model::KernelText;
 
-use crate::read::ReadError;
 use crate::roots::Kernel;
 
-/// Reads the kernel's release, as `uname -r` prints it.
-///
-/// # Errors
-/// [`ReadError`] when the file cannot be read.
-pub fn read_osrelease(kernel: &Kernel, buffer: &mut Vec<u8>) -> Result<String, ReadError> {
-    kernel
-        .proc
-        .read("sys/kernel/osrelease", buffer)
-        .map(parse_osrelease)
+/// The longest release that a kernel has, in bytes (`__NEW_UTS_LEN`).
+const LONGEST: usize = 64;
+
+/// Reads the kernel's release, as `uname -r` prints it; `None` where the file
+/// is missing, cannot be read or is empty: it is only for people.
+#[must_use]
+pub fn read_osrelease(kernel: &Kernel, buffer: &mut Vec<u8>) -> Option<String> {
+    let text = kernel.proc.read("sys/kernel/osrelease", buffer).ok()?;
+    Some(parse_osrelease(text)).filter(|release| !release.is_empty())
 }
 
-/// The one line; bytes that are not UTF-8 or would drive a terminal are escaped.
+/// The one line, cut to what a kernel can have; bytes that are not UTF-8 or
+/// would drive a terminal are escaped.
 #[must_use]
 pub fn parse_osrelease(text: &[u8]) -> String {
-    KernelText::from(text.trim_ascii()).to_string()
+    let text = text.trim_ascii();
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    KernelText::from(&line[..line.len().min(LONGEST)]).to_string()
 }
 
 #[cfg(test)]
@@ -31,6 +33,8 @@ mod tests {
     #[test]
     fn the_release_is_one_clean_line() {
         assert_eq!(parse_osrelease(b"6.12.0-amd64\n"), "6.12.0-amd64");
+        assert_eq!(parse_osrelease(b"6.12\nand more"), "6.12");
+        assert_eq!(parse_osrelease(&[b'6'; 100_000]).len(), LONGEST);
         assert_eq!(parse_osrelease(b"x\x1b\xff"), "x\\x1b\\xff");
     }
 }

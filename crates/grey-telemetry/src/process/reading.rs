@@ -113,11 +113,7 @@ pub fn read_process(
     }
     if files.doubtful {
         // A missing file may be this kernel's age or the process's end.
-        let (now, start_now) = files.read_identity()?;
-        if start_now != start {
-            return Err(files.error("stat", Errno::SRCH));
-        }
-        memory.state = now.state;
+        memory.state = files.state_of_the_same(start)?;
     }
     let denied = files.denied;
     if let Some(path) = &memory.cgroup {
@@ -161,6 +157,16 @@ impl ProcessFiles<'_> {
             missing: "name, state and start time",
         })?;
         Ok((blank(&stat), stat.start_time_ticks))
+    }
+
+    /// The state now of the process that began at `start`; it is vanished when
+    /// another one has its pid.
+    fn state_of_the_same(&mut self, start: u64) -> Result<ProcessState, ReadError> {
+        let (now, start_now) = self.read_identity()?;
+        if start_now != start {
+            return Err(self.error("stat", Errno::SRCH));
+        }
+        Ok(now.state)
     }
 
     /// A file that some kernels lack or that we may not be allowed to read.

@@ -210,37 +210,20 @@ fn a_directory_kept_open_never_reads_the_next_process() {
 
 #[test]
 fn a_process_that_became_another_meanwhile_is_vanished() {
-    // An imitation is not bound to its process. A file that is missing makes
-    // the reader look again; a pipe in place of the command line holds it up
-    // until the start time is another one.
+    // An imitation is not bound to its process.
     let tree = whole();
-    let directory = tree.path().join("7");
-    std::fs::remove_file(directory.join("ksm_stat")).unwrap();
-    let pipe = directory.join("cmdline");
-    std::fs::remove_file(&pipe).unwrap();
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let kernel = tree.kernel();
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let held = open_when_read(&pipe);
-            tree.stat(7, b"other", 'S', 0, 4712);
-            drop(held);
-        });
-        read(&kernel, 7)
-    });
-    assert!(outcome.unwrap_err().is_vanished());
-}
-
-/// The writing end of a pipe, once somebody has opened the reading end.
-fn open_when_read(pipe: &Path) -> std::os::fd::OwnedFd {
-    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        match rustix::fs::open(pipe, flags, rustix::fs::Mode::empty()) {
-            Ok(held) => return held,
-            Err(Errno::NXIO) if std::time::Instant::now() < deadline => std::thread::yield_now(),
-            Err(errno) => panic!("nobody reads the pipe: {errno}"),
-        }
-    }
+    let directory = kernel.proc.open_directory(Path::new("7")).unwrap();
+    let mut files = ProcessFiles {
+        kernel: &kernel,
+        directory: &directory,
+        buffer: &mut Vec::new(),
+        doubtful: true,
+        denied: false,
+    };
+    let (_, start) = files.read_identity().unwrap();
+    assert!(files.state_of_the_same(start).is_ok());
+    tree.stat(7, b"other", 'S', 0, start + 1);
+    let error = files.state_of_the_same(start).unwrap_err();
+    assert!(error.is_vanished(), "{error}");
 }

@@ -6,8 +6,10 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
+
+use crate::read::READING;
 
 /// Digits of the largest `u32`.
 const DIGITS: usize = 10;
@@ -53,8 +55,7 @@ impl ProcessPath {
 
 /// Opens `path` below `directory` for reading.
 pub(super) fn open(directory: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, path, flags, Mode::empty())
+    rustix::fs::openat(directory, path, READING, Mode::empty())
 }
 
 /// Reads `path` below `directory` with one `read`, which is enough for the

@@ -26,7 +26,7 @@ use crate::failure::{Failure, is_denied};
 use crate::journal::overdue;
 use crate::output::Output;
 use crate::roots::open_kernel;
-use crate::target::resolve;
+use crate::target::resolve_all;
 
 /// Runs `memory-diagnose`.
 ///
@@ -39,11 +39,12 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let kernel = open_kernel(global)?;
-    let mut targets = Vec::new();
+    let (mut targets, mut several) = (Vec::new(), Vec::new());
     for target in &options.targets {
-        targets.push(resolve(&kernel, target)?);
+        targets.extend(resolve_all(&kernel, target, &mut several)?);
     }
     let mut diagnosis = diagnose(&kernel, targets)?;
+    diagnosis.notes.extend(several);
     diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
         output.json(&diagnosis)?;
@@ -62,7 +63,7 @@ pub(crate) fn run(
 fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
     let started = Instant::now();
     let mut buffer = Vec::new();
-    let host = read_host(kernel, &mut buffer).map_err(unreadable_machine)?;
+    let host = read_host(kernel, &mut buffer);
     let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
     let names = user_names(kernel);
     let (processes, unreadable) = if targets.is_empty() {
@@ -78,7 +79,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
     // Of a target, every process was found.
     let hidden = targets.is_empty() && hides_processes(kernel);
     if hidden {
-        remarks.push(notes::HIDDEN.to_owned());
+        remarks.push(notes::hidden(privileged).to_owned());
     }
     let cgroups = if targets.is_empty() {
         all_cgroups(kernel, &mut remarks, &mut buffer)

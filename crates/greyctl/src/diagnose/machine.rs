@@ -19,7 +19,7 @@ const BREAKDOWN_BAR: u32 = 20;
 pub(crate) fn title(diagnosis: &Diagnosis, extent: Extent) -> String {
     let host = &diagnosis.host;
     let mut parts = vec![
-        format!("Linux {}", host.kernel),
+        format!("Linux {}", host.kernel.as_deref().unwrap_or("-")),
         cgroup_mode(host.cgroup_mode).to_owned(),
     ];
     if host.systemd {

@@ -11,9 +11,15 @@ use crate::count::counted;
 use crate::table::{heading, wrap};
 
 /// Processes of others do not even show.
-pub(super) const HIDDEN: &str = "procfs hides the processes of others from us (it is mounted with \
-                                 hidepid): they are neither listed nor counted; run as root to \
-                                 see them";
+pub(super) const fn hidden(privileged: bool) -> &'static str {
+    if privileged {
+        "procfs has no process 1: it is not a whole procfs, or it is mounted with hidepid and this \
+         root may not look at others; what it lacks is neither listed nor counted"
+    } else {
+        "procfs hides the processes of others from us (it is mounted with hidepid): they are \
+         neither listed nor counted; run as root to see them"
+    }
+}
 
 /// The sentences for what was found.
 pub(crate) fn collect(

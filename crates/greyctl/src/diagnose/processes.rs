@@ -35,7 +35,11 @@ pub(crate) fn table(diagnosis: &Diagnosis, extent: Extent) -> String {
         processes.truncate(extent.top);
     }
     if processes.is_empty() {
-        return heading("Processes", "none", extent.width);
+        let remark = match all {
+            0 => "none".to_owned(),
+            _ => format!("0 of {all}"),
+        };
+        return heading("Processes", &remark, extent.width);
     }
     let mut remark = format!("{} of {all}", processes.len());
     if !extent.verbose && kernel_threads > 0 {

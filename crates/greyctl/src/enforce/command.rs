@@ -155,9 +155,13 @@ fn simulated(
 }
 
 fn refused(refusals: &[Refusal]) -> Failure {
-    let mut failures = refusals
-        .iter()
-        .map(|refusal| Failure::new(exit_of(refusal.kind), &refusal.reason).hint(&refusal.hint));
+    let mut failures = refusals.iter().map(|refusal| {
+        let failure = Failure::new(exit_of(refusal.kind), &refusal.reason).hint(&refusal.hint);
+        match refusal.kind {
+            RefusalKind::NotPermitted => failure.hint("see the plan without it: --simulation"),
+            _ => failure,
+        }
+    });
     let Some(mut first) = failures.next() else {
         return Failure::new(Exit::Failed, "no plan was made");
     };
@@ -218,11 +222,18 @@ fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement
     document.plan_id = Some(applied.plan_id.clone());
     document.undone = applied.undone.iter().map(RolledBack::new).collect();
     document.warnings.extend(applied.remarks.iter().cloned());
-    let useless = document
-        .effects
-        .iter()
-        .all(|effect| effect.verdict == Verdict::NoEffect);
+    let every = |verdicts: &[Verdict]| {
+        let mut effects = document.effects.iter();
+        effects.all(|effect| verdicts.contains(&effect.verdict))
+    };
+    let nothing_new = every(&[Verdict::AlreadySo]);
+    let useless = every(&[
+        Verdict::NoEffect,
+        Verdict::MovedNotFreed,
+        Verdict::AlreadySo,
+    ]);
     document.outcome = match applied.outcome {
+        Ended::Complete if nothing_new => Outcome::NothingToDo,
         Ended::Complete => Outcome::Done,
         Ended::Partial if useless => Outcome::NoEffect,
         Ended::Partial => Outcome::PartlyDone,

@@ -56,6 +56,7 @@ pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
         Column::text("WHAT", 0).gives_way(28),
         Column::number("PREDICTED", 0),
         Column::number("FREED", 0),
+        Column::number("NET", 1).optional(),
         Column::number("AVAILABLE", 2).optional(),
         Column::number("CGROUP", 3).optional(),
         Column::number("PSS", 3).optional(),
@@ -69,6 +70,7 @@ pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
             Value::new(&effect.knob),
             Value::or_unknown(effect.predicted),
             Value::or_unknown(effect.freed),
+            net(effect),
             // Of a setting that frees nothing it would only show what others did.
             Value::or_unknown(effect.freed.and(effect.available_delta_bytes).map(delta)),
             Value::or_unknown(effect.current_delta_bytes.map(delta)),
@@ -87,6 +89,14 @@ pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
         }
     }
     text
+}
+
+/// What the machine gained, once compressed swap took its part.
+fn net(effect: &Effect) -> Value {
+    match (effect.net_freed_bytes, effect.verdict) {
+        (Some(bytes), Verdict::MovedNotFreed) => Value::new(delta(bytes)).tone(Tone::Warning),
+        (bytes, _) => Value::or_unknown(bytes.map(delta)),
+    }
 }
 
 fn came_back(refaulted: Option<Bytes>) -> Value {
@@ -135,6 +145,8 @@ fn verdict(verdict: Verdict) -> Value {
         Verdict::Worked => Value::new("worked").tone(Tone::Good),
         Verdict::PartlyWorked => Value::new("in part").tone(Tone::Warning),
         Verdict::NoEffect => Value::new("no effect").tone(Tone::Warning),
+        Verdict::MovedNotFreed => Value::new("only moved").tone(Tone::Warning),
+        Verdict::AlreadySo => Value::new("already so").tone(Tone::Good),
         Verdict::Refused => Value::new("refused").tone(Tone::Alarm),
         Verdict::Undone => Value::new("undone").tone(Tone::Alarm),
         Verdict::TimedOut => Value::new("timed out").tone(Tone::Alarm),

@@ -10,16 +10,18 @@ use rustix::time::{ClockId, clock_gettime};
 use super::document::{JournalListing, JournaledChange, SCHEMA};
 use super::report;
 use crate::cli::{GlobalOptions, JournalOptions};
-use crate::enforcer::journal_failure;
+use crate::enforcer::{JournalUse, journal_failure};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::loss::{self, LostRecord};
 use crate::output::Output;
 use crate::roots::{open_kernel, state_dir};
 
 /// Runs `journal`.
 ///
 /// # Errors
-/// A [`Failure`] when the journal is there and cannot be read.
+/// A [`Failure`] when the journal is there and cannot be read, or a part of
+/// it cannot.
 pub(crate) fn run(
     global: &GlobalOptions,
     options: &JournalOptions,
@@ -28,8 +30,8 @@ pub(crate) fn run(
     let kernel = open_kernel(global)?;
     let boot = read_boot_id(&kernel, &mut Vec::new()).ok().flatten();
     let directory = state_dir(global)?;
-    let (entries, damage) = Journal::list(&directory, boot.as_ref(), uptime())
-        .map_err(|error| journal_failure(&error))?;
+    let (entries, losses) = Journal::list(&directory, boot.as_ref(), uptime())
+        .map_err(|error| journal_failure(&error, JournalUse::PutBack))?;
     let mut changes: Vec<JournaledChange> = entries.into_iter().map(JournaledChange::new).collect();
     let known = changes.len();
     if !options.all {
@@ -38,18 +40,23 @@ pub(crate) fn run(
     let listing = JournalListing {
         schema: SCHEMA,
         changes,
-        damage,
+        lost: losses.iter().map(LostRecord::new).collect(),
     };
     if options.json {
         output.json(&listing)?;
+    } else {
+        let text = report::render(&listing, known, &TimeZone::system(), output.width());
+        output.text(&text)?;
+    }
+    if listing.lost.is_empty() {
         return Ok(Exit::Success);
     }
-    for sentence in &listing.damage {
-        output.warn(sentence);
-    }
-    let text = report::render(&listing, known, &TimeZone::system(), output.width());
-    output.text(&text)?;
-    Ok(Exit::Success)
+    Err(loss::failure(
+        Exit::PartlyDone,
+        &listing.lost,
+        &directory,
+        false,
+    ))
 }
 
 /// Time since boot, sleep included.

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::loss::LostRecord;
+
 /// The name of this document's schema.
 pub(crate) const SCHEMA: &str = "grey.journal/v1";
 
@@ -20,8 +22,8 @@ pub(crate) struct JournalListing {
     pub(crate) schema: &'static str,
     /// The changes.
     pub(crate) changes: Vec<JournaledChange>,
-    /// What could not be read of the journal, each a sentence.
-    pub(crate) damage: Vec<String>,
+    /// What of the journal is lost and may still hold.
+    pub(crate) lost: Vec<LostRecord>,
 }
 
 /// What became of a change.
@@ -36,6 +38,8 @@ pub(crate) enum ChangeState {
     Void,
     /// It can be undone only by force: somebody has set another value since.
     Conflict,
+    /// It was given up: what was found stays.
+    GivenUp,
 }
 
 /// One change.
@@ -83,6 +87,7 @@ impl JournaledChange {
                 EntryState::Undone => ChangeState::Undone,
                 EntryState::Void => ChangeState::Void,
                 EntryState::Conflict => ChangeState::Conflict,
+                EntryState::GivenUp => ChangeState::GivenUp,
             },
             knob: entry.knob.to_string(),
             setting: entry.knob,

@@ -24,17 +24,18 @@ pub(crate) fn render(
     let hidden = known - listing.changes.len();
     if listing.changes.is_empty() {
         return match hidden {
+            // What is lost is told apart, and may hold.
+            0 if !listing.lost.is_empty() => "No change can be read.\n".to_owned(),
+            _ if !listing.lost.is_empty() => {
+                let earlier = counted(hidden as u64, "earlier change", "earlier changes");
+                format!("No change that can be read holds now; {earlier}.\n")
+            }
             0 => "Nothing was changed.\n".to_owned(),
+            1 => "Nothing is changed now; 1 earlier change: --all lists it.\n".to_owned(),
             _ => format!("Nothing is changed now; {hidden} earlier changes: --all lists them.\n"),
         };
     }
-    let remark = match hidden {
-        0 => counted(listing.changes.len() as u64, "change", "changes"),
-        _ => format!(
-            "{} that hold; {hidden} earlier ones: --all lists them",
-            listing.changes.len()
-        ),
-    };
+    let remark = remark(listing.changes.len(), hidden);
     let mut table = Table::new(vec![
         Column::number("ID", 0),
         Column::text("WHEN", 2),
@@ -54,12 +55,26 @@ pub(crate) fn render(
     text
 }
 
+/// How many changes are listed, and how many are not.
+fn remark(listed: usize, hidden: usize) -> String {
+    match hidden {
+        0 => counted(listed as u64, "change", "changes"),
+        _ => format!(
+            "{}; {}: --all lists {}",
+            counted(listed as u64, "change holds", "changes hold"),
+            counted(hidden as u64, "earlier one", "earlier ones"),
+            if hidden == 1 { "it, too" } else { "them, too" }
+        ),
+    }
+}
+
 fn row(change: &JournaledChange, zone: &TimeZone) -> Vec<Value> {
     let state = match change.state {
         ChangeState::Active => Value::new("active").tone(Tone::Strong),
         ChangeState::Undone => Value::new("undone").tone(Tone::Dim),
         ChangeState::Void => Value::new("other boot").tone(Tone::Dim),
         ChangeState::Conflict => Value::new("conflict").tone(Tone::Alarm),
+        ChangeState::GivenUp => Value::new("given up").tone(Tone::Dim),
     };
     let lease = change.lease_remaining_seconds.map(|seconds| match seconds {
         0 => "over".to_owned(),
@@ -95,5 +110,19 @@ fn when(time: &str, zone: &TimeZone) -> String {
             .strftime("%Y-%m-%d %H:%M:%S")
             .to_string(),
         Err(_) => time.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_agree_with_their_words() {
+        assert_eq!(remark(2, 0), "2 changes");
+        let one_each = "1 change holds; 1 earlier one: --all lists it, too";
+        assert_eq!(remark(1, 1), one_each);
+        let two_each = "2 changes hold; 2 earlier ones: --all lists them, too";
+        assert_eq!(remark(2, 2), two_each);
     }
 }

@@ -7,11 +7,12 @@ use grey_enforcement::{RollbackError, RollbackSelection};
 use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, outcome_of};
 use super::{expired, report};
 use crate::cli::{GlobalOptions, RollbackOptions};
-use crate::enforcer::{self, journal_failure, other_owner};
+use crate::enforcer::{self, JournalUse, journal_failure, other_owner};
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain};
+use crate::loss::{self, LostRecord};
 use crate::output::Output;
-use crate::roots::state_dir;
+use crate::roots::{state_dir, state_option};
 
 /// Runs `rollback`.
 ///
@@ -26,9 +27,10 @@ pub(crate) fn run(
         schema: SCHEMA,
         outcome: Outcome::Failed,
         force: options.force,
+        keep: options.keep,
         expired_leases: Vec::new(),
         changes: Vec::new(),
-        warnings: Vec::new(),
+        lost: Vec::new(),
         error: None,
     };
     let tried = roll_back(global, options, &mut document, output);
@@ -41,7 +43,7 @@ pub(crate) fn run(
         output.text(&text(&document, output.width()))?;
     }
     tried?;
-    verdict(&document)
+    verdict(&document, global)
 }
 
 fn roll_back(
@@ -59,30 +61,51 @@ fn roll_back(
     let selection = options
         .id
         .map_or(RollbackSelection::All, RollbackSelection::Id);
-    let report = enforcer
-        .rollback(&selection, options.force)
-        .map_err(|error| failure(global, &error))?;
+    let report = if options.keep {
+        enforcer.keep(options.id)
+    } else {
+        enforcer.rollback(&selection, options.force)
+    }
+    .map_err(|error| {
+        if let RollbackError::ChangeUnreadable { losses, .. } = &error {
+            document.lost = losses.iter().map(LostRecord::new).collect();
+        }
+        failure(global, &error)
+    })?;
     document.expired_leases = report.expired.iter().map(RolledBack::new).collect();
     document.changes = report.items.iter().map(RolledBack::new).collect();
     let all = document.expired_leases.iter().chain(&document.changes);
     for change in all.filter(|change| change.lease_over) {
-        expired::tell(change, output);
+        expired::tell(change, &state_option(global), output);
     }
-    document.outcome = outcome_of(&document.changes);
-    document.warnings = report.remarks;
-    for warning in &document.warnings {
-        output.warn(warning);
-    }
+    document.lost = report.losses.iter().map(LostRecord::new).collect();
+    document.outcome = outcome_of(&document.changes, &document.lost);
     Ok(())
 }
 
 pub(super) fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
-            Failure::from_error(Exit::Usage, error).hint("list them: greyctl journal --all")
+            let option = state_option(global);
+            Failure::from_error(Exit::Usage, error)
+                .hint(format!("list them: greyctl journal --all{option}"))
         }
+        RollbackError::ChangeUnreadable { losses, .. } => {
+            let mut failure = Failure::from_error(Exit::Failed, error);
+            let lost: Vec<LostRecord> = losses.iter().map(LostRecord::new).collect();
+            if let Ok(directory) = state_dir(global) {
+                let of_journal = loss::failure(Exit::Failed, &lost, &directory, true);
+                failure.others.push(of_journal);
+            }
+            failure
+        }
+        RollbackError::NoConflict => Failure::from_error(Exit::Usage, error).hint(format!(
+            "put everything back: greyctl rollback{0}; to give one change up all the same: greyctl \
+             rollback ID --keep{0}",
+            state_option(global)
+        )),
         RollbackError::Journal { source } => {
-            let mut failure = journal_failure(source);
+            let mut failure = journal_failure(source, JournalUse::PutBack);
             failure.message = chain(error);
             if let (Some(owner), Ok(directory)) = (other_owner(source), state_dir(global)) {
                 // Named in full: sudo changes the home and clears the environment.
@@ -100,11 +123,65 @@ fn text(document: &Rollback, width: Option<usize>) -> String {
     if document.outcome == Outcome::NothingToDo {
         return "Nothing to put back.\n".to_owned();
     }
+    if document.changes.is_empty() {
+        return String::new();
+    }
     report::changes("Rollback", &document.changes, width)
 }
 
+/// "the change", "1 of 3 changes", "all 3 changes".
+fn part_of(part: usize, all: usize) -> String {
+    match (part, all) {
+        (_, 1) => "the change".to_owned(),
+        (part, all) if part == all => format!("all {all} changes"),
+        _ => format!("{part} of {all} changes"),
+    }
+}
+
+fn left_alone(part: usize, all: usize) -> String {
+    let (was, them) = if part == 1 {
+        ("was", "it")
+    } else {
+        ("were", "them")
+    };
+    let which = part_of(part, all);
+    format!("{which} {was} left alone: somebody else has set {them} since")
+}
+
+fn covered_by_later(part: usize, all: usize) -> String {
+    let (was, them) = if part == 1 {
+        ("was", "it")
+    } else {
+        ("were", "them")
+    };
+    let which = part_of(part, all);
+    format!("{which} {was} not put back: a later one covers {them}")
+}
+
 /// The exit code, and what to do about what was left.
-fn verdict(document: &Rollback) -> Result<Exit, Failure> {
+fn verdict(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failure> {
+    let lost = match document.lost.as_slice() {
+        [] => None,
+        lost => {
+            let exit = match document.changes.as_slice() {
+                [] => Exit::Failed,
+                _ => Exit::PartlyDone,
+            };
+            Some(loss::failure(exit, lost, &state_dir(global)?, true))
+        }
+    };
+    match (of_changes(document, &state_option(global)), lost) {
+        (Ok(exit), None) => Ok(exit),
+        (Ok(_), Some(lost)) => Err(lost),
+        (Err(mut failure), lost) => {
+            failure.others.extend(lost);
+            Err(failure)
+        }
+    }
+}
+
+/// The same without what the journal has lost.
+fn of_changes(document: &Rollback, option: &str) -> Result<Exit, Failure> {
     let count = |state| {
         document
             .changes
@@ -114,6 +191,10 @@ fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     };
     let conflicts = count(RolledBackState::Conflict);
     let failed = count(RolledBackState::Failed);
+    let covered = count(RolledBackState::Merged);
+    if conflicts + failed + covered == 0 {
+        return Ok(Exit::Success);
+    }
     let denied = document.changes.iter().all(|change| change.not_permitted);
     let exit = match document.outcome {
         Outcome::NothingToDo | Outcome::Done => return Ok(Exit::Success),
@@ -123,21 +204,27 @@ fn verdict(document: &Rollback) -> Result<Exit, Failure> {
     };
     let of = document.changes.len();
     let mut failure = if conflicts > 0 {
-        Failure::new(
-            exit,
-            format!(
-                "{conflicts} of {of} changes were left alone: somebody else has set them since"
-            ),
-        )
-        .hint("to override their values: greyctl rollback --force")
+        Failure::new(exit, left_alone(conflicts, of))
+            .hint(format!(
+                "to override their values: greyctl rollback --force{option}"
+            ))
+            .hint(format!(
+                "to keep theirs and forget ours: greyctl rollback --keep{option}"
+            ))
+    } else if failed == 0 {
+        Failure::new(exit, covered_by_later(covered, of)).hint(format!(
+            "undo the later one: greyctl rollback ID{option}, or all: greyctl rollback{option}"
+        ))
     } else {
         Failure::new(
             exit,
-            format!("{failed} of {of} changes could not be put back"),
+            format!("{} could not be put back", part_of(failed, of)),
         )
     };
     if failed > 0 {
-        failure = failure.hint("they stay in the journal; try again: greyctl rollback");
+        failure = failure.hint(format!(
+            "what could not be put back stays in the journal; try again: greyctl rollback{option}"
+        ));
     }
     for change in &document.changes {
         if let Some(hint) = &change.hint
@@ -175,22 +262,36 @@ mod tests {
         let changes: Vec<RolledBack> = denied.iter().map(change).collect();
         Rollback {
             schema: SCHEMA,
-            outcome: outcome_of(&changes),
+            outcome: outcome_of(&changes, &[]),
             force: false,
+            keep: false,
             expired_leases: Vec::new(),
             changes,
-            warnings: Vec::new(),
+            lost: Vec::new(),
             error: None,
         }
     }
 
     #[test]
     fn a_rollback_that_lacked_nothing_but_the_permission_says_so_once() {
-        let failure = verdict(&document(&[true, true])).unwrap_err();
+        let failure = of_changes(&document(&[true, true]), "").unwrap_err();
         assert_eq!(failure.exit, Exit::NotPermitted);
         let hints = failure.hints.iter().filter(|hint| *hint == "run as root");
         assert_eq!(hints.count(), 1);
-        let failure = verdict(&document(&[true, false])).unwrap_err();
+        let failure = of_changes(&document(&[true, false]), "").unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn one_change_is_told_in_the_singular() {
+        let one = "the change was left alone: somebody else has set it since";
+        assert_eq!(left_alone(1, 1), one);
+        let one_of_many = "1 of 3 changes was left alone: somebody else has set it since";
+        assert_eq!(left_alone(1, 3), one_of_many);
+        assert!(left_alone(2, 3).starts_with("2 of 3 changes were left alone"));
+        assert_eq!(part_of(3, 3), "all 3 changes");
+        let covered = "the change was not put back: a later one covers it";
+        assert_eq!(covered_by_later(1, 1), covered);
+        assert!(covered_by_later(2, 3).ends_with("a later one covers them"));
     }
 }

@@ -7,6 +7,8 @@ use grey_model::Knob;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::loss::LostRecord;
+
 /// The name of this document's schema.
 pub(crate) const SCHEMA: &str = "grey.rollback/v1";
 
@@ -35,14 +37,16 @@ pub(crate) struct Rollback {
     pub(crate) outcome: Outcome,
     /// Whether values of others were to be overridden.
     pub(crate) force: bool,
+    /// Whether values of others were to stay, and ours to be given up.
+    pub(crate) keep: bool,
     /// Changes that were not asked for and went back first: they still held
     /// although their lease was over. Empty when everything was asked for;
     /// `changes` has them then.
     pub(crate) expired_leases: Vec<RolledBack>,
     /// The changes, in the order in which they were put back.
     pub(crate) changes: Vec<RolledBack>,
-    /// What else people should know, each a sentence.
-    pub(crate) warnings: Vec<String>,
+    /// What of the journal is lost and may still hold: it was not put back.
+    pub(crate) lost: Vec<LostRecord>,
     /// What ended the run early; `null` when nothing did.
     pub(crate) error: Option<String>,
 }
@@ -60,6 +64,8 @@ pub(crate) enum RolledBackState {
     Merged,
     /// Somebody else has set another value; it was left alone.
     Conflict,
+    /// It was given up: what was found stays.
+    Kept,
     /// The process, cgroup or unit is gone.
     Gone,
     /// It was made in another boot; the kernel has forgotten it.
@@ -110,13 +116,15 @@ impl RolledBack {
             RollbackOutcome::MergedInto(later) => (
                 RolledBackState::Merged,
                 Some(format!(
-                    "change {later} stands on top of it and restores this value"
+                    "nothing was put back: change {later} was made on top of it and covers it; \
+                     that one puts this value back"
                 )),
             ),
             RollbackOutcome::Conflict => (
                 RolledBackState::Conflict,
                 Some("somebody else has set another value since, and it was left alone".to_owned()),
             ),
+            RollbackOutcome::Kept => (RolledBackState::Kept, None),
             RollbackOutcome::Gone => (RolledBackState::Gone, None),
             RollbackOutcome::VoidOtherBoot => (RolledBackState::Void, None),
             RollbackOutcome::Failed(why) => (RolledBackState::Failed, Some(why.clone())),
@@ -142,21 +150,21 @@ impl RolledBack {
     const fn stays(&self) -> bool {
         matches!(
             self.outcome,
-            RolledBackState::Conflict | RolledBackState::Failed
+            RolledBackState::Conflict | RolledBackState::Failed | RolledBackState::Merged
         )
     }
 }
 
-/// How a rollback of these changes ended.
-pub(crate) fn outcome_of(changes: &[RolledBack]) -> Outcome {
+/// How a rollback of these changes ended, where the journal has `lost` this.
+pub(crate) fn outcome_of(changes: &[RolledBack], lost: &[LostRecord]) -> Outcome {
     let stay = changes.iter().filter(|change| change.stays()).count();
     let failed = changes
         .iter()
         .filter(|change| change.outcome == RolledBackState::Failed)
         .count();
     match stay {
-        _ if changes.is_empty() => Outcome::NothingToDo,
-        0 => Outcome::Done,
+        _ if changes.is_empty() && lost.is_empty() => Outcome::NothingToDo,
+        0 if lost.is_empty() => Outcome::Done,
         _ if failed == changes.len() => Outcome::Failed,
         _ => Outcome::PartlyDone,
     }
@@ -203,8 +211,24 @@ mod tests {
                 Outcome::PartlyDone,
             ),
             (&[failed.clone(), failed], Outcome::Failed),
+            (&[RollbackOutcome::MergedInto(7)], Outcome::PartlyDone),
+            (&[RollbackOutcome::Kept], Outcome::Done),
         ] {
-            assert_eq!(outcome_of(&changes(outcomes)), expected, "{outcomes:?}");
+            let ended = outcome_of(&changes(outcomes), &[]);
+            assert_eq!(ended, expected, "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn where_the_journal_has_lost_something_nothing_is_done_or_nothing_to_do() {
+        let lost = [LostRecord {
+            line: Some(2),
+            change: None,
+            what: "line 2 of the journal is damaged".to_owned(),
+            remains: None,
+        }];
+        assert_eq!(outcome_of(&[], &lost), Outcome::Failed);
+        let restored = changes(&[RollbackOutcome::Restored]);
+        assert_eq!(outcome_of(&restored, &lost), Outcome::PartlyDone);
     }
 }

@@ -14,6 +14,7 @@ use crate::cli::GlobalOptions;
 use crate::enforcer;
 use crate::journal::over_since;
 use crate::output::Output;
+use crate::roots::state_option;
 
 /// What was put back before the run began.
 #[derive(Debug, Default)]
@@ -47,7 +48,10 @@ pub(crate) fn undo(
     match tried {
         Ok(report) => {
             undone.changes = report.items.iter().map(RolledBack::new).collect();
-            undone.warnings = report.remarks;
+            let lost = report.losses.iter();
+            undone.warnings = lost
+                .map(|loss| format!("{}: what that changed is not known", loss.what))
+                .collect();
         }
         Err(failure) => undone.warnings.push(format!(
             "what outlived its lease could not be put back: {}",
@@ -55,7 +59,7 @@ pub(crate) fn undo(
         )),
     }
     for change in &undone.changes {
-        tell(change, output);
+        tell(change, &state_option(global), output);
     }
     undone
 }
@@ -75,8 +79,9 @@ pub(crate) fn would_undo(global: &GlobalOptions, kernel: &Kernel) -> Vec<String>
         .collect()
 }
 
-/// One line about a change whose lease was over.
-pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
+/// One line about a change whose lease was over; `option` is what names the
+/// state directory to whoever rolls it back.
+pub(crate) fn tell(change: &RolledBack, option: &str, output: &mut Output) {
     let (id, knob, detail) = (change.id, &change.knob, &change.detail);
     match change.outcome {
         RolledBackState::Restored => {
@@ -87,6 +92,8 @@ pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
         RolledBackState::AlreadyRestored | RolledBackState::Void => output.talk(&format!(
             "the lease of change {id} ({knob}) was over, and it was put back already"
         )),
+        // Nothing is given up here.
+        RolledBackState::Kept => {}
         RolledBackState::Gone => output.talk(&format!(
             "the lease of change {id} ({knob}) was over, and what it was of is gone"
         )),
@@ -95,7 +102,7 @@ pub(crate) fn tell(change: &RolledBack, output: &mut Output) {
         )),
         RolledBackState::Conflict => output.warn(&format!(
             "the lease of change {id} ({knob}) is over: {detail}; to override it: greyctl \
-             rollback --force {id}"
+             rollback --force {id}{option}"
         )),
         RolledBackState::Failed => output.warn(&format!(
             "the lease of change {id} ({knob}) is over, and it could not be put back: {detail}"

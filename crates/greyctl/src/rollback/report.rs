@@ -54,8 +54,9 @@ fn outcome(change: &RolledBack) -> Value {
         }
         RolledBackState::Restored => Value::new("restored").tone(Tone::Good),
         RolledBackState::AlreadyRestored => Value::new("was so already").tone(Tone::Good),
-        RolledBackState::Merged => Value::new("left to a later one").tone(Tone::Warning),
+        RolledBackState::Merged => Value::new("covered, not restored").tone(Tone::Warning),
         RolledBackState::Conflict => Value::new("conflict").tone(Tone::Alarm),
+        RolledBackState::Kept => Value::new("given up").tone(Tone::Dim),
         RolledBackState::Gone => Value::new("gone").tone(Tone::Dim),
         RolledBackState::Void => Value::new("other boot").tone(Tone::Dim),
         RolledBackState::Failed => Value::new("failed").tone(Tone::Alarm),

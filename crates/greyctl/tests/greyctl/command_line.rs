@@ -109,7 +109,11 @@ fn an_option_that_follows_an_option_is_not_its_value() {
     ] {
         let ran = run(on(&kernel), &[command, option, next]);
         assert_eq!(ran.exit, 2, "{option} {next}: {}", ran.stderr);
-        assert_eq!(ran.stdout, "", "{option} {next}");
+        if next == "--json" {
+            assert_eq!(ran.json()["schema"], "grey.error/v1", "{option} {next}");
+        } else {
+            assert_eq!(ran.stdout, "", "{option} {next}");
+        }
         let first = ran.stderr.lines().next().unwrap();
         assert!(
             first.starts_with("error: a value is required for '-"),
@@ -299,4 +303,45 @@ fn completions_and_manual_pages_know_every_command() {
     assert!(!page.contains("kernel\\-write"), "{page}");
     let page = run(greyctl(), &["man", "memory-enforce"]).stdout;
     assert!(page.contains("\\-\\-reclaim"), "{page}");
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_told_to_be_given_as_a_pid() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut command = greyctl();
+    command.arg("memory-diagnose").arg("--target");
+    command.arg(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    let ran = run(command, &[]);
+    assert_eq!(ran.exit, 2);
+    assert!(ran.stderr.contains("use the pid"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_score_that_is_no_number_is_told_how_to_write_it() {
+    for score in ["abc", "1001", "-1001"] {
+        let ran = run(greyctl(), &["memory-enforce", "--oom-score-adj", score]);
+        assert_eq!(ran.exit, 2);
+        assert!(ran.stderr.contains("from -1000 to 1000"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_usage_names_nothing_that_came_from_the_environment() {
+    let mut command = greyctl();
+    command.env("GREY_STATE_DIR", "/nowhere");
+    let ran = run(command, &["memory-enforce", "--aggressive"]);
+    assert_eq!(ran.exit, 2);
+    assert!(!ran.stderr.contains("--state-dir"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("greyctl memory-enforce"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_width_that_nothing_fits_is_not_believed() {
+    let narrow = run_at(on(&host()), 1, &["memory-diagnose"]);
+    let usual = run_at(on(&host()), 80, &["memory-diagnose"]);
+    assert_eq!(narrow.timeless(), usual.timeless());
 }

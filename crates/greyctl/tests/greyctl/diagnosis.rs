@@ -68,6 +68,17 @@ fn the_breakdown_sums_to_the_total_and_has_a_residual() {
 }
 
 #[test]
+fn a_list_that_is_cut_to_nothing_is_not_empty() {
+    let run = run(on(&host()), &["memory-diagnose", "--top", "0"]);
+    let heading = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("Processes"))
+        .unwrap();
+    assert!(heading.starts_with("Processes  0 of "), "{heading}");
+}
+
+#[test]
 fn unreadable_processes_are_counted_and_null() {
     let kernel = host();
     forbid(&kernel.path("proc/310/smaps_rollup"));
@@ -186,8 +197,22 @@ fn a_target_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
-fn a_name_that_matches_many_lists_them() {
-    let ran = run(on(&host()), &["memory-diagnose", "--target", "nginx"]);
+fn a_name_that_matches_many_shows_them_and_enforces_none() {
+    let arguments = ["memory-diagnose", "--target", "nginx", "--json"];
+    let ran = run(on(&host()), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    let pids: Vec<&Value> = document["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|process| &process["pid"])
+        .collect();
+    assert_eq!(pids, [100, 101]);
+    assert_eq!(document["targets"].as_array().unwrap().len(), 2);
+    assert!(document["notes"].to_string().contains("all are shown"));
+    let arguments = ["memory-enforce", "-t", "nginx", "--oom-score-adj", "5"];
+    let ran = run(on(&host()), &arguments);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
     for pid in ["100", "101"] {
         assert!(ran.stderr.contains(pid), "{}", ran.stderr);
@@ -202,4 +227,33 @@ fn by_pid(document: &Value, pid: u64) -> &Value {
         .iter()
         .find(|process| process["pid"] == pid)
         .unwrap()
+}
+
+#[test]
+fn a_release_that_is_missing_is_null_and_a_huge_one_is_cut() {
+    let kernel = host().without("proc/sys/kernel/osrelease");
+    let ran = run(on(&kernel), &["memory-diagnose", "--json"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert_eq!(ran.json()["host"]["kernel"], Value::Null);
+    let ran = run(on(&kernel), &["memory-diagnose"]);
+    assert!(ran.stdout.contains("Linux -,"), "{}", ran.stdout);
+    let ran = run(on(&kernel), &["memory-enforce", "--simulation"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let kernel = host().with("proc/sys/kernel/osrelease", vec![b'\x01'; 1 << 20]);
+    let ran = run(on(&kernel), &["memory-diagnose", "--json"]);
+    let release = ran.json()["host"]["kernel"].as_str().unwrap().len();
+    assert_eq!(release, 64 * "\\x01".len());
+}
+
+#[test]
+fn root_is_not_told_to_become_root() {
+    let kernel = host().without("proc/1");
+    for arguments in [&["memory-diagnose"][..], &["memory-diagnose", "-t", "1"]] {
+        let ran = run(on(&kernel), arguments);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(told.contains("hidepid"), "{told}");
+        let root = rustix::process::geteuid().is_root();
+        let sent = told.contains("run as root") || told.contains("sudo");
+        assert_eq!(sent, !root, "{told}");
+    }
 }

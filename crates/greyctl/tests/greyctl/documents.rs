@@ -86,3 +86,26 @@ fn a_document_with_a_wrong_type_is_not_as_its_schema_says() {
     let found = std::panic::catch_unwind(|| assert_valid("grey.diagnosis.v1", &document));
     assert!(found.is_err());
 }
+
+#[test]
+fn every_failure_with_json_has_a_document() {
+    for (arguments, code) in [
+        (&["memory-enforce", "--reclaim", "zz", "--json"][..], 2),
+        (&["memory-enforce", "--aggressive", "--json"], 2),
+        (&["memory-diagnose", "--target", "nosuch", "--json"], 2),
+        (&["memory-diagnose", "--procfs", "/nosuch", "--json"], 1),
+        (&["rollback", "--json", "--nosuch"], 2),
+    ] {
+        let ran = run(on(&host()), arguments);
+        assert_eq!(ran.exit, code, "{arguments:?}: {}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.error.v1", &document);
+        assert_eq!(document["exit_code"], code, "{arguments:?}");
+        let error = document["error"].as_str().unwrap();
+        let words: Vec<&str> = ran.stderr.split_whitespace().collect();
+        assert!(words.join(" ").contains(error), "{error}: {}", ran.stderr);
+    }
+    // A document of its own has the error in it, and is the only one.
+    let ran = run(on(&host()), &["memory-enforce", "--json"]);
+    assert_eq!(ran.json()["schema"], "grey.enforcement/v1");
+}

@@ -172,6 +172,20 @@ fn what_was_set_is_journaled_and_put_back_to_the_byte() {
 }
 
 #[test]
+fn what_is_so_already_is_a_success_and_changes_nothing() {
+    let kernel = as_root();
+    let before = kernel_state(&kernel);
+    let arguments = ["--target", "/build/web", "--high", "300M"];
+    let (exit, document, talk) = enforce(&kernel, &arguments);
+    assert_eq!(exit, 0, "{talk}{document}");
+    assert_eq!(document["outcome"], "nothing_to_do");
+    assert_eq!(document["effects"][0]["verdict"], "already_so");
+    assert!(!talk.contains("nothing came of it"), "{talk}");
+    assert_eq!(document["journal_ids"], serde_json::json!([]));
+    assert!(before == kernel_state(&kernel));
+}
+
+#[test]
 fn one_change_can_be_put_back_alone() {
     let kernel = as_root();
     let (_, document, _) = enforce(&kernel, &["-t", "/build/web", "--high", "200M"]);

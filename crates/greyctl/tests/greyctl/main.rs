@@ -11,3 +11,4 @@ mod diagnosis;
 mod documents;
 mod enforcement;
 mod harness;
+mod recovery;

@@ -27,17 +27,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const THREADS: u64 = 4;
 const LARGEST: u64 = 256 << 10;
 const LIMIT: Bytes = Bytes::from_mib(512);
-/// How much is inserted by all threads together.
-const INSERTED: u64 = 8 << 30;
+/// How long all threads insert.
+const TIME: Duration = Duration::from_secs(3);
 
 type Value = Arc<Vec<u8>>;
 
 fn main() {
     let source = Arc::new(ProcessSource::new().expect("there is a /proc"));
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if !wanted.is_empty() {
+        return part(&wanted, &source);
+    }
     println!("allocator: {}", source.allocator());
     println!(
-        "\npeak while {THREADS} threads insert {} of values up to {}, budget {LIMIT}",
-        Bytes(INSERTED),
+        "\npeak while {THREADS} threads insert values up to {} for {TIME:?}, budget {LIMIT}",
         Bytes(LARGEST)
     );
     println!(
@@ -45,17 +48,42 @@ fn main() {
         in_flight()
     );
     println!(
-        "{:<44} {:>12} {:>10} {:>8} {:>10}",
-        "", "peak", "of budget", "MB/s", "after"
+        "{:<44} {:>12} {:>10} {:>8} {:>6} {:>10}",
+        "", "peak", "of budget", "MB/s", "hits", "after"
     );
-    // Ours first: what it leaves behind is purged before the next one begins.
-    for shape in [Shape::Even, Shape::Sawtooth] {
-        for percent in [85, 100] {
-            held(&source, shape, percent);
-            bare(&source, shape, percent);
+    for shape in ["even", "sawtooth"] {
+        for percent in ["85", "100"] {
+            for who in ["ours", "bare"] {
+                alone(&[who, shape, percent]);
+            }
         }
     }
-    relief(&source);
+    alone(&["relief"]);
+}
+
+/// Runs one part in a process of its own: what one leaves in the allocator is
+/// not the next one's.
+fn alone(part: &[&str]) {
+    let this = std::env::current_exe().expect("it runs");
+    let status = std::process::Command::new(this).args(part).status();
+    assert!(status.expect("it can be started").success(), "{part:?}");
+}
+
+fn part(part: &[String], source: &Arc<ProcessSource>) {
+    match part {
+        [who, shape, percent] => {
+            let shape = match shape.as_str() {
+                "even" => Shape::Even,
+                _ => Shape::Sawtooth,
+            };
+            let percent = percent.parse().expect("a number");
+            match who.as_str() {
+                "ours" => held(source, shape, percent),
+                _ => bare(source, shape, percent),
+            }
+        }
+        _ => relief(source),
+    }
 }
 
 fn in_flight() -> f64 {
@@ -94,30 +122,32 @@ fn weigh(value: &Value) -> Bytes {
     Bytes(value.capacity() as u64)
 }
 
-/// Inserts from all threads, and reads every second one back; says how long it took.
+/// Inserts from all threads, and reads one of the last thousand back; says how
+/// many bytes were inserted, in megabytes a second, and how many of those that
+/// were asked for were there.
 fn load(
     shape: Shape,
     insert: &(impl Fn(u64, Value) + Sync),
-    get: &(impl Fn(u64) + Sync),
-) -> Duration {
-    let (next, sum) = (AtomicU64::new(0), AtomicU64::new(0));
+    get: &(impl Fn(u64) -> bool + Sync),
+) -> (f64, f64) {
+    let (next, sum, hits) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                loop {
+                while start.elapsed() < TIME {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let size = shape.size(number);
-                    if sum.fetch_add(size, Ordering::Relaxed) > INSERTED {
-                        return;
-                    }
+                    sum.fetch_add(size, Ordering::Relaxed);
                     insert(number, value(size, number));
-                    get(number / 2);
+                    let asked = number.saturating_sub(number.wrapping_mul(0x2545_f491) % 1000);
+                    hits.fetch_add(u64::from(get(asked)), Ordering::Relaxed);
                 }
             });
         }
     });
-    start.elapsed()
+    let rate = sum.into_inner() as f64 / 1e6 / start.elapsed().as_secs_f64();
+    (rate, hits.into_inner() as f64 / next.into_inner() as f64)
 }
 
 /// The resident set's highest value since the last call of `forget_peak`.
@@ -134,14 +164,14 @@ fn forget_peak() {
     std::fs::write("/proc/self/clear_refs", "5").expect("the own one is writable");
 }
 
-fn line(name: &str, peak: Bytes, base: Bytes, took: Duration, after: Bytes) {
-    let over = peak.saturating_sub(base);
+fn line(name: &str, source: &ProcessSource, base: Bytes, (rate, hits): (f64, f64)) {
+    let over = peak(source).saturating_sub(base);
+    let after = source.rss().expect("readable").saturating_sub(base);
     println!(
-        "{name:<44} {:>12} {:>10.3} {:>8.0} {:>10}",
+        "{name:<44} {:>12} {:>10.3} {rate:>8.0} {hits:>6.3} {:>10}",
         over.to_string(),
         over.get() as f64 / LIMIT.get() as f64,
-        INSERTED as f64 / 1e6 / took.as_secs_f64(),
-        after.saturating_sub(base).to_string()
+        after.to_string()
     );
 }
 
@@ -169,16 +199,14 @@ fn held(source: &Arc<ProcessSource>, shape: Shape, percent: u64) {
             let _ = cache.insert(number, value);
             most.fetch_max(budget.reserved().get(), Ordering::Relaxed);
         },
-        &|number| drop(cache.get(&number)),
+        &|number| cache.get(&number).is_some(),
     );
     running.stop();
-    let (high, now) = (peak(source), source.rss().expect("readable"));
     line(
         &format!("{shape:?}, {percent} %: cache and controller (ours)"),
-        high,
+        source,
         base,
         took,
-        now,
     );
     let reserved = most.into_inner() as f64 / LIMIT.get() as f64;
     let statistics = controller.statistics();
@@ -204,15 +232,13 @@ fn bare(source: &Arc<ProcessSource>, shape: Shape, percent: u64) {
     let took = load(
         shape,
         &|number, value| cache.insert(number, value),
-        &|number| drop(cache.get(&number)),
+        &|number| cache.get(&number).is_some(),
     );
-    let (high, now) = (peak(source), source.rss().expect("readable"));
     line(
         &format!("{shape:?}, {percent} %: quick_cache alone"),
-        high,
+        source,
         base,
         took,
-        now,
     );
 }
 

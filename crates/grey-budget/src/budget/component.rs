@@ -104,6 +104,22 @@ impl Component {
         Ok(Reservation::of(self, bytes.get()))
     }
 
+    /// Whether it is refused now whatever it asks for, because of the level.
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.is_admitted(self.inner.core.admission())
+    }
+
+    /// Takes `bytes` within the limits although the level admits nothing new:
+    /// as much will be given back in the same step.
+    pub(crate) fn reserve_in_exchange(
+        &self,
+        bytes: Bytes,
+    ) -> Result<Reservation<'_>, ReserveError> {
+        let (core, index) = (&self.inner.core, self.inner.index);
+        core.charge(index, shard_of_this_thread(), bytes.get())?;
+        Ok(Reservation::of(self, bytes.get()))
+    }
+
     /// The same, in a reservation that borrows nothing.
     ///
     /// # Errors

@@ -40,8 +40,26 @@ pub(super) struct Core {
     /// Requests that did not fit, ever, and by how much the last one missed.
     shortages: AtomicU64,
     missing: AtomicU64,
-    /// Whom to wake when something does not fit.
-    pub(super) alarm: std::sync::Mutex<Option<std::thread::Thread>>,
+    pub(super) alarm: std::sync::Mutex<Option<Alarm>>,
+}
+
+/// Who keeps the budget.
+#[derive(Clone)]
+pub(crate) struct Alarm {
+    /// Unparked when something does not fit or much was taken.
+    pub(crate) thread: std::thread::Thread,
+    /// Called by the thread that takes, before it goes on: with more threads
+    /// than processors the keeper may come too late. Short; waits for nobody.
+    pub(crate) look: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Alarm {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Alarm")
+            .field("thread", &self.thread)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Core {
@@ -120,9 +138,11 @@ impl Core {
         };
         if state.waiters.is_empty() && state.try_charge(account, needed.saturating_add(quantum)) {
             cell.fetch_add(quantum, Ordering::SeqCst);
+            self.after_charge(state);
             return Ok(());
         }
         if !state.is_overtaking(account, needed) && state.try_charge(account, needed) {
+            self.after_charge(state);
             return Ok(());
         }
         // Before anybody is refused, what threads keep is called back.
@@ -141,6 +161,15 @@ impl Core {
             self.raise_alarm(bytes.saturating_sub(available.get()));
         }
         refused
+    }
+
+    fn after_charge(&self, mut state: MutexGuard<'_, State>) {
+        let calls = state.calls_for_reading();
+        drop(state);
+        if calls && let Some(alarm) = self.alarm() {
+            (alarm.look)();
+            alarm.thread.unpark();
+        }
     }
 
     /// Takes `bytes` whatever the limits say.
@@ -386,14 +415,17 @@ impl Core {
     fn raise_alarm(&self, missing: u64) {
         self.missing.store(missing, Ordering::Relaxed);
         self.shortages.fetch_add(1, Ordering::Relaxed);
-        let alarm = self
-            .alarm
+        if let Some(alarm) = self.alarm() {
+            alarm.thread.unpark();
+        }
+    }
+
+    #[cold]
+    fn alarm(&self) -> Option<Alarm> {
+        self.alarm
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        if let Some(thread) = alarm {
-            thread.unpark();
-        }
+            .clone()
     }
 }
 

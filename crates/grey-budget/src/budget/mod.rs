@@ -22,6 +22,7 @@ mod top;
 mod wait;
 
 pub use component::Component;
+pub(crate) use core::Alarm;
 pub use error::{Bound, BudgetError, Consumer, ReserveError};
 pub use reservation::Reservation;
 pub use settings::{Admission, ComponentBuilder, Tenant};

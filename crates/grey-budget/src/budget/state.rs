@@ -15,6 +15,10 @@ use crate::sync::{Arc, AtomicUsize, Ordering};
 /// How many of the largest consumers an error names.
 const TOP: usize = 3;
 
+/// How many parts of the budget are taken, each followed by a look at the
+/// resident set.
+const READINGS_PER_LIMIT: u64 = 64;
+
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) id: u64,
@@ -34,6 +38,9 @@ pub(super) struct State {
     pub(super) tenants: Vec<Option<TenantAccount>>,
     pub(super) waiters: VecDeque<Waiter>,
     pub(super) next_waiter: u64,
+    /// Bytes that were taken ever, and at the last call for a reading.
+    taken: u64,
+    taken_at_call: u64,
 }
 
 /// What was granted under the lock and must be told outside of it.
@@ -59,6 +66,8 @@ impl State {
             tenants: Vec::new(),
             waiters: VecDeque::new(),
             next_waiter: 0,
+            taken: 0,
+            taken_at_call: 0,
         }
     }
 
@@ -156,9 +165,21 @@ impl State {
         let grown = account.committed() - before;
         let tenant = account.tenant;
         self.committed = self.committed.saturating_add(grown);
+        self.taken = self.taken.wrapping_add(bytes);
         if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
             tenant.charged = tenant.charged.saturating_add(bytes);
         }
+    }
+
+    /// Whether so much was taken since the last time that somebody should look
+    /// at the resident set before his time: a fast program fills its budget
+    /// between two ticks.
+    pub(super) const fn calls_for_reading(&mut self) -> bool {
+        let calls = self.taken.wrapping_sub(self.taken_at_call) >= self.limit / READINGS_PER_LIMIT;
+        if calls {
+            self.taken_at_call = self.taken;
+        }
+        calls
     }
 
     pub(super) fn uncharge(&mut self, index: usize, bytes: u64) {

@@ -252,12 +252,12 @@ impl Budget {
         self.core.fail_largest_waiter()
     }
 
-    /// Which thread is unparked when a request does not fit.
-    pub fn set_alarm(&self, thread: Option<std::thread::Thread>) {
+    /// Who is told when a request does not fit, or much was taken.
+    pub(crate) fn set_alarm(&self, alarm: Option<super::Alarm>) {
         *self
             .core
             .alarm
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = thread;
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = alarm;
     }
 }

@@ -17,7 +17,11 @@ const LEAST_PARTS: u64 = 64;
 /// How the capacity is given to the priorities.
 #[derive(Debug, Clone)]
 pub(super) struct Grants {
+    /// What it may hold when the budget is open, and what it may hold now.
+    wanted: u64,
     total: u64,
+    /// What it held when the budget closed.
+    frozen: Option<u64>,
     /// The most that a priority may be given.
     limits: [u64; CLASSES],
     given: [u64; CLASSES],
@@ -40,7 +44,9 @@ impl Grants {
         let mut given = [0; CLASSES];
         given[Priority::Medium.index()] = total;
         Self {
+            wanted: total,
             total,
+            frozen: None,
             limits: [u64::MAX; CLASSES],
             given,
             kept: 0,
@@ -50,6 +56,23 @@ impl Grants {
 
     pub(super) const fn total(&self) -> u64 {
         self.total
+    }
+
+    /// What the whole may hold when the budget is open.
+    pub(super) const fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// The whole becomes no more than is `held`, until [`Self::thaw`].
+    pub(super) fn freeze(&mut self, held: u64, sole: Option<usize>) {
+        self.frozen = Some(self.frozen.unwrap_or(u64::MAX).min(held));
+        self.set_total(self.wanted, sole);
+    }
+
+    /// The whole is what is wanted.
+    pub(super) fn thaw(&mut self, sole: Option<usize>) {
+        self.frozen = None;
+        self.set_total(self.wanted, sole);
     }
 
     pub(super) const fn given(&self, class: usize) -> u64 {
@@ -136,7 +159,8 @@ impl Grants {
     /// Makes the whole larger or smaller: low shrinks first. What is new is
     /// free, or medium's when nothing else is `in_use`.
     pub(super) fn set_total(&mut self, total: u64, sole: Option<usize>) {
-        self.total = total;
+        self.wanted = total;
+        self.total = total.min(self.frozen.unwrap_or(u64::MAX));
         self.fit();
         if let Some(sole) = sole {
             let free = self
@@ -150,7 +174,7 @@ impl Grants {
     pub(super) fn set_limit(&mut self, class: usize, limit: u64, sole: Option<usize>) {
         self.limits[class] = limit;
         self.given[class] = self.given[class].min(limit);
-        self.set_total(self.total, sole);
+        self.set_total(self.wanted, sole);
     }
 
     /// Makes room for what is kept, from what goes first. `false` when what
@@ -174,7 +198,7 @@ impl Grants {
     /// What was kept is not any more. The room is free, or `sole`'s.
     pub(super) fn unkeep(&mut self, bytes: u64, sole: Option<usize>) {
         self.kept = self.kept.saturating_sub(bytes);
-        self.set_total(self.total, sole);
+        self.set_total(self.wanted, sole);
     }
 
     /// Shrinks low, then medium, then high, until all fits.

@@ -15,6 +15,7 @@ use quick_cache::DefaultHashBuilder;
 use super::account::{Account, CacheStats, count};
 use super::builder::CacheError;
 use super::capacity::{CLASSES, Grants};
+use super::exchange::THAWED;
 use super::flight::Flights;
 use super::options::{EntryOptions, Project, Rejected};
 use super::slot::{Leave, MOST_PROJECTS, Slot, SlotWeight};
@@ -58,6 +59,8 @@ pub(super) struct Inner<K: Hash + Eq, V: Clone> {
     pub(super) has_ttl: AtomicBool,
     /// What reclaims that are under way will free.
     pub(super) reclaiming: AtomicU64,
+    /// Whether it may hold no more than when the budget closed.
+    pub(super) frozen: AtomicU8,
 }
 
 /// A cache within a budget. Clones are handles to the same cache; it ends, and
@@ -112,6 +115,7 @@ where
             settings,
             has_ttl: AtomicBool::new(false),
             reclaiming: AtomicU64::new(0),
+            frozen: AtomicU8::new(THAWED),
         };
         inner.open(Priority::Medium.index());
         Self {
@@ -161,7 +165,8 @@ where
     ///
     /// # Errors
     /// [`Rejected`] gives the value back: it is too large, all else goes later
-    /// than it, or the budget takes nothing now. An older value under this key
+    /// than it, or the budget takes nothing now and it cannot take the place of
+    /// what is held. An older value under this key
     /// is then dropped, since it is not true any more.
     #[inline]
     pub fn insert_with(&self, key: K, value: V, options: EntryOptions) -> Result<(), Rejected<V>> {
@@ -293,10 +298,10 @@ where
         }
     }
 
-    /// How much the whole may hold.
+    /// How much the whole may hold, when the budget is open.
     #[must_use]
     pub fn capacity(&self) -> Bytes {
-        Bytes(self.inner.grants().total())
+        Bytes(self.inner.grants().wanted())
     }
 
     /// What the entries in memory weigh.

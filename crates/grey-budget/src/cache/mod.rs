@@ -5,6 +5,7 @@
 //! - `builder`: making a cache.
 //! - `core`: the cache itself: get, insert, remove, pin.
 //! - `place`, `room`: where entries lie, and how much room each priority has.
+//! - `exchange`: how a full cache goes on while the budget is closed.
 //! - `load`: one loader for a key, in threads and in tasks.
 //! - `reclaim`: giving memory back.
 //! - `persist`: what is worth writing before the program ends.
@@ -24,6 +25,7 @@ mod away;
 mod builder;
 mod capacity;
 mod core;
+mod exchange;
 mod flight;
 mod load;
 mod options;

@@ -13,6 +13,7 @@ use grey_model::Bytes;
 
 use super::account::count;
 use super::core::{Cache, Class, Inner, KEPT};
+use super::exchange::THAWED;
 use super::flight::{Lead, supersede};
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::slot::{Evicted, Meta, NEVER, Slot, TICK_MS, touch_with};
@@ -176,13 +177,18 @@ where
     /// Takes the charge, when the value finds room.
     #[inline]
     pub(super) fn admit(&self, class: usize, weight: u64) -> Result<(), Rejection> {
+        if self.frozen.load(Ordering::Relaxed) != THAWED && class < KEPT {
+            self.thaw_or_refuse(class, weight)?;
+        }
         if class < KEPT && weight > self.largest[class].load(Ordering::Relaxed) {
             self.find_room(class, weight)?;
         }
         match self.account.component.reserve(Bytes(weight)) {
             // The entry gives it back when it leaves.
-            Ok(charge) => std::mem::forget(charge),
-            Err(error) => return Err(Rejection::Budget(Box::new(error))),
+            Ok(charge) => {
+                std::mem::forget(charge);
+            }
+            Err(error) => self.exchange(class, weight, error)?,
         }
         if class == KEPT && !self.keep(weight) {
             self.account.component.release(weight);

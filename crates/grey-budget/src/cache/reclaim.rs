@@ -323,6 +323,7 @@ where
         if wanted > 0 && self.drop_expired(&mut work) != Pass::Over {
             self.take_in_order(&mut work);
         }
+        self.freeze_lower();
         for (project, bytes) in work.by_project {
             if let Some(name) = self.account.project_name(project) {
                 work.done.add_project(&name, Bytes(bytes));

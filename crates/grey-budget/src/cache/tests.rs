@@ -15,6 +15,7 @@ use grey_model::{Bytes, Priority};
 
 use super::*;
 use crate::budget::{Admission, Budget, ReserveError};
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer as _, Stop};
 use kit::{OVERHEAD, Setup, setup};
 
 fn at(priority: Priority) -> EntryOptions {
@@ -407,4 +408,61 @@ fn a_critical_value_may_be_replaced_without_end() {
     cache.clear();
     cache.insert(2, 4_000).unwrap();
     assert_eq!(budget.reserved(), cache.weight());
+}
+
+#[test]
+fn a_full_cache_goes_on_while_the_budget_is_closed_and_holds_no_more() {
+    let Setup { cache, budget, .. } = setup(100_000);
+    for key in 0..400 {
+        cache.insert(key, key).unwrap();
+    }
+    let held = budget.reserved();
+    budget.set_admission(Admission::NoRefill);
+    // Which ones stay is the policy's: those that come again.
+    for key in (1000..1100).cycle().take(1000) {
+        cache.insert(key, key).unwrap();
+        assert!(budget.reserved() <= held, "{key}");
+    }
+    assert!((1000..1100).filter(|key| cache.contains(key)).count() > 50);
+    assert_eq!(cache.capacity(), Bytes(100_000));
+    budget.set_admission(Admission::Open);
+    for key in 2000..2900 {
+        cache.insert(key, key).unwrap();
+    }
+    assert!(
+        cache.weight() > Bytes(75_000),
+        "it grows again: {}",
+        cache.weight()
+    );
+}
+
+#[test]
+fn what_was_given_back_to_a_closed_budget_is_not_taken_again() {
+    let Setup { cache, budget, .. } = setup(100_000);
+    for key in 0..400 {
+        cache.insert(key, key).unwrap();
+    }
+    budget.set_admission(Admission::NoRefill);
+    let held = budget.reserved();
+    let request = ReclaimRequest::new(held.scale(1, 2), ReclaimMode::Evict);
+    cache.reclaim(&request, &Stop::new());
+    let left = budget.reserved();
+    assert!(left <= held.scale(1, 2));
+    for key in 1000..1400 {
+        let _ = cache.insert(key, key);
+        assert!(budget.reserved() <= left, "{key}");
+    }
+    assert!(cache.len() > 100);
+}
+
+#[test]
+fn in_an_emergency_nothing_comes_in() {
+    let Setup { cache, budget, .. } = setup(100_000);
+    for key in 0..400 {
+        cache.insert(key, key).unwrap();
+    }
+    budget.set_admission(Admission::CriticalOnly);
+    let rejected = cache.insert(1000, 0).unwrap_err();
+    assert!(matches!(rejected.rejection, Rejection::Budget(_)));
+    assert_eq!(cache.get(&0), Some(0));
 }

@@ -116,7 +116,9 @@ impl Inner {
             purges: !action.for_request,
         };
         let stages = stages_of(kind);
+        let reserved = self.budget.reserved();
         let done = self.asker.ask(&round, stages);
+        let returned = reserved.saturating_sub(self.budget.reserved());
         let threshold = stages
             .iter()
             .map(|(_, most)| *most)
@@ -124,7 +126,7 @@ impl Inner {
             .unwrap_or_default();
         self.note(&done, threshold);
         if level.is_some() {
-            self.credit(&done, &settings);
+            self.credit(&done, returned, &settings);
         }
         result.given_back = done.given.freed;
         result.freed = done.freed;
@@ -142,15 +144,21 @@ impl Inner {
         result.error = (!errors.is_empty()).then(|| errors.join("; "));
     }
 
-    /// Remembers what was given back and does not show in the resident set
-    /// yet, and whether evicting is of any use.
-    fn credit(&self, done: &Reclamation, settings: &ControllerSettings) {
+    /// Remembers what was given back and does not show in the resident set, and
+    /// whether evicting is of any use. Of what was given back, `returned` is
+    /// known to be true: so much less is reserved.
+    fn credit(&self, done: &Reclamation, returned: Bytes, settings: &ControllerSettings) {
         let now = self.clock.now();
         let given = done.given.freed;
         let freed = done.freed.unwrap_or(given);
         let resident = self.asker.source.rss().unwrap_or_default();
         let mut state = lock(&self.state);
-        let open = given.saturating_sub(freed);
+        let reserved = self.budget.reserved();
+        let unseen = given.min(returned).saturating_sub(freed);
+        if unseen > Bytes::ZERO {
+            state.unseen.add(unseen, reserved, resident);
+        }
+        let open = given.saturating_sub(freed).saturating_sub(unseen);
         if open > Bytes::ZERO && state.credits.len() < MOST_CREDITS {
             state.credits.push((now + settings.settle, open));
         }

@@ -48,8 +48,11 @@ impl Inner {
             state.statistics.failed_readings += 1;
         }
         state.credits.retain(|(until, _)| now < *until);
-        let credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
-        // What was given back a moment ago is not asked for again.
+        let mut credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
+        if let Ok(rss) = rss {
+            credit = credit.saturating_add(state.unseen.left(reserved, rss));
+        }
+        // What was given back is not asked for again.
         let resident = rss.ok().map(|rss| rss.saturating_sub(credit));
         let mut used = reserved.max(resident.unwrap_or_default());
         let mut whole = limit;
@@ -73,6 +76,14 @@ impl Inner {
             .is_some_and(|(until, at)| now < until && raw <= at.saturating_add(whole.scale(1, 64)));
         // Below its exit a level only waits for its cooldown: enough is free.
         let lasts = settings.thresholds.next(level, fraction(used, whole)) == level;
+        let eases = level == Level::Emergency && !lasts;
+        if settings.sheds && (eases || state.admits_otherwise) {
+            // What comes in may take the place of what is held again as soon as
+            // only the cooldown keeps the level.
+            state.admits_otherwise = eases;
+            let at = if eases { Level::Hard } else { level };
+            self.budget.set_admission(Admission::at(at));
+        }
         if level > Level::Normal && !paused && (rose || (due && lasts)) {
             state.acted_at = Some(now);
             let action = action_at(level, state.levels.generation()).target(amount_to_free(
@@ -91,6 +102,27 @@ impl Inner {
             used,
             budget: whole,
             results: Vec::new(),
+        }
+    }
+
+    /// A look by a thread that takes much: closes the budget at once when an
+    /// emergency is near, and leaves the rest to the next tick.
+    pub(super) fn look(&self) {
+        let Ok(rss) = self.asker.source.rss() else {
+            return;
+        };
+        let (thresholds, sheds) = {
+            let settings = lock(&self.settings);
+            (settings.thresholds, settings.sheds)
+        };
+        let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
+        let mut state = lock(&self.state);
+        let credit = state.unseen.left(reserved, rss);
+        let used = reserved.max(rss.saturating_sub(credit));
+        let level: Level = thresholds.level(fraction(used, limit));
+        if sheds && level == Level::Emergency {
+            state.admits_otherwise = true;
+            self.budget.set_admission(Admission::at(level));
         }
     }
 

@@ -20,9 +20,9 @@ use super::queue::{ActionQueue, QueueFull};
 use super::reclaim::{Asker, Round, is_inside_a_reclaimer};
 use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
-use super::state::{Inner, State, lock};
+use super::state::{Inner, State, Unseen, lock};
 use super::subscribe::{LevelEvent, Subscribers, Subscription};
-use crate::budget::Budget;
+use crate::budget::{Alarm, Budget};
 use crate::clock::{Clock, SystemClock};
 use crate::reclaimer::{ReclaimMode, Reclaimer};
 use crate::source::{MemorySource, Reading};
@@ -121,6 +121,8 @@ impl Controller {
                     full: Reading::default(),
                     full_at: None,
                     credits: Vec::new(),
+                    unseen: Unseen::default(),
+                    admits_otherwise: false,
                     acted_at: None,
                     futile: 0,
                     paused: None,
@@ -304,7 +306,15 @@ impl Controller {
     }
 
     fn tick_until(&self, stop: &AtomicBool) {
-        self.inner.budget.set_alarm(Some(thread::current()));
+        let keeper = Arc::downgrade(&self.inner);
+        self.inner.budget.set_alarm(Some(Alarm {
+            thread: thread::current(),
+            look: Arc::new(move || {
+                if let Some(inner) = keeper.upgrade() {
+                    inner.look();
+                }
+            }),
+        }));
         let mut due = Instant::now();
         while !stop.load(Ordering::Acquire) {
             let late = due.elapsed();
@@ -312,8 +322,11 @@ impl Controller {
                 lock(&self.inner.state).statistics.panics += 1;
                 tracing::error!("a tick of the memory controller panicked; it goes on");
             }
-            let statistics = &mut lock(&self.inner.state).statistics;
-            statistics.latest = statistics.latest.max(late);
+            {
+                // Not held while it sleeps: others ask for the level meanwhile.
+                let mut state = lock(&self.inner.state);
+                state.statistics.latest = state.statistics.latest.max(late);
+            }
             let interval = lock(&self.inner.settings).interval;
             due = Instant::now() + interval;
             // Unparked early when a request does not fit, or to stop.

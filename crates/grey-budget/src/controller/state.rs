@@ -17,6 +17,34 @@ use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::source::Reading;
 
+/// What was given back and stayed with the allocator, which some keep for good:
+/// it is as good as free until as much is reserved again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unseen {
+    bytes: Bytes,
+    /// What was reserved and resident when it was given back.
+    reserved: Bytes,
+    resident: Bytes,
+}
+
+impl Unseen {
+    /// How much of it is left.
+    pub(super) fn left(&self, reserved: Bytes, resident: Bytes) -> Bytes {
+        self.bytes
+            .saturating_sub(reserved.saturating_sub(self.reserved))
+            .saturating_sub(self.resident.saturating_sub(resident))
+    }
+
+    /// Adds `more` to what is left.
+    pub(super) fn add(&mut self, more: Bytes, reserved: Bytes, resident: Bytes) {
+        *self = Self {
+            bytes: self.left(reserved, resident).saturating_add(more),
+            reserved,
+            resident,
+        };
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) levels: Levels<Level>,
@@ -24,6 +52,9 @@ pub(super) struct State {
     pub(super) full_at: Option<Duration>,
     /// What was given back and may not show in the resident set yet.
     pub(super) credits: Vec<(Duration, Bytes)>,
+    pub(super) unseen: Unseen,
+    /// Whether the budget was closed, or opened a little, between two levels.
+    pub(super) admits_otherwise: bool,
     pub(super) acted_at: Option<Duration>,
     pub(super) futile: u32,
     /// Until when nothing is evicted, and the resident set at that time.

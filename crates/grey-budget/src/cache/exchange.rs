@@ -1,0 +1,127 @@
+//! While the budget takes nothing new, a full cache goes on: what comes in
+//! takes the place of what it holds, and together it holds no more than when
+//! the budget closed.
+//!
+//! Without it a cache would keep for as long what it happened to hold, and
+//! every read of something else would be a miss, just when all is slow. In an
+//! emergency nothing comes in: what is dropped may not be back with the kernel
+//! when what comes in already is.
+
+use std::hash::Hash;
+use std::sync::atomic::Ordering;
+
+use grey_model::Bytes;
+
+use super::core::{Inner, KEPT};
+use super::options::Rejection;
+use crate::budget::{Admission, ReserveError};
+
+/// It may hold its whole capacity.
+pub(super) const THAWED: u8 = 0;
+
+/// It may hold what it held when the budget closed.
+const FROZEN: u8 = 1;
+
+/// It holds less than that by now; the next value finds out how much.
+const STALE: u8 = 2;
+
+impl<K, V> Inner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Takes the charge of a value that the budget `refused`, if it can take
+    /// the place of others: they give theirs back when it is put in.
+    #[cold]
+    pub(super) fn exchange(
+        &self,
+        class: usize,
+        weight: u64,
+        refused: ReserveError,
+    ) -> Result<(), Rejection> {
+        let may = matches!(
+            refused,
+            ReserveError::Shedding {
+                admission: Admission::NoRefill,
+                ..
+            }
+        );
+        if class == KEPT || !may {
+            return Err(Rejection::Budget(Box::new(refused)));
+        }
+        self.freeze_if_due();
+        let fits = || weight <= self.largest[class].load(Ordering::Relaxed);
+        if !fits() && self.find_room(class, weight).is_err() {
+            return Err(Rejection::Budget(Box::new(refused)));
+        }
+        match self.account.component.reserve_in_exchange(Bytes(weight)) {
+            Ok(charge) => {
+                std::mem::forget(charge);
+                Ok(())
+            }
+            Err(error) => Err(Rejection::Budget(Box::new(error))),
+        }
+    }
+
+    /// Thaws when the budget is open again. While it is not, a value that is too
+    /// large for what is held now is refused for that reason, and not for ever.
+    #[cold]
+    pub(super) fn thaw_or_refuse(&self, class: usize, weight: u64) -> Result<(), Rejection> {
+        let component = &self.account.component;
+        if !component.is_closed() {
+            self.thaw();
+            return Ok(());
+        }
+        self.freeze_if_due();
+        if weight <= self.largest[class].load(Ordering::Relaxed)
+            || self.find_room(class, weight).is_ok()
+        {
+            return Ok(());
+        }
+        match component.reserve(Bytes(weight)) {
+            Err(error) => Err(Rejection::Budget(Box::new(error))),
+            // It opened just now.
+            Ok(charge) => {
+                drop(charge);
+                self.thaw();
+                Ok(())
+            }
+        }
+    }
+
+    /// From now on it holds no more than it holds now.
+    fn freeze_if_due(&self) {
+        if self.frozen.load(Ordering::SeqCst) == FROZEN {
+            return;
+        }
+        let held = (0..=KEPT).map(|class| self.weight_of(class)).sum();
+        let sole = self.sole();
+        {
+            let mut grants = self.grants();
+            grants.freeze(held, sole);
+            self.frozen.store(FROZEN, Ordering::SeqCst);
+        }
+        self.resize_all();
+    }
+
+    /// Something was given back to a closed budget: it is not taken again
+    /// before the budget opens.
+    pub(super) fn freeze_lower(&self) {
+        if self.account.component.is_closed() {
+            self.frozen.store(STALE, Ordering::SeqCst);
+        }
+    }
+
+    /// The budget takes again: so does the cache, up to its capacity.
+    fn thaw(&self) {
+        let sole = self.sole();
+        {
+            let mut grants = self.grants();
+            if self.frozen.swap(THAWED, Ordering::SeqCst) == THAWED {
+                return;
+            }
+            grants.thaw(sole);
+        }
+        self.resize_all();
+    }
+}

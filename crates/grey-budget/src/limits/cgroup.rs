@@ -118,6 +118,10 @@ pub fn recommend_on(
 /// streams as to any command. systemd removes the group when the program has
 /// ended, and forgets the scope also when the kernel has killed it (`--collect`,
 /// since systemd 236); its journal remembers.
+///
+/// Arguments reach the program as they are. systemd-run announces (on the error
+/// stream, when one has a `$` in it) that it may once expand variables in them:
+/// before that, hand such an argument over in another way.
 #[must_use]
 pub fn scope_command(program: impl AsRef<OsStr>, limit: Bytes) -> Command {
     let words = scope_words(limit, is_root());

@@ -6,7 +6,7 @@ use std::slice;
 
 use crate::guests::{self, Guests, Report};
 use crate::initramfs::Work;
-use crate::kernel_cases::{built, unknown};
+use crate::kernel_cases::{built, built_examples, unknown};
 use crate::packages::{self, Need};
 use crate::talk;
 use crate::verdicts::Outcome;
@@ -41,6 +41,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &GuestArguments) -> u8 {
     match built(workspace, "greyctl", "greyctl") {
         Some(greyctl) => programs.push(greyctl),
         None => talk::line("warning: greyctl does not compile, the guest goes without it"),
+    }
+    match built_examples(workspace) {
+        Some(examples) => programs.extend(examples),
+        None => talk::line("warning: an example does not compile, the guest goes without them"),
     }
     let report = Guests::prepare(workspace, programs)
         .and_then(|guests| guests.run(&arguments.kernel, &work));

@@ -116,6 +116,14 @@ pub(crate) fn pack(contents: &Contents<'_>, folder: &Path) -> Result<PathBuf, In
     for program in contents.programs {
         add_program(program, &root)?;
     }
+    // The guest with systemd takes them along to its own root.
+    let names: Vec<_> = contents
+        .programs
+        .iter()
+        .filter_map(|program| program.file_name())
+        .map(|name| name.to_string_lossy())
+        .collect();
+    write(&root.join("grey/programs"), &names.join("\n"), 0o644)?;
     add_modules(contents.kernel, &root.join("modules"))?;
     cpio(&root, folder)
 }

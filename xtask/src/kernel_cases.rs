@@ -4,6 +4,7 @@
 //! Never forgives a case that no guest could show.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -28,24 +29,44 @@ pub(crate) struct Found {
     pub(crate) failed: Vec<String>,
 }
 
-/// Builds the programs that go into a guest: the cases first, then `greyctl`.
-/// `None` when one does not compile; cargo has said why.
+/// The examples of the budget library that guests run.
+const EXAMPLES: &[&str] = &["index_server", "agent_fleet", "orchestrator", "in_a_scope"];
+
+/// Builds the programs that go into a guest: the cases first, then `greyctl`,
+/// then the examples. `None` when one does not compile; cargo has said why.
 pub(crate) fn built_programs(workspace: &Workspace) -> Option<Vec<PathBuf>> {
     let cases = built(workspace, "kernel-tests", "kernel-cases")?;
     let greyctl = built(workspace, "greyctl", "greyctl")?;
-    Some(vec![cases, greyctl])
+    let mut programs = vec![cases, greyctl];
+    programs.extend(built_examples(workspace)?);
+    Some(programs)
 }
 
 /// One program of a package.
 pub(crate) fn built(workspace: &Workspace, package: &str, name: &str) -> Option<PathBuf> {
     talk::step(&format!("building {name}"));
-    let mut cargo = workspace.cargo(["build", "--quiet", "--package", package, "--bin", name]);
+    let cargo = workspace.cargo(["build", "--quiet", "--package", package, "--bin", name]);
+    compiles(cargo).then(|| workspace.built().join(name))
+}
+
+/// The examples of the budget library, for release: they make and compress tens
+/// of megabytes, which takes an emulated guest minutes without optimization.
+pub(crate) fn built_examples(workspace: &Workspace) -> Option<Vec<PathBuf>> {
+    talk::step("building the examples of grey-budget for release");
+    let mut cargo = workspace.cargo(["build", "--quiet", "--release", "--package", "grey-budget"]);
+    for name in EXAMPLES {
+        cargo.args(["--example", name]);
+    }
+    let folder = workspace.built_for_release().join("examples");
+    compiles(cargo).then(|| EXAMPLES.iter().map(|name| folder.join(name)).collect())
+}
+
+fn compiles(mut cargo: Command) -> bool {
     match program::watched(&mut cargo) {
-        Ok((status, _)) if status.success() => Some(workspace.built().join(name)),
-        Ok(_) => None,
+        Ok((status, _)) => status.success(),
         Err(error) => {
             talk::line(&format!("error: {}", talk::chain(&error)));
-            None
+            false
         }
     }
 }

@@ -46,6 +46,11 @@ impl Workspace {
         self.target().join("debug")
     }
 
+    /// Where cargo puts the programs it builds with `--release`.
+    pub(crate) fn built_for_release(&self) -> PathBuf {
+        self.target().join("release")
+    }
+
     /// Where the models of the concurrent core are built.
     pub(crate) fn built_for_loom(&self) -> PathBuf {
         self.target().join("loom")

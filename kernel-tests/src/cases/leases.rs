@@ -44,6 +44,12 @@ pub(super) const CASES: &[Case] = &[
         deadline: DEADLINE,
         run: a_lease_whose_keeper_was_killed_can_be_rolled_back,
     },
+    Case {
+        name: "an_overdue_lease_is_put_back_by_whatever_comes_next",
+        guests: GuestName::PLAIN,
+        deadline: DEADLINE,
+        run: an_overdue_lease_is_put_back_by_whatever_comes_next,
+    },
 ];
 
 /// The keepers that run now.
@@ -185,25 +191,74 @@ fn a_lease_whose_keeper_was_killed_can_be_rolled_back(guest: &Guest) -> Result<O
         guest,
         &["--target", "/grey-case", "--high", "200M", "--for", "4s"],
     )?;
-    for keeper in keepers() {
-        processes::kill_hard(keeper);
-    }
-    let mut changes = Vec::new();
-    guest.wait_until(
-        "the journal says that the lease is over",
-        OVER_BOUND,
-        || {
-            changes = journal(guest).unwrap_or_default();
-            changes
-                .iter()
-                .all(|change| change["lease_remaining_seconds"] == 0)
-        },
-    )?;
-    assert_eq!(changes.len(), 1, "{changes:?}");
-    assert_eq!(changes[0]["state"], "active", "{changes:?}");
+    wait_until_overdue_without_keeper(guest)?;
     assert_eq!(cgroup.read("memory.high")?, (200 << 20).to_string());
     let undone = rollback(guest, &[], 0)?;
     assert_eq!(outcomes(&undone), ["restored"], "{undone}");
     assert_as_before(&before);
     Ok(Outcome::Passed)
+}
+
+/// Kills the keepers and waits until the one lease that is still active is over.
+fn wait_until_overdue_without_keeper(guest: &Guest) -> Result<(), Failure> {
+    for keeper in keepers() {
+        processes::kill_hard(keeper);
+    }
+    let mut active = Vec::new();
+    guest.wait_until(
+        "the journal says that the lease is over",
+        OVER_BOUND,
+        || {
+            active = journal(guest).unwrap_or_default();
+            active.retain(|change| {
+                change["state"] == "active" && !change["lease_remaining_seconds"].is_null()
+            });
+            active.len() == 1 && active[0]["lease_remaining_seconds"] == 0
+        },
+    )
+}
+
+fn an_overdue_lease_is_put_back_by_whatever_comes_next(guest: &Guest) -> Result<Outcome, Failure> {
+    let leased = guest.cgroup("grey-case")?;
+    leased.write("memory.high", "400M")?;
+    let other = guest.cgroup("grey-other")?;
+    let before = KernelState::read();
+    let lease = ["--target", "/grey-case", "--high", "200M", "--for", "4s"];
+    let plan = ["--target", "/grey-other", "--high", "300M"];
+
+    enforce(guest, &lease)?;
+    wait_until_overdue_without_keeper(guest)?;
+    // Looking is no reason to change anything.
+    let simulated = enforce(guest, &[&plan[..], &["--simulation"]].concat())?;
+    assert!(simulated["warnings"].to_string().contains("lease is over"));
+    // It may be being undone right now, so that it is not told at once.
+    guest.wait_until("a diagnosis tells it", OVER_BOUND, || {
+        guest
+            .greyctl(&["memory-diagnose", "--json"])
+            .and_then(|told| told.json())
+            .is_ok_and(|told| told["notes"].to_string().contains("lease is over"))
+    })?;
+    assert_eq!(leased.read("memory.high")?, (200 << 20).to_string());
+
+    let enforced = enforce(guest, &plan)?;
+    assert_put_back_first(&enforced);
+    assert_eq!(leased.read("memory.high")?, (400 << 20).to_string());
+    assert_eq!(other.read("memory.high")?, (300 << 20).to_string());
+
+    enforce(guest, &lease)?;
+    wait_until_overdue_without_keeper(guest)?;
+    let id = super::undo::list(&enforced["journal_ids"])[0].to_string();
+    let undone = rollback(guest, &[&id], 0)?;
+    assert_put_back_first(&undone);
+    assert_eq!(outcomes(&undone), ["restored"], "{undone}");
+    assert_as_before(&before);
+    Ok(Outcome::Passed)
+}
+
+/// One change that nobody asked for went back, since its lease was over.
+fn assert_put_back_first(document: &serde_json::Value) {
+    let expired = super::undo::list(&document["expired_leases"]);
+    assert_eq!(expired.len(), 1, "{document}");
+    assert_eq!(expired[0]["outcome"], "restored", "{document}");
+    assert_eq!(expired[0]["lease_over"], true, "{document}");
 }

@@ -6,13 +6,16 @@ use crate::case::Case;
 
 mod bad_surroundings;
 mod blocked_writes;
+mod budget_examples;
 mod compressed_swap;
 mod documents;
 mod guest_itself;
+mod hidden_processes;
 mod killed_midway;
 mod leases;
 mod limits;
 mod reused_names;
+mod systemd_budget_scopes;
 mod systemd_killed_midway;
 mod systemd_leases;
 mod systemd_refusals;
@@ -41,6 +44,9 @@ const FILES: &[&[Case]] = &[
     compressed_swap::CASES,
     limits::CASES,
     whole_machine::CASES,
+    hidden_processes::CASES,
+    budget_examples::CASES,
+    systemd_budget_scopes::CASES,
 ];
 
 /// Every case of every guest.

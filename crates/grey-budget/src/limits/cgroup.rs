@@ -113,9 +113,15 @@ pub fn recommend_on(
 }
 
 /// A command that runs `program` in a control group of its own, whose
-/// `memory.max` is `limit`: `systemd-run --scope -p MemoryMax=LIMIT PROGRAM`,
-/// with `--user` unless we are root. Add arguments, environment and streams as
-/// to any command. systemd removes the group when the program has ended.
+/// `memory.max` is `limit`: `systemd-run --scope --collect -p MemoryMax=LIMIT
+/// PROGRAM`, with `--user` unless we are root. Add arguments, environment and
+/// streams as to any command. systemd removes the group when the program has
+/// ended, and forgets the scope also when the kernel has killed it (`--collect`,
+/// since systemd 236); its journal remembers.
+///
+/// Arguments reach the program as they are. systemd-run announces (on the error
+/// stream, when one has a `$` in it) that it may once expand variables in them:
+/// before that, hand such an argument over in another way.
 #[must_use]
 pub fn scope_command(program: impl AsRef<OsStr>, limit: Bytes) -> Command {
     let words = scope_words(limit, is_root());
@@ -133,8 +139,7 @@ pub(super) fn scope_words(limit: Bytes, root: bool) -> Vec<String> {
     if !root {
         words.push("--user".to_owned());
     }
-    words.push("--scope".to_owned());
-    words.push("-p".to_owned());
+    words.extend(["--scope", "--collect", "-p"].map(str::to_owned));
     words.push(format!("MemoryMax={}", limit.get()));
     words
 }

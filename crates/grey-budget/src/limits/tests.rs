@@ -432,7 +432,7 @@ fn a_group_of_its_own_is_recommended_where_it_can_be_had() {
     let with_systemd = recommended();
     assert_eq!(with_systemd.mode, LimitMode::Cgroup);
     let command = with_systemd.command.unwrap();
-    assert!(command.ends_with("--scope -p MemoryMax=2147483648 PROGRAM"));
+    assert!(command.ends_with("--scope --collect -p MemoryMax=2147483648 PROGRAM"));
     std::fs::remove_file(root.path().join("cgroup/cgroup.controllers")).unwrap();
     let without = recommend_on(&roots, &machine(8), None, gib(2));
     assert_eq!(without.mode, LimitMode::None);
@@ -443,7 +443,13 @@ fn a_group_of_its_own_is_recommended_where_it_can_be_had() {
 fn a_scope_is_the_users_own_unless_root_asks() {
     assert_eq!(
         scope_words(gib(2), true),
-        ["systemd-run", "--scope", "-p", "MemoryMax=2147483648"]
+        [
+            "systemd-run",
+            "--scope",
+            "--collect",
+            "-p",
+            "MemoryMax=2147483648"
+        ]
     );
     assert_eq!(scope_words(gib(2), false)[1], "--user");
     let command = scope_command("program", gib(2));

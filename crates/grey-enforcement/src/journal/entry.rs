@@ -50,8 +50,8 @@ pub struct JournalEntry {
     pub plan_id: String,
     /// What became of it.
     pub state: EntryState,
-    /// How much of its lease is left, in seconds; 0 when it is over; `None`
-    /// without a lease.
+    /// How much of its lease is left, in seconds, a begun one counted whole: 0
+    /// when it is over, and not before; `None` without a lease.
     #[serde(rename = "lease_remaining_seconds")]
     pub lease_remaining: Option<u64>,
 }
@@ -286,11 +286,16 @@ impl Ledger {
                     state,
                     lease_remaining: lease
                         .zip(uptime)
-                        .map(|(until, now)| until.saturating_sub(now).as_secs()),
+                        .map(|(until, now)| whole_seconds(until.saturating_sub(now))),
                 }
             })
             .collect()
     }
+}
+
+/// Rounded up, so that what is left is never told as nothing.
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
 fn state_of(change: &Change, boot: Option<&BootId>) -> EntryState {
@@ -360,6 +365,16 @@ mod tests {
             |uptime| ledger.entries(None, Some(Duration::from_secs(uptime)))[0].lease_remaining;
         assert_eq!(left(10), Some(7));
         assert_eq!(left(20), Some(0));
+    }
+
+    #[test]
+    fn a_lease_is_not_told_as_over_while_a_part_of_a_second_is_left() {
+        let left = |uptime_ms| {
+            let uptime = Some(Duration::from_millis(uptime_ms));
+            ledger([sample(1)]).entries(None, uptime)[0].lease_remaining
+        };
+        assert_eq!(left(16_001), Some(1));
+        assert_eq!(left(17_000), Some(0));
     }
 
     #[test]

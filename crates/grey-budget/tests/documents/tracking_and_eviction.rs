@@ -315,7 +315,7 @@ struct Spilling {
     manager: MemoryManager,
     disk: FaultyDisk,
     store: SpillStore,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn spilling() -> Spilling {
@@ -335,14 +335,18 @@ fn spilling() -> Spilling {
         manager,
         disk,
         store,
-        _directory: directory,
+        directory,
     }
 }
 
 /// The guide's `success` is a `Result` here: whoever looks away is told.
 #[test]
 fn a_large_object_is_spilled_and_loaded_back() {
-    let Spilling { manager, .. } = spilling();
+    let Spilling {
+        manager,
+        directory: _directory,
+        ..
+    } = spilling();
     let data: Vec<String> = (0..10_000).map(|line| format!("line {line}")).collect();
     manager.spill_to_disk("large_object", &data).unwrap();
     let loaded: Option<Vec<String>> = manager.load_from_disk("large_object").unwrap();
@@ -360,7 +364,7 @@ fn a_value_is_spilled_before_the_disk_has_it_and_can_be_read() {
         manager,
         disk,
         store,
-        ..
+        directory: _directory,
     } = spilling();
     disk.keep_failing(Operation::Write, 0, Fault::Error(ErrorKind::StorageFull));
     let data = vec![7_u8; 100_000];

@@ -21,3 +21,26 @@ mod component_limits;
 mod process_limits;
 mod program;
 mod tracking_and_eviction;
+
+/// The lines between the first fence that is `begin` and the next one.
+fn fenced(text: &str, begin: &str) -> Vec<String> {
+    text.lines()
+        .skip_while(|line| *line != begin)
+        .skip(1)
+        .take_while(|line| !line.contains("```"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_example_in_the_readme_is_the_one_of_the_library() {
+    let crate_root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(crate_root.join(path)).unwrap();
+    let readme = fenced(&read("../../README.md"), "```rust");
+    let library: String = (read("src/lib.rs").lines())
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+        .collect();
+    assert!(readme.len() > 15);
+    assert_eq!(readme, fenced(&library, "```rust"));
+}

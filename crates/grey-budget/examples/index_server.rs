@@ -2,10 +2,13 @@
 //! queries, spills what it cannot hold, saves its state and starts warm. With
 //! `--unprotected` it keeps everything that it ever read.
 //!
+//! The limit counts address space, of which glibc takes 64 MiB for each thread
+//! that allocates: the resident set stays far below it.
+//!
 //! ```text
-//! cargo run --release -p grey-budget --example index_server -- --limit 160M
-//! cargo run --release -p grey-budget --example index_server -- --limit 160M   # starts warm
-//! cargo run --release -p grey-budget --example index_server -- --limit 160M --unprotected
+//! cargo run --release -p grey-budget --example index_server -- --limit 192M
+//! cargo run --release -p grey-budget --example index_server -- --limit 192M   # starts warm
+//! cargo run --release -p grey-budget --example index_server -- --limit 192M --unprotected
 //! ```
 
 mod program;

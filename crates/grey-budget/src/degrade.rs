@@ -2,7 +2,7 @@
 //! off what can wait when it is high, take nothing new when it is critical, and
 //! let what is in flight end.
 //!
-//! Never ends the process: it asks for a [`Shutdown`](crate::shutdown::Shutdown).
+//! Never ends the process: it asks for a [`Shutdown`].
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

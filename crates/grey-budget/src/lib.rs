@@ -8,8 +8,77 @@
 //!             Reservation   admission
 //! ```
 //!
-//! Never installs a global allocator, and never calls a function of the
-//! program while it holds a lock of its own.
+//! ```rust
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use grey_budget::cache::{CacheBuilder, EntryOptions};
+//! use grey_budget::{Bytes, MemoryLimits, MemoryManager, Priority};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let manager = MemoryManager::new(MemoryLimits::of(Bytes::from_mib(512)))?;
+//!     // A cache charges the budget, and is shrunk before memory runs out.
+//!     let answers = CacheBuilder::new(manager.budget(), "query_cache", Bytes::from_mib(128))
+//!         .build(|_: &String, answer: &Vec<u8>| Bytes(answer.capacity() as u64))?;
+//!     let answers = Arc::new(answers);
+//!     let _registration = manager.controller().register(Arc::<_>::clone(&answers) as _);
+//!     manager.start_monitoring(Duration::from_secs(30))?;
+//!
+//!     let high = EntryOptions::new().priority(Priority::High);
+//!     if let Err(refused) = answers.insert_with("why".to_owned(), vec![42; 4096], high) {
+//!         println!("answered, not kept: {refused}");
+//!     }
+//!     // Anything else is reserved before it is allocated.
+//!     let index = manager.budget().component("index").register()?;
+//!     match index.reserve_timeout(Bytes::from_mib(64), Duration::from_secs(1)) {
+//!         Ok(_held_until_dropped) => println!("there is room to build"),
+//!         Err(refused) => println!("not now: {refused}"), // and who holds the most
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`manager`] | one handle to all of the below, with the operations of the documents |
+//! | [`budget`] | [`Budget`], [`Component`], [`Reservation`]: component and pool charged together, waiting, floors, tenants |
+//! | [`source`], [`process_source`] | what the process holds, from the kernel and the allocator; purging |
+//! | [`tracker`], [`sharded`] | readings over time, the breakdown with its *unaccounted* rest, counters |
+//! | [`thresholds`], [`system_level`] | `check_thresholds`; how full the machine and the cgroup are |
+//! | [`controller`], [`reclaimer`] | levels, action queue, whom to ask for what, history; what a part implements to be asked |
+//! | [`cache`], [`embeddings`] | caches that charge the budget and are shrunk by it |
+//! | [`spill`], [`disk`] | values on disk, crash-safe, readable while they are written |
+//! | [`queue`], [`channel`], [`broadcast`], [`rolling_log`] | bounded by items and by bytes |
+//! | [`pool`] | the account of a connection pool that exists elsewhere |
+//! | [`degrade`], `shed` | doing less when the machine is full; the same as a tower layer |
+//! | [`config`] | the document's YAML, layered, checked whole, reloaded while running |
+//! | [`shutdown`], [`saved_state`] | ending in order; what the next start restores |
+//! | [`limits`], [`oom_score`], [`pressure_watch`] | rlimits with validation, the kernel's choice of victim, systemd's pressure protocol |
+//! | [`metrics`], [`metric_names`] | what is published, and every name |
+//! | [`clock`], `testkit` | time; a fake clock, source and disk for the program's own tests |
+//!
+//! # Features
+//!
+//! - `jemalloc`, `mimalloc`: read and purge that allocator. The program chooses
+//!   it. glibc needs no feature.
+//! - `tower`: `shed::ShedLayer`.
+//! - `testkit`: the module of that name.
+//!
+//! # What it never does
+//!
+//! - It installs no global allocator, and calls no function of the program while
+//!   it holds a lock of its own.
+//! - It cannot see memory that nobody charges to a component: that is told as
+//!   unaccounted and is never evicted for.
+//! - It is no limit. Between two readings a program that does not reserve can
+//!   outgrow its budget; [`limits`] and a cgroup are what the kernel enforces.
+//! - A closure that hangs is left behind, not ended: a thread cannot be killed.
+//! - `RLIMIT_AS` counts address space: glibc takes 64 MiB of it for each thread
+//!   that allocates. Such a limit needs that room above the budget.
+//!
+//! The concurrent core is explored by loom, its invariants by proptest. Miri is
+//! not run on it: it knows neither the files under `/proc` nor the system calls
+//! that every reading makes.
 
 mod allocator;
 pub mod broadcast;

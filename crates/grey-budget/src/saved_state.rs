@@ -251,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_any_time_is_not_taken_for_a_damaged_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache_state.json");
+        let project = |number: u32| SavedProject {
+            last_accessed: 1_795_274_500.0 + f64::from(number) * 0.012_345_678_9,
+            ..SavedProject::default()
+        };
+        let projects: BTreeMap<_, _> = (0..10_000)
+            .map(|number| (number.to_string(), project(number)))
+            .collect();
+        let saved = SavedState::new(SystemTime::now(), projects);
+        saved.save(&path).unwrap();
+        let Restored::State(found) = SavedState::restore(&path) else {
+            panic!("a whole file was set aside");
+        };
+        assert_eq!(found.projects, saved.projects);
+    }
+
+    #[test]
     fn a_flipped_bit_anywhere_is_found_or_harmless() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache_state.json");

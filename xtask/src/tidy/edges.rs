@@ -104,7 +104,7 @@ pub(super) fn check(metadata: &str, allowed: &[Allowed]) -> Vec<String> {
     problems
 }
 
-/// The names of the programs that the workspace builds.
+/// The names of the programs that the workspace builds, examples too.
 pub(super) fn programs(metadata: &str) -> Vec<String> {
     let Ok(metadata) = serde_json::from_str::<Metadata>(metadata) else {
         return Vec::new();
@@ -113,7 +113,12 @@ pub(super) fn programs(metadata: &str) -> Vec<String> {
         .packages
         .into_iter()
         .flat_map(|package| package.targets)
-        .filter(|target| target.kind.iter().any(|kind| kind == "bin"))
+        .filter(|target| {
+            target
+                .kind
+                .iter()
+                .any(|kind| kind == "bin" || kind == "example")
+        })
         .map(|target| target.name)
         .collect()
 }

@@ -11,7 +11,7 @@ pub(super) struct Commands {
     pub(super) xtask: clap::Command,
     /// What greyctl says of itself.
     pub(super) greyctl: Help,
-    /// The programs that the workspace builds.
+    /// The programs that the workspace builds, and its examples.
     pub(super) programs: Vec<String>,
 }
 
@@ -96,10 +96,13 @@ fn problem_with(words: &[&str], commands: &Commands) -> Option<String> {
                 Some(at) => (&rest[..at], &rest[at + 1..]),
                 None => (rest, &[][..]),
             };
-            let program = options
-                .iter()
-                .position(|word| ["--bin", "-p", "--package"].contains(word))
-                .and_then(|at| options.get(at + 1))?;
+            let after = |names: &[&str]| {
+                let at = options.iter().position(|word| names.contains(word))?;
+                options.get(at + 1)
+            };
+            // A package says where an example is, and is itself the program
+            // where none is named.
+            let program = after(&["--bin", "--example"]).or_else(|| after(&["-p", "--package"]))?;
             if !commands.programs.iter().any(|known| known == program) {
                 return Some(format!("there is no program called {program}"));
             }
@@ -175,7 +178,7 @@ mod tests {
         let commands = Commands {
             xtask: crate::Arguments::command(),
             greyctl: Help::of(HELP, |name| format!("Usage: {name}\n  --json\n")),
-            programs: vec!["greyctl".to_owned()],
+            programs: vec!["greyctl".to_owned(), "index_server".to_owned()],
         };
         check(&format!("# Title\n\n```sh\n{line}\n```\n"), &commands)
     }
@@ -185,6 +188,7 @@ mod tests {
         for line in [
             "cargo run --release --bin greyctl -- memory-diagnose --json",
             "$ sudo greyctl --state-dir /x rollback  # undoes --everything",
+            "cargo run -p grey-budget --example index_server -- --limit 192M",
             "cargo xtask test --fast",
             "cargo build --release",
             "free -h --nonsense",
@@ -200,6 +204,7 @@ mod tests {
             "greyctl is",
             "greyctl rollback --nonsense",
             "cargo run --bin greyd",
+            "cargo run -p greyctl --example index_servant",
             "cargo run --bin greyctl -- memory-enforze",
             "cargo xtask tests",
             "cargo xtask test --fastest",

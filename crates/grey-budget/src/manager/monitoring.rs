@@ -10,9 +10,12 @@ use grey_model::{SystemLevel, Thresholds};
 
 use super::builder::ManagerError;
 use super::operations::{Inner, MemoryManager, lock};
-use crate::controller::Running;
+use crate::controller::{Action, ActionKind, Running};
 use crate::metrics::{PublishedMetrics, Totals, publish};
 use crate::system_level::SystemLevelWatch;
+
+/// How urgent cleaning up is.
+const CLEANUP: u8 = 5;
 
 /// What runs while monitoring is on.
 pub(super) struct Monitoring {
@@ -94,6 +97,16 @@ impl MemoryManager {
 }
 
 impl Inner {
+    /// The controller, which does it, is told: the budget may be all well while
+    /// the machine around it is not.
+    fn shrink_caches(&self, level: SystemLevel) {
+        let why = format!("the machine is {level}");
+        let action = Action::new(ActionKind::Cleanup, why, CLEANUP);
+        if let Err(full) = self.controller.enqueue_action(action) {
+            tracing::warn!(error = %full, "the caches are not shrunk");
+        }
+    }
+
     /// One look at the machine, one line in the log, one round of metrics.
     fn watch(&self, now: Duration, level: &mut SystemLevelWatch) {
         let (reading, snapshot) = match (self.tracker.read(), self.tracker.take_snapshot()) {
@@ -105,6 +118,9 @@ impl Inner {
         };
         if let Some(transition) = level.observe(now, &reading) {
             self.degradation.set_level(transition.to);
+            if transition.from < SystemLevel::High && transition.to >= SystemLevel::High {
+                self.shrink_caches(transition.to);
+            }
         }
         tracing::info!(
             current = %reading.rss, peak = %snapshot.peak, level = %self.controller.level(),

@@ -180,6 +180,7 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
     let compression = if compresses { Compression::Zstd } else { Compression::None };
     let mut log_zstd = zstd::bulk::Decompressor::new().expect("zstd");
     let total = 2 * count as u64;
+    let mut kept_by_foyer = count;
     compare(title, ROUNDS, &mut [
         Contender::new("bare log", || {
             let path = fresh(base, "log");
@@ -271,6 +272,12 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
                 }
             })
         }),
+        Contender::new("foyer", || {
+            let path = fresh(base, "foyer");
+            let (took, found) = foyer_out_and_back(&path, values, compresses);
+            kept_by_foyer = kept_by_foyer.min(found);
+            (total, took)
+        }),
         Contender::new("a file for each key", || {
             let path = fresh(base, "files");
             timed(total, || {
@@ -283,6 +290,57 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
             })
         }),
     ]);
+    println!("foyer still had {kept_by_foyer} of {count}: it drops what it cannot write in time");
+}
+
+/// Foyer's block engine with next to no memory, so that all goes to disk.
+/// How long it took, and how many values it still had.
+fn foyer_out_and_back(path: &Path, values: &[Arc<[u8]>], compresses: bool) -> (Duration, usize) {
+    use foyer::{BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder};
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let device = FsDeviceBuilder::new(path)
+            .with_capacity(1 << 30)
+            .build()
+            .expect("a device");
+        let engine = BlockEngineConfig::new(device)
+            .with_flushers(2)
+            .with_buffer_pool_size(256 << 20)
+            .with_submit_queue_size_threshold(512 << 20);
+        let cache: HybridCache<u64, Vec<u8>> = HybridCacheBuilder::new()
+            .with_policy(foyer::HybridCachePolicy::WriteOnInsertion)
+            .memory(64 << 10)
+            .with_weighter(|_: &u64, value: &Vec<u8>| value.len())
+            .storage()
+            .with_engine_config(engine)
+            .with_compression(if compresses {
+                foyer::Compression::Zstd
+            } else {
+                foyer::Compression::None
+            })
+            .build()
+            .await
+            .expect("foyer");
+        let start = Instant::now();
+        for (number, value) in values.iter().enumerate() {
+            cache.insert(number as u64, value.to_vec());
+        }
+        cache.storage().wait().await;
+        let mut found = 0;
+        for number in 0..values.len() {
+            if let Some(entry) = cache.get(&(number as u64)).await.expect("whole") {
+                found += 1;
+                black_box(entry.value());
+            }
+        }
+        let took = start.elapsed();
+        cache.close().await.expect("it closes");
+        (took, found)
+    })
 }
 
 /// Drops the pages of every file in a directory.

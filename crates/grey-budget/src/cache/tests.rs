@@ -443,6 +443,7 @@ fn what_was_given_back_to_a_closed_budget_is_not_taken_again() {
         cache.insert(key, key).unwrap();
     }
     budget.set_admission(Admission::NoRefill);
+    cache.insert(500, 0).unwrap();
     let held = budget.reserved();
     let request = ReclaimRequest::new(held.scale(1, 2), ReclaimMode::Evict);
     cache.reclaim(&request, &Stop::new());

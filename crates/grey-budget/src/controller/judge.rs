@@ -21,6 +21,10 @@ use crate::thresholds::amount_to_free;
 /// change while the program runs.
 const FULL_READING: Duration = Duration::from_secs(1);
 
+/// A thread that takes much looks once in a 64th of the budget; the allocator
+/// may take as much again.
+const LOOK_AHEAD: u64 = 32;
+
 impl Inner {
     /// Reads what the process weighs and finds the level; queues what is to be
     /// done at it.
@@ -118,7 +122,10 @@ impl Inner {
         let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
         let mut state = lock(&self.state);
         let credit = state.unseen.left(reserved, rss);
-        let used = reserved.max(rss.saturating_sub(credit));
+        // With what may come until the next look.
+        let used = reserved
+            .max(rss.saturating_sub(credit))
+            .saturating_add(Bytes(limit.get() / LOOK_AHEAD));
         let level: Level = thresholds.level(fraction(used, limit));
         if sheds && level == Level::Emergency {
             state.admits_otherwise = true;

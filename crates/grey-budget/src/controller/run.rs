@@ -80,7 +80,7 @@ pub struct Tick {
 /// given back. Clones are handles to the same controller.
 #[derive(Debug, Clone)]
 pub struct Controller {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 impl Controller {

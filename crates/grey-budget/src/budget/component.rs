@@ -109,6 +109,14 @@ impl Component {
         !self.is_admitted(self.inner.core.admission())
     }
 
+    /// Whether what comes in may take the place of what is held now.
+    pub(crate) fn may_exchange(&self) -> bool {
+        self.inner
+            .core
+            .exchanges
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Takes `bytes` within the limits although the level admits nothing new:
     /// as much will be given back in the same step.
     pub(crate) fn reserve_in_exchange(

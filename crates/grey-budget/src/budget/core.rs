@@ -41,6 +41,9 @@ pub(super) struct Core {
     shortages: AtomicU64,
     missing: AtomicU64,
     pub(super) alarm: std::sync::Mutex<Option<Alarm>>,
+    /// Whether what comes in may take the place of what is held while nothing
+    /// new is admitted.
+    pub(super) exchanges: std::sync::atomic::AtomicBool,
 }
 
 /// Who keeps the budget.
@@ -50,7 +53,7 @@ pub(crate) struct Alarm {
     pub(crate) thread: std::thread::Thread,
     /// Called by the thread that takes, before it goes on: with more threads
     /// than processors the keeper may come too late. Short; waits for nobody.
-    pub(crate) look: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) look: std::sync::Arc<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Alarm {
@@ -73,6 +76,7 @@ impl Core {
             shortages: AtomicU64::new(0),
             missing: AtomicU64::new(0),
             alarm: std::sync::Mutex::new(None),
+            exchanges: std::sync::atomic::AtomicBool::new(true),
         }
     }
 

@@ -252,6 +252,28 @@ impl Budget {
         self.core.fail_largest_waiter()
     }
 
+    /// Whether a cache may exchange while nothing new is admitted.
+    pub(crate) fn set_exchange(&self, may: bool) {
+        self.core
+            .exchanges
+            .store(may, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The keeper that runs on `thread` ends; one that came after it stays.
+    pub(crate) fn clear_alarm(&self, thread: std::thread::ThreadId) {
+        let mut alarm = self
+            .core
+            .alarm
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if alarm
+            .as_ref()
+            .is_some_and(|alarm| alarm.thread.id() == thread)
+        {
+            *alarm = None;
+        }
+    }
+
     /// Who is told when a request does not fit, or much was taken.
     pub(crate) fn set_alarm(&self, alarm: Option<super::Alarm>) {
         *self

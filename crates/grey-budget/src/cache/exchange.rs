@@ -46,7 +46,7 @@ where
                 ..
             }
         );
-        if class == KEPT || !may {
+        if class == KEPT || !may || !self.account.component.may_exchange() {
             return Err(Rejection::Budget(Box::new(refused)));
         }
         self.freeze_if_due();

@@ -66,6 +66,7 @@ impl Caller {
         let thread = thread::Builder::new()
             .name(thread_name(name))
             .spawn(move || {
+                INSIDE.set(true);
                 let result = catch_unwind(AssertUnwindSafe(work));
                 let closed = catch_unwind(AssertUnwindSafe(returned));
                 drop(out);
@@ -83,6 +84,16 @@ impl Caller {
             Err(RecvTimeoutError::Disconnected) => Called::Panicked("its result".to_owned()),
         }
     }
+}
+
+thread_local! {
+    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this thread runs the program's code for a controller, which may be
+/// waiting for it.
+pub(super) fn is_inside_a_call() -> bool {
+    INSIDE.get()
 }
 
 /// The kernel shows 15 bytes of a thread's name.

@@ -16,6 +16,10 @@ use super::settings::ControllerSettings;
 use super::state::{Inner, lock};
 use crate::reclaimer::ReclaimMode;
 
+/// How long one reclaimer may keep the others waiting in an emergency. It may go
+/// on by itself after.
+const EMERGENCY_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Credit entries that are kept at once.
 const MOST_CREDITS: usize = 64;
 
@@ -112,7 +116,11 @@ impl Inner {
                 .target
                 .unwrap_or(self.budget.limit().scale(share, 100)),
             excluded_projects: Vec::new(),
-            call_deadline: settings.call_deadline,
+            call_deadline: if level == Some(Level::Emergency) {
+                settings.call_deadline.min(EMERGENCY_DEADLINE)
+            } else {
+                settings.call_deadline
+            },
             purges: !action.for_request,
         };
         let stages = stages_of(kind);
@@ -125,6 +133,9 @@ impl Inner {
             .max()
             .unwrap_or_default();
         self.note(&done, threshold);
+        if let Some(freed) = done.freed {
+            self.asker.believe(&done, freed.max(returned));
+        }
         if level.is_some() {
             self.credit(&done, returned, &settings);
         }
@@ -160,7 +171,9 @@ impl Inner {
         }
         let open = given.saturating_sub(freed).saturating_sub(unseen);
         if open > Bytes::ZERO && state.credits.len() < MOST_CREDITS {
-            state.credits.push((now + settings.settle, open));
+            state
+                .credits
+                .push((now.saturating_add(settings.settle), open));
         }
         // Less than an eighth of what was given back has reached the kernel.
         if given > Bytes::ZERO && freed < given.scale(1, 8) {
@@ -170,7 +183,7 @@ impl Inner {
         }
         if state.futile >= settings.futile_attempts.max(1) {
             state.futile = 0;
-            state.paused = Some((now + settings.futility_pause, resident));
+            state.paused = Some((now.saturating_add(settings.futility_pause), resident));
             state.statistics.futile_pauses += 1;
             tracing::warn!(
                 %given, %freed,
@@ -182,7 +195,8 @@ impl Inner {
     pub(super) fn note(&self, done: &Reclamation, priority_threshold: Priority) {
         let level = {
             let mut state = lock(&self.state);
-            state.statistics.evicted += done.given.entries;
+            state.statistics.evicted =
+                (state.statistics.evicted).saturating_add(done.given.entries);
             state.statistics.given_back =
                 state.statistics.given_back.saturating_add(done.given.freed);
             state.statistics.spills += u64::from(done.given.spilled > Bytes::ZERO);

@@ -12,7 +12,7 @@ use super::action::{Action, ActionKind};
 use super::call::Called;
 use super::run::Tick;
 use super::settings::ControllerSettings;
-use super::state::{Inner, lock};
+use super::state::{Inner, State, lock};
 use super::subscribe::LevelEvent;
 use crate::budget::Admission;
 use crate::thresholds::amount_to_free;
@@ -54,7 +54,7 @@ impl Inner {
         state.credits.retain(|(until, _)| now < *until);
         let mut credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
         if let Ok(rss) = rss {
-            credit = credit.saturating_add(state.unseen.left(reserved, rss));
+            credit = credit.saturating_add(state.unseen.within(limit, reserved, rss));
         }
         // What was given back is not asked for again.
         let resident = rss.ok().map(|rss| rss.saturating_sub(credit));
@@ -86,6 +86,7 @@ impl Inner {
             // only the cooldown keeps the level.
             state.admits_otherwise = eases;
             let at = if eases { Level::Hard } else { level };
+            self.budget.set_exchange(true);
             self.budget.set_admission(Admission::at(at));
         }
         if level > Level::Normal && !paused && (rose || (due && lasts)) {
@@ -121,16 +122,54 @@ impl Inner {
         };
         let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
         let mut state = lock(&self.state);
-        let credit = state.unseen.left(reserved, rss);
-        // With what may come until the next look.
-        let used = reserved
-            .max(rss.saturating_sub(credit))
-            .saturating_add(Bytes(limit.get() / LOOK_AHEAD));
-        let level: Level = thresholds.level(fraction(used, limit));
-        if sheds && level == Level::Emergency {
-            state.admits_otherwise = true;
-            self.budget.set_admission(Admission::at(level));
+        if !sheds || state.keepers == 0 {
+            return;
         }
+        let credit = state.unseen.within(limit, reserved, rss);
+        let resident = rss.saturating_sub(credit);
+        let outer = match state.full.cgroup_limit {
+            Some(MemoryLimit::Bytes(outer)) => outer,
+            _ => Bytes(u64::MAX),
+        };
+        let with = |more: Bytes| -> Level {
+            let used = reserved.max(resident).saturating_add(more);
+            let whole = fraction(used, limit);
+            thresholds.level(whole.max(fraction(resident.saturating_add(more), outer)))
+        };
+        if with(Bytes::ZERO) == Level::Emergency {
+            self.budget.set_admission(Admission::CriticalOnly);
+        } else if with(Bytes(limit.get() / LOOK_AHEAD)) == Level::Emergency {
+            // Work goes on; only caches wait for the tick.
+            if self.budget.admission() == Admission::Open {
+                self.budget.set_admission(Admission::NoRefill);
+            }
+            self.budget.set_exchange(false);
+        } else {
+            return;
+        }
+        state.admits_otherwise = true;
+    }
+
+    /// A thread begins to tick.
+    pub(super) fn begin(&self) {
+        lock(&self.state).keepers += 1;
+    }
+
+    /// A thread ticks no more. After the last one nobody would open the budget.
+    pub(super) fn end(&self) {
+        let sheds = lock(&self.settings).sheds;
+        let mut state = lock(&self.state);
+        state.keepers -= 1;
+        if state.keepers == 0 && sheds {
+            self.open(&mut state);
+        }
+    }
+
+    /// Opens the budget; the next tick closes it again if it has to.
+    pub(super) fn open(&self, state: &mut State) {
+        state.admits_otherwise = true;
+        self.budget.set_exchange(true);
+        self.budget.set_admission(Admission::Open);
     }
 
     /// Closes or opens the budget, logs, and tells who wants to know.

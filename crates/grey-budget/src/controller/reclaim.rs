@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
 
 use super::call::{Called, Caller};
 use super::registry::{ReclaimerId, Registry};
+use super::state::lock;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::source::MemorySource;
 
@@ -45,6 +46,8 @@ pub struct Reclamation {
     /// that after the allocator was purged and had settled. `None` when it
     /// could not be read.
     pub freed: Option<Bytes>,
+    /// Who says to have given something.
+    pub(super) givers: Vec<ReclaimerId>,
 }
 
 impl Reclamation {
@@ -97,6 +100,9 @@ pub(super) struct Asker {
     pub(super) source: Arc<dyn MemorySource>,
     /// Who has not returned.
     pub(super) busy: Arc<Mutex<BTreeSet<ReclaimerId>>>,
+    /// Who said to have given something of which nobody saw anything. They are
+    /// asked, and what they say is not counted.
+    pub(super) doubted: Arc<Mutex<BTreeSet<ReclaimerId>>>,
 }
 
 impl Asker {
@@ -110,18 +116,30 @@ impl Asker {
         };
         let offers = self.offers(round, &mut done);
         done.candidates = offers.len();
+        let doubted = lock(&self.doubted).clone();
+        let mut counted = Bytes::ZERO;
         for (mode, most) in stages {
             for threshold in Priority::ALL
                 .into_iter()
                 .filter(|step| step.is_evictable() && step <= most)
             {
                 for offer in &offers {
-                    let left = round.target.saturating_sub(done.given.freed);
+                    let left = round.target.saturating_sub(counted);
                     if left == Bytes::ZERO {
                         break;
                     }
                     if offer.priority <= threshold && offer.modes.contains(mode) {
+                        let before = done.given.freed;
+                        let is_doubted = doubted.contains(&offer.id);
+                        if is_doubted && done.givers.contains(&offer.id) {
+                            // Enough from one who may be saying the truth.
+                            continue;
+                        }
                         self.one(offer, round, (*mode, threshold), left, &mut done);
+                        if !is_doubted {
+                            let gave = done.given.freed.saturating_sub(before);
+                            counted = counted.saturating_add(gave);
+                        }
                     }
                 }
             }
@@ -130,6 +148,20 @@ impl Asker {
             done.freed = self.settle(before);
         }
         done
+    }
+
+    /// Compares what was said with what was `seen`, by the kernel or by the
+    /// budget: who gave is doubted, or believed again.
+    pub(super) fn believe(&self, done: &Reclamation, seen: Bytes) {
+        let given = done.given.freed;
+        let mut doubted = lock(&self.doubted);
+        if seen < given.scale(1, 8) {
+            doubted.extend(&done.givers);
+        } else if seen >= given.scale(4, 5) {
+            for giver in &done.givers {
+                doubted.remove(giver);
+            }
+        }
     }
 
     /// Purges the allocator, and measures against `before`.
@@ -196,7 +228,7 @@ impl Asker {
             mode,
             threshold,
             excluded_projects: round.excluded_projects.clone(),
-            deadline: Instant::now() + round.call_deadline,
+            deadline: super::run::later(round.call_deadline),
         };
         let reclaimer = Arc::clone(&offer.reclaimer);
         let stop = Arc::new(Stop::new());
@@ -208,6 +240,7 @@ impl Asker {
             Ok(given) => {
                 let freed = given.freed;
                 done.given.add(given);
+                done.givers.push(offer.id);
                 Outcome::Gave(freed)
             }
             Err(outcome) => {

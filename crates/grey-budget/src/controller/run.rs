@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use grey_model::{Bytes, Level, Levels, Transition};
 
 use super::action::{Action, ActionId, ActionResult};
-use super::call::Caller;
+use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
 use super::queue::{ActionQueue, QueueFull};
 use super::reclaim::{Asker, Round, is_inside_a_reclaimer};
@@ -113,6 +113,7 @@ impl Controller {
                     caller: Caller::default(),
                     source,
                     busy: Arc::new(Mutex::new(BTreeSet::new())),
+                    doubted: Arc::default(),
                 },
                 queue: ActionQueue::default(),
                 subscribers: Subscribers::default(),
@@ -122,6 +123,7 @@ impl Controller {
                     full_at: None,
                     credits: Vec::new(),
                     unseen: Unseen::default(),
+                    keepers: 0,
                     admits_otherwise: false,
                     acted_at: None,
                     futile: 0,
@@ -150,9 +152,15 @@ impl Controller {
 
     /// Behaves otherwise from the next tick on.
     pub fn set_settings(&self, settings: ControllerSettings) {
-        lock(&self.inner.state)
-            .levels
-            .set_thresholds(settings.thresholds);
+        {
+            let mut state = lock(&self.inner.state);
+            state.levels.set_thresholds(settings.thresholds);
+            if settings.sheds {
+                state.admits_otherwise = true;
+            } else if lock(&self.inner.settings).sheds {
+                self.inner.open(&mut state);
+            }
+        }
         *lock(&self.inner.settings) = settings;
     }
 
@@ -302,6 +310,7 @@ impl Controller {
         Ok(Running {
             stop,
             thread: Some(thread),
+            pid: std::process::id(),
         })
     }
 
@@ -311,10 +320,12 @@ impl Controller {
             thread: thread::current(),
             look: Arc::new(move || {
                 if let Some(inner) = keeper.upgrade() {
-                    inner.look();
+                    // A source that panics must not end who only reserves.
+                    let _ = catch_unwind(AssertUnwindSafe(|| inner.look()));
                 }
             }),
         }));
+        self.inner.begin();
         let mut due = Instant::now();
         while !stop.load(Ordering::Acquire) {
             let late = due.elapsed();
@@ -328,15 +339,23 @@ impl Controller {
                 state.statistics.latest = state.statistics.latest.max(late);
             }
             let interval = lock(&self.inner.settings).interval;
-            due = Instant::now() + interval;
+            due = later(interval);
             // Unparked early when a request does not fit, or to stop.
             if !stop.load(Ordering::Acquire) {
                 thread::park_timeout(interval);
             }
             due = due.min(Instant::now());
         }
-        self.inner.budget.set_alarm(None);
+        self.inner.budget.clear_alarm(thread::current().id());
+        self.inner.end();
     }
+}
+
+/// That much from now, or as late as can be said.
+pub(super) fn later(wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(1 << 30);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + FAR)
 }
 
 /// A controller that ticks. Stops when dropped.
@@ -345,6 +364,8 @@ impl Controller {
 pub struct Running {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// The process that it runs in: a child has no such thread.
+    pid: u32,
 }
 
 impl Running {
@@ -356,9 +377,14 @@ impl Running {
     fn end(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            if self.pid != std::process::id() {
+                // Joining what was not forked would panic.
+                std::mem::forget(thread);
+                return;
+            }
             thread.thread().unpark();
             // From within a callback nobody may wait for himself.
-            if thread.thread().id() != thread::current().id() && !is_inside_a_reclaimer() {
+            if thread.thread().id() != thread::current().id() && !is_inside_a_call() {
                 let _ = thread.join();
             }
         }

@@ -28,8 +28,17 @@ pub(super) struct Unseen {
 }
 
 impl Unseen {
-    /// How much of it is left.
-    pub(super) fn left(&self, reserved: Bytes, resident: Bytes) -> Bytes {
+    /// How much of it is left. Nothing while more is resident than the `limit`:
+    /// that others still hold what was given back cannot be told from an
+    /// allocator that keeps it.
+    pub(super) fn within(&self, limit: Bytes, reserved: Bytes, resident: Bytes) -> Bytes {
+        if resident > limit {
+            return Bytes::ZERO;
+        }
+        self.left(reserved, resident)
+    }
+
+    fn left(&self, reserved: Bytes, resident: Bytes) -> Bytes {
         self.bytes
             .saturating_sub(reserved.saturating_sub(self.reserved))
             .saturating_sub(self.resident.saturating_sub(resident))
@@ -53,6 +62,8 @@ pub(super) struct State {
     /// What was given back and may not show in the resident set yet.
     pub(super) credits: Vec<(Duration, Bytes)>,
     pub(super) unseen: Unseen,
+    /// How many threads tick.
+    pub(super) keepers: usize,
     /// Whether the budget was closed, or opened a little, between two levels.
     pub(super) admits_otherwise: bool,
     pub(super) acted_at: Option<Duration>,

@@ -85,26 +85,150 @@ fn what_the_allocator_keeps_is_free_until_as_much_is_reserved_again() {
     rig.clock.advance(100);
     assert_eq!(rig.controller.tick().used, used.saturating_add(mib(100)));
     // What somebody else takes is seen at once.
-    rig.process.used.fetch_add(50 * MIB, Ordering::SeqCst);
+    rig.process.used.fetch_add(5 * MIB, Ordering::SeqCst);
     rig.clock.advance(100);
-    assert_eq!(rig.controller.tick().used, used.saturating_add(mib(150)));
+    assert_eq!(rig.controller.tick().used, used.saturating_add(mib(105)));
 }
 
 #[test]
 fn a_thread_that_takes_much_closes_the_budget_before_the_next_tick() {
     let rig = rig();
+    let inner = &rig.controller.inner;
     rig.controller.tick();
-    rig.fill(940);
-    rig.controller.inner.look();
+    let fill = |to: u64| rig.process.used.store(to * MIB, Ordering::SeqCst);
+    fill(985);
+    inner.look();
+    assert_eq!(budget_of(&rig).admission(), Admission::Open, "nobody ticks");
+    inner.begin();
+    fill(940);
+    inner.look();
     assert_eq!(budget_of(&rig).admission(), Admission::Open);
     // A 32nd more may come until the next look, and the emergency is at 98 %.
-    rig.fill(950);
-    rig.controller.inner.look();
+    fill(950);
+    inner.look();
+    assert_eq!(budget_of(&rig).admission(), Admission::NoRefill);
+    let work = budget_of(&rig).component("work").register().unwrap();
+    assert!(!work.may_exchange() && work.reserve(Bytes(1)).is_ok());
+    fill(985);
+    inner.look();
     assert_eq!(budget_of(&rig).admission(), Admission::CriticalOnly);
     assert_eq!(rig.controller.level(), Level::Normal);
     // The tick decides by the level alone.
+    fill(950);
     assert_eq!(rig.controller.tick().level, Level::Hard);
     assert_eq!(budget_of(&rig).admission(), Admission::NoRefill);
+    assert!(work.may_exchange());
+}
+
+#[test]
+fn a_look_minds_a_limit_of_the_cgroup_that_is_nearer() {
+    let rig = rig();
+    rig.process.cgroup_limit.store(500 * MIB, Ordering::SeqCst);
+    rig.controller.tick();
+    rig.controller.inner.begin();
+    rig.fill(499);
+    rig.controller.inner.look();
+    assert_eq!(budget_of(&rig).admission(), Admission::CriticalOnly);
+}
+
+#[test]
+fn a_controller_that_ends_leaves_the_budget_open() {
+    let rig = rig_with(ControllerSettings {
+        interval: Duration::from_secs(3600),
+        ..ControllerSettings::default()
+    });
+    rig.fill(990);
+    let running = rig.controller.start().unwrap();
+    while budget_of(&rig).admission() == Admission::Open {
+        std::thread::yield_now();
+    }
+    running.stop();
+    assert_eq!(budget_of(&rig).admission(), Admission::Open);
+    // And whoever ticks again closes it again.
+    rig.controller.tick();
+    assert_eq!(budget_of(&rig).admission(), Admission::CriticalOnly);
+    rig.controller.set_settings(ControllerSettings {
+        sheds: false,
+        ..ControllerSettings::default()
+    });
+    rig.controller.tick();
+    assert_eq!(budget_of(&rig).admission(), Admission::Open);
+}
+
+#[test]
+fn a_keeper_that_ends_leaves_the_alarm_to_the_one_after_it() {
+    let rig = rig();
+    let first = rig.controller.start().unwrap();
+    while rig.controller.statistics().ticks == 0 {
+        std::thread::yield_now();
+    }
+    let second = rig.controller.start().unwrap();
+    while rig.controller.statistics().ticks < 2 {
+        std::thread::yield_now();
+    }
+    first.stop();
+    // Only a look closes it: the second's interval is long over its first tick.
+    let work = budget_of(&rig).component("work").register().unwrap();
+    rig.fill(990);
+    let _ = work.reserve(mib(100)).map(std::mem::forget);
+    assert_eq!(budget_of(&rig).admission(), Admission::CriticalOnly);
+    second.stop();
+}
+
+#[test]
+fn one_that_lies_does_not_stand_before_an_honest_one() {
+    struct Liar;
+    impl Reclaimer for Liar {
+        fn name(&self) -> &'static str {
+            "liar"
+        }
+        fn priority(&self) -> Priority {
+            Priority::Low
+        }
+        fn modes(&self) -> &[ReclaimMode] {
+            &[ReclaimMode::Evict]
+        }
+        fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+            mib(1000)
+        }
+        fn reclaim(&self, request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+            Reclaimed {
+                freed: request.target,
+                entries: u64::MAX,
+                ..Reclaimed::default()
+            }
+        }
+    }
+    let mut rig = rig();
+    let honest = rig.pieces("honest", Priority::Medium, 500);
+    rig.register(&Arc::new(Liar));
+    rig.fill(990);
+    for _ in 0..100 {
+        rig.controller.tick();
+        rig.clock.advance(1000);
+    }
+    assert!(honest.held() <= 350, "{}", honest.held());
+    assert!(rig.process.resident() < mib(900));
+}
+
+#[test]
+fn what_others_still_hold_is_not_called_free_above_the_budget() {
+    let mut rig = rig();
+    rig.process.never_purges.store(true, Ordering::SeqCst);
+    let component = budget_of(&rig).component("cache").register().unwrap();
+    let held = Arc::new(Reserved {
+        process: Arc::clone(&rig.process),
+        held: Mutex::new(vec![component.overdraw(mib(900)).into_owned()]),
+    });
+    rig.fill(1100);
+    rig.register(&held);
+    for _ in 0..10 {
+        rig.controller.tick();
+        rig.clock.advance(10_000);
+    }
+    assert_eq!(budget_of(&rig).reserved(), Bytes::ZERO);
+    assert_eq!(rig.controller.tick().used, mib(1100));
+    assert_eq!(rig.controller.level(), Level::Emergency);
 }
 
 #[test]
@@ -141,7 +265,7 @@ fn nothing_is_held_while_the_controller_sleeps() {
             std::thread::yield_now();
         }
         for _ in 0..10_000 {
-            controller.level();
+            let _ = controller.level();
             std::thread::yield_now();
         }
         tell.send(()).unwrap();

@@ -81,6 +81,7 @@
 //! that every reading makes.
 
 mod allocator;
+mod background;
 pub mod broadcast;
 pub mod budget;
 pub mod cache;

@@ -252,7 +252,7 @@ impl Shutdown {
             })?;
         Ok(SignalWatch {
             handle,
-            thread: Some(thread),
+            thread: Some(crate::background::Background::new(thread)),
         })
     }
 
@@ -327,14 +327,14 @@ fn run_piece(work: Work, until: Instant) -> StepOutcome {
 #[must_use = "signals are watched for as long as this lives"]
 pub struct SignalWatch {
     handle: signal_hook::iterator::Handle,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Option<crate::background::Background>,
 }
 
 impl Drop for SignalWatch {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

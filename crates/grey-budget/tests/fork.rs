@@ -8,7 +8,12 @@
 
 use std::hint::black_box;
 
-use grey_budget::{Bytes, MemorySource, ProcessSource};
+use std::sync::Arc;
+
+use grey_budget::{
+    Budget, Bytes, Controller, ControllerSettings, MemoryLimits, MemoryManager, MemorySource,
+    ProcessSource,
+};
 
 const LARGE: usize = 192 << 20;
 
@@ -16,6 +21,49 @@ const LARGE: usize = 192 << 20;
 const CHILD_READ_ITSELF: i32 = 42;
 const CHILD_READ_ITS_PARENT: i32 = 43;
 const CHILD_FAILED: i32 = 44;
+
+#[test]
+fn a_child_may_drop_what_runs_in_its_parent() {
+    let budget = Budget::new(Bytes::from_mib(1024)).unwrap();
+    let source = Arc::new(ProcessSource::new().unwrap());
+    let controller = Controller::new(budget, source, ControllerSettings::default());
+    let running = controller.start().unwrap();
+    let manager = MemoryManager::new(MemoryLimits::of(Bytes::from_mib(1024))).unwrap();
+    manager
+        .start_monitoring(std::time::Duration::from_secs(1))
+        .unwrap();
+    // SAFETY: as above; what is dropped joins no thread, which is what is tried.
+    // WHY: see above.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "the fork failed");
+    if child == 0 {
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(running);
+            drop(manager);
+        }));
+        let code = if dropped.is_ok() {
+            CHILD_READ_ITSELF
+        } else {
+            CHILD_FAILED
+        };
+        // SAFETY: ends the child alone. WHY: see below.
+        unsafe { libc::_exit(code) };
+    }
+    assert_eq!(ending_of(child), CHILD_READ_ITSELF);
+    running.stop();
+    manager.stop_monitoring();
+}
+
+/// The exit code of a child of ours.
+fn ending_of(child: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is valid for a write, and the child is ours.
+    // WHY: `std::process::Child` cannot be made of a pid.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
+    assert!(libc::WIFEXITED(status), "the child was killed: {status}");
+    libc::WEXITSTATUS(status)
+}
 
 #[test]
 fn a_child_reads_itself_and_not_its_parent() {
@@ -42,13 +90,7 @@ fn a_child_reads_itself_and_not_its_parent() {
         // WHY: `process::exit` would run handlers that belong to the parent.
         unsafe { libc::_exit(code) };
     }
-    let mut status = 0;
-    // SAFETY: `status` is valid for a write, and the child is ours.
-    // WHY: `std::process::Child` cannot be made of a pid.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status}");
-    assert_eq!(libc::WEXITSTATUS(status), CHILD_READ_ITSELF);
+    assert_eq!(ending_of(child), CHILD_READ_ITSELF);
     // The parent still reads itself.
     let after = source.rss().unwrap();
     assert!(after.get().abs_diff(before.get()) < 64 << 20);

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, Level, Levels, Transition};
@@ -22,6 +22,7 @@ use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
 use super::state::{Inner, State, Unseen, lock};
 use super::subscribe::{LevelEvent, Subscribers, Subscription};
+use crate::background::Background;
 use crate::budget::{Alarm, Budget};
 use crate::clock::{Clock, SystemClock};
 use crate::reclaimer::{ReclaimMode, Reclaimer};
@@ -309,8 +310,7 @@ impl Controller {
             .spawn(move || controller.tick_until(&stopped))?;
         Ok(Running {
             stop,
-            thread: Some(thread),
-            pid: std::process::id(),
+            thread: Some(Background::new(thread)),
         })
     }
 
@@ -363,9 +363,7 @@ pub(super) fn later(wait: Duration) -> Instant {
 #[must_use = "the controller ticks as long as this lives"]
 pub struct Running {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-    /// The process that it runs in: a child has no such thread.
-    pid: u32,
+    thread: Option<Background>,
 }
 
 impl Running {
@@ -377,15 +375,10 @@ impl Running {
     fn end(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            if self.pid != std::process::id() {
-                // Joining what was not forked would panic.
-                std::mem::forget(thread);
-                return;
-            }
             thread.thread().unpark();
             // From within a callback nobody may wait for himself.
-            if thread.thread().id() != thread::current().id() && !is_inside_a_call() {
-                let _ = thread.join();
+            if !is_inside_a_call() {
+                thread.join();
             }
         }
     }

@@ -10,6 +10,7 @@ use grey_model::{SystemLevel, Thresholds};
 
 use super::builder::ManagerError;
 use super::operations::{Inner, MemoryManager, lock};
+use crate::background::Background;
 use crate::controller::{Action, ActionKind, Running};
 use crate::metrics::{PublishedMetrics, Totals, publish};
 use crate::system_level::SystemLevelWatch;
@@ -27,16 +28,14 @@ pub(super) struct Monitoring {
 /// has one of its own.
 pub(super) struct Watch {
     stop: std::sync::mpsc::SyncSender<()>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: Option<Background>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let _ = self.stop.try_send(());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        if let Some(thread) = self.thread.take() {
+            thread.join();
         }
     }
 }
@@ -73,7 +72,7 @@ impl MemoryManager {
             .map_err(ManagerError::Start)?;
         let watch = Watch {
             stop,
-            thread: Some(thread),
+            thread: Some(Background::new(thread)),
         };
         let replaced = lock(&self.inner.running).replace(Monitoring { controller, watch });
         drop(replaced);

@@ -11,7 +11,7 @@ use grey_model::{Knob, KnobValue, PageSize};
 use super::errors::RollbackError;
 use super::{Enforcer, in_one_line};
 use crate::journal::{Change, Ending, Journal, JournalError, Loss};
-use crate::knob::{KnobError, is_equivalent};
+use crate::knob::{KnobError, Place, is_equivalent};
 use crate::lease::boottime;
 
 /// What to roll back.
@@ -262,6 +262,13 @@ impl Enforcer {
         force: bool,
         item: &mut RollbackItem,
     ) -> Option<Ending> {
+        let here = Place::of_this_process(&self.kernel);
+        let place = change.saved.place.as_ref();
+        if let Some(why) = place.and_then(|place| place.differs(&here, &change.knob)) {
+            item.outcome = RollbackOutcome::Failed(why);
+            item.hint = Some("roll it back from where it was changed".to_owned());
+            return None;
+        }
         match self.knobs.check_unit(&change.knob, &change.saved) {
             Err(error @ KnobError::UnitReplaced { .. }) => {
                 // The drop-in files of the earlier one went with it: what is

@@ -16,7 +16,9 @@ use super::check::check_value;
 use super::{Enforcer, in_one_line};
 use crate::disposable::milliseconds;
 use crate::journal::{ChangeToRecord, Journal};
-use crate::knob::{HeldCgroup, HeldProcess, KnobError, Saved, is_equivalent, readable, shown};
+use crate::knob::{
+    HeldCgroup, HeldProcess, KnobError, Place, Saved, is_equivalent, readable, shown,
+};
 use crate::measure::{self, Delta, Subject};
 
 /// How often usage is looked at while it settles below a limit.
@@ -130,6 +132,15 @@ impl Enforcer {
         }
     }
 
+    /// Whether a lease of ours would take away what is so now: then it is
+    /// recorded anew, and that lease ends into the new change.
+    fn ends_by_lease(&self, journal: &Journal, knob: &Knob) -> bool {
+        self.knobs.saved_before(knob).is_ok_and(|saved| {
+            let knob = with_identity(knob, &saved);
+            journal.ledger().is_leased(&knob, journal.boot())
+        })
+    }
+
     fn set_and_verify(
         &self,
         step: &PlanStep,
@@ -146,7 +157,8 @@ impl Enforcer {
             return Ok(());
         };
         let found = self.knobs.read(knob).map_err(|error| Stop::of(&error))?;
-        if is_equivalent(knob, after.as_ref(), found.as_ref(), self.kernel.page_size) {
+        let is_so = is_equivalent(knob, after.as_ref(), found.as_ref(), self.kernel.page_size);
+        if is_so && !self.ends_by_lease(journal, knob) {
             effect.verdict = Verdict::AlreadySo;
             effect.detail = format!("it is {} already", readable(found.as_ref()));
             return Ok(());
@@ -167,6 +179,10 @@ impl Enforcer {
             .saved_before(knob)
             .map_err(|error| Stop::of(&error))?;
         let knob = with_identity(knob, &saved);
+        let saved = Saved {
+            place: Some(Place::of_this_process(&self.kernel)),
+            ..saved
+        };
         let subject = Subject {
             cgroup: self.account_of(step, run),
             processes: Vec::new(),
@@ -189,11 +205,18 @@ impl Enforcer {
         effect.took_milliseconds = milliseconds(start.elapsed());
         written.map_err(|error| Stop::of(&error))?;
         self.read_back(journal, id, &knob, after.as_ref())?;
-        effect.detail = format!(
-            "{} became {}",
-            readable(found.as_ref()),
-            readable(after.as_ref())
-        );
+        effect.detail = if is_so {
+            format!(
+                "it stays {}; the lease before it does not end it",
+                readable(found.as_ref())
+            )
+        } else {
+            format!(
+                "{} became {}",
+                readable(found.as_ref()),
+                readable(after.as_ref())
+            )
+        };
         let held = self.verify_limit(&knob, after.as_ref(), subject.cgroup.as_ref());
         let delta = subject.read(&self.kernel).since(&reading);
         effect.available_delta_bytes = delta.available;

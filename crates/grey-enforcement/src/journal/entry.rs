@@ -247,6 +247,16 @@ impl Ledger {
             })
     }
 
+    /// Whether an open change of this setting ends by itself.
+    pub(crate) fn is_leased(&self, knob: &Knob, boot: &BootId) -> bool {
+        self.changes.values().any(|change| {
+            change.is_open()
+                && change.lease_until.is_some()
+                && change.knob == *knob
+                && change.boot_id == *boot
+        })
+    }
+
     /// Whether nothing in it is left to be undone in the boot `now`.
     pub(crate) fn is_finished(&self, now: &BootId) -> bool {
         self.changes

@@ -9,6 +9,7 @@ use grey_model::{CgroupId, CgroupPath, Knob, KnobValue};
 use grey_telemetry::Kernel;
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use super::{
     KnobError, cgroup_directory, cgroup_file, ksm, memory_controller, oom_score_adj,
     process_cgroup, rlimit_data, transient_scope, unit_property,
@@ -28,6 +29,9 @@ pub(crate) struct Saved {
     /// Which of the transient units that may have had this name it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unit_identity: Option<String>,
+    /// Where it was changed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Place>,
 }
 
 /// How a setting was restored.

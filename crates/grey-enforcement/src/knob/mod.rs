@@ -11,6 +11,7 @@ mod held;
 mod ksm;
 mod memory_controller;
 mod oom_score_adj;
+mod place;
 mod process_cgroup;
 mod rlimit_data;
 mod transient_scope;
@@ -18,6 +19,7 @@ mod unit_property;
 
 pub(crate) use access::{KernelKnobs, KnobAccess, Restored, Saved, connect};
 pub(crate) use held::{HeldCgroup, HeldProcess};
+pub(crate) use place::Place;
 
 use std::io;
 use std::path::PathBuf;

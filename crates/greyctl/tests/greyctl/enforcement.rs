@@ -606,6 +606,90 @@ fn a_real_process_gets_its_score_and_its_rlimit_back() {
     assert_eq!(sleeper.file("limits"), limits);
 }
 
+#[test]
+fn what_is_so_by_a_lease_and_is_asked_for_again_outlives_that_lease() {
+    let sleeper = Sleeper::new();
+    let state = tempfile::tempdir().unwrap();
+    let with_state = || {
+        let mut command = greyctl();
+        command.arg("--state-dir").arg(state.path().join("state"));
+        command
+    };
+    let (pid, score) = (sleeper.0.id().to_string(), sleeper.file("oom_score_adj"));
+    let asked = [
+        "memory-enforce",
+        "-t",
+        &pid,
+        "--oom-score-adj",
+        "700",
+        "--json",
+    ];
+    let leased = run(with_state(), &[&asked[..], &["--for", "1h"]].concat());
+    assert_eq!(leased.exit, 0, "{}{}", leased.stdout, leased.stderr);
+    let number = |ran: &crate::harness::Ran| ran.json()["journal_ids"][0].as_u64();
+    let first = number(&leased).unwrap().to_string();
+    let again = run(with_state(), &asked);
+    assert_eq!(again.exit, 0, "{}{}", again.stdout, again.stderr);
+    assert!(number(&again).is_some(), "{}", again.stdout);
+    // The second stands on it: nothing goes back.
+    assert_eq!(run(with_state(), &["rollback", &first]).exit, 4);
+    assert_eq!(sleeper.file("oom_score_adj"), "700");
+    // Without a lease that ends it, the same once more is nothing to do.
+    assert_eq!(number(&run(with_state(), &asked)), None);
+    assert_eq!(run(with_state(), &["rollback"]).exit, 0);
+    assert_eq!(sleeper.file("oom_score_adj"), score);
+}
+
+/// The same program as the one process of another pid namespace.
+fn in_a_pid_namespace(arguments: &[&std::ffi::OsStr]) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--mount-proc"])
+        .args(arguments);
+    command
+}
+
+#[test]
+fn a_rollback_from_another_pid_namespace_leaves_it_to_whoever_sees_it() {
+    // Needs root, and a kernel and a sandbox that let it.
+    if !in_a_pid_namespace(&["true".as_ref()])
+        .output()
+        .is_ok_and(|done| done.status.success())
+    {
+        return;
+    }
+    let sleeper = Sleeper::new();
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().join("state");
+    let with_state = || {
+        let mut command = greyctl();
+        command.arg("--state-dir").arg(&place);
+        command
+    };
+    let (pid, score) = (sleeper.0.id().to_string(), sleeper.file("oom_score_adj"));
+    let arguments = ["memory-enforce", "-t", &pid, "--oom-score-adj", "700"];
+    assert_eq!(run(with_state(), &arguments).exit, 0);
+    let program = greyctl().get_program().to_owned();
+    let elsewhere = || {
+        in_a_pid_namespace(&[
+            &program,
+            "--state-dir".as_ref(),
+            place.as_os_str(),
+            "rollback".as_ref(),
+        ])
+    };
+    let not_seen = run(elsewhere(), &[]);
+    assert_eq!(not_seen.exit, 1, "{}{}", not_seen.stdout, not_seen.stderr);
+    assert!(
+        not_seen.stdout.contains("another pid namespace"),
+        "{}",
+        not_seen.stdout
+    );
+    assert_eq!(sleeper.file("oom_score_adj"), "700");
+    assert_eq!(run(with_state(), &["rollback"]).exit, 0);
+    assert_eq!(sleeper.file("oom_score_adj"), score);
+}
+
 fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let start = Instant::now();
     while !reached() {

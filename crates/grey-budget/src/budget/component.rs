@@ -137,7 +137,8 @@ impl Component {
     }
 
     /// Takes `bytes` now or waits in this thread for others to give back, at
-    /// most for `timeout`. First come, first served.
+    /// most for `timeout`. First come, first served, of those whom the
+    /// [`Admission`] takes; the others wait on until it takes them again.
     ///
     /// # Errors
     /// [`ReserveError`], when it never fits, new work is refused, the time is
@@ -258,11 +259,7 @@ impl Component {
     }
 
     fn is_admitted(&self, admission: Admission) -> bool {
-        match admission {
-            Admission::Open => true,
-            Admission::NoRefill => !self.inner.refillable,
-            Admission::CriticalOnly => self.inner.priority == Priority::Critical,
-        }
+        admission.takes(self.inner.priority, self.inner.refillable)
     }
 
     #[cold]

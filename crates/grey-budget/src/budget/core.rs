@@ -89,8 +89,19 @@ impl Core {
         Admission::of_code(self.admission.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_admission(&self, admission: Admission) {
+    /// Admits more or less from now on, and tells nobody yet: whom it lets in
+    /// is served by the next [`Self::serve`].
+    pub(super) fn change_admission(&self, admission: Admission) {
+        let mut state = self.state();
+        state.admission = admission;
         self.admission.store(admission.code(), Ordering::Relaxed);
+    }
+
+    /// Serves those who wait and are admitted, as far as there is enough.
+    pub(super) fn serve(&self) {
+        if self.is_waited_for() {
+            self.settle();
+        }
     }
 
     #[inline]
@@ -254,7 +265,11 @@ impl Core {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence_for_loom();
         let mut granted = self.call_back(&mut state);
-        if !state.is_overtaking(account, bytes) && state.try_charge(account, bytes) {
+        // It may have been shut out since it was told to wait.
+        if state.is_admitted(account)
+            && !state.is_overtaking(account, bytes)
+            && state.try_charge(account, bytes)
+        {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             drop(state);
             granted.tell();
@@ -291,14 +306,12 @@ impl Core {
         Some(refusal)
     }
 
-    /// Refuses the largest request that waits, because nobody makes progress.
+    /// Refuses the largest request that waits, because nobody makes progress:
+    /// of those who may be served, or when there are none, of all, so that
+    /// nobody waits for ever behind a closed door.
     pub(super) fn fail_largest_waiter(&self) -> Option<(std::sync::Arc<str>, Bytes)> {
         let mut state = self.state();
-        let largest = state.waiters.iter().max_by_key(|waiter| waiter.bytes)?.id;
-        let place = state
-            .waiters
-            .iter()
-            .position(|waiter| waiter.id == largest)?;
+        let place = state.largest_waiter()?;
         let waiter = state.waiters.remove(place)?;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         let refusal = state.refusal(waiter.account, waiter.bytes, true);

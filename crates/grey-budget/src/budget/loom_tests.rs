@@ -8,7 +8,7 @@ use std::time::Duration;
 use grey_model::Bytes;
 use loom::thread;
 
-use super::{Budget, Component};
+use super::{Admission, Budget, Component, ReserveError};
 
 /// Small, so that the quantum is 256 bytes.
 const LIMIT: Bytes = Bytes(1000);
@@ -91,6 +91,27 @@ fn who_leaves_the_queue_while_being_served_gives_back() {
         let _ = std::future::Future::poll(std::pin::Pin::new(&mut future), &mut context);
         drop(future);
         giver.join().expect("no panic");
+        is_whole(&budget);
+    });
+}
+
+#[test]
+fn who_waits_before_a_closed_door_is_served_when_it_opens() {
+    model(Some(2), || {
+        let (budget, component) = budget();
+        let held = component.reserve_owned(Bytes(600)).expect("fits");
+        let door = budget.clone();
+        let keeper = thread::spawn(move || {
+            door.set_admission(Admission::CriticalOnly);
+            drop(held);
+            door.set_admission(Admission::Open);
+        });
+        // Waits for ever if the opening overlooks one who just gets in line.
+        match component.reserve_timeout(LIMIT, Duration::from_secs(3600)) {
+            Ok(served) => assert_eq!(served.size(), LIMIT),
+            Err(error) => assert!(matches!(error, ReserveError::Shedding { .. }), "{error}"),
+        }
+        keeper.join().expect("no panic");
         is_whole(&budget);
     });
 }

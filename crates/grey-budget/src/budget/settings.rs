@@ -36,6 +36,15 @@ impl Admission {
         }
     }
 
+    /// Whether a component of this kind is given anything now.
+    pub(super) fn takes(self, priority: Priority, refillable: bool) -> bool {
+        match self {
+            Self::Open => true,
+            Self::NoRefill => !refillable,
+            Self::CriticalOnly => priority == Priority::Critical,
+        }
+    }
+
     pub(super) const fn code(self) -> u8 {
         match self {
             Self::Open => 0,

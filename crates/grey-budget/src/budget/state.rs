@@ -9,6 +9,7 @@ use grey_model::Bytes;
 
 use super::account::{Account, TenantAccount};
 use super::error::{Bound, Consumer, ReserveError};
+use super::settings::Admission;
 use super::wait::{Outcome, WaitCell};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
@@ -30,6 +31,8 @@ pub(super) struct Waiter {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) limit: u64,
+    /// Who of those that wait may be served.
+    pub(super) admission: Admission,
     /// The sum of what all accounts take.
     pub(super) committed: u64,
     /// More is taken than there is, and counted among those who wait.
@@ -60,6 +63,7 @@ impl State {
     pub(super) const fn new(limit: u64) -> Self {
         Self {
             limit,
+            admission: Admission::Open,
             committed: 0,
             is_overdrawn: false,
             accounts: Vec::new(),
@@ -194,25 +198,36 @@ impl State {
         }
     }
 
-    /// Whether somebody came before who waits for the budget itself. Who lives
-    /// off its own floor overtakes nobody.
+    /// Whether the account is given anything now.
+    pub(super) fn is_admitted(&self, index: usize) -> bool {
+        let account = self.account(index);
+        self.admission.takes(account.priority, account.refillable)
+    }
+
+    /// Whether somebody came before who waits for the budget itself and may be
+    /// served. Who lives off its own floor overtakes nobody.
     pub(super) fn is_overtaking(&self, index: usize, bytes: u64) -> bool {
         let account = self.account(index);
         let from_floor = account.charged.saturating_add(bytes) <= account.floor;
         !from_floor
-            && self
-                .waiters
-                .iter()
-                .any(|waiter| self.available(waiter.account).1 == Bound::Budget)
+            && self.waiters.iter().any(|waiter| {
+                self.is_admitted(waiter.account)
+                    && self.available(waiter.account).1 == Bound::Budget
+            })
     }
 
     /// Serves those who wait, first come first served. Who waits for a limit of
-    /// its own does not hold up the others.
+    /// its own, or is not admitted now, keeps its place and does not hold up
+    /// the others: what an emergency frees is not for those it shuts out.
     pub(super) fn grant(&mut self, waiting: &AtomicUsize) -> Settled {
         let mut granted = Settled::default();
         let mut place = 0;
         while let Some(waiter) = self.waiters.get(place) {
             let (account, bytes) = (waiter.account, waiter.bytes);
+            if !self.is_admitted(account) {
+                place += 1;
+                continue;
+            }
             let (available, bound, _) = self.available(account);
             if bytes <= available {
                 self.charge(account, bytes);
@@ -227,6 +242,12 @@ impl State {
             }
         }
         granted
+    }
+
+    /// The largest request of those that are admitted, or else of all.
+    pub(super) fn largest_waiter(&self) -> Option<usize> {
+        let rank = |waiter: &Waiter| (self.is_admitted(waiter.account), waiter.bytes);
+        (0..self.waiters.len()).max_by_key(|place| rank(&self.waiters[*place]))
     }
 
     /// Takes those out of the queue whom no patience will help any more.
@@ -276,13 +297,23 @@ impl State {
         })
     }
 
+    /// The error for what is not given now: it does not fit, or only the
+    /// admission stands in its way.
     pub(super) fn refusal(&self, index: usize, bytes: u64, stalled: bool) -> ReserveError {
         if let Some(never) = self.never_fits(index, bytes) {
             return never;
         }
         let (available, bound, limit) = self.available(index);
+        let component = std::sync::Arc::clone(&self.account(index).name);
+        if bytes <= available && !self.is_admitted(index) {
+            return ReserveError::Shedding {
+                component,
+                asked: Bytes(bytes),
+                admission: self.admission,
+            };
+        }
         ReserveError::Exhausted {
-            component: std::sync::Arc::clone(&self.account(index).name),
+            component,
             asked: Bytes(bytes),
             available: Bytes(available.min(bytes)),
             bound,

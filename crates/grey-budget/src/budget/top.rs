@@ -164,9 +164,23 @@ impl Budget {
         self.core.admission()
     }
 
-    /// Admits more or less. The controller does it with the level.
+    /// Admits more or less. The controller does it with the level. Who waits
+    /// and is not admitted keeps waiting, for at most its time; who is admitted
+    /// now is served at once, its waker called by this thread.
     pub fn set_admission(&self, admission: Admission) {
-        self.core.set_admission(admission);
+        self.change_admission(admission);
+        self.serve_waiters();
+    }
+
+    /// The same for who holds a lock: nobody is told before
+    /// [`Self::serve_waiters`].
+    pub(crate) fn change_admission(&self, admission: Admission) {
+        self.core.change_admission(admission);
+    }
+
+    /// Serves those who wait and are admitted now.
+    pub(crate) fn serve_waiters(&self) {
+        self.core.serve();
     }
 
     /// Who holds the most, largest first.
@@ -246,8 +260,9 @@ impl Budget {
         self.core.waiters()
     }
 
-    /// Refuses the largest request that waits, because nobody makes progress.
-    /// Gives its component and size.
+    /// Refuses the largest request that waits, because nobody makes progress;
+    /// one that is not admitted now only when no other waits. Gives its
+    /// component and size.
     pub fn fail_largest_waiter(&self) -> Option<(std::sync::Arc<str>, Bytes)> {
         self.core.fail_largest_waiter()
     }

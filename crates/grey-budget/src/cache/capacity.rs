@@ -178,10 +178,12 @@ impl Grants {
     }
 
     /// Makes room for what is kept, from what goes first. `false` when what
-    /// may be evicted is not enough.
+    /// may be evicted is not enough. Bounded by what is wanted: a closed budget
+    /// takes nothing new that would be kept, and what is held already may
+    /// become kept.
     pub(super) fn keep(&mut self, bytes: u64) -> bool {
         let kept = self.kept.saturating_add(bytes);
-        if kept > self.total {
+        if kept > self.wanted {
             return false;
         }
         self.kept = kept;
@@ -269,6 +271,16 @@ mod tests {
         assert_eq!(grants.given[HIGH], 150);
         grants.set_limit(MEDIUM, 1000, None);
         assert_eq!(grants.given[MEDIUM], 1000);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_what_is_wanted_and_not_by_what_was_frozen() {
+        let mut grants = Grants::new(6400);
+        grants.freeze(100, None);
+        assert!(grants.keep(6000));
+        assert_eq!(grants.given, [0; CLASSES]);
+        assert!(!grants.keep(401));
+        assert!(grants.keep(400));
     }
 
     proptest! {

@@ -212,11 +212,16 @@ where
             Some((KEPT, _)) => true,
             Some((class, slot)) => {
                 let weight = slot.weight;
-                if !inner.keep(weight) {
+                inner.thaw_if_open();
+                // Room is made once it has left its class, which would otherwise
+                // drop the very entry that is to stay.
+                if !inner.grants().keep(weight) {
                     return false;
                 }
                 let moved = inner.transfer(key.to_owned(), slot, class, KEPT);
-                if !moved {
+                if moved {
+                    inner.resize_all();
+                } else {
                     inner.unkeep(weight);
                 }
                 moved

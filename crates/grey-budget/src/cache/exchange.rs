@@ -63,15 +63,24 @@ where
         }
     }
 
+    /// Thaws when the budget is open again.
+    pub(super) fn thaw_if_open(&self) -> bool {
+        let is_open = !self.account.component.is_closed();
+        if is_open {
+            self.thaw();
+        }
+        is_open
+    }
+
     /// Thaws when the budget is open again. While it is not, a value that is too
     /// large for what is held now is refused for that reason, and not for ever.
+    /// What would be kept is left to the budget, which refuses it.
     #[cold]
     pub(super) fn thaw_or_refuse(&self, class: usize, weight: u64) -> Result<(), Rejection> {
-        let component = &self.account.component;
-        if !component.is_closed() {
-            self.thaw();
+        if self.thaw_if_open() || class == KEPT {
             return Ok(());
         }
+        let component = &self.account.component;
         self.freeze_if_due();
         if weight <= self.largest[class].load(Ordering::Relaxed)
             || self.find_room(class, weight).is_ok()

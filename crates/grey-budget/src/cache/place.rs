@@ -177,7 +177,7 @@ where
     /// Takes the charge, when the value finds room.
     #[inline]
     pub(super) fn admit(&self, class: usize, weight: u64) -> Result<(), Rejection> {
-        if self.frozen.load(Ordering::Relaxed) != THAWED && class < KEPT {
+        if self.frozen.load(Ordering::Relaxed) != THAWED {
             self.thaw_or_refuse(class, weight)?;
         }
         if class < KEPT && weight > self.largest[class].load(Ordering::Relaxed) {

@@ -467,3 +467,55 @@ fn in_an_emergency_nothing_comes_in() {
     assert!(matches!(rejected.rejection, Rejection::Budget(_)));
     assert_eq!(cache.get(&0), Some(0));
 }
+
+/// A cache that gave back all but `left` entries to a closed budget, and knows it.
+fn frozen(left: u64) -> Setup {
+    let setup = setup(OVERHEAD * 3200);
+    let Setup { cache, budget, .. } = &setup;
+    for key in 0..200 {
+        cache.insert(key, 0).unwrap();
+    }
+    budget.set_admission(Admission::NoRefill);
+    cache.insert(0, 0).unwrap();
+    let request = ReclaimRequest::new(Bytes(OVERHEAD * (200 - left)), ReclaimMode::Evict);
+    cache.reclaim(&request, &Stop::new());
+    assert_eq!(cache.len(), left);
+    cache
+        .insert_with(999, 1 << 20, at(Priority::High))
+        .unwrap_err();
+    setup
+}
+
+#[test]
+fn critical_values_come_in_again_when_the_budget_is_open_again() {
+    let Setup { cache, budget, .. } = frozen(0);
+    let critical = at(Priority::Critical);
+    let refused = cache.insert_with(1, 0, critical).unwrap_err();
+    assert!(matches!(refused.rejection, Rejection::Budget(_)));
+    budget.set_admission(Admission::Open);
+    cache.insert_with(1, 0, critical).unwrap();
+    assert_eq!(cache.weight_of(Priority::Critical), Bytes(OVERHEAD));
+    assert_eq!(budget.reserved(), cache.weight());
+}
+
+#[test]
+fn a_critical_value_pushes_nothing_out_of_a_cache_that_may_grow_again() {
+    let Setup { cache, budget, .. } = frozen(100);
+    budget.set_admission(Admission::Open);
+    cache.insert_with(1000, 0, at(Priority::Critical)).unwrap();
+    assert_eq!(cache.len(), 101);
+}
+
+#[test]
+fn what_is_held_is_pinned_while_the_budget_is_closed_and_when_it_opens() {
+    for opened in [false, true] {
+        let Setup { cache, budget, .. } = frozen(1);
+        if opened {
+            budget.set_admission(Admission::Open);
+        }
+        let key = (0..200).find(|key| cache.contains(key)).unwrap();
+        assert!(cache.pin(&key), "opened: {opened}");
+        assert_eq!(cache.weight_of(Priority::Critical), Bytes(OVERHEAD));
+        assert_eq!(budget.reserved(), cache.weight());
+    }
+}

@@ -87,7 +87,8 @@ impl Inner {
             state.admits_otherwise = eases;
             let at = if eases { Level::Hard } else { level };
             self.budget.set_exchange(true);
-            self.budget.set_admission(Admission::at(at));
+            // Who waits is told once nothing is locked any more.
+            self.budget.change_admission(Admission::at(at));
         }
         if level > Level::Normal && !paused && (rose || (due && lasts)) {
             state.acted_at = Some(now);
@@ -137,17 +138,19 @@ impl Inner {
             thresholds.level(whole.max(fraction(resident.saturating_add(more), outer)))
         };
         if with(Bytes::ZERO) == Level::Emergency {
-            self.budget.set_admission(Admission::CriticalOnly);
+            self.budget.change_admission(Admission::CriticalOnly);
         } else if with(Bytes(limit.get() / LOOK_AHEAD)) == Level::Emergency {
             // Work goes on; only caches wait for the tick.
             if self.budget.admission() == Admission::Open {
-                self.budget.set_admission(Admission::NoRefill);
+                self.budget.change_admission(Admission::NoRefill);
             }
             self.budget.set_exchange(false);
         } else {
             return;
         }
         state.admits_otherwise = true;
+        drop(state);
+        self.budget.serve_waiters();
     }
 
     /// A thread begins to tick.
@@ -163,13 +166,16 @@ impl Inner {
         if state.keepers == 0 && sheds {
             self.open(&mut state);
         }
+        drop(state);
+        self.budget.serve_waiters();
     }
 
-    /// Opens the budget; the next tick closes it again if it has to.
+    /// Opens the budget; the next tick closes it again if it has to. Who waits
+    /// is served by the caller, once nothing is locked any more.
     pub(super) fn open(&self, state: &mut State) {
         state.admits_otherwise = true;
         self.budget.set_exchange(true);
-        self.budget.set_admission(Admission::Open);
+        self.budget.change_admission(Admission::Open);
     }
 
     /// Closes or opens the budget, logs, and tells who wants to know.
@@ -218,6 +224,8 @@ impl Inner {
 
     /// Makes room for requests that did not fit, and ends a standstill.
     pub(super) fn look_after_waiters(&self, now: Duration, settings: &ControllerSettings) {
+        // What is admitted may have changed.
+        self.budget.serve_waiters();
         let (shortages, missing) = self.budget.shortage();
         let (waiting, _) = self.budget.waiters();
         let progress = self.budget.progress();

@@ -163,6 +163,7 @@ impl Controller {
             }
         }
         *lock(&self.inner.settings) = settings;
+        self.inner.budget.serve_waiters();
     }
 
     /// Somebody who can give memory back, asked until the registration ends.

@@ -51,7 +51,7 @@ struct Counts {
 
 #[derive(Debug)]
 struct Inner {
-    settings: DegradationSettings,
+    settings: Mutex<DegradationSettings>,
     level: AtomicU8,
     rejected: AtomicU64,
     shutdown: Shutdown,
@@ -84,6 +84,18 @@ impl Inner {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn settings(&self) -> MutexGuard<'_, DegradationSettings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the end if it is critical and the settings say so.
+    fn exit_if_told(&self) {
+        let exits = self.settings().exit_when_critical;
+        if exits && self.level() == SystemLevel::Critical {
+            self.shutdown.request(ShutdownReason::MemoryCritical);
+        }
+    }
+
     fn level(&self) -> SystemLevel {
         SystemLevel::ALL[usize::from(self.level.load(Ordering::Acquire).min(3))]
     }
@@ -113,7 +125,7 @@ impl Degradation {
     pub fn new(settings: DegradationSettings, shutdown: Shutdown) -> Self {
         Self {
             inner: Arc::new(Inner {
-                settings,
+                settings: Mutex::new(settings),
                 level: AtomicU8::new(0),
                 rejected: AtomicU64::new(0),
                 shutdown,
@@ -121,6 +133,19 @@ impl Degradation {
                 changed: Condvar::new(),
             }),
         }
+    }
+
+    /// How it degrades now.
+    #[must_use]
+    pub fn settings(&self) -> DegradationSettings {
+        self.inner.settings().clone()
+    }
+
+    /// Degrades otherwise from now on. A program that is critical already and
+    /// that is now to end then, is asked to.
+    pub fn set_settings(&self, settings: DegradationSettings) {
+        *self.inner.settings() = settings;
+        self.inner.exit_if_told();
     }
 
     /// The level now.
@@ -150,9 +175,7 @@ impl Degradation {
             }
             SystemLevel::Critical => {
                 tracing::error!("memory is critical: no new work is taken; restart is recommended");
-                if self.inner.settings.exit_when_critical {
-                    self.inner.shutdown.request(ShutdownReason::MemoryCritical);
-                }
+                self.inner.exit_if_told();
             }
         }
     }
@@ -183,7 +206,7 @@ impl Degradation {
     #[must_use]
     pub fn throttle(&self) -> Duration {
         if self.level() >= SystemLevel::High {
-            self.inner.settings.throttle
+            self.inner.settings().throttle
         } else {
             Duration::ZERO
         }
@@ -275,6 +298,20 @@ mod tests {
             degradation.set_level(SystemLevel::Moderate);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn other_settings_count_at_once_also_for_what_is_critical_already() {
+        let (degradation, shutdown) = degradation(false);
+        degradation.set_level(SystemLevel::Critical);
+        let mut settings = degradation.settings();
+        settings.throttle = Duration::from_millis(7);
+        degradation.set_settings(settings.clone());
+        assert_eq!(degradation.throttle(), Duration::from_millis(7));
+        assert!(!shutdown.is_requested());
+        settings.exit_when_critical = true;
+        degradation.set_settings(settings);
+        assert_eq!(shutdown.reason(), Some(ShutdownReason::MemoryCritical));
     }
 
     #[test]

@@ -185,6 +185,11 @@ impl SystemLevelWatch {
         self.levels.current()
     }
 
+    /// Other thresholds, from the next reading on.
+    pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.levels.set_thresholds(thresholds);
+    }
+
     /// Takes a reading at `now`. One that knows nothing changes nothing.
     pub fn observe(&mut self, now: Duration, reading: &Reading) -> Option<Transition<SystemLevel>> {
         let mut status = SystemStatus::of(reading, self.levels.thresholds());

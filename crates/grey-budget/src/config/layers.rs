@@ -104,6 +104,8 @@ pub(super) struct Layers<'a> {
     pub(super) entries: BTreeMap<String, Entry>,
     /// Keys that wait for a restart.
     pub(super) waiting: Vec<String>,
+    /// All keys that need one.
+    pub(super) restart_keys: BTreeSet<String>,
 }
 
 impl<'a> Layers<'a> {
@@ -122,6 +124,7 @@ impl<'a> Layers<'a> {
             variables: BTreeSet::new(),
             entries: BTreeMap::new(),
             waiting: Vec::new(),
+            restart_keys: BTreeSet::new(),
         }
     }
 
@@ -188,6 +191,9 @@ impl<'a> Layers<'a> {
         // What the file says must be right even if it has to wait.
         let mut value = checked(&entry)?;
         let mut entry = entry;
+        if key.needs_restart {
+            self.restart_keys.insert(name.clone());
+        }
         if key.needs_restart
             && let Some(running) = self.running.and_then(|running| running.get(&name))
             && running.text != entry.text

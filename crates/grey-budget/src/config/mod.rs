@@ -23,7 +23,18 @@
 //! of a project is `GREY_PROJECTS_CORE_API_MEMORY_PRIORITY`.
 //!
 //! A configuration is built and checked whole, then swapped in; one that is
-//! wrong changes nothing. Nothing here acts on a value: observers do.
+//! wrong changes nothing. Nothing here acts on a value: observers do, and a
+//! [`MemoryManager`](crate::MemoryManager) that is made from it is one.
+//!
+//! | Key | What it decides | A reload |
+//! |---|---|---|
+//! | `memory.total_budget_mb`, `*_percent` | the manager's budget and levels | applies |
+//! | `memory.max_loaded_files`, `max_cached_queries` | what its status calls exceeded and it cleans up for | applies |
+//! | `memory.monitoring` | whether and how often it looks, and of which levels it tells | applies |
+//! | `memory.spill` | its store | needs a restart |
+//! | `memory.project_defaults`, `projects` | [`Config::project`], [`Config::tenant`]; the program asks | applies to who asks again |
+//! | `resources.memory_log_interval_secs`, `memory_*_pct`, `exit_when_critical` | its log, the levels of the machine, whether critical ends the program | applies |
+//! | the rest of `resources` | what [`Config::work_queue_builder`] and the like make | needs a restart |
 
 mod error;
 mod file_watch;
@@ -35,6 +46,7 @@ mod observer;
 mod origin;
 mod schema;
 mod signal_watch;
+mod sizes;
 mod thresholds;
 mod value;
 mod yaml;

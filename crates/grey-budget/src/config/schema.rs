@@ -4,7 +4,7 @@
 //! A key exists because it is taken here, and nowhere else: so no key and no
 //! variable is documented that nothing reads. Reads no file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub struct Config {
     pub(super) entries: BTreeMap<String, Entry>,
     pub(super) warnings: Vec<ConfigWarning>,
     pub(super) waiting: Vec<String>,
+    pub(super) restart_keys: BTreeSet<String>,
 }
 
 /// The section `memory`.
@@ -63,13 +64,13 @@ pub struct MemoryConfig {
     pub project_defaults: ProjectConfig,
 }
 
-/// The section `memory.spill`.
+/// The section `memory.spill`. All of it needs a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpillConfig {
     /// `enabled`: true.
     pub enabled: bool,
     /// `directory`: `~/.local/state/grey/spill`, or `/var/tmp/grey-spill` for
-    /// who has no home. Needs a restart.
+    /// who has no home.
     pub directory: PathBuf,
     /// `max_spill_size_mb`: 1000 MB.
     pub max_size: Bytes,
@@ -122,7 +123,10 @@ pub struct ResourcesConfig {
     /// `memory_moderate_pct` 40, `memory_high_pct` 60, `memory_critical_pct`
     /// 80: where the levels of the whole machine begin.
     pub system_thresholds: Thresholds,
-    /// `event_capacity`: 1000 events. Needs a restart.
+    /// `exit_when_critical`: whether a program that is critical shuts down in
+    /// good order, so that it is started anew. False.
+    pub exit_when_critical: bool,
+    /// `event_capacity`: 1000 events. Needs a restart, as all that follow.
     pub event_capacity: usize,
     /// `event_ttl_secs`: 60 s.
     pub event_ttl: Duration,
@@ -228,6 +232,17 @@ impl Config {
         &self.waiting
     }
 
+    /// The keys that a program which was started with this configuration would
+    /// have to be restarted for to get `other`'s values, sorted.
+    #[must_use]
+    pub fn restart_required_for(&self, other: &Self) -> Vec<String> {
+        let differs = |key: &&String| {
+            let text = |config: &Self| config.entries.get(*key).map(|entry| entry.text.clone());
+            other.waiting.contains(*key) || text(self) != text(other)
+        };
+        self.restart_keys.iter().filter(differs).cloned().collect()
+    }
+
     /// Takes every key out of the layers.
     pub(super) fn build(
         mut layers: Layers<'_>,
@@ -261,6 +276,7 @@ impl Config {
             entries: layers.entries,
             warnings,
             waiting: layers.waiting,
+            restart_keys: layers.restart_keys,
         })
     }
 }
@@ -325,12 +341,13 @@ fn build_budget(
 }
 
 fn build_spill(layers: &mut Layers<'_>, home: Option<&str>) -> Result<SpillConfig, ConfigError> {
-    let enabled = Key::new("memory.spill.enabled", "MEMORY_SPILL_ENABLED");
+    let enabled = Key::new("memory.spill.enabled", "MEMORY_SPILL_ENABLED").needs_restart();
     let directory = Key::new("memory.spill.directory", "MEMORY_SPILL_DIRECTORY").needs_restart();
     let size = Key::new(
         "memory.spill.max_spill_size_mb",
         "MEMORY_SPILL_MAX_SPILL_SIZE_MB",
-    );
+    )
+    .needs_restart();
     let has_home = home.is_some_and(|home| home.starts_with('/'));
     let place = if has_home {
         "~/.local/state/grey/spill"
@@ -416,20 +433,25 @@ fn build_project(
 fn build_resources(layers: &mut Layers<'_>) -> Result<ResourcesConfig, ConfigError> {
     let key = |last: &str, variable: &str| Key::new(&format!("resources.{last}"), variable);
     let log = key("memory_log_interval_secs", "MEMORY_LOG_INTERVAL");
+    let exit = key("exit_when_critical", "EXIT_WHEN_CRITICAL");
     let capacity = key("event_capacity", "EVENT_CAPACITY").needs_restart();
-    let ttl = key("event_ttl_secs", "EVENT_TTL");
-    let queue = key("work_queue_max", "WORK_QUEUE_MAX");
-    let pool = key("db_pool_size", "DB_POOL_SIZE");
-    let embeddings = key("embeddings_cache_size", "EMBEDDINGS_CACHE_SIZE");
-    let history = key("history_max_ops", "HISTORY_MAX_OPS").alias("crdt_history_max_ops");
+    let ttl = key("event_ttl_secs", "EVENT_TTL").needs_restart();
+    let queue = key("work_queue_max", "WORK_QUEUE_MAX").needs_restart();
+    let pool = key("db_pool_size", "DB_POOL_SIZE").needs_restart();
+    let embeddings = key("embeddings_cache_size", "EMBEDDINGS_CACHE_SIZE").needs_restart();
+    let history = key("history_max_ops", "HISTORY_MAX_OPS")
+        .alias("crdt_history_max_ops")
+        .needs_restart();
     let compaction = key(
         "history_compaction_interval_secs",
         "HISTORY_COMPACTION_INTERVAL",
     )
-    .alias("crdt_compaction_interval_secs");
+    .alias("crdt_compaction_interval_secs")
+    .needs_restart();
     Ok(ResourcesConfig {
         memory_log_interval: layers.take(&log, default(30), value::seconds)?,
         system_thresholds: thresholds::of_machine::<SystemLevel>(layers)?,
+        exit_when_critical: layers.take(&exit, default(false), value::flag)?,
         event_capacity: layers.take(&capacity, default(1000), value::count)?,
         event_ttl: layers.take(&ttl, default(60), value::seconds)?,
         work_queue_max: layers.take(&queue, default(10_000), value::count)?,

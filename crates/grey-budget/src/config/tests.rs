@@ -561,6 +561,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("resources.memory_moderate_pct", "45", "MEMORY_MODERATE_PCT"),
     ("resources.memory_high_pct", "65", "MEMORY_HIGH_PCT"),
     ("resources.memory_critical_pct", "85", "MEMORY_CRITICAL_PCT"),
+    ("resources.exit_when_critical", "true", "EXIT_WHEN_CRITICAL"),
     ("resources.event_capacity", "16", "EVENT_CAPACITY"),
     ("resources.event_ttl_secs", "61", "EVENT_TTL"),
     ("resources.work_queue_max", "17", "WORK_QUEUE_MAX"),

@@ -1,17 +1,20 @@
 //! How a manager is put together, and what it is limited to.
 //!
-//! Never starts anything.
+//! Never starts anything, but for watching when a configuration says so.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use grey_model::level::fraction;
 use grey_model::{Bytes, Level, Step, ThresholdError, Thresholds};
 
-use super::operations::MemoryManager;
+use super::configured::{Alerts, Watching, degradation_by};
+use super::operations::{Inner, MemoryManager};
 use crate::budget::{Budget, BudgetError};
 use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, TooManyObservers};
 use crate::controller::{Controller, ControllerSettings};
+use crate::degrade::{Degradation, DegradationSettings};
 use crate::process_source::ProcessSource;
 use crate::shutdown::Shutdown;
 use crate::source::{MemorySource, SourceError};
@@ -52,6 +55,26 @@ impl MemoryLimits {
         }
     }
 
+    /// The lines of `thresholds` in `total`, to a hundredth of a percent.
+    #[must_use]
+    pub fn at(total: Bytes, thresholds: &Thresholds) -> Self {
+        let [soft, hard, emergency] = thresholds.steps().map(|threshold| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a checked threshold lies between 0 and 1"
+            )]
+            let hundredths = (threshold.enter * 10_000.0).round() as u64;
+            total.scale(hundredths, 10_000)
+        });
+        Self {
+            total,
+            soft,
+            hard,
+            emergency,
+        }
+    }
+
     /// The lines as fractions of the whole.
     pub(super) fn thresholds(&self) -> Result<Thresholds, ThresholdError> {
         let line = |line| fraction(line, self.total);
@@ -75,6 +98,12 @@ pub enum ManagerError {
     /// No thread could be started.
     #[error("failed to start monitoring")]
     Start(#[source] std::io::Error),
+    /// The spill store of the configuration could not be opened.
+    #[error("failed to open the spill store of the configuration")]
+    OpenSpill(#[source] Box<crate::spill::SpillError>),
+    /// The configuration has too many observers.
+    #[error("failed to follow the configuration")]
+    Follow(#[source] TooManyObservers),
     /// There is nowhere to spill to, or to save to.
     #[error("failed to {what}: the manager was made without {without}")]
     Without {
@@ -105,9 +134,12 @@ pub struct MemoryManagerBuilder {
     source: Option<Arc<dyn MemorySource>>,
     clock: Arc<dyn Clock>,
     settings: ControllerSettings,
+    degradation: DegradationSettings,
+    watching: Watching,
     spill: Option<SpillStore>,
     state: Option<PathBuf>,
     shutdown: Shutdown,
+    config: Option<Arc<Config>>,
 }
 
 impl MemoryManagerBuilder {
@@ -118,9 +150,22 @@ impl MemoryManagerBuilder {
             source: None,
             clock: Arc::new(SystemClock::new()),
             settings: ControllerSettings::default(),
+            degradation: DegradationSettings::default(),
+            watching: Watching::default(),
             spill: None,
             state: None,
             shutdown: Shutdown::new(),
+            config: None,
+        }
+    }
+
+    pub(super) fn configured(config: &Config) -> Self {
+        let limits = MemoryLimits::at(config.memory.total_budget, &config.memory.thresholds);
+        Self {
+            degradation: degradation_by(config),
+            watching: Watching::by(config),
+            config: Some(Arc::new(config.clone())),
+            ..Self::new(limits)
         }
     }
 
@@ -142,13 +187,27 @@ impl MemoryManagerBuilder {
         self
     }
 
-    /// How the controller behaves; its thresholds are those of the limits.
+    /// How the controller behaves; its thresholds are those of the limits, or
+    /// of the configuration.
     pub fn settings(mut self, settings: ControllerSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Where values are spilled to.
+    /// How the program degrades when the machine is full.
+    pub fn degradation(mut self, settings: DegradationSettings) -> Self {
+        self.degradation = settings;
+        self
+    }
+
+    /// Where the levels of the machine begin and end. 40, 60 and 80 % if not
+    /// said.
+    pub fn system_thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.watching.system_thresholds = thresholds;
+        self
+    }
+
+    /// Where values are spilled to, in place of what a configuration says.
     pub fn spill(mut self, store: SpillStore) -> Self {
         self.spill = Some(store);
         self
@@ -170,10 +229,15 @@ impl MemoryManagerBuilder {
     ///
     /// # Errors
     /// [`ManagerError`], for limits that contradict and a process that cannot
-    /// be read.
+    /// be read; by a configuration, when its spill store cannot be opened or no
+    /// thread be started.
     pub fn build(self) -> Result<MemoryManager, ManagerError> {
         let mut settings = self.settings;
-        settings.thresholds = self.limits.thresholds().map_err(ManagerError::Thresholds)?;
+        let config = self.config;
+        settings.thresholds = match &config {
+            Some(config) => config.memory.thresholds,
+            None => self.limits.thresholds().map_err(ManagerError::Thresholds)?,
+        };
         let budget = match self.budget {
             Some(budget) => {
                 budget
@@ -192,14 +256,49 @@ impl MemoryManagerBuilder {
             .budget(&budget)
             .thresholds(settings.thresholds)
             .build();
-        let controller = Controller::with_clock(budget, source, settings, self.clock);
-        Ok(MemoryManager::assemble(
-            self.limits,
-            tracker,
-            controller,
-            self.spill,
-            self.state,
-            self.shutdown,
-        ))
+        let spill = match (self.spill, &config) {
+            (None, Some(config)) if config.memory.spill.enabled => {
+                Some(open_spill(&budget, config)?)
+            }
+            (given, _) => given,
+        };
+        let monitoring = config.as_ref().map(|config| &config.memory.monitoring);
+        let alerts = Alerts::default();
+        if let Some(monitoring) = monitoring {
+            alerts.set(monitoring);
+        }
+        let starts = monitoring.filter(|monitoring| monitoring.enabled);
+        let starts = starts.map(|monitoring| monitoring.interval);
+        let manager = MemoryManager {
+            inner: Arc::new(Inner {
+                limits: Mutex::new(self.limits),
+                tracker,
+                controller: Controller::with_clock(budget, source, settings, self.clock),
+                degradation: Degradation::new(self.degradation, self.shutdown.clone()),
+                spill,
+                state: self.state,
+                shutdown: self.shutdown,
+                running: Mutex::new(None),
+                providers: Mutex::default(),
+                watching: Mutex::new(self.watching),
+                alerts: Arc::new(alerts),
+                enabled: Mutex::new(monitoring.map(|monitoring| monitoring.enabled)),
+                following: Mutex::new(None),
+                turn: Mutex::default(),
+                started_with: config,
+            }),
+        };
+        if let Some(interval) = starts {
+            manager.start_monitoring(interval)?;
+        }
+        Ok(manager)
     }
+}
+
+/// The store of `config`, charged to a component `spill`.
+fn open_spill(budget: &Budget, config: &Config) -> Result<SpillStore, ManagerError> {
+    let component = budget.component("spill").register();
+    let component = component.map_err(ManagerError::Budget)?;
+    SpillStore::open(config.spill_options(component))
+        .map_err(|source| ManagerError::OpenSpill(Box::new(source)))
 }

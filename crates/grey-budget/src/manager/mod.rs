@@ -2,6 +2,7 @@
 //! state and shutdown, with the operations of the documents.
 //!
 //! - `builder`: how it is put together.
+//! - `configured`: what a configuration decides, and its reloads.
 //! - `status`: what it answers.
 //! - `callbacks`: cleaning and spilling that the program registers as functions.
 //! - `operations`: what it does.
@@ -12,6 +13,7 @@
 
 mod builder;
 mod callbacks;
+mod configured;
 mod ending;
 mod monitoring;
 mod operations;
@@ -19,8 +21,11 @@ mod status;
 
 pub use builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 pub use callbacks::CallbackRegistration;
+pub use configured::ConfigApplied;
 pub use operations::MemoryManager;
 pub use status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 
+#[cfg(test)]
+mod configured_tests;
 #[cfg(test)]
 mod tests;

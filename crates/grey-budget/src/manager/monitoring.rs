@@ -3,12 +3,14 @@
 //!
 //! Never acts on memory: the controller does.
 
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use grey_model::{SystemLevel, Thresholds};
 
 use super::builder::ManagerError;
+use super::configured::Watching;
 use super::operations::{Inner, MemoryManager, lock};
 use crate::background::Background;
 use crate::controller::{Action, ActionKind, Running};
@@ -27,56 +29,63 @@ pub(super) struct Monitoring {
 /// The thread that looks at the machine, publishes and logs; the controller
 /// has one of its own.
 pub(super) struct Watch {
-    stop: std::sync::mpsc::SyncSender<()>,
+    /// Wakes it; it ends when this is dropped.
+    wake: Option<SyncSender<()>>,
     thread: Option<Background>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.stop.try_send(());
+        drop(self.wake.take());
         if let Some(thread) = self.thread.take() {
             thread.join();
         }
     }
 }
 
+/// What the watching thread remembers between two rounds.
+struct Rounds {
+    level: SystemLevelWatch,
+    look_at: Duration,
+    log_at: Duration,
+    /// More files or queries were held than may be.
+    were_too_many: bool,
+}
+
 impl MemoryManager {
     /// Watches from now on: the controller at its own interval, and every
-    /// `interval` the machine, the metrics and a line in the log.
+    /// `interval` the machine and the metrics. A line is logged each time, or
+    /// as often as the configuration says.
     ///
     /// # Errors
     /// [`ManagerError::Start`], when no thread can be started.
     pub fn start_monitoring(&self, interval: Duration) -> Result<(), ManagerError> {
         self.stop_monitoring();
+        lock(&self.inner.watching).interval = interval;
         let controller = self.inner.controller.start().map_err(ManagerError::Start)?;
-        let (stop, stopped) = std::sync::mpsc::sync_channel(1);
+        let (wake, woken) = std::sync::mpsc::sync_channel(1);
         let weak = Arc::downgrade(&self.inner);
         let thread = std::thread::Builder::new()
             .name("grey-monitor".to_owned())
-            .spawn(move || {
-                let mut level = SystemLevelWatch::new(
-                    Thresholds::of::<SystemLevel>(),
-                    grey_model::level::DEFAULT_COOLDOWN,
-                );
-                let origin = Instant::now();
-                loop {
-                    let Some(inner) = weak.upgrade() else { return };
-                    inner.watch(origin.elapsed(), &mut level);
-                    drop(inner);
-                    match stopped.recv_timeout(interval) {
-                        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                        Ok(()) | Err(_) => return,
-                    }
-                }
-            })
+            .spawn(move || keep_watching(&weak, &woken))
             .map_err(ManagerError::Start)?;
         let watch = Watch {
-            stop,
+            wake: Some(wake),
             thread: Some(Background::new(thread)),
         };
         let replaced = lock(&self.inner.running).replace(Monitoring { controller, watch });
         drop(replaced);
         Ok(())
+    }
+
+    /// Has the thread that watches look again, by what holds now.
+    pub(super) fn wake_watch(&self) {
+        if let Some(running) = &*lock(&self.inner.running)
+            && let Some(wake) = &running.watch.wake
+        {
+            // Full: it is woken already.
+            let _ = wake.try_send(());
+        }
     }
 
     /// Watches no more.
@@ -95,7 +104,62 @@ impl MemoryManager {
     }
 }
 
+/// Looks and logs whenever it is time, until nobody can wake it any more.
+fn keep_watching(manager: &Weak<Inner>, woken: &Receiver<()>) {
+    let mut rounds = Rounds {
+        level: SystemLevelWatch::new(
+            Thresholds::of::<SystemLevel>(),
+            grey_model::level::DEFAULT_COOLDOWN,
+        ),
+        look_at: Duration::ZERO,
+        log_at: Duration::ZERO,
+        were_too_many: false,
+    };
+    let origin = Instant::now();
+    loop {
+        let Some(inner) = manager.upgrade() else {
+            return;
+        };
+        inner.round(origin.elapsed(), &mut rounds);
+        drop(inner);
+        let next = rounds.look_at.min(rounds.log_at);
+        match woken.recv_timeout(next.saturating_sub(origin.elapsed())) {
+            Err(RecvTimeoutError::Timeout) => {}
+            // What it looks for, or how often, is another.
+            Ok(()) => {
+                rounds.look_at = Duration::ZERO;
+                rounds.log_at = Duration::ZERO;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
 impl Inner {
+    /// Does what is due at `now`.
+    fn round(&self, now: Duration, rounds: &mut Rounds) {
+        let watching = *lock(&self.watching);
+        let looks = now >= rounds.look_at;
+        if looks {
+            rounds.level.set_thresholds(watching.system_thresholds);
+            self.mind_counts(&watching, &mut rounds.were_too_many);
+            self.watch(now, &mut rounds.level);
+            rounds.look_at = now.saturating_add(watching.interval);
+        }
+        let logs = match watching.log_interval {
+            Some(_) => now >= rounds.log_at,
+            None => looks,
+        };
+        if logs {
+            self.log();
+        }
+        match watching.log_interval {
+            Some(interval) if logs => rounds.log_at = now.saturating_add(interval),
+            Some(_) => {}
+            None => rounds.log_at = rounds.look_at,
+        }
+    }
+
     /// The controller, which does it, is told: the budget may be all well while
     /// the machine around it is not.
     fn shrink_caches(&self, level: SystemLevel) {
@@ -106,7 +170,40 @@ impl Inner {
         }
     }
 
-    /// One look at the machine, one line in the log, one round of metrics.
+    /// Cleans up when there are more files or queries than may be, once.
+    fn mind_counts(&self, watching: &Watching, were_too_many: &mut bool) {
+        let counts = self.tracker.counters().counts();
+        let (files, queries) = watching.exceeded(&counts);
+        let are_too_many = files || queries;
+        if are_too_many && !*were_too_many {
+            tracing::warn!(
+                loaded_files = counts.loaded_files,
+                cached_queries = counts.cached_queries,
+                "more is held than the configuration allows: cleaning up"
+            );
+            let why = "more files or queries are held than may be";
+            let action = Action::new(ActionKind::Cleanup, why, CLEANUP);
+            if let Err(full) = self.controller.enqueue_action(action) {
+                tracing::warn!(error = %full, "nothing is cleaned up");
+            }
+        }
+        *were_too_many = are_too_many;
+    }
+
+    /// One line in the log.
+    fn log(&self) {
+        match (self.tracker.get_current_usage(), self.tracker.get_stats()) {
+            (Ok(current), Ok(stats)) => tracing::info!(
+                %current, peak = %stats.peak, level = %self.controller.level(),
+                "memory"
+            ),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "the memory of this process is not seen");
+            }
+        }
+    }
+
+    /// One look at the machine, and one round of metrics.
     fn watch(&self, now: Duration, level: &mut SystemLevelWatch) {
         let (reading, snapshot) = match (self.tracker.read(), self.tracker.take_snapshot()) {
             (Ok(reading), Ok(snapshot)) => (reading, snapshot),
@@ -121,10 +218,6 @@ impl Inner {
                 self.shrink_caches(transition.to);
             }
         }
-        tracing::info!(
-            current = %reading.rss, peak = %snapshot.peak, level = %self.controller.level(),
-            "memory"
-        );
         let statistics = self.controller.statistics();
         let breakdown = self.tracker.breakdown_of(&reading);
         publish(&PublishedMetrics {

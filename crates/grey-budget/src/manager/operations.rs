@@ -7,20 +7,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use grey_model::{Bytes, Level};
+use grey_model::{Bytes, Level, Thresholds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::callbacks::{Callback, CallbackRegistration};
+use super::configured::{Alerts, Turn, Watching};
 use super::monitoring::Monitoring;
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 use crate::budget::Budget;
+use crate::config::{Config, ObserverGuard};
 use crate::controller::{
     Action, ActionKind, ActionResult, Controller, EvictionRequest, EvictionResult, LevelEvent,
     Subscription,
 };
-use crate::degrade::{Degradation, DegradationSettings};
+use crate::degrade::Degradation;
 use crate::reclaimer::{ReclaimMode, Reclaimer};
 use crate::saved_state::SavedProject;
 use crate::shutdown::Shutdown;
@@ -41,6 +43,13 @@ pub(super) struct Inner {
     pub(super) shutdown: Shutdown,
     pub(super) running: Mutex<Option<Monitoring>>,
     pub(super) providers: Mutex<Vec<Provider>>,
+    pub(super) watching: Mutex<Watching>,
+    pub(super) alerts: Arc<Alerts>,
+    /// Whether the latest configuration says that it watches.
+    pub(super) enabled: Mutex<Option<bool>>,
+    pub(super) following: Mutex<Option<ObserverGuard>>,
+    pub(super) turn: Mutex<Turn>,
+    pub(super) started_with: Option<Arc<Config>>,
 }
 
 /// Keeps a program inside its memory budget. Clones are handles to the same.
@@ -78,29 +87,6 @@ impl MemoryManager {
         Self::builder(limits).build()
     }
 
-    pub(super) fn assemble(
-        limits: MemoryLimits,
-        tracker: MemoryTracker,
-        controller: Controller,
-        spill: Option<SpillStore>,
-        state: Option<PathBuf>,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                limits: Mutex::new(limits),
-                tracker,
-                controller,
-                degradation: Degradation::new(DegradationSettings::default(), shutdown.clone()),
-                spill,
-                state,
-                shutdown,
-                running: Mutex::new(None),
-                providers: Mutex::default(),
-            }),
-        }
-    }
-
     /// The budget.
     #[must_use]
     pub fn budget(&self) -> &Budget {
@@ -125,6 +111,12 @@ impl MemoryManager {
         &self.inner.degradation
     }
 
+    /// Where it spills to.
+    #[must_use]
+    pub fn spill_store(&self) -> Option<&SpillStore> {
+        self.inner.spill.as_ref()
+    }
+
     /// The limits now.
     #[must_use]
     pub fn limits(&self) -> MemoryLimits {
@@ -137,6 +129,14 @@ impl MemoryManager {
     /// [`ManagerError`], when they contradict; nothing has changed then.
     pub fn configure(&self, limits: MemoryLimits) -> Result<LimitsChanged, ManagerError> {
         let thresholds = limits.thresholds().map_err(ManagerError::Thresholds)?;
+        self.set_limits(limits, thresholds)
+    }
+
+    pub(super) fn set_limits(
+        &self,
+        limits: MemoryLimits,
+        thresholds: Thresholds,
+    ) -> Result<LimitsChanged, ManagerError> {
         self.budget()
             .set_limit(limits.total)
             .map_err(ManagerError::Budget)?;
@@ -174,6 +174,8 @@ impl MemoryManager {
         let stats = self.inner.tracker.get_stats()?;
         let counts = self.inner.tracker.counters().counts();
         let check = LimitCheck::of(reading.rss, &self.limits());
+        let watching = *lock(&self.inner.watching);
+        let (files, queries) = watching.exceeded(&counts);
         Ok(MemoryStatus {
             current: reading.rss,
             peak: stats.peak,
@@ -183,6 +185,8 @@ impl MemoryManager {
             soft_limit_exceeded: check.soft_limit_exceeded,
             hard_limit_exceeded: check.hard_limit_exceeded,
             emergency_exceeded: check.emergency_exceeded,
+            loaded_files_exceeded: files,
+            cached_queries_exceeded: queries,
             level: self.inner.controller.level(),
         })
     }
@@ -316,12 +320,19 @@ impl MemoryManager {
         self.inner.controller.register(callback)
     }
 
-    /// `callback` is called whenever `level` is entered from below.
+    /// `callback` is called whenever `level` is entered from below, unless the
+    /// configuration's `alert_on_soft_limit`, `alert_on_hard_limit` or
+    /// `alert_on_emergency` says not to. The log has its line either way.
     pub fn register_limit_exceeded_callback(
         &self,
         level: Level,
         callback: impl Fn(&LevelEvent) + Send + Sync + 'static,
     ) -> Subscription {
-        self.inner.controller.on_level(level, callback)
+        let alerts = Arc::clone(&self.inner.alerts);
+        self.inner.controller.on_level(level, move |event| {
+            if alerts.are_on(level) {
+                callback(event);
+            }
+        })
     }
 }

@@ -28,6 +28,10 @@ pub struct MemoryStatus {
     pub hard_limit_exceeded: bool,
     /// At or above the emergency limit.
     pub emergency_exceeded: bool,
+    /// More files are loaded than `max_loaded_files` of the configuration.
+    pub loaded_files_exceeded: bool,
+    /// More queries are cached than `max_cached_queries`.
+    pub cached_queries_exceeded: bool,
     /// The controller's level, which is left later than it is entered.
     pub level: Level,
 }

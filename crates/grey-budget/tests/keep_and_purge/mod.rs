@@ -84,8 +84,14 @@ pub(crate) fn check(allocator: AllocatorKind, heap: HeapIs) {
     pieces.shrink_to_fit();
     let freed = source.rss().unwrap();
     let stays = freed.saturating_sub(empty.rss);
+    // mimalloc begins to give back by itself after some milliseconds.
+    let least = if matches!(heap, HeapIs::Exact) {
+        40
+    } else {
+        15
+    };
     assert!(
-        stays >= Bytes(HELD).scale(40, 100),
+        stays >= Bytes(HELD).scale(least, 100),
         "only {stays} stayed, so nothing is shown"
     );
     if matches!(heap, HeapIs::Exact) {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::clock::instant_after;
+
 /// What a program ends with that was shut down because its memory was
 /// critical: `EX_TEMPFAIL` of `sysexits.h`, "start me again".
 pub const EXIT_MEMORY_CRITICAL: u8 = 75;
@@ -216,7 +218,7 @@ impl Shutdown {
     /// Waits until somebody asks; `None` when nobody has after `timeout`.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<ShutdownReason> {
-        let until = Instant::now() + timeout;
+        let until = instant_after(timeout);
         let mut state = self.state();
         while state.reason.is_none() {
             let left = until.checked_duration_since(Instant::now())?;
@@ -301,7 +303,7 @@ impl Shutdown {
         let mut of_step = (None, Instant::now());
         for piece in pieces {
             if of_step.0 != Some(piece.step) {
-                of_step = (Some(piece.step), Instant::now() + settings.of(piece.step));
+                of_step = (Some(piece.step), instant_after(settings.of(piece.step)));
             }
             let outcome = run_piece(piece.work, of_step.1);
             if outcome != StepOutcome::Done {
@@ -449,6 +451,19 @@ mod tests {
         assert_eq!(shutdown.state().sleepers.len(), 1);
         shutdown.request(ShutdownReason::Requested);
         assert_eq!(count.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_longest_times_are_as_good_as_no_end() {
+        let shutdown = Shutdown::new();
+        shutdown.at(ShutdownStep::Drain, "work", |_| Ok(()));
+        let settings = ShutdownSettings {
+            drain: Duration::MAX,
+            ..ShutdownSettings::default()
+        };
+        assert!(shutdown.run(&settings).is_complete());
+        let reason = shutdown.wait(Duration::MAX);
+        assert_eq!(reason, Some(ShutdownReason::Requested));
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl Inner {
                 evicted: statistics.given_back,
                 spills: statistics.spills,
                 spilled: statistics.spilled,
-                rejections: self.controller.budget().shortage().0 + self.degradation.rejected(),
+                rejections: self.controller.budget().refusals() + self.degradation.rejected(),
                 purged: statistics.purged,
             },
         });

@@ -59,11 +59,10 @@ pub(crate) fn reserve_quantum(
     bytes: u64,
     missing: u64,
 ) -> Result<Reservation<'static>, ReserveError> {
-    match component.reserve_owned(Bytes(quantum.max(bytes))) {
-        Err(ReserveError::Exceeds { .. } | ReserveError::Exhausted { .. }) => {
-            component.reserve_owned(Bytes(missing))
-        }
-        done => done,
+    match component.reserve_spare(Bytes(quantum.max(bytes))) {
+        // When nothing is admitted, this is refused just so, and counted.
+        Err(_) => component.reserve_owned(Bytes(missing)),
+        Ok(given) => Ok(given),
     }
 }
 

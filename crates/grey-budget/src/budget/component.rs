@@ -106,7 +106,9 @@ impl Component {
         }
     }
 
-    /// More than is needed, for later: who does without it was not refused.
+    /// Takes `bytes`, at once or not at all. Who does without them was not
+    /// refused: whoever tells the program that it was, says so to
+    /// [`Self::refused`].
     pub(crate) fn reserve_spare(&self, bytes: Bytes) -> Result<Reservation<'static>, ReserveError> {
         self.take(shard_of_this_thread(), bytes.get())?;
         Ok(Reservation::of(self, bytes.get()).into_owned())
@@ -114,7 +116,7 @@ impl Component {
 
     /// Counts who is given this error.
     #[cold]
-    pub(super) fn refused(&self, error: ReserveError) -> ReserveError {
+    pub(crate) fn refused(&self, error: ReserveError) -> ReserveError {
         self.inner.core.note_refusal();
         error
     }

@@ -52,7 +52,8 @@ pub(crate) fn quantum_of(limit: u64) -> u64 {
 }
 
 /// Reserves `bytes` and, if there is room, a whole quantum; else just what is
-/// `missing`.
+/// `missing`. Who is refused may still do without it, or wait: it is counted by
+/// whoever tells the program.
 pub(crate) fn reserve_quantum(
     component: &Component,
     quantum: u64,
@@ -60,9 +61,10 @@ pub(crate) fn reserve_quantum(
     missing: u64,
 ) -> Result<Reservation<'static>, ReserveError> {
     match component.reserve_spare(Bytes(quantum.max(bytes))) {
-        // When nothing is admitted, this is refused just so, and counted.
-        Err(_) => component.reserve_owned(Bytes(missing)),
-        Ok(given) => Ok(given),
+        Err(ReserveError::Exceeds { .. } | ReserveError::Exhausted { .. }) => {
+            component.reserve_spare(Bytes(missing))
+        }
+        done => done,
     }
 }
 

@@ -323,7 +323,7 @@ impl<T> Broadcaster<T> {
                 gone.discard();
                 Err(BroadcastError::Refused {
                     broadcaster: std::sync::Arc::clone(&shared.name),
-                    source,
+                    source: shared.component.refused(source),
                     event,
                 })
             }

@@ -5,6 +5,16 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
+/// What stands for "never" where an instant is needed: a hundred years.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The instant that is `wait` from now; a hundred years for what no instant
+/// can say, as [`Duration::MAX`].
+pub(crate) fn instant_after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait.min(NEVER)).unwrap_or(now)
+}
+
 /// Tells the time. A test gives its own, and moves it by hand.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Time since some fixed instant; never goes back.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use grey_model::{Step, SystemLevel};
 
-use crate::shutdown::{Shutdown, ShutdownReason};
+use crate::clock::instant_after;
+use crate::shutdown::{Shutdown, ShutdownReason, Sleeper};
 
 /// How a program degrades.
 #[derive(Debug, Clone)]
@@ -79,6 +80,14 @@ impl Drop for InFlight {
     }
 }
 
+impl Sleeper for Inner {
+    fn wake(&self) {
+        // Under the lock, so that nobody begins to wait between the two.
+        drop(self.counts());
+        self.changed.notify_all();
+    }
+}
+
 impl Inner {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +111,7 @@ impl Inner {
 
     /// Waits until `done`, at most for `timeout`.
     fn wait(&self, timeout: Duration, done: impl Fn(&Counts) -> bool) -> bool {
-        let until = Instant::now() + timeout;
+        let until = instant_after(timeout);
         let mut counts = self.counts();
         while !done(&counts) {
             let Some(left) = until.checked_duration_since(Instant::now()) else {
@@ -123,16 +132,17 @@ impl Degradation {
     /// settings say so.
     #[must_use]
     pub fn new(settings: DegradationSettings, shutdown: Shutdown) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                settings: Mutex::new(settings),
-                level: AtomicU8::new(0),
-                rejected: AtomicU64::new(0),
-                shutdown,
-                counts: Mutex::default(),
-                changed: Condvar::new(),
-            }),
-        }
+        let inner = Arc::new(Inner {
+            settings: Mutex::new(settings),
+            level: AtomicU8::new(0),
+            rejected: AtomicU64::new(0),
+            shutdown,
+            counts: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let sleeper: Arc<dyn Sleeper> = Arc::<Inner>::clone(&inner);
+        inner.shutdown.wakes(Arc::downgrade(&sleeper));
+        Self { inner }
     }
 
     /// How it degrades now.
@@ -185,6 +195,8 @@ impl Degradation {
     /// # Errors
     /// [`Overloaded`], when memory is critical or the program shuts down.
     pub fn admit(&self) -> Result<InFlight, Overloaded> {
+        // Under the lock, so that nothing is taken behind the back of a drain.
+        let mut counts = self.inner.counts();
         let refused = if self.inner.shutdown.is_requested() {
             Some(Overloaded::ShuttingDown)
         } else if self.level() == SystemLevel::Critical {
@@ -196,7 +208,8 @@ impl Degradation {
             self.inner.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(refused);
         }
-        self.inner.counts().in_flight += 1;
+        counts.in_flight += 1;
+        drop(counts);
         Ok(InFlight {
             inner: Arc::clone(&self.inner),
         })
@@ -223,7 +236,8 @@ impl Degradation {
     #[must_use]
     pub fn wait_for_background_work(&self, timeout: Duration) -> bool {
         let inner = &self.inner;
-        inner.wait(timeout, |_| inner.level() < SystemLevel::High) && !inner.shutdown.is_requested()
+        let ends = || inner.shutdown.is_requested();
+        inner.wait(timeout, |_| ends() || inner.level() < SystemLevel::High) && !ends()
     }
 
     /// Pieces of work that were taken and have not ended.
@@ -284,7 +298,7 @@ mod tests {
         assert_eq!((degradation.in_flight(), degradation.rejected()), (1, 1));
         assert!(!degradation.drain(Duration::from_millis(1)));
         drop(work);
-        assert!(degradation.drain(Duration::from_millis(1)));
+        assert!(degradation.drain(Duration::MAX));
         assert!(!shutdown.is_requested());
     }
 
@@ -298,6 +312,20 @@ mod tests {
             degradation.set_level(SystemLevel::Moderate);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn who_waits_for_background_work_is_woken_when_the_program_ends() {
+        let (degradation, shutdown) = degradation(false);
+        degradation.set_level(SystemLevel::High);
+        let (told, ended) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let may = degradation.wait_for_background_work(Duration::from_secs(3600));
+            told.send(may).unwrap();
+        });
+        shutdown.request(ShutdownReason::Requested);
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Ok(false));
+        waiting.join().unwrap();
     }
 
     #[test]

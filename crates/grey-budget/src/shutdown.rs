@@ -7,11 +7,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::clock::instant_after;
 
 /// What a program ends with that was shut down because its memory was
 /// critical: `EX_TEMPFAIL` of `sysexits.h`, "start me again".
@@ -117,8 +119,15 @@ struct Piece {
     work: Work,
 }
 
+/// Who sleeps elsewhere and goes on when the end is asked for.
+pub(crate) trait Sleeper: Send + Sync {
+    /// The end was asked for. Called outside of the shutdown's lock.
+    fn wake(&self);
+}
+
 #[derive(Default)]
 struct State {
+    sleepers: Vec<Weak<dyn Sleeper>>,
     reason: Option<ShutdownReason>,
     pieces: Vec<Piece>,
     report: Option<ShutdownReport>,
@@ -168,8 +177,19 @@ impl Shutdown {
             state.reason = Some(reason);
             tracing::info!(?reason, "shutting down");
         }
+        let sleepers = state.sleepers.clone();
         drop(state);
         self.inner.changed.notify_all();
+        for sleeper in sleepers.iter().filter_map(Weak::upgrade) {
+            sleeper.wake();
+        }
+    }
+
+    /// `sleeper` is woken when the end is asked for, as long as it lives.
+    pub(crate) fn wakes(&self, sleeper: Weak<dyn Sleeper>) {
+        let mut state = self.state();
+        state.sleepers.retain(|sleeper| sleeper.strong_count() > 0);
+        state.sleepers.push(sleeper);
     }
 
     /// Whether somebody has asked.
@@ -198,7 +218,7 @@ impl Shutdown {
     /// Waits until somebody asks; `None` when nobody has after `timeout`.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<ShutdownReason> {
-        let until = Instant::now() + timeout;
+        let until = instant_after(timeout);
         let mut state = self.state();
         while state.reason.is_none() {
             let left = until.checked_duration_since(Instant::now())?;
@@ -283,7 +303,7 @@ impl Shutdown {
         let mut of_step = (None, Instant::now());
         for piece in pieces {
             if of_step.0 != Some(piece.step) {
-                of_step = (Some(piece.step), Instant::now() + settings.of(piece.step));
+                of_step = (Some(piece.step), instant_after(settings.of(piece.step)));
             }
             let outcome = run_piece(piece.work, of_step.1);
             if outcome != StepOutcome::Done {
@@ -409,6 +429,41 @@ mod tests {
         let report = shutdown.run(&settings);
         assert_eq!(report.steps[0].2, StepOutcome::TimedOut);
         assert_eq!(report.steps[1].2, StepOutcome::Done);
+    }
+
+    #[test]
+    fn who_sleeps_elsewhere_is_woken_as_long_as_it_lives() {
+        #[derive(Default)]
+        struct Count(std::sync::atomic::AtomicU64);
+        impl Sleeper for Count {
+            fn wake(&self) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let shutdown = Shutdown::new();
+        let count = Arc::new(Count::default());
+        for _ in 0..3 {
+            let gone: Arc<dyn Sleeper> = Arc::new(Count::default());
+            shutdown.wakes(Arc::downgrade(&gone));
+        }
+        let sleeper: Arc<dyn Sleeper> = Arc::<Count>::clone(&count);
+        shutdown.wakes(Arc::downgrade(&sleeper));
+        assert_eq!(shutdown.state().sleepers.len(), 1);
+        shutdown.request(ShutdownReason::Requested);
+        assert_eq!(count.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_longest_times_are_as_good_as_no_end() {
+        let shutdown = Shutdown::new();
+        shutdown.at(ShutdownStep::Drain, "work", |_| Ok(()));
+        let settings = ShutdownSettings {
+            drain: Duration::MAX,
+            ..ShutdownSettings::default()
+        };
+        assert!(shutdown.run(&settings).is_complete());
+        let reason = shutdown.wait(Duration::MAX);
+        assert_eq!(reason, Some(ShutdownReason::Requested));
     }
 
     #[test]

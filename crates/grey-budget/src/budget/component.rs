@@ -100,8 +100,25 @@ impl Component {
     /// [`ReserveError`], which says whether waiting would help.
     #[inline]
     pub fn reserve(&self, bytes: Bytes) -> Result<Reservation<'_>, ReserveError> {
+        match self.take(shard_of_this_thread(), bytes.get()) {
+            Ok(()) => Ok(Reservation::of(self, bytes.get())),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// Takes `bytes`, at once or not at all. Who does without them was not
+    /// refused: whoever tells the program that it was, says so to
+    /// [`Self::refused`].
+    pub(crate) fn reserve_spare(&self, bytes: Bytes) -> Result<Reservation<'static>, ReserveError> {
         self.take(shard_of_this_thread(), bytes.get())?;
-        Ok(Reservation::of(self, bytes.get()))
+        Ok(Reservation::of(self, bytes.get()).into_owned())
+    }
+
+    /// Counts who is given this error.
+    #[cold]
+    pub(crate) fn refused(&self, error: ReserveError) -> ReserveError {
+        self.inner.core.note_refusal();
+        error
     }
 
     /// Whether it is refused now whatever it asks for, because of the level.
@@ -118,7 +135,8 @@ impl Component {
     }
 
     /// Takes `bytes` within the limits although the level admits nothing new:
-    /// as much will be given back in the same step.
+    /// as much will be given back in the same step. Who asks was refused, and
+    /// counted, before.
     pub(crate) fn reserve_in_exchange(
         &self,
         bytes: Bytes,
@@ -148,10 +166,12 @@ impl Component {
         bytes: Bytes,
         timeout: Duration,
     ) -> Result<Reservation<'_>, ReserveError> {
-        if let Some(reservation) = self.enter(bytes.get())? {
-            return Ok(reservation);
-        }
-        wait(self, bytes.get(), Some(timeout))
+        let given = match self.enter(bytes.get()) {
+            Ok(Some(reservation)) => Ok(reservation),
+            Ok(None) => wait(self, bytes.get(), Some(timeout)),
+            Err(error) => Err(error),
+        };
+        given.map_err(|error| self.refused(error))
     }
 
     /// Takes `bytes` now or waits as a task. Dropping the future leaves the

@@ -40,6 +40,8 @@ pub(super) struct Core {
     /// Requests that did not fit, ever, and by how much the last one missed.
     shortages: AtomicU64,
     missing: AtomicU64,
+    /// Requests that were answered with an error, ever.
+    refusals: AtomicU64,
     pub(super) alarm: std::sync::Mutex<Option<Alarm>>,
     /// Whether what comes in may take the place of what is held while nothing
     /// new is admitted.
@@ -75,6 +77,7 @@ impl Core {
             returned: AtomicU64::new(0),
             shortages: AtomicU64::new(0),
             missing: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
             alarm: std::sync::Mutex::new(None),
             exchanges: std::sync::atomic::AtomicBool::new(true),
         }
@@ -127,6 +130,14 @@ impl Core {
             self.shortages.load(Ordering::Relaxed),
             Bytes(self.missing.load(Ordering::Relaxed)),
         )
+    }
+
+    pub(super) fn note_refusal(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` and, if there is plenty, a quantum for the shard.

@@ -63,7 +63,8 @@ impl<'c> Reservation<'c> {
         };
         let taken = taken?;
         let Some(total) = total else {
-            return Err(taken.component().exceeds(Bytes(u64::MAX)));
+            let component = taken.component();
+            return Err(component.refused(component.exceeds(Bytes(u64::MAX))));
         };
         std::mem::forget(taken);
         self.bytes = total;

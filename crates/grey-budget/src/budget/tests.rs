@@ -747,3 +747,47 @@ proptest! {
         prop_assert_eq!(budget.committed(), Bytes(FLOOR));
     }
 }
+
+#[test]
+fn a_request_is_counted_once_when_it_is_refused_and_not_when_it_had_to_wait() {
+    let budget = Budget::new(Bytes::from_mib(10)).unwrap();
+    let component = budget.component("part").register().unwrap();
+    budget.set_admission(Admission::CriticalOnly);
+    for _ in 0..100 {
+        component.reserve(Bytes::from_mib(1)).unwrap_err();
+    }
+    assert_eq!(budget.refusals(), 100, "shed");
+    budget.set_admission(Admission::Open);
+    for _ in 0..100 {
+        component.reserve(Bytes::from_mib(11)).unwrap_err();
+    }
+    assert_eq!(budget.refusals(), 200, "never fits");
+    let mut all = component.reserve_owned(Bytes::from_mib(10)).unwrap();
+    component.reserve(Bytes::from_mib(1)).unwrap_err();
+    let wait = Duration::from_millis(1);
+    component
+        .reserve_timeout(Bytes::from_mib(1), wait)
+        .unwrap_err();
+    assert_eq!(budget.refusals(), 202, "does not fit, and not in time");
+    let never = component.reserve_timeout(Bytes::from_mib(11), wait);
+    never.unwrap_err();
+    all.grow(Bytes(1)).unwrap_err();
+    all.grow(Bytes(u64::MAX)).unwrap_err();
+    assert_eq!(budget.refusals(), 205, "not even by waiting, or growing");
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            let wait = Duration::from_secs(60);
+            component.reserve_timeout(Bytes::from_mib(1), wait).is_ok()
+        });
+        while budget.waiters().0 == 0 {
+            std::thread::yield_now();
+        }
+        all.shrink(Bytes::from_mib(1));
+        assert!(late.join().unwrap());
+    });
+    assert_eq!(budget.refusals(), 205, "it was given in time");
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut future = std::pin::pin!(component.reserve_async(Bytes::from_mib(11)));
+    assert!(future.as_mut().poll(&mut context).is_ready());
+    assert_eq!(budget.refusals(), 206, "a task");
+}

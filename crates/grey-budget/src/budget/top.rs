@@ -248,7 +248,16 @@ impl Budget {
         self.core.progress()
     }
 
-    /// How many requests did not fit so far, and by how much the last missed.
+    /// How many requests were refused so far, each once: whoever was given an
+    /// error, because of a limit, of the level, or of waiting in vain. What the
+    /// library asks for beyond need, and does without, is none.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.core.refusals()
+    }
+
+    /// How many requests did not fit at once so far, whether they were given
+    /// later or not, and by how much the last missed.
     #[must_use]
     pub fn shortage(&self) -> (u64, Bytes) {
         self.core.shortage()

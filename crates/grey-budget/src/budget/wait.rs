@@ -163,7 +163,15 @@ impl<'c> Future for ReserveFuture<'c> {
     type Output = Result<Reservation<'c>, ReserveError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let component = self.component;
+        let given = self.ask(context);
+        given.map_err(|error| component.refused(error))
+    }
+}
+
+impl<'c> ReserveFuture<'c> {
+    fn ask(&mut self, context: &mut Context<'_>) -> Poll<Result<Reservation<'c>, ReserveError>> {
+        let this = self;
         if this.place.is_none() {
             match this.component.enter(this.bytes) {
                 Err(error) => return Poll::Ready(Err(error)),

@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, TooManyObservers};
 use crate::controller::{Controller, ControllerSettings};
 use crate::degrade::{Degradation, DegradationSettings};
+use crate::limits::Machine;
 use crate::process_source::ProcessSource;
 use crate::shutdown::Shutdown;
 use crate::source::{MemorySource, SourceError};
@@ -140,6 +141,7 @@ pub struct MemoryManagerBuilder {
     state: Option<PathBuf>,
     shutdown: Shutdown,
     config: Option<Arc<Config>>,
+    machine: Option<Machine>,
 }
 
 impl MemoryManagerBuilder {
@@ -156,6 +158,7 @@ impl MemoryManagerBuilder {
             state: None,
             shutdown: Shutdown::new(),
             config: None,
+            machine: None,
         }
     }
 
@@ -225,7 +228,15 @@ impl MemoryManagerBuilder {
         self
     }
 
-    /// Makes it.
+    /// This machine instead of the one that we run on, to compare the budget
+    /// with.
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.machine = Some(machine);
+        self
+    }
+
+    /// Makes it. A budget beyond the machine or its control group is warned of
+    /// in the log, and [`MemoryManager::check_budget`] says it.
     ///
     /// # Errors
     /// [`ManagerError`], for limits that contradict and a process that cannot
@@ -286,8 +297,10 @@ impl MemoryManagerBuilder {
                 following: Mutex::new(None),
                 turn: Mutex::default(),
                 started_with: config,
+                machine: self.machine,
             }),
         };
+        manager.warn_of_budget();
         if let Some(interval) = starts {
             manager.start_monitoring(interval)?;
         }

@@ -20,6 +20,10 @@ use crate::system_level::SystemLevelWatch;
 /// How urgent cleaning up is.
 const CLEANUP: u8 = 5;
 
+/// The shortest interval: shorter ones would take the processor that the
+/// program needs.
+pub(super) const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// What runs while monitoring is on.
 pub(super) struct Monitoring {
     pub(super) controller: Running,
@@ -52,10 +56,25 @@ struct Rounds {
     were_too_many: bool,
 }
 
+impl Rounds {
+    fn new() -> Self {
+        Self {
+            level: SystemLevelWatch::new(
+                Thresholds::of::<SystemLevel>(),
+                grey_model::level::DEFAULT_COOLDOWN,
+            ),
+            look_at: Duration::ZERO,
+            log_at: Duration::ZERO,
+            were_too_many: false,
+        }
+    }
+}
+
 impl MemoryManager {
     /// Watches from now on: the controller at its own interval, and every
     /// `interval` the machine and the metrics. A line is logged each time, or
-    /// as often as the configuration says.
+    /// as often as the configuration says. Every 10 ms at most, whatever
+    /// `interval` is.
     ///
     /// # Errors
     /// [`ManagerError::Start`], when no thread can be started.
@@ -106,15 +125,7 @@ impl MemoryManager {
 
 /// Looks and logs whenever it is time, until nobody can wake it any more.
 fn keep_watching(manager: &Weak<Inner>, woken: &Receiver<()>) {
-    let mut rounds = Rounds {
-        level: SystemLevelWatch::new(
-            Thresholds::of::<SystemLevel>(),
-            grey_model::level::DEFAULT_COOLDOWN,
-        ),
-        look_at: Duration::ZERO,
-        log_at: Duration::ZERO,
-        were_too_many: false,
-    };
+    let mut rounds = Rounds::new();
     let origin = Instant::now();
     loop {
         let Some(inner) = manager.upgrade() else {
@@ -144,7 +155,7 @@ impl Inner {
             rounds.level.set_thresholds(watching.system_thresholds);
             self.mind_counts(&watching, &mut rounds.were_too_many);
             self.watch(now, &mut rounds.level);
-            rounds.look_at = now.saturating_add(watching.interval);
+            rounds.look_at = now.saturating_add(watching.interval.max(LEAST_INTERVAL));
         }
         let logs = match watching.log_interval {
             Some(_) => now >= rounds.log_at,
@@ -154,7 +165,9 @@ impl Inner {
             self.log();
         }
         match watching.log_interval {
-            Some(interval) if logs => rounds.log_at = now.saturating_add(interval),
+            Some(interval) if logs => {
+                rounds.log_at = now.saturating_add(interval.max(LEAST_INTERVAL));
+            }
             Some(_) => {}
             None => rounds.log_at = rounds.look_at,
         }
@@ -235,9 +248,54 @@ impl Inner {
                 evicted: statistics.given_back,
                 spills: statistics.spills,
                 spilled: statistics.spilled,
-                rejections: self.controller.budget().shortage().0 + self.degradation.rejected(),
+                rejections: self.controller.budget().refusals() + self.degradation.rejected(),
                 purged: statistics.purged,
             },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builder::MemoryLimits;
+    use super::*;
+    use crate::testkit::FakeSource;
+
+    fn due_after(interval: Duration, log_interval: Option<Duration>) -> (Duration, Duration) {
+        let manager = MemoryManager::builder(MemoryLimits::of(grey_model::Bytes::from_mib(100)))
+            .source(Arc::new(FakeSource::new(grey_model::Bytes::from_mib(1))))
+            .build()
+            .unwrap();
+        {
+            let mut watching = lock(&manager.inner.watching);
+            watching.interval = interval;
+            watching.log_interval = log_interval;
+        }
+        let mut rounds = Rounds::new();
+        manager.inner.round(Duration::from_secs(1), &mut rounds);
+        (rounds.look_at, rounds.log_at)
+    }
+
+    #[test]
+    fn an_interval_of_nothing_does_not_spin() {
+        let next = Duration::from_millis(1010);
+        assert_eq!(due_after(Duration::ZERO, None), (next, next));
+        assert_eq!(
+            due_after(Duration::ZERO, Some(Duration::ZERO)),
+            (next, next)
+        );
+    }
+
+    #[test]
+    fn looking_and_logging_have_intervals_of_their_own_and_the_longest_is_no_end() {
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            due_after(Duration::MAX, Some(second)),
+            (Duration::MAX, 2 * second)
+        );
+        assert_eq!(
+            due_after(second, Some(Duration::MAX)),
+            (2 * second, Duration::MAX)
+        );
     }
 }

@@ -23,6 +23,7 @@ use crate::controller::{
     Subscription,
 };
 use crate::degrade::Degradation;
+use crate::limits::{LimitError, LimitWarning, Machine, check_memory_limit};
 use crate::reclaimer::{ReclaimMode, Reclaimer};
 use crate::saved_state::SavedProject;
 use crate::shutdown::Shutdown;
@@ -50,6 +51,8 @@ pub(super) struct Inner {
     pub(super) following: Mutex<Option<ObserverGuard>>,
     pub(super) turn: Mutex<Turn>,
     pub(super) started_with: Option<Arc<Config>>,
+    /// `None`: the one that we run on, as it is then.
+    pub(super) machine: Option<Machine>,
 }
 
 /// Keeps a program inside its memory budget. Clones are handles to the same.
@@ -144,10 +147,36 @@ impl MemoryManager {
         settings.thresholds = thresholds;
         self.inner.controller.set_settings(settings);
         let previous = std::mem::replace(&mut *lock(&self.inner.limits), limits);
+        if previous.total != limits.total {
+            self.warn_of_budget();
+        }
         Ok(LimitsChanged {
             previous,
             new: limits,
         })
+    }
+
+    /// Does the budget fit this machine and its control group, as they are now?
+    /// It is kept either way: a budget beyond them never fills, and the kernel
+    /// ends the process before the levels are reached. A limit of the control
+    /// group that is nearer than the budget is what the controller judges by.
+    ///
+    /// # Errors
+    /// [`LimitError::Exceeds`], when it is larger.
+    pub fn check_budget(&self) -> Result<Option<LimitWarning>, LimitError> {
+        let total = self.limits().total;
+        match &self.inner.machine {
+            Some(machine) => check_memory_limit(machine, total),
+            None => check_memory_limit(&Machine::read(), total),
+        }
+    }
+
+    pub(super) fn warn_of_budget(&self) {
+        match self.check_budget() {
+            Ok(None) => {}
+            Ok(Some(warning)) => tracing::warn!("memory budget: {warning}"),
+            Err(error) => tracing::warn!("memory budget: {error}"),
+        }
     }
 
     /// Takes a snapshot, which is kept for the growth between two.

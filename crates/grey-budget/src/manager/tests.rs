@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use grey_model::{Bytes, Level, SystemLevel};
+use grey_model::{Bytes, Level, MemoryLimit, SystemLevel};
 
 use super::*;
 use crate::budget::Budget;
 use crate::controller::ControllerSettings;
+use crate::limits::{Bounded, LimitError, LimitWarning, Machine};
 use crate::saved_state::{Restored, SavedProject};
 use crate::shutdown::{Shutdown, ShutdownSettings};
 use crate::spill::{SpillOptions, SpillStore};
@@ -136,6 +137,34 @@ fn configuring_tells_the_limits_before_and_after() {
     ));
     assert_eq!(manager.limits().soft, mib(2600));
     assert!(MemoryManager::new(MemoryLimits::of(Bytes::ZERO)).is_err());
+}
+
+#[test]
+fn a_budget_beyond_the_machine_or_its_cgroup_is_kept_and_said() {
+    let of = |machine: Machine| {
+        MemoryManager::builder(MemoryLimits::of(mib(1000)))
+            .source(Arc::new(FakeSource::new(mib(10))))
+            .machine(machine)
+            .build()
+            .unwrap()
+    };
+    let machine = |total| Machine::new(Some(mib(total)));
+    let exceeds = |manager: &MemoryManager| match manager.check_budget() {
+        Err(LimitError::Exceeds { bounded, .. }) => Some(bounded),
+        _ => None,
+    };
+    assert_eq!(exceeds(&of(machine(500))), Some(Bounded::System));
+    let group = machine(4000).with_cgroup_limit(MemoryLimit::Bytes(mib(900)));
+    let manager = of(group);
+    assert_eq!(exceeds(&manager), Some(Bounded::Cgroup));
+    assert_eq!(manager.budget().limit(), mib(1000));
+    manager.configure(MemoryLimits::of(mib(850))).unwrap();
+    assert!(matches!(
+        manager.check_budget(),
+        Ok(Some(LimitWarning::NearlyAll { .. }))
+    ));
+    manager.configure(MemoryLimits::of(mib(100))).unwrap();
+    assert_eq!(manager.check_budget().unwrap(), None);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl<T> Core<T> {
             // What cannot be had for many may still be had for one.
             match self
                 .component
-                .reserve_owned(Bytes(missing.max(self.quantum)))
+                .reserve_spare(Bytes(missing.max(self.quantum)))
             {
                 Ok(more) => credit = Some(more),
                 Err(_) => return done,

@@ -52,16 +52,17 @@ pub(crate) fn quantum_of(limit: u64) -> u64 {
 }
 
 /// Reserves `bytes` and, if there is room, a whole quantum; else just what is
-/// `missing`.
+/// `missing`. Who is refused may still do without it, or wait: it is counted by
+/// whoever tells the program.
 pub(crate) fn reserve_quantum(
     component: &Component,
     quantum: u64,
     bytes: u64,
     missing: u64,
 ) -> Result<Reservation<'static>, ReserveError> {
-    match component.reserve_owned(Bytes(quantum.max(bytes))) {
+    match component.reserve_spare(Bytes(quantum.max(bytes))) {
         Err(ReserveError::Exceeds { .. } | ReserveError::Exhausted { .. }) => {
-            component.reserve_owned(Bytes(missing))
+            component.reserve_spare(Bytes(missing))
         }
         done => done,
     }

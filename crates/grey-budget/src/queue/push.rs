@@ -276,7 +276,7 @@ fn closed<T>(core: &Core<T>, slot: Slot<T>) -> PushError<T> {
 fn refused<T>(core: &Core<T>, slot: Slot<T>, source: crate::budget::ReserveError) -> PushError<T> {
     PushError::Refused {
         queue: std::sync::Arc::clone(core.name()),
-        source: Box::new(source),
+        source: Box::new(core.component().refused(source)),
         item: slot.item,
     }
 }

@@ -754,3 +754,35 @@ fn each_producer_finds_its_items_in_its_own_order() {
         }
     });
 }
+
+#[test]
+fn a_refused_item_event_and_operation_are_counted_once_each_and_one_that_waited_is_not() {
+    let budget = Budget::new(Bytes::from_mib(1)).unwrap();
+    let part = |name: &str| budget.component(name).register().unwrap();
+    let all = part("all").reserve_owned(Bytes::from_mib(1)).unwrap();
+    let queue: WorkQueue<u64> = WorkQueue::new(part("queue"));
+    queue.try_push(1).unwrap_err();
+    assert_eq!(budget.refusals(), 1);
+    let events: crate::Broadcaster<u64> = crate::Broadcaster::new(part("events"));
+    events.send(1).unwrap_err();
+    assert_eq!(budget.refusals(), 2);
+    let log = crate::RollingLog::<u64>::builder(part("log")).build();
+    log.append(1).unwrap_err();
+    assert_eq!(budget.refusals(), 3);
+    let before = budget.shortage().0;
+    let waits = {
+        let queue = queue.clone();
+        std::thread::spawn(move || queue.push_timeout(2, Duration::from_secs(60)).is_ok())
+    };
+    while budget.shortage().0 == before {
+        std::thread::yield_now();
+    }
+    drop(all);
+    // Room in the budget wakes nobody who waits for the queue: somebody else does.
+    while !waits.is_finished() {
+        let _ = queue.try_push(3);
+        let _ = queue.try_pop();
+    }
+    assert!(waits.join().unwrap());
+    assert_eq!(budget.refusals(), 3);
+}

@@ -105,9 +105,9 @@ impl<Op> RollingLog<Op> {
         if self.compact_now() && self.has_charge(bytes) {
             return Ok(None);
         }
-        match self.component.reserve_owned(Bytes(bytes)) {
+        match self.component.reserve_spare(Bytes(bytes)) {
             Ok(credit) => Ok(Some(credit)),
-            Err(_) => Err(refusal),
+            Err(_) => Err(self.component.refused(refusal)),
         }
     }
 

@@ -8,7 +8,8 @@ use grey_budget::limits::{
     Gigabytes, LimitError, LimitWarning, LinuxCalls, Machine, ProcessLimits, gigabytes,
     validate_memory_limit_on, validate_total_allocations_on,
 };
-use grey_budget::{Bytes, get_system_memory};
+use grey_budget::testkit::FakeSource;
+use grey_budget::{Bytes, MemoryLimits, MemoryManager, get_system_memory};
 
 use crate::captured_log::captured;
 
@@ -21,6 +22,21 @@ fn machine(size: f64) -> Machine {
 }
 
 // "No Validation of Memory Limits"
+
+#[test]
+fn a_budget_beyond_the_machine_is_warned_of_and_one_within_is_not() {
+    let made = |budget| {
+        let source = FakeSource::new(Bytes::from_mib(10));
+        let builder = MemoryManager::builder(MemoryLimits::of(gb(budget)));
+        let builder = builder.source(std::sync::Arc::new(source));
+        captured(|| builder.machine(machine(13.0)).build().unwrap()).1
+    };
+    assert_eq!(
+        made(16.0),
+        ["WARNING: memory budget: Requested limit 16.00 GB exceeds total system memory 13.00 GB"]
+    );
+    assert_eq!(made(8.0), [""; 0]);
+}
 
 #[test]
 fn a_limit_that_is_not_positive_is_refused() {

@@ -1,7 +1,10 @@
 //! Events for many: each subscriber sees every event from its own position on,
 //! as long as the event is kept. 1,000 are, for 60 seconds; the oldest go first.
 //!
-//! Never waits for a slow subscriber: it is told how many it missed.
+//! Never waits for a slow subscriber: it is told how many it missed. Never looks
+//! at the time by itself: what is expired goes, and gives its charge back, when
+//! something is sent, received or counted, or when it is trimmed. One that is
+//! left quite alone, and not registered with a controller, keeps it.
 
 mod coarse;
 mod settings;
@@ -116,9 +119,20 @@ impl<T> Shared<T> {
         lock(&self.ring)
     }
 
-    /// Removes what is older than it may be at `now`.
+    /// Removes what is older than it may be at `now`, and then gives back what
+    /// is reserved far above what is left.
     #[inline]
     fn expire(&self, ring: &mut Ring<T>, now: Duration, gone: &mut Gone<T>) {
+        let before = ring.kept.len();
+        self.remove_expired(ring, now, gone);
+        let keep = ring.bytes.saturating_add(self.quantum);
+        if ring.kept.len() < before && ring.charge.size() > keep.saturating_add(self.quantum) {
+            gone.excess = ring.charge.take_above(keep);
+        }
+    }
+
+    #[inline]
+    fn remove_expired(&self, ring: &mut Ring<T>, now: Duration, gone: &mut Gone<T>) {
         while ring
             .kept
             .front()
@@ -143,12 +157,24 @@ impl<T> Shared<T> {
         let now = self.clock.now();
         let mut gone = Gone::default();
         let mut ring = self.ring();
-        self.expire(&mut ring, now, &mut gone);
+        self.remove_expired(&mut ring, now, &mut gone);
         ring.kept.shrink_to_fit();
         let bytes = ring.bytes;
         gone.excess = ring.charge.take_above(bytes);
         drop(ring);
         reclaimed(gone)
+    }
+
+    /// What `read` tells of the ring, without what is expired.
+    fn read<R>(&self, read: impl FnOnce(&Ring<T>) -> R) -> R {
+        let now = self.clock.now();
+        let mut gone = Gone::default();
+        let mut ring = self.ring();
+        self.expire(&mut ring, now, &mut gone);
+        let result = read(&ring);
+        drop(ring);
+        gone.discard();
+        result
     }
 
     /// Removes the oldest until `target` bytes are free, whatever their age.
@@ -209,7 +235,7 @@ impl<T> fmt::Debug for Broadcaster<T> {
         formatter
             .debug_struct("Broadcaster")
             .field("name", &self.shared.name)
-            .field("events", &self.len())
+            .field("events", &self.shared.ring().kept.len())
             .finish_non_exhaustive()
     }
 }
@@ -297,9 +323,12 @@ impl<T> Broadcaster<T> {
         &self,
         event: std::sync::Arc<T>,
         bytes: u64,
-        mut gone: Gone<T>,
+        gone: Gone<T>,
     ) -> Result<(), BroadcastError<T>> {
         let shared = &*self.shared;
+        // What it gives back may be what is missing.
+        gone.discard();
+        let mut gone = Gone::default();
         // Whole, so that nobody can use it up before us.
         let reserved = reserve_quantum(&shared.component, shared.quantum, bytes, bytes);
         let (credit, refusal) = match reserved {
@@ -340,7 +369,7 @@ impl<T> Broadcaster<T> {
     /// A subscriber that sees what is kept, too.
     #[must_use]
     pub fn subscribe_from_oldest(&self) -> Subscriber<T> {
-        let first = self.shared.ring().first();
+        let first = self.shared.read(Ring::first);
         Subscriber::at(std::sync::Arc::clone(&self.shared), first)
     }
 
@@ -353,10 +382,10 @@ impl<T> Broadcaster<T> {
         wake_all(waiting);
     }
 
-    /// How many events are kept, with those that are expired and not yet gone.
+    /// How many events are kept. Those that are expired go now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.ring().kept.len()
+        self.shared.read(|ring| ring.kept.len())
     }
 
     /// Whether no event is kept.
@@ -365,10 +394,10 @@ impl<T> Broadcaster<T> {
         self.len() == 0
     }
 
-    /// What is kept weighs so much.
+    /// What is kept weighs so much. What is expired goes now.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.shared.ring().bytes)
+        self.shared.read(|ring| Bytes(ring.bytes))
     }
 }
 

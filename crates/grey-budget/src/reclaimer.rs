@@ -31,7 +31,9 @@ pub struct ReclaimRequest {
     pub mode: ReclaimMode,
     /// Only what is of this priority or lower may go.
     pub threshold: Priority,
-    /// Projects whose things stay.
+    /// Projects whose things stay. A name that a reclaimer does not know, also
+    /// for being misspelt, protects nothing there and is no error: each knows
+    /// only the projects of its own.
     pub excluded_projects: Vec<String>,
     /// When the call should be over. Later results are still counted.
     pub deadline: Instant,

@@ -119,7 +119,9 @@ impl<T> BroadcasterBuilder<T> {
         self
     }
 
-    /// How long an event is kept. 60 seconds if not said.
+    /// How long an event is kept. 60 seconds if not said. No subscriber gets
+    /// it later; its bytes are given back when something is sent, received or
+    /// counted next, or when the broadcaster is trimmed.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self

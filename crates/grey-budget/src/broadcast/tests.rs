@@ -166,6 +166,64 @@ fn trimming_removes_what_is_expired_and_evicting_the_oldest() {
 }
 
 #[test]
+fn what_is_expired_gives_its_charge_back_to_who_only_reads() {
+    type Read = fn(&Broadcaster<u64>, &mut Subscriber<u64>);
+    let reads: [Read; 5] = [
+        |broadcaster, _| assert_eq!(broadcaster.len(), 0),
+        |broadcaster, _| assert_eq!(broadcaster.bytes(), Bytes::ZERO),
+        |broadcaster, _| assert!(broadcaster.is_empty()),
+        |_, behind| assert_eq!(behind.try_recv(), Err(RecvError::Lagged(80))),
+        |broadcaster, _| {
+            let mut late = broadcaster.subscribe_from_oldest();
+            assert_eq!(late.try_recv(), Err(RecvError::Empty));
+        },
+    ];
+    for read in reads {
+        let (budget, component) = component();
+        let clock = Arc::new(HandClock::default());
+        let broadcaster = Broadcaster::builder(component)
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .max_bytes(Bytes(800_000))
+            .weigher(|_: &u64| Bytes(10_000))
+            .build();
+        let mut behind = broadcaster.subscribe();
+        for event in 0..80 {
+            broadcaster.send(event).unwrap();
+        }
+        clock.pass(59);
+        assert_eq!(broadcaster.bytes(), Bytes(800_000));
+        clock.pass(1);
+        assert!(budget.reserved() >= Bytes(800_000));
+        read(&broadcaster, &mut behind);
+        // A quantum stays for what is sent next.
+        assert_eq!(budget.reserved(), Bytes(50_000));
+        broadcaster.send(80).unwrap();
+        assert_eq!(*broadcaster.subscribe_from_oldest().recv().unwrap(), 80);
+        assert_eq!(budget.reserved(), Bytes(50_000));
+    }
+}
+
+#[test]
+fn what_is_expired_makes_room_for_a_large_event_in_a_full_budget() {
+    let (budget, component) = component();
+    let other = budget.component("other").register().unwrap();
+    let clock = Arc::new(HandClock::default());
+    let broadcaster = Broadcaster::builder(component)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .max_bytes(Bytes(800_000))
+        .weigher(|weight: &u64| Bytes(*weight))
+        .build();
+    for _ in 0..80 {
+        broadcaster.send(10_000).unwrap();
+    }
+    budget.settle();
+    let _held = other.reserve(other.available()).unwrap();
+    clock.pass(60);
+    broadcaster.send(700_000).unwrap();
+    assert_eq!(broadcaster.len(), 1);
+}
+
+#[test]
 fn closing_wakes_who_waits_once_all_was_received() {
     let (_budget, component) = component();
     let broadcaster = Broadcaster::new(component);

@@ -96,6 +96,9 @@ const NUMBERS: u32 = 1 << 12;
 /// The first number that no thread has. It would take centuries to wrap.
 static NUMBERED: AtomicU64 = AtomicU64::new(0);
 
+/// How many caches there were so far.
+static CACHES: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
     static MINE: Cell<Numbers> = const { Cell::new(Numbers { next: 0, left: 0 }) };
 }
@@ -126,6 +129,8 @@ pub(super) struct SpillSide<K, V> {
 
 pub(super) struct Account<K, V> {
     pub(super) component: Component,
+    /// Told apart from every other cache of this process.
+    pub(super) identity: u64,
     counters: Box<[CachePadded<Counters>; SHARDS]>,
     pub(super) clock: Arc<dyn Clock>,
     tick: AtomicU32,
@@ -149,6 +154,7 @@ impl<K, V> Account<K, V> {
     ) -> Self {
         let account = Self {
             component,
+            identity: CACHES.fetch_add(1, Ordering::Relaxed),
             counters: Box::new(std::array::from_fn(|_| CachePadded::default())),
             clock,
             tick: AtomicU32::new(1),

@@ -5,6 +5,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -165,13 +166,15 @@ where
     ///
     /// # Errors
     /// [`Rejected`] gives the value back: it is too large, all else goes later
-    /// than it, or the budget takes nothing now and it cannot take the place of
-    /// what is held. An older value under this key
-    /// is then dropped, since it is not true any more.
+    /// than it, its project is of another cache, or the budget takes nothing now
+    /// and it cannot take the place of what is held. An older value under this
+    /// key is then dropped, since it is not true any more.
     #[inline]
     pub fn insert_with(&self, key: K, value: V, options: EntryOptions) -> Result<(), Rejected<V>> {
-        let meta = self.inner.meta(options);
-        self.inner.put(key, value, meta, None)
+        match self.inner.meta(options) {
+            Ok(meta) => self.inner.put(key, value, meta, None),
+            Err(rejection) => Err(self.inner.reject(&key, value, rejection, false)),
+        }
     }
 
     /// Takes a value out, from memory and from disk. Gives what was in memory.
@@ -271,8 +274,8 @@ where
             .iter()
             .position(|other| **other == *name)
             .unwrap_or(projects.len());
-        let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        if number > MOST_PROJECTS {
+        let number = NonZeroU32::MIN.saturating_add(u32::try_from(place).unwrap_or(u32::MAX));
+        if number.get() > MOST_PROJECTS {
             return Err(CacheError::TooManyProjects {
                 name: self.inner.settings.name.clone(),
                 most: MOST_PROJECTS,
@@ -281,7 +284,10 @@ where
         if place == projects.len() {
             projects.push(name.into());
         }
-        Ok(Project(number))
+        Ok(Project {
+            cache: self.inner.account.identity,
+            number,
+        })
     }
 
     /// Makes the whole larger or smaller, now. Low goes first, then medium,

@@ -265,9 +265,11 @@ where
 
     /// Puts in what was loaded, and tells those who wait.
     fn land(&self, lead: Lead<'_, K, V>, value: V, options: EntryOptions) -> V {
-        let meta = self.meta(options);
         // A refusal is no error: the value was asked for, not its caching.
-        let _uncached = self.put(lead.key().clone(), value.clone(), meta, Some(&lead));
+        let _uncached = match self.meta(options) {
+            Ok(meta) => self.put(lead.key().clone(), value.clone(), meta, Some(&lead)),
+            Err(rejection) => Err(self.reject(lead.key(), value.clone(), rejection, true)),
+        };
         lead.finish(value.clone());
         value
     }

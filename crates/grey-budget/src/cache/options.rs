@@ -3,15 +3,21 @@
 //! Never decides.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
 
 use crate::budget::ReserveError;
 
-/// A project of one cache, as [`Cache::project`](super::Cache::project) gives it.
+/// A project of one cache, as [`Cache::project`](super::Cache::project) gives
+/// it. Another cache takes nothing for it: [`Rejection::ForeignProject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Project(pub(super) u32);
+pub struct Project {
+    /// Which of all caches of this process.
+    pub(super) cache: u64,
+    pub(super) number: NonZeroU32,
+}
 
 /// How an entry is kept. By default: medium priority, of no project, for ever,
 /// at no cost.
@@ -41,7 +47,7 @@ impl EntryOptions {
         self
     }
 
-    /// For whom it is kept.
+    /// For whom it is kept: a project of the cache that it is put into.
     pub const fn project(mut self, project: Project) -> Self {
         self.project = Some(project);
         self
@@ -86,6 +92,9 @@ pub enum Rejection {
         /// What it weighs.
         weight: Bytes,
     },
+    /// Its project is of another cache, where its number names another one.
+    #[error("failed to cache a value: its project belongs to another cache")]
+    ForeignProject,
     /// The budget refused.
     #[error("failed to cache a value")]
     Budget(#[source] Box<ReserveError>),

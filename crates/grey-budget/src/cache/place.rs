@@ -122,7 +122,13 @@ where
             .get()
     }
 
-    pub(super) fn meta(&self, options: EntryOptions) -> Meta {
+    /// What an entry is put in with, in this cache's numbers.
+    pub(super) fn meta(&self, options: EntryOptions) -> Result<Meta, Rejection> {
+        let project = match options.project {
+            None => 0,
+            Some(project) if project.cache == self.account.identity => project.number.get(),
+            Some(_) => return Err(Rejection::ForeignProject),
+        };
         let expires = match options.ttl.or(self.settings.ttl) {
             None => NEVER,
             Some(ttl) => {
@@ -135,12 +141,12 @@ where
                     .min(NEVER - 1)
             }
         };
-        Meta {
+        Ok(Meta {
             priority: options.priority,
-            project: options.project.map_or(0, |project| project.0),
+            project,
             expires,
             cost: options.cost,
-        }
+        })
     }
 
     /// Puts a value in. With `lead`, only if nobody put in another one since

@@ -220,6 +220,30 @@ fn what_is_pinned_stays_until_it_is_let_go() {
 }
 
 #[test]
+fn a_project_of_another_cache_is_refused_and_never_taken_for_one_of_this() {
+    let (here, there) = (setup(20_000), setup(20_000));
+    let mine = here.cache.project("mine").unwrap();
+    let foreign = there.cache.project("theirs").unwrap();
+    assert_ne!(mine, foreign);
+    here.cache.insert(1, 11).unwrap();
+    let options = EntryOptions::new().project(foreign);
+    let rejected = here.cache.insert_with(1, 12, options).unwrap_err();
+    assert_eq!(
+        (rejected.value, rejected.rejection),
+        (12, Rejection::ForeignProject)
+    );
+    assert!(!here.cache.contains(&1), "11 is not true any more");
+    let loaded = here.cache.get_or_insert_with(&2, options, || 13);
+    assert_eq!((loaded, here.cache.contains(&2)), (13, false));
+    assert_eq!(here.cache.stats().rejected, 2);
+    let options = EntryOptions::new().project(mine);
+    here.cache.insert_with(1, 12, options).unwrap();
+    // A handle to the same cache is the same cache.
+    here.cache.clone().insert_with(2, 12, options).unwrap();
+    assert_eq!(here.budget.reserved(), here.cache.weight());
+}
+
+#[test]
 fn an_expired_value_is_not_read_and_gives_its_charge_back() {
     let Setup {
         cache,

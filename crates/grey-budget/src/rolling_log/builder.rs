@@ -75,8 +75,9 @@ impl<Op> RollingLogBuilder<Op> {
         self
     }
 
-    /// After how long it is compacted, if there is anything new. 10 minutes if
-    /// not said.
+    /// After how long it is compacted, if there is anything new: when it is
+    /// appended to or read next, see
+    /// [`compact_if_due`](RollingLog::compact_if_due). 10 minutes if not said.
     pub fn compact_every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self

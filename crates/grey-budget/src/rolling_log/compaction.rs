@@ -58,7 +58,10 @@ impl<Op> RollingLog<Op> {
     }
 
     /// Compacts if operations or time enough have passed. For a timer of the
-    /// program's; appending asks by itself. Tells whether it did.
+    /// program's: appending and reading ask by themselves, and a log that is
+    /// registered with a controller is compacted when memory is short, but one
+    /// that nobody calls is not compacted when its time is over. Tells whether
+    /// it did.
     pub fn compact_if_due(&self) -> bool {
         let now = self.clock.now();
         let is_due = self.is_due(&lock(&self.window), now);

@@ -37,7 +37,7 @@ impl<Op> fmt::Debug for RollingLog<Op> {
         formatter
             .debug_struct("RollingLog")
             .field("name", &self.name)
-            .field("operations", &self.len())
+            .field("operations", &lock(&self.window).kept.len())
             .finish_non_exhaustive()
     }
 }
@@ -131,9 +131,11 @@ impl<Op> RollingLog<Op> {
         }
     }
 
-    /// All that is kept, oldest first.
+    /// All that is kept, oldest first; compacted in this thread, if it is time
+    /// to.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Op>> {
+        self.compact_if_due();
         lock(&self.window)
             .kept
             .iter()
@@ -141,9 +143,10 @@ impl<Op> RollingLog<Op> {
             .collect()
     }
 
-    /// How many operations are kept.
+    /// How many operations are kept; compacted in this thread, if it is time to.
     #[must_use]
     pub fn len(&self) -> usize {
+        self.compact_if_due();
         lock(&self.window).kept.len()
     }
 
@@ -153,9 +156,10 @@ impl<Op> RollingLog<Op> {
         self.len() == 0
     }
 
-    /// What is kept weighs so much.
+    /// What is kept weighs so much; compacted in this thread, if it is time to.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
+        self.compact_if_due();
         Bytes(lock(&self.window).bytes)
     }
 

@@ -91,6 +91,33 @@ fn after_ten_minutes_it_compacts_what_is_new() {
 }
 
 #[test]
+fn a_log_that_was_idle_for_ten_minutes_is_compacted_by_who_reads_it() {
+    let reads: [fn(&RollingLog<u64>); 4] = [
+        |log| assert_eq!(kept(log), [3]),
+        |log| assert_eq!(log.len(), 1),
+        |log| assert_eq!(log.bytes(), Bytes(8)),
+        |log| assert!(!log.is_empty()),
+    ];
+    for read in reads {
+        let (_budget, builder) = builder();
+        let clock = Arc::new(HandClock::default());
+        let log = builder
+            .compact_with(sum)
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .build();
+        log.append(1).unwrap();
+        log.append(2).unwrap();
+        clock.0.store(599, Ordering::SeqCst);
+        assert_eq!((log.len(), log.bytes()), (2, Bytes(16)));
+        clock.0.store(600, Ordering::SeqCst);
+        let _ = format!("{log:?}");
+        assert_eq!(log.statistics().compactions, 0, "to look at it is no use");
+        read(&log);
+        assert_eq!(log.statistics().compactions, 1);
+    }
+}
+
+#[test]
 fn a_compaction_that_panics_keeps_every_operation() {
     let (budget, builder) = builder();
     let breaks = Arc::new(AtomicBool::new(true));

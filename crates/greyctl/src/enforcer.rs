@@ -12,7 +12,7 @@ use grey_enforcement::{
     Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, JournalError,
     OpenEnforcerError,
 };
-use grey_model::RefusalKind;
+use grey_model::{Plan, Refusal, RefusalKind};
 use grey_telemetry::UserNames;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -137,6 +137,22 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
             failure.hint("see what this machine has: greyctl memory-diagnose --target …")
         }
     }
+}
+
+/// Why `plan` would not be begun, by what can be asked without a change.
+pub(crate) fn would_refuse(
+    global: &GlobalOptions,
+    plan: &Plan,
+) -> Result<Option<Refusal>, Failure> {
+    let checked = open(global, "memory-enforce")?.check(plan);
+    Ok(checked.err().map(|error| {
+        let failure = apply_failure(&error);
+        Refusal {
+            kind: error.refusal_kind(),
+            reason: failure.message,
+            hint: failure.hints.into_iter().next().unwrap_or_default(),
+        }
+    }))
 }
 
 /// What a journal is wanted for.

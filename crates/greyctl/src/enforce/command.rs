@@ -96,6 +96,11 @@ fn enforce(
         return Err(refused(&planned.refusals));
     };
     if options.simulation {
+        if document.refusals.is_empty() && !plan.steps.is_empty() {
+            document
+                .refusals
+                .extend(enforcer::would_refuse(global, &plan)?);
+        }
         return simulated(options, document, output);
     }
     if plan.steps.is_empty() {

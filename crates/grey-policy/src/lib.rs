@@ -5,6 +5,7 @@
 //! give the same plan.
 
 mod cgroup_limits;
+mod comparison;
 mod compressed;
 mod drop_caches;
 mod ksm;
@@ -17,4 +18,5 @@ pub mod reclaimable;
 mod refusals;
 mod route;
 
+pub use comparison::{CompareError, compare};
 pub use plan::plan;

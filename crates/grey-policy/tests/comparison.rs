@@ -1,6 +1,11 @@
 //! Comparing two snapshots: what is matched, what a change is, and what is
 //! unknown.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test, which is what it is for"
+)]
+
 use grey_model::{Comparison, Fate, Snapshot};
 use grey_policy::{CompareError, compare};
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
 //! `memory-diagnose --save` and `diff`: on a fake kernel that changes between
 //! two looks, and with hostile files.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
 use grey_fake_kernel::FakeKernel;
+use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
@@ -177,13 +177,27 @@ fn a_diagnosis_is_saved_whole_for_its_owner_alone_or_not_at_all() {
     let path = saved(&kernel, "a.json");
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let before = contents(&kernel.path(""));
+    let pipe = kernel.path("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+    let before = contents(&kernel.path("proc"));
     let folder = kernel.path("proc").to_str().unwrap().to_owned();
-    for target in [folder.as_str(), "/nosuch/a.json", "/dev/null"] {
+    for target in [folder.as_str(), "/nosuch/a.json", pipe.to_str().unwrap()] {
         let ran = run(on(&kernel), &["memory-diagnose", "--save", target]);
         assert_ne!(ran.exit, 0, "{target}");
         assert!(ran.stderr.contains("failed to save"), "{}", ran.stderr);
     }
-    assert!(before == contents(&kernel.path("")));
-    assert!(Path::new(&path).exists());
+    assert!(before == contents(&kernel.path("proc")));
+    let kind = std::fs::symlink_metadata(&pipe).unwrap().file_type();
+    assert!(kind.is_fifo());
+    let left = std::fs::read_dir(kernel.path("")).unwrap();
+    let left = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains("new-")
+    });
+    assert_eq!(left.count(), 0);
 }

@@ -32,7 +32,7 @@ fn sample(number: u64) -> Sample {
     let mut system = SystemValues::default();
     for (index, field) in SystemField::ALL.iter().enumerate() {
         let seed = number * 100 + index as u64;
-        system.set(*field, (seed % 7 != 0).then(|| mixed(seed)));
+        system.set(*field, (!seed.is_multiple_of(7)).then(|| mixed(seed)));
     }
     let processes = (0..number % 5).map(|index| ProcessSample {
         key: ProcessKey {

@@ -1,3 +1,5 @@
+//! The sampler on a fake kernel: what a sample holds, and what it leaves out.
+
 use grey_fake_kernel::FakeKernel;
 use grey_model::{CgroupField, ProcessField, SystemField};
 

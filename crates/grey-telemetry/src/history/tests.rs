@@ -1,3 +1,6 @@
+//! History as a whole: what is recorded is read back, after a kill at any
+//! point, beside any damage, and from any bytes.
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;

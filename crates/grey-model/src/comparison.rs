@@ -51,8 +51,9 @@ pub struct SystemDelta {
     /// The sum of RSS over the processes of each snapshot: shared pages count
     /// for each of their users.
     pub rss_delta_bytes: i64,
-    /// The sum of PSS over the processes that it is known of.
-    pub pss_delta_bytes: i64,
+    /// The sum of PSS over the processes that it is known of; `null` when it
+    /// is known of none.
+    pub pss_delta_bytes: Option<i64>,
     /// How many processes are left out of that: their PSS could not be read in
     /// a snapshot that has them.
     pub pss_unknown_processes: u64,

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod pressure;
 pub mod priority;
 pub mod process;
+pub mod sample;
 pub mod snapshot;
 pub mod swap;
 pub mod target;
@@ -52,6 +53,10 @@ pub use plan::{
 pub use pressure::{Pressure, PressureLine};
 pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
+pub use sample::{
+    CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
+    ProcessValues, Sample, SystemField, SystemValues,
+};
 pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};

@@ -12,7 +12,7 @@ use grey_model::{
 };
 
 /// The rows of the breakdown that are file cache.
-const CACHE_ROWS: [&str; 3] = ["file_active", "file_inactive", "file_other"];
+const CACHE_ROWS: [&str; 4] = ["file_active", "file_inactive", "file_other", "file_cache"];
 
 /// Snapshots that cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +118,7 @@ fn rss(snapshot: &Snapshot) -> Bytes {
 
 /// The sum of PSS, later minus earlier, and how many processes are left out of
 /// it: those whose PSS is unknown in a snapshot that has them.
-fn pss(before: &Snapshot, after: &Snapshot) -> (i64, u64) {
+fn pss(before: &Snapshot, after: &Snapshot) -> (Option<i64>, u64) {
     let unknown: BTreeSet<ProcessId> = before
         .processes
         .iter()
@@ -133,7 +133,12 @@ fn pss(before: &Snapshot, after: &Snapshot) -> (i64, u64) {
             .filter_map(|process| process.pss)
             .sum()
     };
-    let delta = sum(after).signed_difference(sum(before));
+    let known = |snapshot: &Snapshot| {
+        let mut processes = snapshot.processes.iter();
+        processes.any(|process| process.pss.is_some() && !unknown.contains(&process.id))
+    };
+    let delta = (unknown.is_empty() || known(before) || known(after))
+        .then(|| sum(after).signed_difference(sum(before)));
     (delta, unknown.len() as u64)
 }
 

@@ -157,8 +157,15 @@ fn what_lacks_pss_in_one_is_compared_by_rss_and_left_out_of_the_sum() {
         fates(&comparison),
         [(1, Fate::Grew, Some(2)), (2, Fate::Grew, Some(1))]
     );
-    assert_eq!(comparison.system.pss_delta_bytes, 1 << 20);
+    assert_eq!(comparison.system.pss_delta_bytes, Some(1 << 20));
     assert_eq!(comparison.system.pss_unknown_processes, 1);
+}
+
+#[test]
+fn where_no_pss_is_known_its_change_is_unknown() {
+    let before = document(1000, vec![process(1, 1, "hidden", Some(10), None)]);
+    let after = document(1000, vec![process(1, 1, "hidden", Some(12), None)]);
+    assert_eq!(compared(&before, &after).system.pss_delta_bytes, None);
 }
 
 #[test]
@@ -265,7 +272,8 @@ proptest! {
         let (one, other) = (document(900, list(false)), document(700, list(true)));
         let (there, back) = (compared(&one, &other), compared(&other, &one));
         prop_assert_eq!(there.system.rss_delta_bytes, -back.system.rss_delta_bytes);
-        prop_assert_eq!(there.system.pss_delta_bytes, -back.system.pss_delta_bytes);
+        let turned = back.system.pss_delta_bytes.map(|bytes| -bytes);
+        prop_assert_eq!(there.system.pss_delta_bytes, turned);
         prop_assert_eq!(there.processes.len(), back.processes.len());
         for delta in &there.processes {
             let turned = back.processes.iter().find(|other| other.id == delta.id).unwrap();
@@ -274,7 +282,7 @@ proptest! {
         let sum = |comparison: &Comparison| -> i64 {
             comparison.programs.iter().filter_map(|program| program.delta_bytes).sum()
         };
-        prop_assert_eq!(sum(&there), there.system.pss_delta_bytes);
-        prop_assert_eq!(sum(&back), back.system.pss_delta_bytes);
+        prop_assert_eq!(Some(sum(&there)), there.system.pss_delta_bytes);
+        prop_assert_eq!(Some(sum(&back)), back.system.pss_delta_bytes);
     }
 }

@@ -7,6 +7,8 @@ pub mod ascii;
 pub mod cgroup;
 pub mod data_limit;
 pub mod facts;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod host;
 pub mod privileges;
 pub mod proc;

@@ -23,6 +23,24 @@ pub(crate) struct Lease(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Observation(pub(crate) Duration);
 
+/// The shortest interval between two samples: 100 ms.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The longest: one hour.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How long something is kept at most: 10 years.
+const LONGEST_KEPT: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// How often something is done; at least [`SHORTEST_INTERVAL`], at most
+/// [`LONGEST_INTERVAL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+/// How long something lasts or is kept; above zero, at most [`LONGEST_KEPT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep(pub(crate) Duration);
+
 /// A duration could not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DurationError {
@@ -35,6 +53,12 @@ pub(crate) enum DurationError {
     /// It is zero or negative.
     #[error("the duration must be longer than zero")]
     NotPositive,
+    /// It is too short.
+    #[error("the shortest duration here is {shortest}")]
+    TooShort {
+        /// What would have been accepted.
+        shortest: &'static str,
+    },
     /// It is too long.
     #[error("the longest duration here is {longest}")]
     TooLong {
@@ -65,6 +89,38 @@ impl FromStr for Observation {
         let duration = parse(text)?;
         if duration > LONGEST_OBSERVATION {
             return Err(DurationError::TooLong { longest: "1 hour" });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl FromStr for Interval {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration < SHORTEST_INTERVAL {
+            return Err(DurationError::TooShort { shortest: "100 ms" });
+        }
+        if duration > LONGEST_INTERVAL {
+            return Err(DurationError::TooLong { longest: "1 hour" });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl FromStr for Keep {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration.is_zero() {
+            return Err(DurationError::NotPositive);
+        }
+        if duration > LONGEST_KEPT {
+            return Err(DurationError::TooLong {
+                longest: "10 years",
+            });
         }
         Ok(Self(duration))
     }

@@ -17,8 +17,9 @@ use crate::duration::DurationError;
 use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::moment::MomentError;
 use crate::output::Output;
-use crate::{compare, completions, diagnose, enforce, journal, manual, rollback};
+use crate::{compare, completions, diagnose, enforce, history, journal, manual, rollback};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -52,6 +53,7 @@ const fn wants_json(command: &Command) -> bool {
         Command::Rollback(options) => options.json,
         Command::Journal(options) => options.json,
         Command::Diff(options) => options.json,
+        Command::History(options) => options.json,
         _ => false,
     }
 }
@@ -110,6 +112,8 @@ fn usage_hint(error: &clap::Error) -> Option<&'static str> {
         Some("sizes are written as 512M, 1.5G or a number of bytes")
     } else if cause.is::<DurationError>() {
         Some("durations are written as 45s, 10m or 1h30m")
+    } else if cause.is::<MomentError>() {
+        Some("moments are written as \"10m ago\", 10:04 or \"2026-11-21 10:04\"")
     } else if cause.is::<ParseTargetError>() {
         Some(
             "a target is a pid (1234), a command name (postgres), a cgroup (/build/web) or a \
@@ -128,6 +132,8 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
         Command::Rollback(options) => rollback::run(global, options, output),
         Command::Journal(options) => journal::run(global, options, output),
         Command::Diff(options) => compare::run(global, options, output),
+        Command::Record(options) => history::record(global, options, output),
+        Command::History(options) => history::run(global, options, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { command } => manual::run(command.as_deref(), output),
         Command::KernelWrite | Command::LeaseKeeper { .. } => Ok(Exit::Success),

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use grey_model::{KernelText, Snapshot, Target};
 use grey_policy::compare;
+use jiff::tz::TimeZone;
 
 use super::document::{self, CommandRun, Compared, ComparisonDocument};
 use super::{file, report};
@@ -18,6 +19,8 @@ use crate::cli::{DiffOptions, GlobalOptions};
 use crate::diagnose::command::take;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::history;
+use crate::moment::{self, Moment};
 use crate::output::Output;
 
 /// Runs `diff`.
@@ -32,6 +35,10 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
     let (before, after, command) = match (&options.before, &options.after) {
+        _ if options.begin.is_some() => {
+            let (before, after) = of_history(global, options)?;
+            (before, after, None)
+        }
         (Some(before), Some(after)) => (load(before)?, load(after)?, None),
         (Some(before), None) => {
             let before = load(before)?;
@@ -52,9 +59,17 @@ pub(crate) fn run(
         Failure::from_error(Exit::Usage, &error)
             .hint("take both with the same --target, or both without")
     })?;
+    let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
+    if options.begin.is_some() {
+        notes.push(
+            "history keeps the largest processes and cgroups of each sample: what appeared or \
+             went may only have grown or shrunk past the others"
+                .to_owned(),
+        );
+    }
     let document = ComparisonDocument {
         schema: document::SCHEMA,
-        notes: report::notes(&before.snapshot, &after.snapshot, &comparison),
+        notes,
         before: before.compared(),
         after: after.compared(),
         command,
@@ -69,6 +84,22 @@ pub(crate) fn run(
         Some(ran) if ran.exit_code != Some(0) => Err(unsuccessful(&ran)),
         _ => Ok(Exit::Success),
     }
+}
+
+/// The two moments of history that were named.
+fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, Taken), Failure> {
+    let mut history = history::command::open(global)?;
+    let mut taken = |moment: &Moment| {
+        let sample = history::command::sample_at(&mut history, moment)?;
+        let shown = moment::shown(sample.at_unix_ms, &TimeZone::system());
+        Ok(Taken {
+            snapshot: history::past::snapshot(&sample)?,
+            file: Some(format!("history, {shown}")),
+        })
+    };
+    let begin = options.begin.as_ref().unwrap_or(&Moment::Now);
+    let end = options.end.as_ref().unwrap_or(&Moment::Now);
+    Ok((taken(begin)?, taken(end)?))
 }
 
 /// A snapshot and where it is from.

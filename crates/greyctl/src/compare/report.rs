@@ -123,7 +123,10 @@ fn machine(comparison: &Comparison, width: Option<usize>) -> String {
         ("file cache", change_or_unknown(system.cache_delta_bytes)),
         ("swap used", change(system.swap_used_delta_bytes)),
         ("processes, sum of RSS", change(system.rss_delta_bytes)),
-        ("processes, sum of PSS", change(system.pss_delta_bytes)),
+        (
+            "processes, sum of PSS",
+            change_or_unknown(system.pss_delta_bytes),
+        ),
     ] {
         table.row(vec![Value::new(what), value]);
     }

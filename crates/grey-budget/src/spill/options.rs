@@ -11,6 +11,7 @@ use grey_model::{Bytes, Priority};
 use super::codec::STORED_BLOCK;
 use super::error::SpillError;
 use super::reading::WINDOW;
+use super::roster::ROSTER_BUFFER;
 use crate::budget::Component;
 use crate::disk::{Disk, SystemDisk};
 
@@ -39,7 +40,8 @@ const DECOMPRESSOR: usize = 160 << 10;
 
 /// What is gone of the staging buffer before a value is accepted.
 pub(super) const FIXED_STAGING: u64 =
-    (WRITE_BUFFER + COMPRESSOR + STORED_BLOCK + READERS * (WINDOW + DECOMPRESSOR)) as u64;
+    (WRITE_BUFFER + ROSTER_BUFFER + COMPRESSOR + STORED_BLOCK + READERS * (WINDOW + DECOMPRESSOR))
+        as u64;
 
 /// The least that must be left of it for values.
 const LEAST_PENDING: u64 = 256 << 10;

@@ -78,7 +78,7 @@ impl Inner {
         let called = self
             .asker
             .caller
-            .call(name, deadline, move || work(), || {});
+            .call(name, false, deadline, move || work(), || {});
         let (status, error) = match called {
             Called::Returned(Ok(freed)) => {
                 result.given_back = freed;
@@ -205,7 +205,7 @@ impl Inner {
             state.statistics.spilled = state.statistics.spilled.saturating_add(done.given.spilled);
             state.levels.current()
         };
-        for error in done.errors() {
+        for error in done.news() {
             tracing::error!(error, "a part of the program did not give memory back");
         }
         lock(&self.history).push(Eviction {

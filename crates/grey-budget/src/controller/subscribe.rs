@@ -116,7 +116,7 @@ impl Subscribers {
     }
 
     /// Tells the channels, and gives the callbacks that are to be called.
-    pub(super) fn tell(&self, event: &LevelEvent) -> Vec<Callback> {
+    pub(super) fn tell(&self, event: &LevelEvent) -> Vec<(u64, Callback)> {
         let entries = lock(&self.0).entries.clone();
         let mut callbacks = Vec::new();
         for entry in entries {
@@ -125,7 +125,7 @@ impl Subscribers {
                 .level
                 .is_none_or(|level| event.from < level && level <= event.to);
             match entry.kind {
-                Kind::Callback(callback) if wanted => callbacks.push(callback),
+                Kind::Callback(callback) if wanted => callbacks.push((entry.id, callback)),
                 Kind::Channel(sender) if wanted => match sender.try_send(*event) {
                     Ok(()) | Err(TrySendError::Full(_)) => {}
                     Err(TrySendError::Disconnected(_)) => self.forget(entry.id),

@@ -1,6 +1,7 @@
 //! Many consumers at once, of all priorities, that take, wait, hold, panic, call
-//! back into the controller, come and go, while the budget is resized: nothing
-//! hangs, nothing critical is evicted, nothing is given beyond the budget, and
+//! back into the controller, come and go, while the budget is resized, the
+//! configuration is rewritten and reloaded, and a cache and a spill store with a
+//! small quota are filled, read and emptied: nothing hangs, no value is wrong, nothing critical is evicted, nothing is given beyond the budget, and
 //! at the end nothing is reserved.
 //!
 //! `GREY_STRESS_SECONDS` says for how long; a minute if it does not.
@@ -8,16 +9,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use grey_budget::controller::ReclaimerId;
 use grey_budget::reclaimer::Stop;
 use grey_budget::{
     Action, ActionKind, AllocatorKind, Budget, Bytes, Component, Controller, ControllerSettings,
-    EvictionRequest, Level, MemorySource, Priority, Purge, Reading, ReclaimMode, ReclaimRequest,
-    Reclaimed, Reclaimer, Reservation, SourceError,
+    EvictionRequest, Level, MemoryManager, MemorySource, Priority, Purge, Reading, ReclaimMode,
+    ReclaimRequest, Reclaimed, Reclaimer, Reservation, SourceError,
 };
+
+mod parts;
+
+use parts::{Mine, Parts};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 64 * MIB;
@@ -25,11 +30,12 @@ const CONSUMERS: u64 = 6;
 
 /// Says what the consumers hold.
 #[derive(Debug, Default)]
-struct Held(AtomicU64);
+struct Held(AtomicU64, OnceLock<Component>);
 
 impl MemorySource for Held {
     fn rss(&self) -> Result<Bytes, SourceError> {
-        Ok(Bytes(self.0.load(Ordering::SeqCst)))
+        let cached = self.1.get().map_or(Bytes::ZERO, Component::reserved);
+        Ok(Bytes(self.0.load(Ordering::SeqCst)).saturating_add(cached))
     }
 
     fn read(&self) -> Result<Reading, SourceError> {
@@ -155,7 +161,8 @@ impl Reclaimer for Store {
 }
 
 /// One consumer, until it is told to end.
-fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) {
+fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end: &AtomicBool) {
+    let mut keys = Mine::new(seed);
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut mine: Vec<Reservation<'static>> = Vec::new();
     let mut registration = None;
@@ -189,6 +196,9 @@ fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) 
             }
             (Err(_), _) => mine.truncate(mine.len() / 2),
         }
+        if random.one_in(4) {
+            keys.step(parts, &mut random);
+        }
         if random.one_in(50) {
             mine.truncate(3);
         }
@@ -209,6 +219,26 @@ fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) 
         }
     }
     drop(registration);
+    keys.end(parts);
+}
+
+/// Ends the test when something never comes to an end: who waits for it would
+/// wait for ever.
+fn wait_for(is_over: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_over() {
+        if start.elapsed() > Duration::from_secs(60) {
+            eprintln!("something hangs");
+            std::process::abort();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn wait_for_thread(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(work);
+    wait_for(|| thread.is_finished());
+    thread.join().unwrap();
 }
 
 #[test]
@@ -236,7 +266,18 @@ fn many_consumers_that_misbehave_break_nothing() {
         settings.futility_pause = Duration::from_millis(50);
         settings
     };
-    let controller = Controller::new(budget.clone(), source, settings);
+    let parts = Parts::new(&budget);
+    held.1.set(parts.cache.component().clone()).unwrap();
+    let manager = MemoryManager::configured(&parts.config.current())
+        .budget(&budget)
+        .source(source)
+        .settings(settings)
+        .build()
+        .unwrap();
+    manager.follow(&parts.config).unwrap();
+    let observing = parts.observe();
+    let controller = manager.controller().clone();
+    let cached = controller.register(parts.reclaimer());
     let tenant = budget.tenant("tenant", Priority::Medium, Some(Bytes(LIMIT / 3)));
     let stores: Vec<Arc<Store>> = [
         ("low", Priority::Low),
@@ -278,10 +319,12 @@ fn many_consumers_that_misbehave_break_nothing() {
     let end = AtomicBool::new(false);
     let start = Instant::now();
     std::thread::scope(|scope| {
-        for seed in 1..=CONSUMERS {
-            let (stores, budget, end) = (&stores, &budget, &end);
-            scope.spawn(move || consume(seed, stores, budget, end));
-        }
+        let running: Vec<_> = (1..=CONSUMERS)
+            .map(|seed| {
+                let (stores, parts, budget, end) = (&stores, &parts, &budget, &end);
+                scope.spawn(move || consume(seed, stores, parts, budget, end))
+            })
+            .collect();
         let mut ticks = controller.statistics().ticks;
         while start.elapsed() < length {
             std::thread::sleep(Duration::from_millis(500).min(length));
@@ -295,8 +338,9 @@ fn many_consumers_that_misbehave_break_nothing() {
             ticks = ticks.max(now);
         }
         end.store(true, Ordering::SeqCst);
+        wait_for(|| running.iter().all(|consumer| consumer.is_finished()));
     });
-    running.stop();
+    wait_for_thread(move || running.stop());
     let statistics = controller.statistics();
     println!("{statistics:?}");
     assert_eq!(statistics.panics, 0, "of our own thread");
@@ -310,7 +354,17 @@ fn many_consumers_that_misbehave_break_nothing() {
         0,
         "something critical was evicted"
     );
-    drop(kept);
+    parts.check();
+    assert!(
+        parts.reloads.load(Ordering::SeqCst) > 10 && parts.spilled.load(Ordering::SeqCst) > 100,
+        "nothing was reloaded or spilled"
+    );
+    wait_for_thread(move || {
+        manager.stop_monitoring();
+        drop((kept, cached, observing, manager));
+    });
+    parts.store.flush().unwrap();
+    drop(parts);
     for store in &stores {
         store.items().clear();
     }

@@ -386,6 +386,13 @@ impl Running {
         self.end();
     }
 
+    /// Ticks now, and not only when it is time.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
     fn end(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

@@ -183,6 +183,9 @@ impl SpillOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), SpillError> {
+        if self.directory.as_os_str().is_empty() {
+            return Err(SpillError::NoDirectory);
+        }
         let least = Bytes(FIXED_STAGING + LEAST_PENDING);
         if self.staging < least {
             return Err(SpillError::StagingTooSmall {

@@ -52,7 +52,7 @@ impl SpillStore {
         options
             .disk
             .create_directory(directory)
-            .map_err(failed("create the spill directory"))?;
+            .map_err(|error| SpillError::of_directory(directory, error))?;
         let lock_path = directory.join(LOCK_FILE);
         let lock = options
             .disk

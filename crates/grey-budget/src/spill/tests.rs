@@ -348,14 +348,43 @@ fn a_directory_that_is_read_only_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::new();
     disk.set_read_only(true);
-    let refused = SpillStore::open(options(&directory.path().join("new")).disk(Arc::new(disk)));
-    assert!(matches!(refused, Err(SpillError::ReadOnly { .. })));
+    for place in [directory.path().join("new"), directory.path().to_owned()] {
+        let refused = SpillStore::open(options(&place).disk(Arc::new(disk.clone())));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, SpillError::ReadOnly { .. }));
+        let text = refused.to_string();
+        let name = place.to_str().unwrap();
+        assert!(
+            text.contains(name) && text.ends_with("cannot be written"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_or_above_it_is_refused_as_one() {
+    let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(
-        SpillStore::open(options(&file)),
-        Err(SpillError::Io { .. })
-    ));
+    for place in [file.clone(), file.join("below")] {
+        let refused = SpillStore::open(options(&place)).unwrap_err();
+        assert!(
+            matches!(refused, SpillError::NotADirectory { .. }),
+            "{refused:?}"
+        );
+        assert!(
+            refused.to_string().contains("is not a directory"),
+            "{refused}"
+        );
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn a_directory_without_a_name_is_refused_and_nothing_is_made() {
+    let refused = SpillStore::open(options(Path::new("")));
+    assert!(matches!(refused, Err(SpillError::NoDirectory)));
+    assert!(!Path::new("spill.lock").exists());
 }
 
 #[test]

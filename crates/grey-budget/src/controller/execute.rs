@@ -141,7 +141,8 @@ impl Inner {
         }
         result.given_back = done.given.freed;
         result.freed = done.freed;
-        let errors = done.errors();
+        // Who hung before is no failure of this action: the others were asked.
+        let errors = done.failures();
         let purged = matches!(kind, ActionKind::PurgeAllocator);
         result.status = if done.is_late() {
             ActionStatus::TimedOut

@@ -67,18 +67,24 @@ pub struct Reclamation {
 impl Reclamation {
     /// What went wrong, in words.
     pub(super) fn errors(&self) -> Vec<String> {
-        self.calls
-            .iter()
-            .filter_map(|(name, _, outcome)| outcome.error(name))
-            .collect()
+        self.errors_but(|_| false)
+    }
+
+    /// What went wrong now: not who was passed over because of an earlier call.
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.errors_but(|outcome| *outcome == Outcome::Busy)
     }
 
     /// What went wrong and was not told yet: who is late was told of when its
-    /// time was over, and not each time that it is passed over.
+    /// time was over.
     pub(super) fn news(&self) -> Vec<String> {
+        self.errors_but(|outcome| matches!(outcome, Outcome::Late | Outcome::Busy))
+    }
+
+    fn errors_but(&self, is_passed_over: impl Fn(&Outcome) -> bool) -> Vec<String> {
         self.calls
             .iter()
-            .filter(|(_, _, outcome)| !matches!(outcome, Outcome::Late | Outcome::Busy))
+            .filter(|(_, _, outcome)| !is_passed_over(outcome))
             .filter_map(|(name, _, outcome)| outcome.error(name))
             .collect()
     }
@@ -86,7 +92,7 @@ impl Reclamation {
     pub(super) fn is_late(&self) -> bool {
         self.calls
             .iter()
-            .any(|(_, _, outcome)| matches!(outcome, Outcome::Late | Outcome::Busy))
+            .any(|(_, _, outcome)| *outcome == Outcome::Late)
     }
 }
 

@@ -197,7 +197,8 @@ impl Controller {
     }
 
     /// Every change of the level, for who reads in time: a full channel misses
-    /// the newest, and the generation shows it.
+    /// the newest, and the generation shows it. It holds one event at least and
+    /// 4096 at most.
     pub fn subscribe(&self, capacity: usize) -> (Subscription, Receiver<LevelEvent>) {
         self.inner.subscribers.channel(capacity)
     }

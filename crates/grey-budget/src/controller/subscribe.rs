@@ -23,6 +23,9 @@ pub struct LevelEvent {
     pub budget: Bytes,
 }
 
+/// The most events that a channel holds; levels change every few seconds.
+const MOST_EVENTS: usize = 4096;
+
 /// What is called.
 pub(super) type Callback = Arc<dyn Fn(&LevelEvent) + Send + Sync>;
 
@@ -111,7 +114,7 @@ impl Subscribers {
     }
 
     pub(super) fn channel(&self, capacity: usize) -> (Subscription, Receiver<LevelEvent>) {
-        let (sender, receiver) = mpsc::sync_channel(capacity);
+        let (sender, receiver) = mpsc::sync_channel(capacity.clamp(1, MOST_EVENTS));
         (self.add(None, Kind::Channel(sender)), receiver)
     }
 

@@ -159,6 +159,15 @@ pub enum SpillError {
         #[source]
         source: ReserveError,
     },
+    /// The budget does not give an index for as many values as are expected.
+    #[error("failed to reserve the index of a spill store for {entries} values")]
+    Index {
+        /// How many are expected.
+        entries: usize,
+        /// Why not.
+        #[source]
+        source: ReserveError,
+    },
     /// The staging buffer is smaller than one value's way to the disk needs.
     #[error(
         "failed to open a spill store with a staging buffer of {staging}: {least} are the least"

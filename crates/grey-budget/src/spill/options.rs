@@ -159,7 +159,8 @@ impl SpillOptions {
     }
 
     /// Makes the index large enough for so many values at once, so that it
-    /// need not grow under pressure.
+    /// need not grow under pressure. The store is refused when the budget does
+    /// not give so much.
     pub const fn expected_entries(mut self, entries: usize) -> Self {
         self.expected_entries = entries;
         self

@@ -1,8 +1,9 @@
 //! Many consumers at once, of all priorities, that take, wait, hold, panic, call
 //! back into the controller, come and go, while the budget is resized, the
 //! configuration is rewritten and reloaded, and a cache and a spill store with a
-//! small quota are filled, read and emptied: nothing hangs, no value is wrong, nothing critical is evicted, nothing is given beyond the budget, and
-//! at the end nothing is reserved.
+//! small quota are filled, read and emptied, beside some that never come back:
+//! nothing else hangs, no value is wrong, nothing critical is evicted, nothing is
+//! given beyond the budget, and at the end nothing is reserved.
 //!
 //! `GREY_STRESS_SECONDS` says for how long; a minute if it does not.
 
@@ -160,6 +161,33 @@ impl Reclaimer for Store {
     }
 }
 
+/// Never comes back from a call before the end.
+struct Hanging(Arc<AtomicBool>);
+
+/// How many of these there are: more than once were too many.
+const HANGING: usize = 20;
+
+impl Reclaimer for Hanging {
+    fn name(&self) -> &'static str {
+        "hanging"
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Low
+    }
+
+    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+        Bytes(MIB)
+    }
+
+    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        while !self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Reclaimed::default()
+    }
+}
+
 /// One consumer, until it is told to end.
 fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end: &AtomicBool) {
     let mut keys = Mine::new(seed);
@@ -224,6 +252,7 @@ fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end
 
 /// Ends the test when something never comes to an end: who waits for it would
 /// wait for ever.
+#[expect(clippy::print_stderr, reason = "a test that ends the process says why")]
 fn wait_for(is_over: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_over() {
@@ -277,6 +306,17 @@ fn many_consumers_that_misbehave_break_nothing() {
     manager.follow(&parts.config).unwrap();
     let observing = parts.observe();
     let controller = manager.controller().clone();
+    let freed = Arc::new(AtomicBool::new(false));
+    let hanging: Vec<_> = (0..HANGING)
+        .map(|_| controller.register(Arc::new(Hanging(Arc::clone(&freed)))))
+        .collect();
+    // Told from within to watch no more; a reload may have it watch again.
+    let (stopped, times) = (manager.clone(), AtomicU64::new(0));
+    let stopping = controller.on_change(move |_| {
+        if times.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
+            stopped.stop_monitoring();
+        }
+    });
     let cached = controller.register(parts.reclaimer());
     let tenant = budget.tenant("tenant", Priority::Medium, Some(Bytes(LIMIT / 3)));
     let stores: Vec<Arc<Store>> = [
@@ -341,6 +381,10 @@ fn many_consumers_that_misbehave_break_nothing() {
         wait_for(|| running.iter().all(|consumer| consumer.is_finished()));
     });
     wait_for_thread(move || running.stop());
+    assert!(!controller.late_calls().is_empty(), "nobody hung");
+    freed.store(true, Ordering::SeqCst);
+    wait_for(|| controller.statistics().calls_out == 0);
+    assert_eq!(controller.late_calls(), []);
     let statistics = controller.statistics();
     println!("{statistics:?}");
     assert_eq!(statistics.panics, 0, "of our own thread");
@@ -361,7 +405,7 @@ fn many_consumers_that_misbehave_break_nothing() {
     );
     wait_for_thread(move || {
         manager.stop_monitoring();
-        drop((kept, cached, observing, manager));
+        drop((kept, cached, observing, hanging, stopping, manager));
     });
     parts.store.flush().unwrap();
     drop(parts);

@@ -91,6 +91,26 @@ fn twenty_that_hang_keep_nobody_else_from_being_asked_and_are_named() {
 }
 
 #[test]
+fn an_action_whose_target_was_given_by_others_is_done_though_one_hangs() {
+    let mut rig = rig_with(settings(Duration::from_millis(20)));
+    let gate = hanging(&mut rig, 1);
+    let action = || Action::new(ActionKind::Evict, "evict", 1).target(mib(10));
+    while gate.entered.load(Ordering::SeqCst) == 0 {
+        rig.controller.enqueue_action(action()).unwrap();
+        rig.controller.execute_all_actions();
+    }
+    wait_until(|| !rig.controller.late_calls().is_empty());
+    rig.controller
+        .set_settings(settings(Duration::from_secs(60)));
+    rig.pieces("cache", Priority::Medium, 600);
+    rig.controller.enqueue_action(action()).unwrap();
+    let results = rig.controller.execute_all_actions();
+    assert_eq!(results[0].status, ActionStatus::Completed);
+    assert_eq!(results[0].error, None);
+    gate.open();
+}
+
+#[test]
 fn who_came_back_is_called_however_many_hang_and_the_threads_are_bounded() {
     let mut rig = rig_with(settings(Duration::from_secs(60)));
     let cache = rig.pieces("cache", Priority::Medium, 600);

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod pressure;
 pub mod priority;
 pub mod process;
+pub mod shell;
 pub mod swap;
 pub mod target;
 pub mod text;
@@ -47,6 +48,7 @@ pub use plan::{
 pub use pressure::{Pressure, PressureLine};
 pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
+pub use shell::shell_word;
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};
 pub use text::KernelText;

@@ -131,11 +131,21 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
         return failure.hint("somebody was faster; run it again to plan with the new value");
     }
     match kind {
-        RefusalKind::NotPermitted => failure.hint("run as root: sudo greyctl memory-enforce …"),
+        RefusalKind::NotPermitted => failure.hint(not_let()),
         RefusalKind::Unsafe => failure.hint("look again: greyctl memory-diagnose"),
         RefusalKind::Usage | RefusalKind::NotSupported => {
-            failure.hint("see what this machine has: greyctl memory-diagnose --target …")
+            failure.hint("see what this machine has: greyctl memory-diagnose")
         }
+    }
+}
+
+/// What to do where the kernel does not let us.
+fn not_let() -> &'static str {
+    if rustix::process::geteuid().is_root() {
+        "this root may not do it: run it outside this container, or with the capability that it \
+         lacks"
+    } else {
+        "run the same command with sudo"
     }
 }
 
@@ -153,7 +163,7 @@ pub(crate) enum JournalUse {
 pub(crate) fn journal_failure(error: &JournalError, wanted: JournalUse) -> Failure {
     if let JournalError::Lock(LockError::Busy { .. }) = error {
         return Failure::from_error(Exit::TimedOut, error)
-            .hint("another greyctl is at work; try again when it is done: greyctl journal");
+            .hint("another greyctl is at work: try again when it is done");
     }
     if wanted == JournalUse::PutBack {
         return records_failure(error);
@@ -186,8 +196,8 @@ fn records_failure(error: &JournalError) -> Failure {
     let failure = Failure::from_error(exit, error);
     let hint = match error {
         _ if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) => format!(
-            "{STANDS}: make the journal's file system writable (mount -o remount,rw …), then run \
-             this again"
+            "{STANDS}: make the journal's file system writable (remount it with rw), then run this \
+             again"
         ),
         _ if error.is_denied() => format!(
             "{STANDS}: run this as root, or as the user who made the changes and may write there"
@@ -211,8 +221,8 @@ fn records_failure(error: &JournalError) -> Failure {
     failure.hint(hint)
 }
 
-/// Who owns what is not safe to use, by name or as `'#1000'` (as a
-/// shell takes it for sudo), when it is not us.
+/// Who owns what is not safe to use, by name or as `#1000` (as sudo takes
+/// it), when it is not us.
 pub(crate) fn other_owner(error: &JournalError) -> Option<String> {
     let JournalError::Unsafe { path, .. } = error else {
         return None;
@@ -225,7 +235,7 @@ pub(crate) fn other_owner(error: &JournalError) -> Option<String> {
     Some(
         names
             .name(owner)
-            .map_or_else(|| format!("'#{owner}'"), str::to_owned),
+            .map_or_else(|| format!("#{owner}"), str::to_owned),
     )
 }
 

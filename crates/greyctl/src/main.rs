@@ -18,6 +18,7 @@ mod loss;
 mod manual;
 mod no_option;
 mod output;
+mod recommend;
 mod rollback;
 mod roots;
 mod run;

@@ -16,5 +16,6 @@ mod reclaim;
 pub mod reclaimable;
 mod refusals;
 mod route;
+mod theirs;
 
 pub use plan::plan;

@@ -7,9 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use clap::Parser as _;
 use grey_model::shell_word;
 
-use crate::cli::GlobalOptions;
+use crate::cli::{Cli, GlobalOptions};
 use crate::environment;
 
 /// `greyctl` with `words`, and with what it needs to look at the same machine
@@ -38,6 +39,7 @@ fn with_places(
     words: &str,
     lookup: &dyn Fn(&str) -> Option<OsString>,
 ) -> String {
+    debug_assert!(is_command(words), "greyctl has no `{words}`");
     let mut command = format!("greyctl {words}");
     for (option, variable, given) in [
         ("--procfs", environment::PROCFS, &global.procfs),
@@ -52,6 +54,11 @@ fn with_places(
         }
     }
     command
+}
+
+fn is_command(words: &str) -> bool {
+    let words = std::iter::once("greyctl").chain(words.split_whitespace());
+    Cli::try_parse_from(words).is_ok()
 }
 
 /// One whose value begins with a dash is written with `=`, or it would be
@@ -70,10 +77,10 @@ fn push_option(command: &mut String, option: &str, value: &OsStr) {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
-    use crate::cli::Cli;
 
     fn given(arguments: &[&str]) -> GlobalOptions {
         let all = ["greyctl", "journal"].iter().chain(arguments);
@@ -128,6 +135,65 @@ mod tests {
                 ),
                 "sudo -u '#1000' greyctl rollback --state-dir '/my state'"
             );
+        }
+    }
+
+    /// Every production line of our crates that people's hints come from.
+    fn sources() -> Vec<(PathBuf, String)> {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders: Vec<PathBuf> = ["greyctl", "grey-policy", "grey-telemetry"]
+            .iter()
+            .chain(&["grey-enforcement"])
+            .map(|name| crates.join(name).join("src"))
+            .collect();
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+                found.push((path, text[..end].to_owned()));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_in_a_sentence_is_one() {
+        let mut checked = 0;
+        for (path, text) in sources() {
+            let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+            for line in code {
+                let Some((_, rest)) = line.split_once(": greyctl ") else {
+                    continue;
+                };
+                let words = rest.split(['"', '`', ';', ',']).next().unwrap();
+                if words.is_empty() {
+                    continue;
+                }
+                let path = path.display();
+                assert!(is_command(words), "{path}: greyctl has no `{words}`");
+                checked += 1;
+            }
+        }
+        assert!(checked > 0, "nothing was looked at");
+    }
+
+    #[test]
+    fn no_hint_leaves_something_to_fill_in() {
+        for (path, text) in sources() {
+            let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+            for line in code.filter(|line| line.contains("greyctl ") || line.contains("hint(")) {
+                for place in ["…", "SIZE", " ID ", "<"] {
+                    let quoted = line.split('"').skip(1).step_by(2);
+                    let left = quoted.clone().any(|text| text.contains(place));
+                    assert!(!left, "{}: `{place}` in {line}", path.display());
+                }
+            }
         }
     }
 }

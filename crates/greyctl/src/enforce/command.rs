@@ -70,7 +70,7 @@ fn enforce(
     }
     let told = document.warnings.len();
     let target = match &request.target {
-        Some(target) => Some(resolve(&kernel, target)?),
+        Some(target) => Some(resolve(global, &kernel, target)?),
         None => None,
     };
     document.target = target.clone();
@@ -275,7 +275,7 @@ fn undo_hints(global: &GlobalOptions, ids: &[u64], lease: Option<Duration>) -> V
         ids => {
             let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
             vec![format!(
-                "{by_itself}undo changes {} and all others in the journal{}: {}",
+                "{by_itself}undo changes {} and whatever else still holds{}: {}",
                 ids.join(", "),
                 if lease.is_some() { " now" } else { "" },
                 rollback("rollback")

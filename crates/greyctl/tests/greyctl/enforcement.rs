@@ -148,7 +148,10 @@ fn what_was_set_is_journaled_and_put_back_to_the_byte() {
     assert_eq!(exit, 0, "{talk}{document}");
     assert_eq!(document["outcome"], "done");
     assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "209715200");
-    assert!(talk.contains("greyctl rollback --state-dir"), "{talk}");
+    assert!(
+        talk.contains("whatever else still holds: greyctl rollback --procfs "),
+        "{talk}"
+    );
 
     let journal = run(on(&kernel), &["journal", "--json"]).json();
     let changes = journal["changes"].as_array().unwrap();
@@ -546,8 +549,10 @@ fn a_rollback_of_anothers_journal_names_its_owner() {
         let ran = run(on(&kernel), &["rollback"]);
         assert_ne!(ran.exit, 0);
         assert!(ran.stderr.contains("it belongs to user"), "{}", ran.stderr);
-        let hint = format!("{name}greyctl rollback --state-dir {}", state.display());
+        let hint = format!("{name}greyctl rollback --procfs ");
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+        let end = format!(" --state-dir {}\n", state.display());
+        assert!(ran.stderr.ends_with(&end), "{}", ran.stderr);
     }
 }
 

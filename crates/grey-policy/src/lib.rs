@@ -5,6 +5,7 @@
 //! give the same plan.
 
 mod cgroup_limits;
+mod comparison;
 mod compressed;
 mod drop_caches;
 mod ksm;
@@ -18,4 +19,5 @@ mod refusals;
 mod route;
 mod theirs;
 
+pub use comparison::{CompareError, compare};
 pub use plan::plan;

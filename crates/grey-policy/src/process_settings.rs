@@ -2,6 +2,8 @@
 //!
 //! Neither frees memory; both decide what happens when it runs out.
 
+use std::cmp::Ordering;
+
 use grey_model::{
     Bytes, Change, Knob, KnobValue, PlanStep, PreflightFacts, ProcessMemory, Risk, TargetKind,
 };
@@ -50,16 +52,17 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
         return;
     };
     if i32::from(value) < before && !facts.privileges.sys_resource {
-        draft.refuse(not_permitted(
-            format!("lowering oom_score_adj of process {id} below {before} needs CAP_SYS_RESOURCE"),
+        // The floor is the lowest value that somebody with the capability has
+        // set last; the kernel shows it nowhere.
+        draft.warn(format!(
+            "without CAP_SYS_RESOURCE oom_score_adj of process {id} goes below {before} only if it \
+             was raised without it: the kernel decides{}",
             if facts.privileges.root {
-                "this root lacks it: run it outside this container, or give the container \
-                 CAP_SYS_RESOURCE"
+                "; this root lacks it: in a container, give the container CAP_SYS_RESOURCE"
             } else {
-                "run the same command with sudo"
-            },
+                ""
+            }
         ));
-        return;
     }
     draft.steps.push(PlanStep {
         action: "oom_score_adj".to_owned(),
@@ -77,7 +80,7 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
         reason: format!(
             "{} goes {} when the machine runs out",
             process.name,
-            when(value)
+            when(before, value)
         ),
         undo: format!("set it back to {before}"),
         guards: Vec::new(),
@@ -85,12 +88,14 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
     });
 }
 
-fn when(value: i16) -> &'static str {
-    match value {
-        -1000 => "never",
-        ..0 => "later",
-        0 => "in its turn",
-        1.. => "sooner",
+fn when(before: i32, value: i16) -> &'static str {
+    if value == -1000 {
+        return "never";
+    }
+    match i32::from(value).cmp(&before) {
+        Ordering::Less => "later than now",
+        Ordering::Equal => "as now",
+        Ordering::Greater => "sooner than now",
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Defines only; what a command does is in its own module.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Rollback(RollbackOptions),
     /// List what memory-enforce changed
     Journal(JournalOptions),
+    /// Show what changed between two diagnoses, or while a command ran
+    Diff(DiffOptions),
     /// Print a shell's completion script
     Completions {
         /// Which shell
@@ -120,6 +123,51 @@ pub(crate) struct DiagnoseOptions {
     )]
     pub(crate) top: usize,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the same document in this file, for diff
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "greyctl diff [OPTIONS] BEFORE.json [AFTER.json]\n       greyctl diff [OPTIONS] -- COMMAND...",
+    after_help = "\
+Save a diagnosis with memory-diagnose --save FILE. With one file, it is compared
+with now. What COMMAND prints goes to the standard error."
+)]
+pub(crate) struct DiffOptions {
+    /// The earlier diagnosis
+    #[arg(value_name = "BEFORE.json", required_unless_present = "command",
+          conflicts_with = "command", value_hint = ValueHint::FilePath)]
+    pub(crate) before: Option<PathBuf>,
+    /// The later diagnosis; now when left out
+    #[arg(value_name = "AFTER.json", conflicts_with = "command", value_hint = ValueHint::FilePath)]
+    pub(crate) after: Option<PathBuf>,
+    /// A command to run between two diagnoses
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+    /// Only this target, as in memory-diagnose; a file knows its own
+    #[arg(
+        short,
+        long = "target",
+        value_name = "TARGET",
+        allow_hyphen_values = true,
+        requires = "command",
+        value_parser = NoOption::<Target>::new()
+    )]
+    pub(crate) targets: Vec<Target>,
+    /// How many rows each list has
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
+    pub(crate) top: usize,
+    /// Print one JSON document (grey.comparison/v1) with every change
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -12,7 +12,7 @@ use grey_enforcement::{
     Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, JournalError,
     OpenEnforcerError,
 };
-use grey_model::RefusalKind;
+use grey_model::{Plan, Refusal, RefusalKind};
 use grey_telemetry::UserNames;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use crate::environment;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::recommend;
 use crate::roots::{kernel_roots, state_dir};
 
 /// Opens the enforcer. `command` is what the journal calls this program.
@@ -110,7 +111,7 @@ fn user() -> String {
 }
 
 /// A plan that was refused before its first change.
-pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
+pub(crate) fn apply_failure(global: &GlobalOptions, error: &ApplyError) -> Failure {
     if let ApplyError::Journal { source } = error {
         let mut failure = journal_failure(source, JournalUse::Change);
         failure.message = crate::failure::chain(error);
@@ -130,11 +131,12 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
         // Most likely another run was faster: the next plan starts from its value.
         return failure.hint("somebody was faster; run it again to plan with the new value");
     }
+    let look = || recommend::command(global, "memory-diagnose");
     match kind {
         RefusalKind::NotPermitted => failure.hint(not_let()),
-        RefusalKind::Unsafe => failure.hint("look again: greyctl memory-diagnose"),
+        RefusalKind::Unsafe => failure.hint(format!("look again: {}", look())),
         RefusalKind::Usage | RefusalKind::NotSupported => {
-            failure.hint("see what this machine has: greyctl memory-diagnose")
+            failure.hint(format!("see what this machine has: {}", look()))
         }
     }
 }
@@ -147,6 +149,22 @@ fn not_let() -> &'static str {
     } else {
         "run the same command with sudo"
     }
+}
+
+/// Why `plan` would not be begun, by what can be asked without a change.
+pub(crate) fn would_refuse(
+    global: &GlobalOptions,
+    plan: &Plan,
+) -> Result<Option<Refusal>, Failure> {
+    let checked = open(global, "memory-enforce")?.check(plan);
+    Ok(checked.err().map(|error| {
+        let failure = apply_failure(global, &error);
+        Refusal {
+            kind: error.refusal_kind(),
+            reason: failure.message,
+            hint: failure.hints.into_iter().next().unwrap_or_default(),
+        }
+    }))
 }
 
 /// What a journal is wanted for.
@@ -277,7 +295,13 @@ pub(crate) const fn exit_of(kind: RefusalKind) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
+    use clap::Parser as _;
     use grey_enforcement::systemd::SystemdError;
+
+    fn global() -> GlobalOptions {
+        Cli::try_parse_from(["greyctl", "journal"]).unwrap().global
+    }
 
     fn open_error(kind: ErrorKind) -> JournalError {
         JournalError::Open {
@@ -325,16 +349,19 @@ mod tests {
     }
 
     fn from_systemd(source: SystemdError) -> Failure {
-        apply_failure(&ApplyError::Knob {
-            knob: Box::new(grey_model::Knob::UnitProperty {
-                unit: "a.service".to_owned(),
-                property: grey_model::UnitMemoryProperty::MemoryMax,
-            }),
-            source: Box::new(grey_enforcement::KnobError::Unit {
-                doing: "show MemoryMax of a.service".to_owned(),
-                source: Box::new(source),
-            }),
-        })
+        apply_failure(
+            &global(),
+            &ApplyError::Knob {
+                knob: Box::new(grey_model::Knob::UnitProperty {
+                    unit: "a.service".to_owned(),
+                    property: grey_model::UnitMemoryProperty::MemoryMax,
+                }),
+                source: Box::new(grey_enforcement::KnobError::Unit {
+                    doing: "show MemoryMax of a.service".to_owned(),
+                    source: Box::new(source),
+                }),
+            },
+        )
     }
 
     #[test]
@@ -356,13 +383,16 @@ mod tests {
 
     #[test]
     fn whoever_was_overtaken_is_told_to_run_it_again() {
-        let failure = apply_failure(&ApplyError::Changed {
-            knob: Box::new(grey_model::Knob::Ksm {
-                file: grey_model::KsmFile::Run,
-            }),
-            expected: "0".to_owned(),
-            found: "1".to_owned(),
-        });
+        let failure = apply_failure(
+            &global(),
+            &ApplyError::Changed {
+                knob: Box::new(grey_model::Knob::Ksm {
+                    file: grey_model::KsmFile::Run,
+                }),
+                expected: "0".to_owned(),
+                found: "1".to_owned(),
+            },
+        );
         assert_eq!(failure.exit, Exit::RefusedBySafety);
         assert_eq!(failure.hints.len(), 1);
         assert!(failure.hints[0].contains("run it again"), "{failure:?}");

@@ -9,6 +9,7 @@ mod tests {
 
     use schemars::{JsonSchema, Schema};
 
+    use crate::compare::document::ComparisonDocument;
     use crate::diagnose::document::Diagnosis;
     use crate::enforce::document::Enforcement;
     use crate::error_document::ErrorDocument;
@@ -32,6 +33,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
         for (name, schema) in [
             ("grey.diagnosis.v1", schema::<Diagnosis>()),
+            ("grey.comparison.v1", schema::<ComparisonDocument>()),
             ("grey.enforcement.v1", schema::<Enforcement>()),
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),

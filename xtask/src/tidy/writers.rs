@@ -49,6 +49,10 @@ pub(super) const ALLOWED: &[Writer] = &[
         "crates/grey-enforcement/src/systemd/drop_in.rs",
         "systemd's own runtime drop-ins: ordinary files",
     ),
+    (
+        "crates/greyctl/src/compare/file.rs",
+        "a saved diagnosis: a new ordinary file, where the user says",
+    ),
 ];
 
 /// Ways to open a file for writing.

@@ -121,6 +121,15 @@ pub(super) struct Run<'plan> {
 }
 
 impl Enforcer {
+    /// Asks everything that [`Self::apply`] asks before its first write, apart
+    /// from the journal. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the plan would be refused.
+    pub fn check(&self, plan: &Plan) -> Result<(), ApplyError> {
+        check_plan(plan, &self.kernel, self.knobs.as_ref())
+    }
+
     /// Applies `plan`.
     ///
     /// When a step fails, is refused by its guard or does not hold, the

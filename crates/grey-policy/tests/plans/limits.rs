@@ -252,7 +252,6 @@ fn without_root_nothing_is_planned() {
         Action::EnableKsm {
             speed: KsmSpeed::AsIs,
         },
-        Action::OomScoreAdj { value: -5 },
     ] {
         assert_eq!(
             refusal(&facts, action).kind,

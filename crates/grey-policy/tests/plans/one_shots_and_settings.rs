@@ -137,12 +137,31 @@ fn ksm_is_not_supported_where_the_kernel_has_none() {
 }
 
 #[test]
-fn raising_an_oom_score_needs_less_than_lowering_it() {
+fn lowering_an_oom_score_without_the_capability_is_left_to_the_kernel_and_warned_of() {
     let mut facts = machine();
     facts.privileges.sys_resource = false;
-    assert!(plan(&facts, Action::OomScoreAdj { value: 500 }).is_ok());
-    let refusal = refusal(&facts, Action::OomScoreAdj { value: -1 });
-    assert_eq!(refusal.kind, RefusalKind::NotPermitted);
+    let raised = plan(&facts, Action::OomScoreAdj { value: 500 }).unwrap();
+    assert_eq!(raised.warnings, Vec::<String>::new());
+    let lowered = plan(&facts, Action::OomScoreAdj { value: -1 }).unwrap();
+    assert!(lowered.warnings[0].contains("CAP_SYS_RESOURCE"));
+    assert!(!lowered.steps.is_empty());
+}
+
+#[test]
+fn a_ksm_that_was_unmerging_is_told_to_be_stopped_by_the_undo() {
+    let mut facts = machine();
+    facts.ksm.as_mut().unwrap().run = Some(2);
+    let steps = steps(
+        &facts,
+        Action::EnableKsm {
+            speed: KsmSpeed::AsIs,
+        },
+    );
+    assert!(
+        steps[0].undo.starts_with("stop it with 0"),
+        "{}",
+        steps[0].undo
+    );
 }
 
 #[test]

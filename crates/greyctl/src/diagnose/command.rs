@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use grey_model::{CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, TargetKind};
+use grey_model::{
+    CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, Target, TargetKind,
+};
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
 use grey_telemetry::process::{
@@ -21,6 +23,7 @@ use super::document::{self, Diagnosis, Ksm, Swap};
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
+use crate::compare::file::save;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::journal::overdue;
@@ -38,19 +41,10 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let kernel = open_kernel(global)?;
-    let (mut targets, mut several) = (Vec::new(), Vec::new());
-    let mut resolver = Resolver::new(&kernel);
-    for target in &options.targets {
-        for found in resolve_all(global, &kernel, &mut resolver, target, &mut several)? {
-            if !targets.contains(&found) {
-                targets.push(found);
-            }
-        }
+    let diagnosis = take(global, &options.targets)?;
+    if let Some(path) = &options.save {
+        save(&diagnosis, path)?;
     }
-    let mut diagnosis = diagnose(&kernel, targets)?;
-    diagnosis.notes.extend(several);
-    diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
         output.json(&diagnosis)?;
     } else {
@@ -64,9 +58,30 @@ pub(crate) fn run(
     Ok(Exit::Success)
 }
 
+/// Makes a diagnosis of `targets`, or of the whole machine when there are none.
+///
+/// # Errors
+/// A [`Failure`] as for [`run`].
+pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnosis, Failure> {
+    let kernel = open_kernel(global)?;
+    let (mut resolved, mut several) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver::new(&kernel);
+    for target in targets {
+        for found in resolve_all(global, &kernel, &mut resolver, target, &mut several)? {
+            if !resolved.contains(&found) {
+                resolved.push(found);
+            }
+        }
+    }
+    let mut diagnosis = diagnose(&kernel, resolved)?;
+    diagnosis.notes.extend(several);
+    diagnosis.notes.extend(overdue(global, &kernel));
+    Ok(diagnosis)
+}
+
 /// Reads the machine, then its processes and cgroups, or those of the targets.
 fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
-    let started = Instant::now();
+    let (started, taken_at) = (Instant::now(), SystemTime::now());
     let mut buffer = Vec::new();
     let host = read_host(kernel, &mut buffer);
     let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
@@ -113,6 +128,11 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         processes,
         cgroups,
         unreadable_processes: (!hidden).then_some(unreadable),
+        // A clock before 1970 is one that nobody has set.
+        taken_at_unix_seconds: taken_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
         taken_in_seconds: started.elapsed().as_secs_f64(),
         notes: remarks,
     })

@@ -99,6 +99,11 @@ fn enforce(
         return Err(refused(&planned.refusals));
     };
     if options.simulation {
+        if document.refusals.is_empty() && !plan.steps.is_empty() {
+            document
+                .refusals
+                .extend(enforcer::would_refuse(global, &plan)?);
+        }
         return simulated(options, document, output);
     }
     if plan.steps.is_empty() {
@@ -192,7 +197,7 @@ fn apply(
     let mut line = ProgressLine::new(output.shows_progress());
     let applied = enforcer.apply(plan, &context, &mut |progress| line.update(&progress));
     line.finish();
-    let applied = applied.map_err(|error| apply_failure(&error))?;
+    let applied = applied.map_err(|error| apply_failure(global, &error))?;
     record(&applied, request.lease, document);
     for remark in &applied.remarks {
         output.warn(remark);

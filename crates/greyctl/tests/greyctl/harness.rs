@@ -96,12 +96,17 @@ pub(crate) fn forbid(path: &Path) {
     std::fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
 }
 
-/// Takes away everybody's permission to write into a directory
-/// of the user that [`unprivileged_on`] runs as.
-pub(crate) fn forbid_writing(path: &Path) {
+/// Gives `path` to the user that [`unprivileged_on`] runs as.
+pub(crate) fn give_away(path: &Path) {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
+}
+
+/// Takes away everybody's permission to write into a directory
+/// of the user that [`unprivileged_on`] runs as.
+pub(crate) fn forbid_writing(path: &Path) {
+    give_away(path);
     std::fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
 }
 

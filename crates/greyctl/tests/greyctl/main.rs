@@ -7,6 +7,7 @@
 )]
 
 mod command_line;
+mod comparison;
 mod diagnosis;
 mod documents;
 mod enforcement;

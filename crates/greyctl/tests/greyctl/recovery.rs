@@ -229,7 +229,6 @@ fn a_simulation_is_not_told_to_simulate_and_root_is_not_sent_to_sudo() {
         on(&kernel),
         &["memory-enforce", "-t", "310", "--oom-score-adj", "-5"],
     );
-    assert_eq!(ran.exit, 6);
     assert!(!ran.stderr.contains("sudo"), "{}", ran.stderr);
     assert!(ran.stderr.contains("CAP_SYS_RESOURCE"), "{}", ran.stderr);
 }

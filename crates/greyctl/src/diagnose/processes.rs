@@ -238,7 +238,10 @@ fn single(process: &ProcessMemory, extent: Extent) -> String {
         facts.push(format!("KSM profit {}", super::machine::signed(profit)));
     }
     if !facts.is_empty() {
-        text.push_str(&format!("  {}\n", facts.join(", ")));
+        let most = extent.width.map(|width| width.saturating_sub(2));
+        for line in wrap(&facts.join(", "), most) {
+            text.push_str(&format!("  {line}\n"));
+        }
     }
     text
 }

@@ -750,3 +750,23 @@ fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn a_zombie_is_refused_in_words() {
+    let kernel = as_root();
+    for action in [&["--oom-score-adj", "100"][..], &["--page-out"]] {
+        let mut all = vec!["memory-enforce", "-t", "110", "--observe", "0s"];
+        all.extend(action);
+        let ran = run(on(&kernel), &all);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("it is a zombie"), "{}", ran.stderr);
+        let hint = "hint: find its parent: ps -o ppid= -p 110\n";
+        assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+        let errors = ran
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "));
+        assert!(errors.clone().all(|line| !line.contains("os error")));
+        assert_eq!(errors.count(), 1, "{}", ran.stderr);
+    }
+}

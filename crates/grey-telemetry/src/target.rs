@@ -148,6 +148,9 @@ pub fn resolve_target(
     Resolver::new(kernel).resolve(target)
 }
 
+/// A pid, and the command name of its process.
+type Named = (u32, Box<[u8]>);
+
 /// Finds what people point at, of one instant: each process and the tree of
 /// cgroups are as they were when they were first asked for.
 pub struct Resolver<'kernel> {
@@ -155,8 +158,8 @@ pub struct Resolver<'kernel> {
     typed: String,
     scratch: Scratch,
     buffer: Vec<u8>,
-    /// Every process and its command name.
-    names: Option<Vec<(u32, Box<[u8]>)>>,
+    /// Every process.
+    names: Option<Vec<Named>>,
     /// Every cgroup.
     cgroups: Option<Vec<CgroupPath>>,
     /// Each process that was asked for, and its parent; `None`: it was gone.
@@ -278,7 +281,7 @@ impl<'kernel> Resolver<'kernel> {
     }
 
     /// The command names of all processes, read when they are first asked for.
-    fn names(&mut self) -> Result<&[(u32, Box<[u8]>)], ResolveTargetError> {
+    fn names(&mut self) -> Result<&[Named], ResolveTargetError> {
         if self.names.is_none() {
             let mut list = ProcessList::new();
             let pids = match list.refresh(&self.kernel.proc) {

@@ -215,10 +215,12 @@ impl Table {
                     _ => String::new(),
                 };
                 let most = width.saturating_sub(indent + title.width()).max(1);
-                let lines = match column.gives_way {
-                    Some(_) => vec![cut(value, most)],
-                    None => wrap(value, Some(most)),
-                };
+                let mut lines = wrap(value, Some(most));
+                let fits = lines.iter().all(|line| line.width() <= most);
+                // The place in a tree is at the beginning of its line.
+                if column.gives_way.is_some() && (!fits || value.starts_with(' ')) {
+                    lines = vec![cut(value, most)];
+                }
                 for (number, line) in lines.iter().enumerate() {
                     let title = if number == 0 { &title } else { "" };
                     text.push_str(&format!("{:indent$}{DIM}{title}{DIM:#}{line}\n", ""));
@@ -444,12 +446,18 @@ mod tests {
         ]);
         table.row(vec![
             Value::new(1),
-            Value::new("memory.max of /a/long/path"),
+            Value::new("memory.max of /a/path"),
             Value::new("300.0 MiB"),
         ]);
-        let expected = "  1\n    WHAT memory.max of …\n    BEFORE 300.0 MiB\n";
+        table.row(vec![
+            Value::new(2),
+            Value::new("/a/path/that/is/too/long"),
+            Value::new("max"),
+        ]);
+        let expected = "  1\n    WHAT memory.max of\n    /a/path\n    BEFORE 300.0 MiB\n\
+                        \x20 2\n    WHAT /a/path/that/i…\n    BEFORE max\n";
         assert_eq!(plain(&table.render(Some(24))), expected);
-        assert_eq!(plain(&table.render(Some(33))).lines().count(), 2);
+        assert_eq!(plain(&table.render(Some(33))).lines().count(), 3);
     }
 
     #[test]

@@ -91,6 +91,17 @@ fn a_placeholder_or_an_unknown_option_is_no_command() {
 }
 
 #[test]
+fn what_was_typed_cannot_drive_the_terminal() {
+    for argument in ["\x1b[2J", "--\x1b[2J"] {
+        let ran = run(greyctl(), &["memory-diagnose", argument]);
+        assert_eq!(ran.exit, 2);
+        assert!(ran.stderr.contains("\\x1b[2J"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("Usage: greyctl"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains('\x1b'), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_path_in_an_error_cannot_drive_the_terminal() {
     let kernel = as_root();
     let mut command = stateless(&kernel);

@@ -25,7 +25,10 @@ pub fn shell_word(bytes: &[u8]) -> String {
 /// Letters, digits, and the signs that no shell takes for its own anywhere.
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b'@' | b'%' | b'+' | b',')
+        || matches!(
+            byte,
+            b'-' | b'_' | b'.' | b'/' | b':' | b'@' | b'%' | b'+' | b','
+        )
 }
 
 fn must_be_escaped(character: char) -> bool {
@@ -76,7 +79,16 @@ mod tests {
         assert_eq!(shell_word(b"/my state"), "'/my state'");
         assert_eq!(shell_word(b"it's"), r"'it'\''s'");
         assert_eq!(shell_word(b"a\\x2db.service"), r"'a\x2db.service'");
-        for word in ["$(reboot)", "a;b", "~root", "a*", "#a", "a=b", "!a", "caf\u{e9}"] {
+        for word in [
+            "$(reboot)",
+            "a;b",
+            "~root",
+            "a*",
+            "#a",
+            "a=b",
+            "!a",
+            "caf\u{e9}",
+        ] {
             assert_eq!(shell_word(word.as_bytes()), format!("'{word}'"));
         }
     }

@@ -22,6 +22,7 @@ pub mod pressure;
 pub mod priority;
 pub mod process;
 pub mod sample;
+pub mod shell;
 pub mod snapshot;
 pub mod swap;
 pub mod target;
@@ -57,6 +58,7 @@ pub use sample::{
     CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
     ProcessValues, Sample, SystemField, SystemValues,
 };
+pub use shell::shell_word;
 pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};

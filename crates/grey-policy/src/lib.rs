@@ -17,6 +17,7 @@ mod reclaim;
 pub mod reclaimable;
 mod refusals;
 mod route;
+mod theirs;
 
 pub use comparison::{CompareError, compare};
 pub use plan::plan;

@@ -8,7 +8,7 @@ use grey_model::{
     Bytes, Change, Knob, KnobValue, PlanStep, PreflightFacts, ProcessMemory, Risk, TargetKind,
 };
 
-use crate::plan::Draft;
+use crate::plan::{Draft, is_zombie};
 use crate::refusals::{harmful, not_permitted, not_supported, usage};
 
 /// The most processes whose `oom_score_adj` one run sets.
@@ -25,7 +25,7 @@ pub(crate) fn plan_oom(value: i16, facts: &PreflightFacts, draft: &mut Draft) {
     let processes: Vec<&ProcessMemory> = facts
         .processes
         .iter()
-        .filter(|process| !process.kernel_thread)
+        .filter(|process| !process.kernel_thread && !is_zombie(process))
         .collect();
     if processes.is_empty() || processes.len() > MOST_PROCESSES {
         draft.refuse(usage(
@@ -122,14 +122,14 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
     let Some(hard) = before.split_once(':').map(|(_, hard)| hard) else {
         draft.refuse(not_supported(
             "the limit could not be understood",
-            "report this",
+            format!("look at it: cat /proc/{}/limits", process.pid),
         ));
         return;
     };
     if hard.parse().is_ok_and(|hard: u64| limit.0 > hard) {
         draft.refuse(usage(
             format!("{limit} is above the hard limit of process {process}"),
-            format!("use at most {hard} bytes"),
+            format!("use at most --rlimit-data {hard}"),
         ));
         return;
     }
@@ -138,7 +138,10 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
     if limit < used.scale(105, 100) {
         draft.refuse(harmful(
             format!("process {process} has {used} of data already: with {limit} its next allocation fails"),
-            format!("use at least {}M; rlimits free nothing", used.scale(105, 100).0.div_ceil(1 << 20)),
+            format!(
+                "rlimits free nothing; use at least --rlimit-data {}M",
+                used.scale(105, 100).0.div_ceil(1 << 20)
+            ),
         ));
         return;
     }

@@ -26,5 +26,5 @@ pub use host::read_host;
 pub use read::{KernelDirectory, ReadError};
 pub use roots::{Kernel, OpenKernelError, Roots};
 pub use system::{SystemSnapshot, available_now, read_system};
-pub use target::{ResolveTargetError, resolve_target};
+pub use target::{ResolveTargetError, Resolver, resolve_target};
 pub use user::UserNames;

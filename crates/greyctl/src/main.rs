@@ -21,6 +21,7 @@ mod manual;
 mod moment;
 mod no_option;
 mod output;
+mod recommend;
 mod rollback;
 mod roots;
 mod run;

@@ -39,6 +39,14 @@ impl FromStr for Moment {
         if trimmed == "now" {
             return Ok(Self::Now);
         }
+        // Before durations, which may be written with colons, too.
+        let is_time = |byte: u8| byte.is_ascii_digit() || byte == b':';
+        if trimmed.contains(':')
+            && trimmed.bytes().all(is_time)
+            && let Ok(time) = trimmed.parse()
+        {
+            return Ok(Self::Clock(time));
+        }
         let ago = trimmed.strip_suffix("ago").unwrap_or(trimmed).trim();
         if let Some(milliseconds) = milliseconds(ago) {
             return Ok(Self::Ago(milliseconds));
@@ -48,12 +56,6 @@ impl FromStr for Moment {
         }
         if let Ok(here) = trimmed.parse() {
             return Ok(Self::Here(here));
-        }
-        // A time alone, but not a number alone.
-        if trimmed.contains(':')
-            && let Ok(time) = trimmed.parse()
-        {
-            return Ok(Self::Clock(time));
         }
         Err(MomentError {
             text: text.to_owned(),

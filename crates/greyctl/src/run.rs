@@ -4,13 +4,14 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory as _, Parser as _};
-use grey_model::ParseSizeError;
 use grey_model::target::ParseTargetError;
+use grey_model::{KernelText, ParseSizeError};
 
 use crate::cli::{Cli, Command};
 use crate::duration::DurationError;
@@ -26,7 +27,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return misused(error, &arguments).into(),
+        Err(error) => return misused(told_safely(error, &arguments), &arguments).into(),
     };
     match &cli.command {
         // Other programs' ends: their exit codes are not people's.
@@ -85,6 +86,19 @@ fn misused(mut error: clap::Error, arguments: &[OsString]) -> Exit {
         let _ = output.json(&ErrorDocument::new(&failure));
     }
     Exit::Usage
+}
+
+/// clap repeats what was typed as it was typed: the same error about arguments
+/// that are safe for a terminal.
+fn told_safely(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let drives = |argument: &OsString| argument.as_bytes().iter().any(u8::is_ascii_control);
+    if !arguments.iter().any(drives) {
+        return error;
+    }
+    let safe = arguments
+        .iter()
+        .map(|argument| KernelText::from(argument.as_bytes()).to_string());
+    Cli::try_parse_from(safe).err().unwrap_or(error)
 }
 
 /// The usage of the command that was named.

@@ -208,6 +208,69 @@ fn an_rlimit_under_what_is_in_use_is_refused() {
 }
 
 #[test]
+fn the_hint_of_a_refused_rlimit_is_an_option_as_it_is_typed() {
+    let mut facts = process_target();
+    let low = refusal(&facts, Action::RlimitData { limit: mib(171) }).hint;
+    assert!(low.ends_with("use at least --rlimit-data 179M"), "{low}");
+    facts.rlimit_data = Some(format!("unlimited:{}", mib(900).0));
+    let high = refusal(&facts, Action::RlimitData { limit: mib(901) }).hint;
+    assert_eq!(high, "use at most --rlimit-data 943718400");
+}
+
+/// The process target with this state and this many threads.
+fn ended(state: ProcessState, threads: u64) -> PreflightFacts {
+    let mut facts = process_target();
+    for process in &mut facts.processes {
+        process.state = state;
+        process.threads = Some(threads);
+    }
+    facts
+}
+
+#[test]
+fn nothing_is_done_to_a_zombie() {
+    for action in [
+        Action::PageOut,
+        Action::Reclaim { amount: mib(10) },
+        Action::OomScoreAdj { value: 100 },
+        Action::RlimitData { limit: mib(500) },
+        Action::Limit {
+            limit: MemoryLimit::Bytes(mib(500)),
+        },
+    ] {
+        let refusal = refusal(&ended(ProcessState::Zombie, 1), action);
+        assert_eq!(refusal.kind, RefusalKind::Usage, "{action:?}");
+        assert!(refusal.reason.contains("zombie"), "{}", refusal.reason);
+        assert!(
+            refusal.hint.ends_with(": ps -o ppid= -p 77"),
+            "{}",
+            refusal.hint
+        );
+    }
+}
+
+#[test]
+fn a_process_of_which_only_the_first_thread_has_ended_is_no_zombie() {
+    let facts = ended(ProcessState::Zombie, 3);
+    assert!(plan(&facts, Action::OomScoreAdj { value: 100 }).is_ok());
+    assert_eq!(steps(&facts, Action::PageOut).len(), 1);
+}
+
+#[test]
+fn the_score_of_a_zombie_in_a_cgroup_is_left_alone() {
+    let mut facts = machine();
+    let living = steps(&facts, Action::OomScoreAdj { value: 100 }).len();
+    facts.processes.push(ProcessMemory {
+        state: ProcessState::Zombie,
+        ..process(78)
+    });
+    assert_eq!(
+        steps(&facts, Action::OomScoreAdj { value: 100 }).len(),
+        living
+    );
+}
+
+#[test]
 fn process_1_is_never_touched() {
     let mut facts = process_target();
     let target = facts.target.as_mut().unwrap();

@@ -289,6 +289,39 @@ fn a_sample_that_finds_no_room_is_refused_and_costs_no_other() {
     assert_eq!(numbers(folder.path()), [0, 1, 2, 4, 5, 6]);
 }
 
+#[test]
+fn half_a_record_is_taken_off_and_the_next_needs_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    for number in 0..7 {
+        if number == 3 {
+            writer.leave_little_room();
+        }
+        assert_eq!(writer.append(&sample(number)).is_err(), number == 3);
+    }
+    assert_eq!(numbers(folder.path()), [0, 1, 2, 4, 5, 6]);
+    writer.seal().unwrap();
+    assert_eq!(numbers(folder.path()), [0, 1, 2, 4, 5, 6]);
+}
+
+#[test]
+fn a_damaged_record_ends_what_is_read_of_the_tail() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0..9);
+    let tail = folder.path().join("tail");
+    let whole = fs::read(&tail).unwrap();
+    for position in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[position] ^= 1;
+        fs::write(&tail, &damaged).unwrap();
+        let read = numbers(folder.path());
+        assert!(read.len() < 9, "{position}");
+        assert_eq!(read, (0..read.len() as u64).collect::<Vec<_>>());
+        let history = History::open(folder.path()).unwrap();
+        assert_eq!(history.losses().len(), 1, "{position}");
+    }
+}
+
 /// Set in the child that records until it is killed: where to.
 const CHILD: &str = "GREY_TEST_HISTORY_CHILD";
 /// How often a recorder is killed.

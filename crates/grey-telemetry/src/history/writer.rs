@@ -83,6 +83,9 @@ struct OpenTail {
     unsynced: u32,
     /// The file ends in half a record that could not be taken off.
     is_broken: bool,
+    /// The next record finds room for its first half alone.
+    #[cfg(test)]
+    has_little_room: bool,
 }
 
 impl std::fmt::Debug for OpenTail {
@@ -178,6 +181,14 @@ impl HistoryWriter {
         Ok(())
     }
 
+    /// Lets the next record find room for its first half alone, for tests.
+    #[cfg(test)]
+    pub(super) fn leave_little_room(&mut self) {
+        if let Some(tail) = &mut self.tail {
+            tail.has_little_room = true;
+        }
+    }
+
     /// Gives the tail a file that has no room, for tests.
     #[cfg(test)]
     pub(super) fn break_tail(&mut self) {
@@ -253,6 +264,8 @@ impl HistoryWriter {
             length: header.len() as u64,
             unsynced: 0,
             is_broken: false,
+            #[cfg(test)]
+            has_little_room: false,
         })
     }
 
@@ -358,6 +371,15 @@ impl HistoryWriter {
 }
 
 impl OpenTail {
+    fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if std::mem::take(&mut self.has_little_room) {
+            self.file.write_all(&record[..record.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all(record)
+    }
+
     fn append(&mut self, number: u64, sample: &Sample, samples_per_sync: u32) -> io::Result<()> {
         let begin = self.plain.len();
         self.encoder.put(&mut self.plain, sample);
@@ -366,7 +388,7 @@ impl OpenTail {
         let written = if self.plain.len() > LARGEST {
             Err(io::Error::from(io::ErrorKind::FileTooLarge))
         } else {
-            self.file.write_all(&record)
+            self.write(&record)
         };
         if let Err(error) = written {
             // As if it had never been: the next one is told in full.

@@ -17,7 +17,7 @@ use grey_telemetry::process::{
 };
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
-use grey_telemetry::{Kernel, ReadError};
+use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::notes;
@@ -65,8 +65,13 @@ pub(crate) fn run(
 pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnosis, Failure> {
     let kernel = open_kernel(global)?;
     let (mut resolved, mut several) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver::new(&kernel);
     for target in targets {
-        resolved.extend(resolve_all(&kernel, target, &mut several)?);
+        for found in resolve_all(global, &kernel, &mut resolver, target, &mut several)? {
+            if !resolved.contains(&found) {
+                resolved.push(found);
+            }
+        }
     }
     let mut diagnosis = diagnose(&kernel, resolved)?;
     diagnosis.notes.extend(several);
@@ -198,10 +203,18 @@ fn cgroups_of(
     buffer: &mut Vec<u8>,
 ) -> Vec<CgroupMemory> {
     let mut found: BTreeMap<CgroupPath, CgroupMemory> = BTreeMap::new();
+    // What was read with everything below it.
+    let mut whole: Vec<CgroupPath> = Vec::new();
     for target in targets {
         let Some(path) = &target.cgroup else { continue };
         if target.kind != TargetKind::Process {
+            if below_one_of(path, &whole) {
+                continue;
+            }
             let tree = read_tree(kernel, path, TreeBounds::default(), buffer);
+            if !tree.cut {
+                whole.push(path.clone());
+            }
             remark_on_tree(tree.unreadable, tree.cut, remarks);
             found.extend(
                 tree.groups
@@ -220,6 +233,17 @@ fn cgroups_of(
         }
     }
     found.into_values().collect()
+}
+
+fn below_one_of(path: &CgroupPath, roots: &[CgroupPath]) -> bool {
+    let mut next = Some(path.clone());
+    while let Some(path) = next {
+        if roots.contains(&path) {
+            return true;
+        }
+        next = path.parent();
+    }
+    false
 }
 
 fn remark_on_tree(unreadable: u64, cut: bool, remarks: &mut Vec<String>) {

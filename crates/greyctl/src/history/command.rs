@@ -18,7 +18,8 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::moment::{Moment, shown};
 use crate::output::Output;
-use crate::roots::{state_dir, state_option};
+use crate::recommend;
+use crate::roots::state_dir;
 
 /// Opens the history of the state directory.
 ///
@@ -30,8 +31,8 @@ pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
         HistoryError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             let path = path.display();
             Failure::new(Exit::Failed, format!("there is no history in `{path}`")).hint(format!(
-                "record some: greyctl record{}",
-                state_option(global)
+                "record some: {}",
+                recommend::command(global, "record")
             ))
         }
         _ => history_failure(&error),

@@ -14,7 +14,8 @@ use crate::duration::short;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::output::Output;
-use crate::roots::{open_kernel, state_dir, state_option};
+use crate::recommend;
+use crate::roots::{open_kernel, state_dir};
 
 /// Where below the state directory history is kept.
 pub(crate) const FOLDER: &str = "history";
@@ -44,8 +45,8 @@ pub(crate) fn run(
         .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
     output.talk(&beginning(&path, options, writer.recovered()));
     output.hint(&format!(
-        "look at it: greyctl history{}",
-        state_option(global)
+        "look at it: {}",
+        recommend::command(global, "history")
     ));
     let started = Instant::now();
     let mut next = started;
@@ -119,7 +120,7 @@ pub(crate) fn history_failure(error: &HistoryError) -> Failure {
     let failure = Failure::from_error(exit, error);
     match error {
         HistoryError::Busy { .. } => {
-            failure.hint("read it as it grows: greyctl history; or record elsewhere: --state-dir")
+            failure.hint("history may be read as it grows; to record elsewhere, name a --state-dir")
         }
         HistoryError::Newer { .. } => failure.hint("use the newer greyctl, or another --state-dir"),
         HistoryError::Unsafe { .. } => {

@@ -152,7 +152,10 @@ fn what_was_set_is_journaled_and_put_back_to_the_byte() {
     assert_eq!(exit, 0, "{talk}{document}");
     assert_eq!(document["outcome"], "done");
     assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "209715200");
-    assert!(talk.contains("greyctl rollback --state-dir"), "{talk}");
+    assert!(
+        talk.contains("whatever else still holds: greyctl rollback --procfs "),
+        "{talk}"
+    );
 
     let journal = run(on(&kernel), &["journal", "--json"]).json();
     let changes = journal["changes"].as_array().unwrap();
@@ -594,8 +597,10 @@ fn a_rollback_of_anothers_journal_names_its_owner() {
         let ran = run(on(&kernel), &["rollback"]);
         assert_ne!(ran.exit, 0);
         assert!(ran.stderr.contains("it belongs to user"), "{}", ran.stderr);
-        let hint = format!("{name}greyctl rollback --state-dir {}", state.display());
+        let hint = format!("{name}greyctl rollback --procfs ");
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+        let end = format!(" --state-dir {}\n", state.display());
+        assert!(ran.stderr.ends_with(&end), "{}", ran.stderr);
     }
 }
 
@@ -743,5 +748,25 @@ fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     while !reached() {
         assert!(start.elapsed() < PATIENCE, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_zombie_is_refused_in_words() {
+    let kernel = as_root();
+    for action in [&["--oom-score-adj", "100"][..], &["--page-out"]] {
+        let mut all = vec!["memory-enforce", "-t", "110", "--observe", "0s"];
+        all.extend(action);
+        let ran = run(on(&kernel), &all);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("it is a zombie"), "{}", ran.stderr);
+        let hint = "hint: find its parent: ps -o ppid= -p 110\n";
+        assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+        let errors = ran
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "));
+        assert!(errors.clone().all(|line| !line.contains("os error")));
+        assert_eq!(errors.count(), 1, "{}", ran.stderr);
     }
 }

@@ -12,5 +12,6 @@ mod diagnosis;
 mod documents;
 mod enforcement;
 mod harness;
+mod hints;
 mod history;
 mod recovery;

@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod comparison;
 pub mod effect;
 pub mod facts;
+pub mod group;
 pub mod host;
 pub mod identity;
 pub mod ksm;
@@ -38,6 +39,7 @@ pub use comparison::{
 };
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
+pub use group::{GroupBy, ProcessGroup};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use ksm::{KsmState, ProcessKsm};

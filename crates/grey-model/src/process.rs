@@ -58,6 +58,9 @@ pub struct ProcessMemory {
     pub user: Option<String>,
     /// Its command line, arguments separated by spaces; empty for kernel threads.
     pub command_line: Option<KernelText>,
+    /// Time on a CPU since it started, user and kernel mode, all threads, in
+    /// clock ticks. `None` in what an earlier version wrote.
+    pub cpu_time_ticks: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
     /// Resident memory. Read together with PSS where that may be read, so that

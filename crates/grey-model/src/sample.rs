@@ -129,6 +129,8 @@ fields! {
     Shared = "shared_bytes",
     /// In swap.
     Swap = "swap_bytes",
+    /// Time on a CPU since it started, in clock ticks.
+    CpuTime = "cpu_time_ticks",
 }
 
 fields! {

@@ -8,6 +8,7 @@ mod cgroup_limits;
 mod comparison;
 mod compressed;
 mod drop_caches;
+pub mod groups;
 mod ksm;
 mod left_over;
 mod page_out;

@@ -5,9 +5,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use grey_model::{Action, Bytes, DropCaches, KsmSpeed, MemoryLimit, Target};
+use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Target};
 
 use crate::duration::{Interval, Keep, Lease, Observation};
 use crate::moment::Moment;
@@ -119,6 +119,9 @@ pub(crate) struct DiagnoseOptions {
         value_parser = NoOption::<Target>::new()
     )]
     pub(crate) targets: Vec<Target>,
+    /// Fold the processes
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) by: Option<Fold>,
     /// How many processes and cgroups the tables show
     #[arg(
         long,
@@ -242,6 +245,36 @@ pub(crate) struct DiffOptions {
     /// Print one JSON document (grey.comparison/v1) with every change
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// By what processes are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fold {
+    /// By the name of the program
+    Program,
+    /// By the systemd unit
+    Unit,
+    /// By the container
+    Container,
+    /// By the user
+    User,
+    /// By the cgroup
+    Cgroup,
+    /// By who started them
+    Tree,
+}
+
+impl From<Fold> for GroupBy {
+    fn from(fold: Fold) -> Self {
+        match fold {
+            Fold::Program => Self::Program,
+            Fold::Unit => Self::Unit,
+            Fold::Container => Self::Container,
+            Fold::User => Self::User,
+            Fold::Cgroup => Self::Cgroup,
+            Fold::Tree => Self::Tree,
+        }
+    }
 }
 
 /// Options of `memory-enforce`.

@@ -60,6 +60,7 @@ pub(crate) fn process(pid: u32) -> ProcessMemory {
         user_id: Some(0),
         user: Some("root".to_owned()),
         command_line: None,
+        cpu_time_ticks: Some(0),
         threads: Some(1),
         rss: Some(mib(180)),
         rss_anon: Some(mib(150)),

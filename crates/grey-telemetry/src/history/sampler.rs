@@ -267,7 +267,8 @@ fn sample_of(memory: ProcessMemory) -> ProcessSample {
             .with(ProcessField::Rss, bytes(memory.rss))
             .with(ProcessField::Anonymous, bytes(memory.rss_anon))
             .with(ProcessField::Shared, bytes(memory.rss_shmem))
-            .with(ProcessField::Swap, bytes(memory.swap)),
+            .with(ProcessField::Swap, bytes(memory.swap))
+            .with(ProcessField::CpuTime, memory.cpu_time_ticks),
         key: ProcessKey {
             id: memory.id,
             name: memory.name,

@@ -271,6 +271,7 @@ fn blank(stat: &Stat<'_>) -> ProcessMemory {
         user_id: None,
         user: None,
         command_line: None,
+        cpu_time_ticks: Some(stat.cpu_time_ticks),
         threads: Some(stat.threads),
         rss: None,
         rss_anon: None,

@@ -28,6 +28,9 @@ pub struct Stat<'text> {
     pub parent_pid: u32,
     /// Field 9, bit `PF_KTHREAD`.
     pub kernel_thread: bool,
+    /// Fields 14 and 15: clock ticks on a CPU, in user and in kernel mode, of
+    /// all its threads.
+    pub cpu_time_ticks: u64,
     /// Field 20: threads.
     pub threads: u64,
     /// Field 22: clock ticks from boot to its start.
@@ -46,7 +49,9 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat<'_>> {
     let state = parse_state(fields.next()?);
     let parent_pid = u32::try_from(parse_u64(fields.next()?)?).ok()?;
     let flags = parse_u64(fields.nth(9 - 5)?)?;
-    let threads = parse_u64(fields.nth(20 - 10)?)?;
+    let user_ticks = parse_u64(fields.nth(14 - 10)?)?;
+    let kernel_ticks = parse_u64(fields.next()?)?;
+    let threads = parse_u64(fields.nth(20 - 16)?)?;
     let start_time_ticks = parse_u64(fields.nth(22 - 21)?)?;
     Some(Stat {
         pid,
@@ -54,6 +59,7 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat<'_>> {
         state,
         parent_pid,
         kernel_thread: flags & KERNEL_THREAD_FLAG != 0,
+        cpu_time_ticks: user_ticks.saturating_add(kernel_ticks),
         threads,
         start_time_ticks,
     })
@@ -91,6 +97,7 @@ mod tests {
             state: ProcessState::Sleeping,
             parent_pid: 1,
             kernel_thread: false,
+            cpu_time_ticks: 3,
             threads: 7,
             start_time_ticks: 141_438,
         };

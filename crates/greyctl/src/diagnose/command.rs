@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use grey_model::{
-    CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, Target, TargetKind,
+    CgroupMemory, CgroupPath, GroupBy, ProcessId, ProcessMemory, ResolvedTarget, Target, TargetKind,
 };
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
@@ -20,6 +20,7 @@ use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
+use super::groups::groups;
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
@@ -41,7 +42,12 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let diagnosis = take(global, &options.targets)?;
+    let mut diagnosis = take(global, &options.targets)?;
+    if let Some(by) = options.by.map(GroupBy::from) {
+        let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
+        diagnosis.groups = Some(groups(global, processes, by, now));
+        diagnosis.grouped_by = Some(by);
+    }
     if let Some(path) = &options.save {
         save(&diagnosis, path)?;
     }
@@ -126,6 +132,8 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         vmstat: system.vmstat.unwrap_or_default(),
         targets: (!targets.is_empty()).then_some(targets),
         processes,
+        grouped_by: None,
+        groups: None,
         cgroups,
         unreadable_processes: (!hidden).then_some(unreadable),
         // A clock before 1970 is one that nobody has set.

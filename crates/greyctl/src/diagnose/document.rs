@@ -4,8 +4,8 @@
 //! complete, whatever the tables for people leave out.
 
 use grey_model::{
-    Breakdown, CgroupMemory, HostFacts, KsmState, Meminfo, Pressure, ProcessMemory, ResolvedTarget,
-    SwapDevice, SystemTotals, Vmstat, Zram, Zswap,
+    Breakdown, CgroupMemory, GroupBy, HostFacts, KsmState, Meminfo, Pressure, ProcessGroup,
+    ProcessMemory, ResolvedTarget, SwapDevice, SystemTotals, Vmstat, Zram, Zswap,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,6 +44,11 @@ pub(crate) struct Diagnosis {
     pub(crate) targets: Option<Vec<ResolvedTarget>>,
     /// The processes.
     pub(crate) processes: Vec<ProcessMemory>,
+    /// By what `groups` folds the processes; `null` when that was not asked for.
+    pub(crate) grouped_by: Option<GroupBy>,
+    /// The processes folded, largest group first; `null` when that was not
+    /// asked for.
+    pub(crate) groups: Option<Vec<ProcessGroup>>,
     /// The control groups with a memory account of version 2.
     pub(crate) cgroups: Vec<CgroupMemory>,
     /// Processes that exist and whose memory could not be read in full; `null`

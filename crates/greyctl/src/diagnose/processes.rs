@@ -263,6 +263,7 @@ mod tests {
             user_id: None,
             user: None,
             command_line: None,
+            cpu_time_ticks: Some(0),
             threads: Some(1),
             rss: None,
             rss_anon: None,

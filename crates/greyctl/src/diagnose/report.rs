@@ -4,7 +4,7 @@
 //! terminal is.
 
 use super::document::Diagnosis;
-use super::{cgroups, machine, notes, processes};
+use super::{cgroups, groups, machine, notes, processes};
 
 /// How much to show.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,10 @@ pub(crate) fn render(diagnosis: &Diagnosis, extent: Extent) -> String {
     for target in diagnosis.targets.iter().flatten() {
         text.push_str(&processes::target(target, diagnosis, extent));
     }
-    text.push_str(&processes::table(diagnosis, extent));
+    text.push_str(&groups::table(diagnosis, extent));
+    if diagnosis.groups.is_none() || extent.verbose {
+        text.push_str(&processes::table(diagnosis, extent));
+    }
     text.push_str(&cgroups::table(diagnosis, extent));
     text.push_str(&notes::list(diagnosis, extent));
     text

@@ -305,3 +305,55 @@ fn a_target_that_is_named_twice_is_shown_once() {
     );
     assert_eq!(ran.json()["targets"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn processes_are_folded_by_what_was_asked_for() {
+    let kernel = host();
+    for by in ["program", "unit", "container", "user", "cgroup", "tree"] {
+        let document = run(on(&kernel), &["memory-diagnose", "--by", by, "--json"]).json();
+        crate::documents::assert_valid("grey.diagnosis.v1", &document);
+        assert_eq!(document["grouped_by"], by);
+        let groups = document["groups"].as_array().unwrap().iter();
+        let members: u64 = groups.map(|group| group["count"].as_u64().unwrap()).sum();
+        let processes = document["processes"].as_array().unwrap().iter();
+        let with_memory = processes
+            .filter(|process| process["kernel_thread"] == false && process["state"] != "zombie");
+        assert_eq!(members, with_memory.count() as u64, "{by}");
+    }
+    let shown = run(on(&kernel), &["memory-diagnose", "--by", "program"]);
+    assert!(shown.stdout.contains("Programs"), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("\nProcesses"), "{}", shown.stdout);
+    assert_eq!(
+        run(on(&kernel), &["memory-diagnose", "--by", "moon"]).exit,
+        2
+    );
+}
+
+#[test]
+fn an_idle_holder_is_known_by_history() {
+    let kernel = host();
+    let ran = run(
+        on(&kernel),
+        &["record", "--for", "100ms", "--interval", "100ms"],
+    );
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = run(
+        on(&kernel),
+        &["memory-diagnose", "--by", "program", "--json"],
+    )
+    .json();
+    let groups = document["groups"].as_array().unwrap();
+    let builder = groups
+        .iter()
+        .find(|group| group["name"] == "builder")
+        .unwrap();
+    assert!(builder["idle_seconds"].is_u64(), "{builder}");
+    let alone = host();
+    let document = run(
+        on(&alone),
+        &["memory-diagnose", "--by", "program", "--json"],
+    )
+    .json();
+    let groups = document["groups"].as_array().unwrap();
+    assert!(groups.iter().all(|group| group["idle_seconds"].is_null()));
+}

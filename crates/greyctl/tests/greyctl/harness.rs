@@ -69,7 +69,13 @@ pub(crate) fn unprivileged_on(kernel: &FakeKernel) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
         // The build folder may be closed to others.
         let program = kernel.path("greyctl");
-        std::fs::copy(env!("CARGO_BIN_EXE_greyctl"), &program).unwrap();
+        // Another process copies it: while we had it open for writing, a test
+        // that forks at that moment would keep it so, and it could not be run.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_greyctl"))
+            .arg(&program)
+            .status();
+        assert!(copied.unwrap().success());
         for path in [kernel.path("."), program.clone()] {
             std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod host;
 pub mod identity;
 pub mod ksm;
+pub mod leak;
 pub mod level;
 pub mod limit;
 pub mod meminfo;
@@ -34,6 +35,7 @@ pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use ksm::{KsmState, ProcessKsm};
+pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};
 pub use level::{
     Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
 };

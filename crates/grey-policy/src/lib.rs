@@ -8,6 +8,7 @@ mod cgroup_limits;
 mod compressed;
 mod drop_caches;
 mod ksm;
+pub mod leak;
 mod left_over;
 mod page_out;
 mod plan;

@@ -23,6 +23,21 @@ pub(crate) struct Lease(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Observation(pub(crate) Duration);
 
+/// The longest time to look for leaks: a day.
+pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two looks: reading thousands of processes takes
+/// tens of milliseconds.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long to look for leaks; above zero, at most [`LONGEST_WINDOW`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window(pub(crate) Duration);
+
+/// How often to look; from [`SHORTEST_INTERVAL`] to an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) Duration);
+
 /// A duration could not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DurationError {
@@ -35,6 +50,12 @@ pub(crate) enum DurationError {
     /// It is zero or negative.
     #[error("the duration must be longer than zero")]
     NotPositive,
+    /// It is too short.
+    #[error("the shortest duration here is {shortest}")]
+    TooShort {
+        /// What would have been accepted.
+        shortest: &'static str,
+    },
     /// It is too long.
     #[error("the longest duration here is {longest}")]
     TooLong {
@@ -63,6 +84,38 @@ impl FromStr for Observation {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let duration = parse(text)?;
+        if duration > LONGEST_OBSERVATION {
+            return Err(DurationError::TooLong { longest: "1 hour" });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl FromStr for Window {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration.is_zero() {
+            return Err(DurationError::NotPositive);
+        }
+        if duration > LONGEST_WINDOW {
+            return Err(DurationError::TooLong {
+                longest: "24 hours",
+            });
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl FromStr for Interval {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration < SHORTEST_INTERVAL {
+            return Err(DurationError::TooShort { shortest: "100ms" });
+        }
         if duration > LONGEST_OBSERVATION {
             return Err(DurationError::TooLong { longest: "1 hour" });
         }
@@ -143,6 +196,21 @@ mod tests {
         assert_eq!("0s".parse(), Ok(Observation(Duration::ZERO)));
         assert!("1h".parse::<Observation>().is_ok());
         assert!("61m".parse::<Observation>().is_err());
+    }
+
+    #[test]
+    fn a_window_is_at_most_a_day_and_an_interval_at_least_a_tenth_of_a_second() {
+        assert_eq!("0s".parse::<Window>(), Err(DurationError::NotPositive));
+        assert!("24h".parse::<Window>().is_ok());
+        assert!("25h".parse::<Window>().is_err());
+        let interval = |text: &str| text.parse::<Interval>();
+        assert_eq!(interval("100ms"), Ok(Interval(SHORTEST_INTERVAL)));
+        assert_eq!(
+            interval("99ms"),
+            Err(DurationError::TooShort { shortest: "100ms" })
+        );
+        assert!(interval("1h").is_ok());
+        assert!(interval("2h").is_err());
     }
 
     #[test]

@@ -4,12 +4,11 @@
 
 use grey_model::{Bytes, CgroupMemory, Meminfo, MemoryLimit};
 
-/// What the machine can still give: available memory and free swap. `None`
+/// What the machine can still give: available memory and `swap_free`. `None`
 /// where the kernel does not tell what is available.
 #[must_use]
-pub fn machine_headroom(meminfo: &Meminfo) -> Option<Bytes> {
-    let swap = meminfo.swap_free.unwrap_or_default();
-    Some(meminfo.mem_available?.saturating_add(swap))
+pub fn machine_headroom(meminfo: &Meminfo, swap_free: Bytes) -> Option<Bytes> {
+    Some(meminfo.mem_available?.saturating_add(swap_free))
 }
 
 /// What may still be taken in a cgroup: the least of the machine's headroom and
@@ -103,16 +102,15 @@ mod tests {
             tightest_headroom(None, Bytes(9), [&group(1, None, 0)]),
             None
         );
-        assert_eq!(machine_headroom(&Meminfo::default()), None);
+        assert_eq!(machine_headroom(&Meminfo::default(), Bytes(9)), None);
     }
 
     #[test]
     fn the_machine_has_what_is_available_and_free_swap() {
         let meminfo = Meminfo {
             mem_available: Some(Bytes(70)),
-            swap_free: Some(Bytes(7)),
             ..Meminfo::default()
         };
-        assert_eq!(machine_headroom(&meminfo), Some(Bytes(77)));
+        assert_eq!(machine_headroom(&meminfo, Bytes(7)), Some(Bytes(77)));
     }
 }

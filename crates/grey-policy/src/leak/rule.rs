@@ -367,7 +367,7 @@ fn keeps_on(series: &Series) -> bool {
 fn judge_floor(series: &Series, floor: &Series, rule: &LeakRule) -> LeakJudgement {
     let rise = Growth::of(floor, 0.0);
     let calm = |verdict| LeakJudgement {
-        confidence: Some(rise.confidence),
+        slope_bytes_per_second: Some(theil_sen(series)),
         ..levels(floor, rise, verdict)
     };
     if floor.len() < LEAST_FLOOR {

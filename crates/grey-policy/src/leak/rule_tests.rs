@@ -144,6 +144,9 @@ fn a_rising_floor_leaks_and_a_level_one_does_not() {
     let collector = judged(&teeth(0));
     assert_eq!(collector.verdict, LeakVerdict::Sawtooth);
     assert_eq!(collector.growth_bytes, Some(0));
+    let twice = judged(&trace((0..30).map(|index| (100 + 10 * (index % 10)) * MIB)));
+    assert_eq!(twice.verdict, LeakVerdict::Sawtooth);
+    assert_eq!(twice.growth_bytes, Some(0));
     let leak = judged(&teeth(30));
     assert_eq!(leak.verdict, LeakVerdict::Leak, "{leak:?}");
     // The floor, not the teeth: from the first low point to the last.

@@ -81,9 +81,9 @@ impl Series {
     }
 
     /// The levels at the beginning and at the end: medians of the first and the
-    /// last tenth, of three points at least.
+    /// last tenth, of three points at least; of no more than half of them.
     pub(super) fn ends(&self) -> (f64, f64) {
-        let few = (self.len() / 10).max(3).min(self.len());
+        let few = (self.len() / 10).max(3).min(self.len().div_ceil(2));
         (
             median(&self.values[..few]),
             median(&self.values[self.len() - few..]),

@@ -18,6 +18,8 @@ use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
+use super::leaks::document::LeakDetection;
+use super::leaks::{self, Watched};
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
@@ -43,7 +45,14 @@ pub(crate) fn run(
     for target in &options.targets {
         targets.extend(resolve_all(&kernel, target, &mut several)?);
     }
+    let watched = options
+        .detect_leaks
+        .then(|| look_for_leaks(&kernel, &targets, options, output))
+        .transpose()?;
     let mut diagnosis = diagnose(&kernel, targets)?;
+    if let Some(watched) = watched {
+        diagnosis.leak_detection = leaks::judge(&watched, &mut diagnosis);
+    }
     diagnosis.notes.extend(several);
     diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
@@ -56,7 +65,24 @@ pub(crate) fn run(
         };
         output.text(&report::render(&diagnosis, extent))?;
     }
-    Ok(Exit::Success)
+    Ok(if diagnosis.leak_detection.found_leak() {
+        Exit::ThresholdCrossed
+    } else {
+        Exit::Success
+    })
+}
+
+fn look_for_leaks(
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+    options: &DiagnoseOptions,
+    output: &mut Output,
+) -> Result<Watched, Failure> {
+    let (window, interval) = (options.window.0, options.interval.0);
+    if let Some(warning) = leaks::warn_of_short_window(window, interval) {
+        output.warn(&warning);
+    }
+    leaks::watch(kernel, targets, window, interval, output.shows_progress())
 }
 
 /// Reads the machine, then its processes and cgroups, or those of the targets.
@@ -109,6 +135,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         cgroups,
         unreadable_processes: (!hidden).then_some(unreadable),
         taken_in_seconds: started.elapsed().as_secs_f64(),
+        leak_detection: LeakDetection::default(),
         notes: remarks,
     })
 }

@@ -5,6 +5,7 @@
 mod cgroups;
 pub(crate) mod command;
 pub(crate) mod document;
+mod leaks;
 mod machine;
 mod notes;
 mod processes;

@@ -11,4 +11,5 @@ mod diagnosis;
 mod documents;
 mod enforcement;
 mod harness;
+mod leaks;
 mod recovery;

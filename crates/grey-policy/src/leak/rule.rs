@@ -123,6 +123,21 @@ pub fn judge(trace: &Trace, rule: &LeakRule, headroom: Option<Bytes>) -> LeakJud
     judgement
 }
 
+/// Judges a trace of something that is over. It has given everything back, as
+/// a compiler does that grew all its life: how it grew is told, and not called a
+/// leak.
+#[must_use]
+pub fn judge_ended(trace: &Trace, rule: &LeakRule) -> LeakJudgement {
+    let judgement = judge(trace, rule, None);
+    LeakJudgement {
+        verdict: match judgement.verdict {
+            LeakVerdict::Leak => LeakVerdict::Growing,
+            verdict => verdict,
+        },
+        ..judgement
+    }
+}
+
 fn is_enough(points: &[TracePoint]) -> bool {
     points.len() >= LEAST_POINTS && span(points) >= LEAST_SPAN
 }

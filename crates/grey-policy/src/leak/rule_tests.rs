@@ -58,6 +58,16 @@ fn without_headroom_nobody_says_when_it_is_full() {
 }
 
 #[test]
+fn what_is_over_is_no_leak() {
+    let leak = trace((0..=24).map(|index| (100 + 2 * index) * MIB));
+    let judgement = judge_ended(&leak, &LeakRule::default());
+    assert_eq!(judgement.verdict, LeakVerdict::Growing);
+    assert_eq!(judgement.growth_bytes, Some(48 << 20));
+    let flat = judge_ended(&trace([MIB; 20]), &LeakRule::default());
+    assert_eq!(flat.verdict, LeakVerdict::Stable);
+}
+
+#[test]
 fn a_window_too_short_says_how_long_it_takes() {
     let short = judged(&trace((0..4).map(|index| (100 + 50 * index) * MIB)));
     assert_eq!(short.verdict, LeakVerdict::TooShort);

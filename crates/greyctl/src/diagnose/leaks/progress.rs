@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::count::counted;
 
 /// The numbers come first: a narrow terminal cuts the bar.
-const GAUGE: &str = "{spinner} {msg} [{bar:24}] Ctrl-C judges what is there";
+const GAUGE: &str = "{spinner} {msg} [{bar:16}] Ctrl-C judges now";
 
 /// One line that tells how long it still takes.
 pub(super) struct WindowBar {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use grey_model::{
     Bytes, CgroupMemory, CgroupPath, GrowthOf, LeakJudgement, LeakVerdict, SwapDevice, Trace, Zram,
 };
-use grey_policy::leak::tightest_headroom;
-use grey_policy::leak::{LeakRule, judge as judge_trace, machine_headroom, shortest_window};
+use grey_policy::leak::{
+    LeakRule, judge as judge_trace, judge_ended, machine_headroom, shortest_window,
+    tightest_headroom,
+};
 use grey_policy::reclaimable::free_swap;
 
 use super::super::document::Diagnosis;
@@ -50,7 +52,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .followed
         .subjects
         .iter()
-        .map(|subject| process(subject, &rule, &rooms))
+        .map(|subject| process(subject, &rule, &rooms, watched))
         .collect();
     leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id));
     let mut groups: Vec<GroupLeak> = watched
@@ -61,7 +63,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
             kind: *kind,
             group: name.clone(),
             processes: group.processes,
-            judgement: judge_trace(&group.trace, &rule, rooms.machine),
+            judgement: verdict(&group.trace, &rule, rooms.machine, watched),
         })
         .collect();
     groups.sort_by_key(|leak| (order(&leak.judgement), leak.group.clone()));
@@ -71,7 +73,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
             cgroups.push(CgroupLeak {
                 cgroup: path.clone(),
                 of: *of,
-                judgement: judge_trace(trace, &rule, rooms.of_cgroup(path)),
+                judgement: verdict(trace, &rule, rooms.of_cgroup(path), watched),
             });
         } else {
             debug_assert_eq!(*of, GrowthOf::DyingCgroups);
@@ -90,7 +92,12 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
     }
 }
 
-fn process(subject: &Subject, rule: &LeakRule, rooms: &Rooms<'_>) -> ProcessLeak {
+fn process(
+    subject: &Subject,
+    rule: &LeakRule,
+    rooms: &Rooms<'_>,
+    watched: &Watched,
+) -> ProcessLeak {
     let path = subject.facts.cgroup.as_ref();
     let room = path.map_or(rooms.machine, |path| rooms.of_cgroup(path));
     ProcessLeak {
@@ -99,7 +106,7 @@ fn process(subject: &Subject, rule: &LeakRule, rooms: &Rooms<'_>) -> ProcessLeak
         cgroup: subject.facts.cgroup.clone(),
         name: subject.facts.name.clone(),
         ended: subject.ended,
-        judgement: judge_trace(&subject.trace, rule, room.filter(|_| !subject.ended)),
+        judgement: verdict(&subject.trace, rule, room, watched),
     }
 }
 
@@ -111,6 +118,24 @@ fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {
         growth: judgement.growth_bytes,
         confidence: judgement.confidence,
         verdict: judgement.verdict,
+    }
+}
+
+/// What was not there at the last reading is over.
+fn verdict(
+    trace: &Trace,
+    rule: &LeakRule,
+    room: Option<Bytes>,
+    watched: &Watched,
+) -> LeakJudgement {
+    let over = trace
+        .points()
+        .last()
+        .is_none_or(|last| last.at < watched.lasted);
+    if over {
+        judge_ended(trace, rule)
+    } else {
+        judge_trace(trace, rule, room)
     }
 }
 

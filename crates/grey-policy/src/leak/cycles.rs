@@ -3,7 +3,7 @@
 //! Never takes noise for a cycle: a cycle climbs over several readings.
 
 use super::series::Series;
-use super::trend::{length, residuals, theil_sen};
+use super::trend::length;
 
 /// A turn counts when it goes back by this share of what the series moves
 /// beside its trend.
@@ -19,9 +19,9 @@ const LEAST_CLIMB: f64 = 3.0;
 const LEAST_SHARE: f64 = 0.05;
 
 /// The floor of a series that falls back again and again: its low points after
-/// each fall. `None` when it does not, or by less than `least_fall`.
-pub(super) fn floor(series: &Series, least_fall: f64) -> Option<Series> {
-    let mut beside = residuals(series, theil_sen(series));
+/// each fall. `None` when it does not, or by less than `least_fall`. `beside` is
+/// what the series does beside its trend.
+pub(super) fn floor(series: &Series, mut beside: Vec<f64>, least_fall: f64) -> Option<Series> {
     beside.sort_unstable_by(f64::total_cmp);
     let twentieth = beside.len() / 20;
     let swing = beside.get(beside.len().checked_sub(1 + twentieth)?)? - beside.get(twentieth)?;
@@ -108,7 +108,12 @@ fn mean_climb(turns: &[Turn]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trend::{residuals, theil_sen};
     use super::*;
+
+    fn floor_of(series: &Series, least_fall: f64) -> Option<Series> {
+        floor(series, residuals(series, theil_sen(series)), least_fall)
+    }
 
     fn series(values: impl IntoIterator<Item = f64>) -> Series {
         let values: Vec<f64> = values.into_iter().collect();
@@ -121,7 +126,7 @@ mod tests {
     #[test]
     fn a_collector_has_a_floor() {
         let teeth = (0..40).map(|index| 100.0 + f64::from(index % 10) * 10.0);
-        let floor = floor(&series(teeth), 1.0).expect("it falls three times");
+        let floor = floor_of(&series(teeth), 1.0).expect("it falls three times");
         assert_eq!(floor.times, [10.0, 20.0, 30.0]);
         assert!(floor.range() < 1.0, "{floor:?}");
     }
@@ -129,18 +134,18 @@ mod tests {
     #[test]
     fn noise_has_none() {
         let noise = (0..60_i32).map(|index| 100.0 + f64::from(index * 7919 % 31));
-        assert_eq!(floor(&series(noise), 1.0), None);
+        assert_eq!(floor_of(&series(noise), 1.0), None);
     }
 
     #[test]
     fn one_fall_is_no_habit() {
         let once = (0..40).map(|index| 100.0 + f64::from(index % 20) * 10.0);
-        assert_eq!(floor(&series(once), 1.0), None);
+        assert_eq!(floor_of(&series(once), 1.0), None);
     }
 
     #[test]
     fn falls_too_small_to_matter_are_none() {
         let teeth = (0..40).map(|index| 100.0 + f64::from(index % 10) * 10.0);
-        assert_eq!(floor(&series(teeth), 50.0), None);
+        assert_eq!(floor_of(&series(teeth), 50.0), None);
     }
 }

@@ -191,12 +191,11 @@ struct Growth {
 }
 
 impl Growth {
-    /// The rise of `part`; `related` is how much residuals resemble their
-    /// neighbours.
-    fn of(part: &Series, related: f64) -> Self {
-        let slope = theil_sen(part);
+    /// The rise of `part` by `slope`, which leaves `left`; `related` is how much
+    /// what is left resembles its neighbours.
+    fn of(part: &Series, slope: f64, left: &[f64], related: f64) -> Self {
         let first = part.times.first().copied().unwrap_or_default();
-        let beside: Vec<f64> = residuals(part, slope).into_iter().map(f64::abs).collect();
+        let beside: Vec<f64> = left.iter().map(|value| value.abs()).collect();
         let tiny = median(&beside) < TOO_SMALL * (slope * part.span()).abs();
         Self {
             slope,
@@ -204,11 +203,6 @@ impl Growth {
             span: part.span(),
             confidence: growth_confidence(part, if tiny { 0.0 } else { related }),
         }
-    }
-
-    /// The same with the correlation of its own residuals.
-    fn alone(part: &Series) -> Self {
-        Self::of(part, correlation(&residuals(part, theil_sen(part))))
     }
 
     fn amount(&self) -> f64 {
@@ -284,14 +278,16 @@ impl Growth {
 
 fn judge_series(series: &Series, rule: &LeakRule) -> LeakJudgement {
     let least = rule.least() * WORTH_A_NAME;
-    let whole_trend = Growth::alone(series);
+    let slope = theil_sen(series);
+    let left = residuals(series, slope);
+    let trend = Growth::of(series, slope, &left, correlation(&left));
     if series.range() < least {
-        return levels(series, whole_trend, LeakVerdict::Stable);
+        return levels(series, trend, LeakVerdict::Stable);
     }
-    if let Some(floor) = cycles::floor(series, least) {
-        return judge_floor(series, &floor, rule);
+    if let Some(floor) = cycles::floor(series, left, least) {
+        return judge_floor(series, slope, &floor, rule);
     }
-    judge_shape(series, whole_trend, rule)
+    judge_shape(series, trend, rule)
 }
 
 fn judge_shape(series: &Series, trend: Growth, rule: &LeakRule) -> LeakJudgement {
@@ -320,10 +316,11 @@ fn judge_shape(series: &Series, trend: Growth, rule: &LeakRule) -> LeakJudgement
 /// A series that grows otherwise from the point `at` on than before it.
 fn judge_bend(series: &Series, at: usize, trend: Growth, rule: &LeakRule) -> LeakJudgement {
     let (before, after) = (series.part(0, at + 1), series.from(at));
-    let mut left = residuals(&before, theil_sen(&before));
-    left.extend(residuals(&after, theil_sen(&after)));
-    let related = correlation(&left);
-    let (early, late) = (Growth::of(&before, related), Growth::of(&after, related));
+    let (first, second) = (theil_sen(&before), theil_sen(&after));
+    let (left, left_after) = (residuals(&before, first), residuals(&after, second));
+    let related = correlation(&[left.as_slice(), left_after.as_slice()].concat());
+    let early = Growth::of(&before, first, &left, related);
+    let late = Growth::of(&after, second, &left_after, related);
     let lasts = after.len() >= LEAST_POINTS && after.span() >= LEAST_TAIL * series.span();
     if early.slope <= 0.0 || late.slope >= GOES_ON * early.slope {
         // It goes on, or only now begins; above what it fell from, if it fell.
@@ -379,10 +376,11 @@ fn keeps_on(series: &Series) -> bool {
 }
 
 /// A series that falls back again and again leaks when its floor rises.
-fn judge_floor(series: &Series, floor: &Series, rule: &LeakRule) -> LeakJudgement {
-    let rise = Growth::of(floor, 0.0);
+fn judge_floor(series: &Series, slope: f64, floor: &Series, rule: &LeakRule) -> LeakJudgement {
+    let rise_slope = theil_sen(floor);
+    let rise = Growth::of(floor, rise_slope, &residuals(floor, rise_slope), 0.0);
     let calm = |verdict| LeakJudgement {
-        slope_bytes_per_second: Some(theil_sen(series)),
+        slope_bytes_per_second: Some(slope),
         ..levels(floor, rise, verdict)
     };
     if floor.len() < LEAST_FLOOR {

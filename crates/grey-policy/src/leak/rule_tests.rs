@@ -179,6 +179,30 @@ fn what_comes_to_rest_is_a_warm_up_and_what_jumps_a_step() {
 }
 
 #[test]
+fn what_slows_down_is_at_rest_below_a_quarter_of_its_pace() {
+    let slows_to = |pace: u64| {
+        let amount = move |index: u64| 100 + 20 * index.min(20) + pace * index.saturating_sub(20);
+        judge(
+            &trace((0..40).map(|index| amount(index) * MIB)),
+            &LeakRule::default(),
+            Some(Bytes(100 * MIB)),
+        )
+    };
+    let rests = slows_to(4);
+    assert_eq!(rests.verdict, LeakVerdict::WarmUp, "{rests:?}");
+    assert!(
+        rests
+            .slope_bytes_per_second
+            .is_some_and(|slope| slope > 0.0)
+    );
+    assert_eq!(rests.exhausts_in_seconds, None);
+    let slower = slows_to(8);
+    assert_eq!(slower.verdict, LeakVerdict::Growing, "{slower:?}");
+    assert!(slower.exhausts_in_seconds.is_some());
+    assert_eq!(slows_to(14).verdict, LeakVerdict::Leak);
+}
+
+#[test]
 fn growth_from_nothing_has_no_percent() {
     let judgement = judged(&trace((0..40).map(|index| index * 4 * MIB)));
     assert_eq!(judgement.verdict, LeakVerdict::Leak);

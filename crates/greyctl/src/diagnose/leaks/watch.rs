@@ -2,7 +2,7 @@
 //! or somebody presses Ctrl-C.
 //!
 //! Never fails because of one process or one cgroup. Ctrl-C ends the window,
-//! not the run; a second one ends the run.
+//! not the run; a second one, and one after the window, ends the run.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -102,6 +102,8 @@ pub(crate) fn watch(
         }
     }
     bar.finish();
+    // From here on the first Ctrl-C ends the run.
+    interrupted.store(true, Ordering::Relaxed);
     Ok(watched)
 }
 

@@ -26,15 +26,23 @@
 //!
 //!     let high = EntryOptions::new().priority(Priority::High);
 //!     if let Err(refused) = answers.insert_with("why".to_owned(), vec![42; 4096], high) {
-//!         println!("answered, not kept: {refused}");
+//!         println!("answered, not kept: {}", why(&refused));
 //!     }
 //!     // Anything else is reserved before it is allocated.
 //!     let index = manager.budget().component("index").register()?;
 //!     match index.reserve_timeout(Bytes::from_mib(64), Duration::from_secs(1)) {
 //!         Ok(_held_until_dropped) => println!("there is room to build"),
-//!         Err(refused) => println!("not now: {refused}"), // and who holds the most
+//!         // It names who holds the most.
+//!         Err(refused) if refused.waiting_helps() => println!("later: {}", why(&refused)),
+//!         Err(refused) => println!("not now: {}", why(&refused)),
 //!     }
 //!     Ok(())
+//! }
+//!
+//! /// An error says what failed, and its sources why.
+//! fn why(error: &dyn std::error::Error) -> String {
+//!     std::iter::successors(error.source(), |cause| cause.source())
+//!         .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 //! }
 //! ```
 //!
@@ -73,6 +81,8 @@
 //! - It is no limit. Between two readings a program that does not reserve can
 //!   outgrow its budget; [`limits`] and a cgroup are what the kernel enforces.
 //! - A closure that hangs is left behind, not ended: a thread cannot be killed.
+//!   It is named ([`Controller::late_calls`]) and not called again before it
+//!   returns; at most 256 calls are out at once.
 //! - `RLIMIT_AS` counts address space: glibc takes 64 MiB of it for each thread
 //!   that allocates. Such a limit needs that room above the budget.
 //!

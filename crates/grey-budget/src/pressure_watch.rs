@@ -276,6 +276,32 @@ impl PressureWatch {
         }
     }
 
+    /// Waits for pressure without end, and acknowledges it; `false` when
+    /// something happens at `other` instead.
+    ///
+    /// # Errors
+    /// [`PressureWatchError::Gone`], when no event can come any more.
+    pub(crate) fn wait_unless(&mut self, other: &impl AsFd) -> Result<bool, PressureWatchError> {
+        loop {
+            let mut watched = [
+                PollFd::new(&*self, self.interest()),
+                PollFd::new(other, PollFlags::IN),
+            ];
+            let found = poll(&mut watched, None);
+            let [ours, others] = watched.map(|watched| watched.revents());
+            match found {
+                Ok(_) if !others.is_empty() => return Ok(false),
+                Ok(_) if ours.intersects(self.interest()) => {
+                    self.acknowledge()?;
+                    return Ok(true);
+                }
+                Ok(_) if ours.intersects(ENDED) => return Err(self.gone()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed(errno.into())),
+            }
+        }
+    }
+
     fn gone(&self) -> PressureWatchError {
         PressureWatchError::Gone {
             path: self.path.clone(),

@@ -35,7 +35,8 @@ pub struct ReclaimRequest {
     /// for being misspelt, protects nothing there and is no error: each knows
     /// only the projects of its own.
     pub excluded_projects: Vec<String>,
-    /// When the call should be over. Later results are still counted.
+    /// When the call should be over. What is given back later shows in the
+    /// resident set alone.
     pub deadline: Instant,
 }
 

@@ -149,6 +149,11 @@ impl Subject {
 }
 
 impl Reading {
+    /// Whether the PSS of any process could be read.
+    pub(crate) fn has_pss(&self) -> bool {
+        !self.pss.is_empty()
+    }
+
     /// The cgroup's `memory.current`; `None` without one.
     pub(crate) const fn usage(&self) -> Option<Bytes> {
         self.current

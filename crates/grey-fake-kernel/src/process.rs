@@ -168,6 +168,11 @@ impl FakeProcess {
         );
     }
 
+    /// Of a zombie only the first is left.
+    fn threads(&self) -> u32 {
+        if self.state == 'Z' { 1 } else { 2 }
+    }
+
     fn file_kib(&self) -> u64 {
         self.anon_kib / 2
     }
@@ -179,12 +184,12 @@ impl FakeProcess {
             0x0040_0000
         };
         let (pid, parent, state) = (self.pid, self.parent, self.state);
-        let start = self.start_time_ticks;
+        let (start, threads) = (self.start_time_ticks, self.threads());
         [
             format!("{pid} (").into_bytes(),
             self.name.clone(),
             format!(
-                ") {state} {parent} {pid} {pid} 0 -1 {flags} 100 0 0 0 5 3 0 0 20 0 2 0 {start} \
+                ") {state} {parent} {pid} {pid} 0 -1 {flags} 100 0 0 0 5 3 0 0 20 0 {threads} 0 {start} \
                  12582912 3072 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 \
                  0 0 0 0\n"
             )
@@ -211,7 +216,8 @@ impl FakeProcess {
                  VmData:\t{data:>8} kB\nVmSwap:\t{swap:>8} kB\n"
             );
         }
-        text + "Threads:\t2\nCapEff:\t0000000000000000\n"
+        let threads = self.threads();
+        text + &format!("Threads:\t{threads}\nCapEff:\t0000000000000000\n")
     }
 
     /// Anonymous memory is private, file pages are shared by four.

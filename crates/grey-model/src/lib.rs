@@ -7,6 +7,7 @@
 pub mod action;
 pub mod breakdown;
 pub mod cgroup;
+pub mod comparison;
 pub mod effect;
 pub mod facts;
 pub mod host;
@@ -21,6 +22,9 @@ pub mod plan;
 pub mod pressure;
 pub mod priority;
 pub mod process;
+pub mod sample;
+pub mod shell;
+pub mod snapshot;
 pub mod swap;
 pub mod target;
 pub mod text;
@@ -30,6 +34,9 @@ pub mod vmstat;
 pub use action::{Action, DropCaches, EnforcementRequest, KsmSpeed};
 pub use breakdown::{Breakdown, BreakdownInputs, BreakdownRow, RowName};
 pub use cgroup::{CgroupEvents, CgroupMemory, CgroupMemoryStat};
+pub use comparison::{
+    CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, RowDelta, SystemDelta,
+};
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
@@ -49,6 +56,12 @@ pub use plan::{
 pub use pressure::{Pressure, PressureLine};
 pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
+pub use sample::{
+    CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
+    ProcessValues, Sample, SystemField, SystemValues,
+};
+pub use shell::shell_word;
+pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};
 pub use text::KernelText;

@@ -104,7 +104,8 @@ fn push_escaped(out: &mut String, bytes: &[u8]) {
     }
 }
 
-fn reorders_text(character: char) -> bool {
+/// Whether a terminal shows what follows in another order.
+pub(crate) fn reorders_text(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -171,7 +171,7 @@ impl Account {
                 self.current,
                 self.reclaimable.swap_room
             ),
-            self.way_out(),
+            self.way_out("--high"),
         ))
     }
 
@@ -190,11 +190,11 @@ impl Account {
                 self.current,
                 self.reclaimable.swap_room
             ),
-            self.way_out(),
+            self.way_out("--limit"),
         ))
     }
 
-    fn way_out(&self) -> String {
+    fn way_out(&self, option: &str) -> String {
         let feasible = self.stuck().max(LIMIT_FLOOR).scale(115, 100);
         let mebibytes = feasible.0.div_ceil(1024 * 1024);
         let swap = if self.reclaimable.swap_room < SWAP_ROOM_FLOOR {
@@ -202,7 +202,7 @@ impl Account {
         } else {
             ""
         };
-        format!("use at least {mebibytes}M{swap}")
+        format!("use at least {option} {mebibytes}M{swap}")
     }
 }
 
@@ -216,11 +216,18 @@ fn approach(
     if let Some(bytes) = limit.bytes().filter(|bytes| *bytes < LIMIT_FLOOR) {
         draft.refuse(harmful(
             format!("{bytes} is under the floor of {LIMIT_FLOOR} for any limit"),
-            format!("use at least {}M", LIMIT_FLOOR.0 >> 20),
+            format!(
+                "use at least --{} {}M",
+                match property {
+                    UnitMemoryProperty::MemoryHigh => "high",
+                    UnitMemoryProperty::MemoryMax => "limit",
+                },
+                LIMIT_FLOOR.0 >> 20
+            ),
         ));
         return None;
     }
-    let route = match route::find(facts) {
+    let route = match route::find(facts, property, limit) {
         Ok(route) => route,
         Err(refusal) => {
             draft.refuse(refusal);

@@ -95,7 +95,12 @@ pub(crate) fn plan(speed: KsmSpeed, facts: &PreflightFacts, draft: &mut Draft) {
 fn set(draft: &mut Draft, file: KsmFile, before: String, after: String, reason: &str) {
     draft.steps.push(PlanStep {
         action: "enable_ksm".to_owned(),
-        undo: format!("set it back to {before}; merged pages stay merged"),
+        undo: if file == KsmFile::Run && before == "2" {
+            "stop it with 0; merged pages stay merged (it was 2, which would unmerge them)"
+                .to_owned()
+        } else {
+            format!("set it back to {before}; merged pages stay merged")
+        },
         change: Change::Set {
             knob: Knob::Ksm { file },
             before: Some(KnobValue(before)),

@@ -5,6 +5,7 @@
 //! give the same plan.
 
 mod cgroup_limits;
+mod comparison;
 mod compressed;
 mod drop_caches;
 mod ksm;
@@ -17,5 +18,7 @@ mod reclaim;
 pub mod reclaimable;
 mod refusals;
 mod route;
+mod theirs;
 
+pub use comparison::{CompareError, compare};
 pub use plan::plan;

@@ -3,11 +3,11 @@
 //! Keeps no state, needs no cgroup; without swap it can only take file pages.
 
 use grey_model::{
-    Bytes, Change, OneShot, PlanStep, PreflightFacts, ProcessId, ProcessMemory, ProcessState, Risk,
+    Bytes, Change, OneShot, PlanStep, PreflightFacts, ProcessId, ProcessMemory, Risk,
 };
 
 use crate::compressed::warn_of_poor_ratio;
-use crate::plan::Draft;
+use crate::plan::{Draft, is_zombie};
 use crate::reclaimable;
 use crate::refusals::{not_permitted, not_supported, usage};
 
@@ -32,7 +32,7 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
     let candidates: Vec<&ProcessMemory> = facts
         .processes
         .iter()
-        .filter(|process| !process.kernel_thread && process.state != ProcessState::Zombie)
+        .filter(|process| !process.kernel_thread && !is_zombie(process))
         // Neither the process that keeps the machine alive nor ourselves.
         .filter(|process| process.id.pid != 1 && process.id.pid != facts.own_pid)
         .collect();

@@ -2,7 +2,10 @@
 //!
 //! A plan is made whole or not at all: one refusal stops everything.
 
-use grey_model::{Action, EnforcementRequest, Plan, PlanStep, PreflightFacts, Refusal};
+use grey_model::{
+    Action, EnforcementRequest, Plan, PlanStep, PreflightFacts, ProcessId, ProcessMemory,
+    ProcessState, Refusal,
+};
 
 use crate::refusals::{harmful, not_supported, usage};
 use crate::{cgroup_limits, drop_caches, ksm, left_over, page_out, process_settings, reclaim};
@@ -90,6 +93,20 @@ fn ordered(actions: &[Action]) -> Vec<Action> {
     actions
 }
 
+/// Whether a process has ended and holds nothing. One whose first thread has
+/// ended looks the same while others of it go on, and holds all it had.
+pub(crate) fn is_zombie(process: &ProcessMemory) -> bool {
+    matches!(process.state, ProcessState::Zombie | ProcessState::Dead)
+        && process.threads.is_none_or(|threads| threads <= 1)
+}
+
+fn is_dead(id: ProcessId, facts: &PreflightFacts) -> bool {
+    facts
+        .processes
+        .iter()
+        .any(|process| process.id == id && is_zombie(process))
+}
+
 fn check_target(request: &EnforcementRequest, facts: &PreflightFacts, draft: &mut Draft) {
     let Some(target) = &facts.target else {
         if let Some(action) = request.actions.iter().find(|action| action.needs_target()) {
@@ -119,6 +136,17 @@ fn check_target(request: &EnforcementRequest, facts: &PreflightFacts, draft: &mu
             target.typed,
             target.processes.len()
         ));
+    }
+    if let Some(id) = target.process.filter(|id| is_dead(*id, facts)) {
+        // Its memory is gone, and what is set on it is set for nobody.
+        draft.refuse(usage(
+            format!(
+                "process {id} has ended (it is a zombie): it holds no memory, and waits only for \
+                 its parent to collect it"
+            ),
+            format!("find its parent: ps -o ppid= -p {}", id.pid),
+        ));
+        return;
     }
     let summary = &facts.process_summary;
     if summary.count > 0 && summary.count == summary.kernel_threads {

@@ -2,11 +2,13 @@
 //!
 //! Neither frees memory; both decide what happens when it runs out.
 
+use std::cmp::Ordering;
+
 use grey_model::{
     Bytes, Change, Knob, KnobValue, PlanStep, PreflightFacts, ProcessMemory, Risk, TargetKind,
 };
 
-use crate::plan::Draft;
+use crate::plan::{Draft, is_zombie};
 use crate::refusals::{harmful, not_permitted, not_supported, usage};
 
 /// The most processes whose `oom_score_adj` one run sets.
@@ -23,7 +25,7 @@ pub(crate) fn plan_oom(value: i16, facts: &PreflightFacts, draft: &mut Draft) {
     let processes: Vec<&ProcessMemory> = facts
         .processes
         .iter()
-        .filter(|process| !process.kernel_thread)
+        .filter(|process| !process.kernel_thread && !is_zombie(process))
         .collect();
     if processes.is_empty() || processes.len() > MOST_PROCESSES {
         draft.refuse(usage(
@@ -50,16 +52,17 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
         return;
     };
     if i32::from(value) < before && !facts.privileges.sys_resource {
-        draft.refuse(not_permitted(
-            format!("lowering oom_score_adj of process {id} below {before} needs CAP_SYS_RESOURCE"),
+        // The floor is the lowest value that somebody with the capability has
+        // set last; the kernel shows it nowhere.
+        draft.warn(format!(
+            "without CAP_SYS_RESOURCE oom_score_adj of process {id} goes below {before} only if it \
+             was raised without it: the kernel decides{}",
             if facts.privileges.root {
-                "this root lacks it: run it outside this container, or give the container \
-                 CAP_SYS_RESOURCE"
+                "; this root lacks it: in a container, give the container CAP_SYS_RESOURCE"
             } else {
-                "run the same command with sudo"
-            },
+                ""
+            }
         ));
-        return;
     }
     draft.steps.push(PlanStep {
         action: "oom_score_adj".to_owned(),
@@ -77,7 +80,7 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
         reason: format!(
             "{} goes {} when the machine runs out",
             process.name,
-            when(value)
+            when(before, value)
         ),
         undo: format!("set it back to {before}"),
         guards: Vec::new(),
@@ -85,12 +88,14 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
     });
 }
 
-fn when(value: i16) -> &'static str {
-    match value {
-        -1000 => "never",
-        ..0 => "later",
-        0 => "in its turn",
-        1.. => "sooner",
+fn when(before: i32, value: i16) -> &'static str {
+    if value == -1000 {
+        return "never";
+    }
+    match i32::from(value).cmp(&before) {
+        Ordering::Less => "later than now",
+        Ordering::Equal => "as now",
+        Ordering::Greater => "sooner than now",
     }
 }
 
@@ -117,14 +122,14 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
     let Some(hard) = before.split_once(':').map(|(_, hard)| hard) else {
         draft.refuse(not_supported(
             "the limit could not be understood",
-            "report this",
+            format!("look at it: cat /proc/{}/limits", process.pid),
         ));
         return;
     };
     if hard.parse().is_ok_and(|hard: u64| limit.0 > hard) {
         draft.refuse(usage(
             format!("{limit} is above the hard limit of process {process}"),
-            format!("use at most {hard} bytes"),
+            format!("use at most --rlimit-data {hard}"),
         ));
         return;
     }
@@ -133,7 +138,10 @@ pub(crate) fn plan_rlimit(limit: Bytes, facts: &PreflightFacts, draft: &mut Draf
     if limit < used.scale(105, 100) {
         draft.refuse(harmful(
             format!("process {process} has {used} of data already: with {limit} its next allocation fails"),
-            format!("use at least {}M; rlimits free nothing", used.scale(105, 100).0.div_ceil(1 << 20)),
+            format!(
+                "rlimits free nothing; use at least --rlimit-data {}M",
+                used.scale(105, 100).0.div_ceil(1 << 20)
+            ),
         ));
         return;
     }

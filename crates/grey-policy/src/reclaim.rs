@@ -3,7 +3,7 @@
 //! Keeps no state, so it works on everybody's cgroups; never used on a cgroup
 //! that the target shares with others.
 
-use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, Risk, TargetKind};
+use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, Risk, TargetKind, shell_word};
 
 use crate::compressed::warn_of_poor_ratio;
 use crate::plan::Draft;
@@ -46,7 +46,7 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
             ),
             format!(
                 "use --page-out for this process alone, or --target {}",
-                cgroup.path
+                shell_word(cgroup.path.as_bytes())
             ),
         ));
         return;

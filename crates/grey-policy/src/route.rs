@@ -6,11 +6,12 @@
 use grey_model::owner::OUR_SUBTREE;
 use grey_model::{
     CgroupFile, CgroupPath, Change, Knob, KnobValue, MemoryLimit, Owner, PlanStep, PreflightFacts,
-    ProcessId, Refusal, ResolvedTarget, Risk, TargetKind, UnitMemoryProperty,
+    ProcessId, Refusal, ResolvedTarget, Risk, TargetKind, UnitMemoryProperty, shell_word,
 };
 
 use crate::plan::Draft;
 use crate::refusals::{harmful, needs_root, needs_v2_memory, not_supported};
+use crate::theirs;
 
 /// Where a limit is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +117,13 @@ fn unit_value(limit: MemoryLimit) -> KnobValue {
     )
 }
 
-/// Finds the way to the target, or why there is none.
-pub(crate) fn find(facts: &PreflightFacts) -> Result<Route, Refusal> {
+/// Finds the way to the target, or why there is none; `property` and `limit`
+/// are for the command of whoever it belongs to.
+pub(crate) fn find(
+    facts: &PreflightFacts,
+    property: UnitMemoryProperty,
+    limit: MemoryLimit,
+) -> Result<Route, Refusal> {
     if !facts.host.cgroup_mode.has_v2_memory() {
         return Err(needs_v2_memory("setting a limit"));
     }
@@ -147,6 +153,9 @@ pub(crate) fn find(facts: &PreflightFacts) -> Result<Route, Refusal> {
         ));
     }
     let owner = target.owner.clone().unwrap_or(Owner::Nobody);
+    if let Some(theirs) = theirs::refusal(&owner, cgroup, property, limit) {
+        return Err(theirs);
+    }
     match (target.kind, target.process) {
         (TargetKind::Process, Some(process)) if needs_own_group(target, cgroup) => {
             around_process(facts, target, process, cgroup, &owner)
@@ -182,7 +191,7 @@ fn existing_group(
             format!("{unit} belongs to systemd, and systemd could not be asked over D-Bus"),
             "check that /run/dbus/system_bus_socket exists and that dbus runs",
         )),
-        foreign => Err(foreign_owner(foreign, cgroup)),
+        _ => Err(cannot_be_limited(cgroup)),
     }
 }
 
@@ -202,11 +211,14 @@ fn around_process(
                      lose track of it in another cgroup",
                     target.bystanders
                 ),
-                format!("limit the whole unit: --target {unit}; or only --page-out the process"),
+                format!(
+                    "--page-out takes the process alone; limit the whole unit: --target {}",
+                    shell_word(unit.as_bytes())
+                ),
             ));
         }
         Owner::SystemdUnit { .. } => {}
-        foreign => return Err(foreign_owner(foreign, origin)),
+        _ => return Err(cannot_be_limited(origin)),
     }
     let origin = origin.clone();
     if facts.host.systemd {
@@ -227,51 +239,8 @@ fn around_process(
     })
 }
 
-fn foreign_owner(owner: &Owner, cgroup: &CgroupPath) -> Refusal {
-    match owner {
-        Owner::DelegatedBySystemd { unit } => harmful(
-            format!("{cgroup} lies below {unit}, which manages it by itself"),
-            format!("limit the whole unit: --target {unit}"),
-        ),
-        Owner::UserUnit { manager, unit } => {
-            let user = manager
-                .trim_start_matches("user@")
-                .trim_end_matches(".service");
-            harmful(
-                format!("{unit} belongs to the systemd of user {user}"),
-                format!(
-                    "as that user: systemctl --user set-property --runtime {unit} \
-                     MemoryMax=SIZE; --reclaim and --page-out work from here"
-                ),
-            )
-        }
-        Owner::Container { engine, id } => harmful(
-            format!("{cgroup} belongs to a container of {engine}"),
-            format!(
-                "{}; --reclaim and --page-out work from here",
-                container_command(engine, id)
-            ),
-        ),
-        Owner::Kubelet { .. } => harmful(
-            format!("{cgroup} belongs to the kubelet, which would set it back"),
-            "set resources.limits.memory of the pod; --reclaim and --page-out work from here",
-        ),
-        Owner::Root | Owner::Ours | Owner::Nobody | Owner::SystemdUnit { .. } => {
-            harmful(format!("{cgroup} cannot be limited"), "name another target")
-        }
-    }
-}
-
-fn container_command(engine: &str, id: &str) -> String {
-    let short = id.get(..12).unwrap_or(id);
-    match engine {
-        "docker" => format!("docker update --memory SIZE --memory-swap SIZE {short}"),
-        "podman" => format!("podman update --memory SIZE {short}"),
-        "containerd" => format!("nerdctl update --memory SIZE {short}"),
-        "lxc" => format!("lxc config set {id} limits.memory SIZE"),
-        "nspawn" => format!("systemctl set-property --runtime {id} MemoryMax=SIZE"),
-        _ => format!("ask {engine} to change the limit of {short}"),
-    }
+fn cannot_be_limited(cgroup: &CgroupPath) -> Refusal {
+    harmful(format!("{cgroup} cannot be limited"), "name another target")
 }
 
 /// Our subtree, below the root.

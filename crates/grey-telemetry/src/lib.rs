@@ -7,6 +7,8 @@ pub mod ascii;
 pub mod cgroup;
 pub mod data_limit;
 pub mod facts;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod host;
 pub mod privileges;
 pub mod proc;
@@ -24,5 +26,5 @@ pub use host::read_host;
 pub use read::{KernelDirectory, ReadError};
 pub use roots::{Kernel, OpenKernelError, Roots};
 pub use system::{SystemSnapshot, available_now, read_system};
-pub use target::{ResolveTargetError, resolve_target};
+pub use target::{ResolveTargetError, Resolver, resolve_target};
 pub use user::UserNames;

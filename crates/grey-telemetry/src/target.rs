@@ -1,13 +1,14 @@
 //! Finds what a person points at: a process, a cgroup, a unit.
 //!
 //! Never guesses: what fits several things is listed, and nothing is chosen.
-//! Whether a target may be touched is not decided here.
+//! Whether a target may be touched is not decided here. However many targets
+//! one [`Resolver`] is asked for, it lists the processes and the cgroups once.
 
 use std::collections::HashMap;
 
 use grey_model::{
     CgroupPath, KernelText, Owner, ProcessId, ProcessMemory, ProcessState, ResolvedTarget, Target,
-    TargetKind,
+    TargetKind, shell_word,
 };
 
 use crate::cgroup::mount::open_process_hierarchy;
@@ -15,7 +16,7 @@ use crate::cgroup::processes::{open_cgroup, read_processes_of, read_subtree_proc
 use crate::cgroup::tree::{TreeBounds, visit};
 use crate::process::stat::parse_stat;
 use crate::process::{Detail, ProcessList, Scratch, read_process};
-use crate::read::ReadError;
+use crate::read::{KernelDirectory, ReadError};
 use crate::roots::Kernel;
 
 /// The most matches that an error lists.
@@ -114,11 +115,17 @@ impl ResolveTargetError {
             ),
             Self::AmbiguousUnit { .. } => Some("give one of the paths".to_owned()),
             Self::ProcessOrCgroup { typed } => {
-                Some(format!("say which: `name:{typed}` or `cgroup:{typed}`"))
+                let word = |kind: &str| shell_word(format!("{kind}:{typed}").as_bytes());
+                Some(format!(
+                    "say which: --target {} or --target {}",
+                    word("name"),
+                    word("cgroup")
+                ))
             }
-            Self::NoSuchUnit { typed } => {
-                Some(format!("see whether it runs: systemctl status -- {typed}"))
-            }
+            Self::NoSuchUnit { typed } => Some(format!(
+                "see whether it runs: systemctl status -- {}",
+                shell_word(typed.as_bytes())
+            )),
             Self::NoSuchName { .. } | Self::NoSuchThing { .. } => Some(
                 "a command name is compared whole, and the kernel keeps 15 bytes of it; \
                  see the names with: ps -e -o pid,comm"
@@ -138,37 +145,64 @@ pub fn resolve_target(
     kernel: &Kernel,
     target: &Target,
 ) -> Result<ResolvedTarget, ResolveTargetError> {
-    let mut search = Search {
-        kernel,
-        typed: target.to_string(),
-        scratch: Scratch::new(kernel),
-        buffer: Vec::new(),
-    };
-    match target {
-        Target::Pid(pid) => search.pid(*pid),
-        Target::Name(name) => {
-            let matches = search.processes_called(name.as_bytes())?;
-            if matches.is_empty() {
-                return Err(ResolveTargetError::NoSuchName {
-                    typed: search.typed,
-                });
-            }
-            search.only_one(matches)
-        }
-        Target::Cgroup(path) => search.cgroup(path.clone()),
-        Target::Unit(unit) => search.unit(unit),
-        Target::Word(word) => search.word(word),
-    }
+    Resolver::new(kernel).resolve(target)
 }
 
-struct Search<'kernel> {
+/// A pid, and the command name of its process.
+type Named = (u32, Box<[u8]>);
+
+/// Finds what people point at, of one instant: each process and the tree of
+/// cgroups are as they were when they were first asked for.
+pub struct Resolver<'kernel> {
     kernel: &'kernel Kernel,
     typed: String,
     scratch: Scratch,
     buffer: Vec<u8>,
+    /// Every process.
+    names: Option<Vec<Named>>,
+    /// Every cgroup.
+    cgroups: Option<Vec<CgroupPath>>,
+    /// Each process that was asked for, and its parent; `None`: it was gone.
+    identities: HashMap<u32, Option<(ProcessId, u32)>>,
 }
 
-impl Search<'_> {
+impl<'kernel> Resolver<'kernel> {
+    /// One that has looked at nothing yet.
+    #[must_use]
+    pub fn new(kernel: &'kernel Kernel) -> Self {
+        Self {
+            kernel,
+            typed: String::new(),
+            scratch: Scratch::new(kernel),
+            buffer: Vec::new(),
+            names: None,
+            cgroups: None,
+            identities: HashMap::new(),
+        }
+    }
+
+    /// Finds the one thing that `target` names.
+    ///
+    /// # Errors
+    /// [`ResolveTargetError`] when there is no such thing, or more than one.
+    pub fn resolve(&mut self, target: &Target) -> Result<ResolvedTarget, ResolveTargetError> {
+        self.typed = target.to_string();
+        match target {
+            Target::Pid(pid) => self.pid(*pid),
+            Target::Name(name) => {
+                let matches = self.processes_called(name.as_bytes())?;
+                if matches.is_empty() {
+                    let typed = self.typed.clone();
+                    return Err(ResolveTargetError::NoSuchName { typed });
+                }
+                self.only_one(matches)
+            }
+            Target::Cgroup(path) => self.cgroup(path.clone()),
+            Target::Unit(unit) => self.unit(unit),
+            Target::Word(word) => self.word(word),
+        }
+    }
+
     fn pid(&mut self, pid: u32) -> Result<ResolvedTarget, ResolveTargetError> {
         match self.look_at(pid) {
             Ok(process) => Ok(self.process(process)),
@@ -208,19 +242,9 @@ impl Search<'_> {
         let Some(root) = open_process_hierarchy(self.kernel, &mut self.buffer) else {
             return Err(ResolveTargetError::NoCgroups { typed });
         };
-        let mut paths = Vec::new();
-        let bounds = TreeBounds::default();
-        visit(
-            &root,
-            &CgroupPath::root(),
-            bounds,
-            &(),
-            &mut |_, path, ()| {
-                if path.name() == Some(unit.as_bytes()) {
-                    paths.push(path.clone());
-                }
-            },
-        );
+        let all = self.cgroups.get_or_insert_with(|| all_cgroups(&root));
+        let is_it = |path: &&CgroupPath| path.name() == Some(unit.as_bytes());
+        let mut paths: Vec<CgroupPath> = all.iter().filter(is_it).cloned().collect();
         let more = paths.len().saturating_sub(MOST_LISTED);
         match paths.len() {
             0 => Err(ResolveTargetError::NoSuchUnit { typed }),
@@ -236,25 +260,16 @@ impl Search<'_> {
     /// collected only when nobody else is called so.
     fn processes_called(&mut self, name: &[u8]) -> Result<Vec<ProcessMemory>, ResolveTargetError> {
         let wanted = &name[..name.len().min(COMMAND_NAME_BYTES)];
-        let mut list = ProcessList::new();
-        let pids = match list.refresh(&self.kernel.proc) {
-            Ok(pids) => pids,
-            Err(source) => return Err(self.failed(source)),
-        };
-        let mut found = Vec::new();
-        for &pid in pids {
-            let comm = self
-                .kernel
-                .proc
-                .read(format!("{pid}/comm"), &mut self.buffer);
-            let is_called = comm.is_ok_and(|comm| {
-                let comm = comm.strip_suffix(b"\n").unwrap_or(comm);
-                comm == wanted || comm == name
-            });
-            if is_called && let Ok(process) = self.look_at(pid) {
-                found.push(process);
-            }
-        }
+        let called: Vec<u32> = self
+            .names()?
+            .iter()
+            .filter(|(_, comm)| **comm == *wanted || **comm == *name)
+            .map(|(pid, _)| *pid)
+            .collect();
+        let mut found: Vec<ProcessMemory> = called
+            .into_iter()
+            .filter_map(|pid| self.look_at(pid).ok())
+            .collect();
         let is_dead = |process: &ProcessMemory| {
             matches!(process.state, ProcessState::Zombie | ProcessState::Dead)
         };
@@ -263,6 +278,25 @@ impl Search<'_> {
         }
         found.sort_unstable_by_key(|process| process.id.pid);
         Ok(found)
+    }
+
+    /// The command names of all processes, read when they are first asked for.
+    fn names(&mut self) -> Result<&[Named], ResolveTargetError> {
+        if self.names.is_none() {
+            let mut list = ProcessList::new();
+            let pids = match list.refresh(&self.kernel.proc) {
+                Ok(pids) => pids,
+                Err(source) => return Err(self.failed(source)),
+            };
+            let read = |pid: &u32| {
+                let file = format!("{pid}/comm");
+                let comm = self.kernel.proc.read(file, &mut self.buffer).ok()?;
+                let comm = comm.strip_suffix(b"\n").unwrap_or(comm);
+                Some((*pid, Box::from(comm)))
+            };
+            self.names = Some(pids.iter().filter_map(read).collect());
+        }
+        Ok(self.names.as_deref().unwrap_or_default())
     }
 
     fn only_one(
@@ -341,32 +375,23 @@ impl Search<'_> {
         let Ok(pids) = read_processes_of(self.kernel, path, &mut self.buffer) else {
             return 0;
         };
-        let mut parents = HashMap::new();
         let mut bystanders = 0;
         for pid in pids {
-            if !self.descends_from(pid, target, &mut parents) {
-                bystanders += u64::from(parents.get(&pid).is_some_and(Option::is_some));
+            if !self.descends_from(pid, target) {
+                bystanders += u64::from(self.identity(pid).is_some());
             }
         }
         bystanders
     }
 
-    fn descends_from(
-        &mut self,
-        pid: u32,
-        target: u32,
-        parents: &mut HashMap<u32, Option<u32>>,
-    ) -> bool {
+    fn descends_from(&mut self, pid: u32, target: u32) -> bool {
         let mut current = pid;
         for _ in 0..MOST_GENERATIONS {
             if current == target {
                 return true;
             }
-            let parent = *parents
-                .entry(current)
-                .or_insert_with(|| self.identity(current).map(|(_, parent)| parent));
-            match parent {
-                Some(parent) if parent != 0 => current = parent,
+            match self.identity(current) {
+                Some((_, parent)) if parent != 0 => current = parent,
                 _ => return false,
             }
         }
@@ -386,6 +411,15 @@ impl Search<'_> {
     /// A process and its parent, by the one file that has both. `None` when
     /// it is gone.
     fn identity(&mut self, pid: u32) -> Option<(ProcessId, u32)> {
+        if let Some(known) = self.identities.get(&pid) {
+            return *known;
+        }
+        let read = self.read_identity(pid);
+        self.identities.insert(pid, read);
+        read
+    }
+
+    fn read_identity(&mut self, pid: u32) -> Option<(ProcessId, u32)> {
         let text = self
             .kernel
             .proc
@@ -405,4 +439,19 @@ impl Search<'_> {
             source,
         }
     }
+}
+
+fn all_cgroups(root: &KernelDirectory) -> Vec<CgroupPath> {
+    let mut paths = Vec::new();
+    let bounds = TreeBounds::default();
+    visit(
+        root,
+        &CgroupPath::root(),
+        bounds,
+        &(),
+        &mut |_, path, ()| {
+            paths.push(path.clone());
+        },
+    );
+    paths
 }

@@ -2,13 +2,15 @@
 //!
 //! Defines only; what a command does is in its own module.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use grey_model::{Action, Bytes, DropCaches, KsmSpeed, MemoryLimit, Target};
 
-use crate::duration::{Interval, Lease, Observation, Window};
+use crate::duration::{Interval, Keep, Lease, Observation, Window};
+use crate::moment::Moment;
 use crate::no_option::NoOption;
 use crate::{environment, exit_code};
 
@@ -74,6 +76,12 @@ pub(crate) enum Command {
     Rollback(RollbackOptions),
     /// List what memory-enforce changed
     Journal(JournalOptions),
+    /// Show what changed between two diagnoses, or while a command ran
+    Diff(DiffOptions),
+    /// Keep samples of the machine's memory, each second, for history
+    Record(RecordOptions),
+    /// Show what was recorded, at a moment or over a time
+    History(HistoryOptions),
     /// Print a shell's completion script
     Completions {
         /// Which shell
@@ -144,6 +152,118 @@ pub(crate) struct DiagnoseOptions {
     )]
     pub(crate) interval: Interval,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the same document in this file, for diff
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// Options of `record`.
+#[derive(Debug, Args)]
+pub(crate) struct RecordOptions {
+    /// How often; at least 100ms
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        allow_hyphen_values = true
+    )]
+    pub(crate) interval: Interval,
+    /// End after this time
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) length: Option<Keep>,
+    /// How many processes each sample has, the largest
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) processes: usize,
+    /// How much history there may be; the oldest goes first
+    #[arg(long, value_name = "SIZE", default_value = "512M", allow_hyphen_values = true,
+          value_parser = NoOption::<Bytes>::new())]
+    pub(crate) max_size: Bytes,
+    /// How long it is kept
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30d",
+        allow_hyphen_values = true
+    )]
+    pub(crate) keep: Keep,
+}
+
+/// Options of `history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A moment is `10m ago`, `10:04`, `2026-11-21 10:04` or `now`.")]
+pub(crate) struct HistoryOptions {
+    /// Show the sample of this moment
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["from", "until", "csv"])]
+    pub(crate) at: Option<Moment>,
+    /// Only since then
+    #[arg(long, value_name = "MOMENT")]
+    pub(crate) from: Option<Moment>,
+    /// Only until then
+    #[arg(long, value_name = "MOMENT")]
+    pub(crate) until: Option<Moment>,
+    /// How many rows each list has
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
+    pub(crate) top: usize,
+    /// Print every sample as one JSON document (grey.history/v1)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the machine's numbers as CSV, a line for each sample
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "greyctl diff [OPTIONS] BEFORE.json [AFTER.json]\n       greyctl diff [OPTIONS] -b MOMENT [-e MOMENT]\n       greyctl diff [OPTIONS] -- COMMAND...",
+    after_help = "\
+Save a diagnosis with memory-diagnose --save FILE. With one file, it is compared
+with now. What COMMAND prints goes to the standard error."
+)]
+pub(crate) struct DiffOptions {
+    /// Compare with this moment of history, as in `-b 1h`
+    #[arg(short, long, value_name = "MOMENT", conflicts_with_all = ["before", "command"])]
+    pub(crate) begin: Option<Moment>,
+    /// The later moment; now when left out
+    #[arg(short, long, value_name = "MOMENT", requires = "begin")]
+    pub(crate) end: Option<Moment>,
+    /// The earlier diagnosis
+    #[arg(value_name = "BEFORE.json", required_unless_present_any = ["command", "begin"],
+          conflicts_with = "command", value_hint = ValueHint::FilePath)]
+    pub(crate) before: Option<PathBuf>,
+    /// The later diagnosis; now when left out
+    #[arg(value_name = "AFTER.json", conflicts_with = "command", value_hint = ValueHint::FilePath)]
+    pub(crate) after: Option<PathBuf>,
+    /// A command to run between two diagnoses
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+    /// Only this target, as in memory-diagnose; a file knows its own
+    #[arg(
+        short,
+        long = "target",
+        value_name = "TARGET",
+        allow_hyphen_values = true,
+        requires = "command",
+        value_parser = NoOption::<Target>::new()
+    )]
+    pub(crate) targets: Vec<Target>,
+    /// How many rows each list has
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
+    pub(crate) top: usize,
+    /// Print one JSON document (grey.comparison/v1) with every change
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -12,7 +12,7 @@ use grey_enforcement::{
     Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, JournalError,
     OpenEnforcerError,
 };
-use grey_model::RefusalKind;
+use grey_model::{Plan, Refusal, RefusalKind};
 use grey_telemetry::UserNames;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use crate::environment;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::recommend;
 use crate::roots::{kernel_roots, state_dir};
 
 /// Opens the enforcer. `command` is what the journal calls this program.
@@ -110,7 +111,7 @@ fn user() -> String {
 }
 
 /// A plan that was refused before its first change.
-pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
+pub(crate) fn apply_failure(global: &GlobalOptions, error: &ApplyError) -> Failure {
     if let ApplyError::Journal { source } = error {
         let mut failure = journal_failure(source, JournalUse::Change);
         failure.message = crate::failure::chain(error);
@@ -130,13 +131,40 @@ pub(crate) fn apply_failure(error: &ApplyError) -> Failure {
         // Most likely another run was faster: the next plan starts from its value.
         return failure.hint("somebody was faster; run it again to plan with the new value");
     }
+    let look = || recommend::command(global, "memory-diagnose");
     match kind {
-        RefusalKind::NotPermitted => failure.hint("run as root: sudo greyctl memory-enforce …"),
-        RefusalKind::Unsafe => failure.hint("look again: greyctl memory-diagnose"),
+        RefusalKind::NotPermitted => failure.hint(not_let()),
+        RefusalKind::Unsafe => failure.hint(format!("look again: {}", look())),
         RefusalKind::Usage | RefusalKind::NotSupported => {
-            failure.hint("see what this machine has: greyctl memory-diagnose --target …")
+            failure.hint(format!("see what this machine has: {}", look()))
         }
     }
+}
+
+/// What to do where the kernel does not let us.
+fn not_let() -> &'static str {
+    if rustix::process::geteuid().is_root() {
+        "this root may not do it: run it outside this container, or with the capability that it \
+         lacks"
+    } else {
+        "run the same command with sudo"
+    }
+}
+
+/// Why `plan` would not be begun, by what can be asked without a change.
+pub(crate) fn would_refuse(
+    global: &GlobalOptions,
+    plan: &Plan,
+) -> Result<Option<Refusal>, Failure> {
+    let checked = open(global, "memory-enforce")?.check(plan);
+    Ok(checked.err().map(|error| {
+        let failure = apply_failure(global, &error);
+        Refusal {
+            kind: error.refusal_kind(),
+            reason: failure.message,
+            hint: failure.hints.into_iter().next().unwrap_or_default(),
+        }
+    }))
 }
 
 /// What a journal is wanted for.
@@ -153,7 +181,7 @@ pub(crate) enum JournalUse {
 pub(crate) fn journal_failure(error: &JournalError, wanted: JournalUse) -> Failure {
     if let JournalError::Lock(LockError::Busy { .. }) = error {
         return Failure::from_error(Exit::TimedOut, error)
-            .hint("another greyctl is at work; try again when it is done: greyctl journal");
+            .hint("another greyctl is at work: try again when it is done");
     }
     if wanted == JournalUse::PutBack {
         return records_failure(error);
@@ -186,8 +214,8 @@ fn records_failure(error: &JournalError) -> Failure {
     let failure = Failure::from_error(exit, error);
     let hint = match error {
         _ if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) => format!(
-            "{STANDS}: make the journal's file system writable (mount -o remount,rw …), then run \
-             this again"
+            "{STANDS}: make the journal's file system writable (remount it with rw), then run this \
+             again"
         ),
         _ if error.is_denied() => format!(
             "{STANDS}: run this as root, or as the user who made the changes and may write there"
@@ -211,8 +239,8 @@ fn records_failure(error: &JournalError) -> Failure {
     failure.hint(hint)
 }
 
-/// Who owns what is not safe to use, by name or as `'#1000'` (as a
-/// shell takes it for sudo), when it is not us.
+/// Who owns what is not safe to use, by name or as `#1000` (as sudo takes
+/// it), when it is not us.
 pub(crate) fn other_owner(error: &JournalError) -> Option<String> {
     let JournalError::Unsafe { path, .. } = error else {
         return None;
@@ -225,7 +253,7 @@ pub(crate) fn other_owner(error: &JournalError) -> Option<String> {
     Some(
         names
             .name(owner)
-            .map_or_else(|| format!("'#{owner}'"), str::to_owned),
+            .map_or_else(|| format!("#{owner}"), str::to_owned),
     )
 }
 
@@ -267,7 +295,13 @@ pub(crate) const fn exit_of(kind: RefusalKind) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
+    use clap::Parser as _;
     use grey_enforcement::systemd::SystemdError;
+
+    fn global() -> GlobalOptions {
+        Cli::try_parse_from(["greyctl", "journal"]).unwrap().global
+    }
 
     fn open_error(kind: ErrorKind) -> JournalError {
         JournalError::Open {
@@ -315,16 +349,19 @@ mod tests {
     }
 
     fn from_systemd(source: SystemdError) -> Failure {
-        apply_failure(&ApplyError::Knob {
-            knob: Box::new(grey_model::Knob::UnitProperty {
-                unit: "a.service".to_owned(),
-                property: grey_model::UnitMemoryProperty::MemoryMax,
-            }),
-            source: Box::new(grey_enforcement::KnobError::Unit {
-                doing: "show MemoryMax of a.service".to_owned(),
-                source: Box::new(source),
-            }),
-        })
+        apply_failure(
+            &global(),
+            &ApplyError::Knob {
+                knob: Box::new(grey_model::Knob::UnitProperty {
+                    unit: "a.service".to_owned(),
+                    property: grey_model::UnitMemoryProperty::MemoryMax,
+                }),
+                source: Box::new(grey_enforcement::KnobError::Unit {
+                    doing: "show MemoryMax of a.service".to_owned(),
+                    source: Box::new(source),
+                }),
+            },
+        )
     }
 
     #[test]
@@ -346,13 +383,16 @@ mod tests {
 
     #[test]
     fn whoever_was_overtaken_is_told_to_run_it_again() {
-        let failure = apply_failure(&ApplyError::Changed {
-            knob: Box::new(grey_model::Knob::Ksm {
-                file: grey_model::KsmFile::Run,
-            }),
-            expected: "0".to_owned(),
-            found: "1".to_owned(),
-        });
+        let failure = apply_failure(
+            &global(),
+            &ApplyError::Changed {
+                knob: Box::new(grey_model::Knob::Ksm {
+                    file: grey_model::KsmFile::Run,
+                }),
+                expected: "0".to_owned(),
+                found: "1".to_owned(),
+            },
+        );
         assert_eq!(failure.exit, Exit::RefusedBySafety);
         assert_eq!(failure.hints.len(), 1);
         assert!(failure.hints[0].contains("run it again"), "{failure:?}");

@@ -2,14 +2,19 @@
 //!
 //! Plain data and text. Never says that all is well where something is lost.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use grey_enforcement::Loss;
+use grey_model::shell_word;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::GlobalOptions;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::recommend;
 
 /// A part of the journal that cannot be used: what it changed, if anything,
 /// is not known and cannot be put back.
@@ -40,7 +45,13 @@ impl LostRecord {
 
 /// The failure that losses are; `undoing` when something should have been put
 /// back.
-pub(crate) fn failure(exit: Exit, lost: &[LostRecord], state: &Path, undoing: bool) -> Failure {
+pub(crate) fn failure(
+    global: &GlobalOptions,
+    exit: Exit,
+    lost: &[LostRecord],
+    state: &Path,
+    undoing: bool,
+) -> Failure {
     let stays = if undoing {
         "what it changed is not known and was not put back"
     } else {
@@ -56,12 +67,21 @@ pub(crate) fn failure(exit: Exit, lost: &[LostRecord], state: &Path, undoing: bo
             failure = failure.detail(format!("    it still reads: {remains}"));
         }
     }
-    let file = state.join("journal/journal.jsonl");
-    let file = file.display();
+    let file = state.join("journal/journal.jsonl").into_os_string();
+    let mut aside = file.clone();
+    aside.push(".damaged");
+    let word = |path: &OsString| shell_word(path.as_bytes());
+    if !undoing {
+        failure = failure.hint(format!(
+            "put back what can still be read: {}",
+            recommend::command(global, "rollback")
+        ));
+    }
     failure
         .hint("look at what the remains name, and put that back by hand")
         .hint(format!(
-            "when that is done and greyctl rollback has put back all else, set the journal aside: \
-             mv {file} {file}.damaged"
+            "when all that is done, set the journal aside: mv -- {} {}",
+            word(&file),
+            word(&aside)
         ))
 }

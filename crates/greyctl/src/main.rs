@@ -3,6 +3,7 @@
 //! Does nothing else itself; each command is a module.
 
 mod cli;
+mod compare;
 mod completions;
 mod count;
 mod diagnose;
@@ -13,11 +14,14 @@ mod environment;
 mod error_document;
 mod exit_code;
 mod failure;
+mod history;
 mod journal;
 mod loss;
 mod manual;
+mod moment;
 mod no_option;
 mod output;
+mod recommend;
 mod rollback;
 mod roots;
 mod run;

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
+use grey_model::KernelText;
 use serde::Serialize;
 
 use crate::environment;
@@ -98,26 +99,31 @@ impl Output {
         self.printed_json
     }
 
-    /// Writes a line of talk to stderr. A failure to talk is not reported:
-    /// there is nowhere left to report it.
+    /// Writes a line of talk to stderr, made safe for a terminal: names and
+    /// paths of others may be in it.
     pub(crate) fn talk(&mut self, line: &str) {
+        self.labelled("", line);
+    }
+
+    /// A failure to talk is not reported: there is nowhere left to report it.
+    fn labelled(&mut self, label: &str, line: &str) {
         let mut stderr = AutoStream::new(io::stderr().lock(), self.color);
-        let _ = writeln!(stderr, "{line}");
+        let _ = writeln!(stderr, "{label}{}", KernelText::from(line));
     }
 
     /// Writes `warning: …` to stderr.
     pub(crate) fn warn(&mut self, text: &str) {
-        self.talk(&format!("{WARNING}warning:{WARNING:#} {text}"));
+        self.labelled(&format!("{WARNING}warning:{WARNING:#} "), text);
     }
 
     /// Writes `hint: …` to stderr.
     pub(crate) fn hint(&mut self, text: &str) {
-        self.talk(&format!("{HINT}hint:{HINT:#} {text}"));
+        self.labelled(&format!("{HINT}hint:{HINT:#} "), text);
     }
 
     /// Writes the error and its hints to stderr.
     pub(crate) fn failure(&mut self, failure: &Failure) {
-        self.talk(&format!("{ERROR}error:{ERROR:#} {}", failure.message));
+        self.labelled(&format!("{ERROR}error:{ERROR:#} "), &failure.message);
         for line in &failure.details {
             self.talk(line);
         }

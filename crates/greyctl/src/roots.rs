@@ -39,19 +39,6 @@ pub(crate) fn open_kernel(options: &GlobalOptions) -> Result<Kernel, Failure> {
     })
 }
 
-/// What a command that we recommend needs to find the same journal: nothing
-/// where it is the default, or in the environment.
-pub(crate) fn state_option(options: &GlobalOptions) -> String {
-    match &options.state_dir {
-        Some(given)
-            if std::env::var_os(environment::STATE_DIR).as_deref() != Some(given.as_os_str()) =>
-        {
-            format!(" --state-dir {}", given.display())
-        }
-        _ => String::new(),
-    }
-}
-
 /// The directory that holds the journal.
 ///
 /// # Errors

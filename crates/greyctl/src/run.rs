@@ -4,28 +4,30 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory as _, Parser as _};
-use grey_model::ParseSizeError;
 use grey_model::target::ParseTargetError;
+use grey_model::{KernelText, ParseSizeError};
 
 use crate::cli::{Cli, Command};
 use crate::duration::DurationError;
 use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::moment::MomentError;
 use crate::output::Output;
-use crate::{completions, diagnose, enforce, journal, manual, rollback};
+use crate::{compare, completions, diagnose, enforce, history, journal, manual, rollback};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return misused(error, &arguments).into(),
+        Err(error) => return misused(told_safely(error, &arguments), &arguments).into(),
     };
     match &cli.command {
         // Other programs' ends: their exit codes are not people's.
@@ -51,6 +53,8 @@ const fn wants_json(command: &Command) -> bool {
         Command::MemoryEnforce(options) => options.json,
         Command::Rollback(options) => options.json,
         Command::Journal(options) => options.json,
+        Command::Diff(options) => options.json,
+        Command::History(options) => options.json,
         _ => false,
     }
 }
@@ -84,6 +88,19 @@ fn misused(mut error: clap::Error, arguments: &[OsString]) -> Exit {
     Exit::Usage
 }
 
+/// clap repeats what was typed as it was typed: the same error about arguments
+/// that are safe for a terminal.
+fn told_safely(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let drives = |argument: &OsString| argument.as_bytes().iter().any(u8::is_ascii_control);
+    if !arguments.iter().any(drives) {
+        return error;
+    }
+    let safe = arguments
+        .iter()
+        .map(|argument| KernelText::from(argument.as_bytes()).to_string());
+    Cli::try_parse_from(safe).err().unwrap_or(error)
+}
+
 /// The usage of the command that was named.
 fn usage_of(arguments: &[OsString]) -> Option<StyledStr> {
     let mut whole = Cli::command();
@@ -109,6 +126,8 @@ fn usage_hint(error: &clap::Error) -> Option<&'static str> {
         Some("sizes are written as 512M, 1.5G or a number of bytes")
     } else if cause.is::<DurationError>() {
         Some("durations are written as 45s, 10m or 1h30m")
+    } else if cause.is::<MomentError>() {
+        Some("moments are written as \"10m ago\", 10:04 or \"2026-11-21 10:04\"")
     } else if cause.is::<ParseTargetError>() {
         Some(
             "a target is a pid (1234), a command name (postgres), a cgroup (/build/web) or a \
@@ -126,6 +145,9 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
         Command::MemoryEnforce(options) => enforce::run(global, options, output),
         Command::Rollback(options) => rollback::run(global, options, output),
         Command::Journal(options) => journal::run(global, options, output),
+        Command::Diff(options) => compare::run(global, options, output),
+        Command::Record(options) => history::record(global, options, output),
+        Command::History(options) => history::run(global, options, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { command } => manual::run(command.as_deref(), output),
         Command::KernelWrite | Command::LeaseKeeper { .. } => Ok(Exit::Success),

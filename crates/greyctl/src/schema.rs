@@ -9,9 +9,11 @@ mod tests {
 
     use schemars::{JsonSchema, Schema};
 
+    use crate::compare::document::ComparisonDocument;
     use crate::diagnose::document::Diagnosis;
     use crate::enforce::document::Enforcement;
     use crate::error_document::ErrorDocument;
+    use crate::history::document::HistoryDocument;
     use crate::journal::document::JournalListing;
     use crate::rollback::document::Rollback;
 
@@ -32,7 +34,9 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
         for (name, schema) in [
             ("grey.diagnosis.v1", schema::<Diagnosis>()),
+            ("grey.comparison.v1", schema::<ComparisonDocument>()),
             ("grey.enforcement.v1", schema::<Enforcement>()),
+            ("grey.history.v1", schema::<HistoryDocument>()),
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),
             ("grey.error.v1", schema::<ErrorDocument>()),

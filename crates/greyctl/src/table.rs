@@ -1,11 +1,12 @@
 //! Tables for people: columns are chosen by the width there is, one column
-//! gives way, numbers stand at the right.
+//! gives way, numbers stand at the right; where even that is too wide, values
+//! stand below one another.
 //!
-//! Knows nothing of memory. Text that comes from outside must have been made
-//! safe for a terminal before it gets here.
+//! Knows nothing of memory, and lets nothing through that a terminal obeys.
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement};
+use grey_model::KernelText;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// The title of a section.
@@ -50,7 +51,7 @@ impl Value {
     /// A value that is known.
     pub(crate) fn new(text: impl ToString) -> Self {
         Self {
-            text: text.to_string(),
+            text: KernelText::from(&text.to_string()).to_string(),
             tone: Tone::Plain,
         }
     }
@@ -159,6 +160,9 @@ impl Table {
     /// The lines of the table, indented by two, within `width` if it can be.
     pub(crate) fn render(&self, width: Option<usize>) -> String {
         let chosen = self.choose(width);
+        if let Some(width) = width.filter(|width| needed(&chosen) > *width) {
+            return self.stacked(&chosen, width);
+        }
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Disabled);
@@ -191,6 +195,38 @@ impl Table {
             // Padding at the end of a line helps nobody.
             text.push_str(line.trim_end());
             text.push('\n');
+        }
+        text
+    }
+
+    /// One value a line, each with its title: for a width that no table of
+    /// these columns fits.
+    fn stacked(&self, chosen: &[(usize, usize)], width: usize) -> String {
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut indent = GAP;
+            for (index, _) in chosen {
+                let (column, value) = (&self.columns[*index], &row[*index].text);
+                if value.is_empty() {
+                    continue;
+                }
+                let title = match column.title {
+                    title if self.header && !title.is_empty() => format!("{title} "),
+                    _ => String::new(),
+                };
+                let most = width.saturating_sub(indent + title.width()).max(1);
+                let mut lines = wrap(value, Some(most));
+                let fits = lines.iter().all(|line| line.width() <= most);
+                // The place in a tree is at the beginning of its line.
+                if column.gives_way.is_some() && (!fits || value.starts_with(' ')) {
+                    lines = vec![cut(value, most)];
+                }
+                for (number, line) in lines.iter().enumerate() {
+                    let title = if number == 0 { &title } else { "" };
+                    text.push_str(&format!("{:indent$}{DIM}{title}{DIM:#}{line}\n", ""));
+                    indent = 2 * GAP;
+                }
+            }
         }
         text
     }
@@ -233,11 +269,9 @@ impl Table {
     /// Cuts the columns that give way, the widest first, until the rest fits.
     fn shrink(&self, chosen: &mut [(usize, usize)], width: usize) {
         loop {
-            let needed: usize = chosen.iter().map(|(_, wide)| wide + GAP).sum();
-            if needed <= width {
+            let Some(excess) = needed(chosen).checked_sub(width).filter(|more| *more > 0) else {
                 return;
-            }
-            let excess = needed - width;
+            };
             let widest = chosen
                 .iter_mut()
                 .filter_map(|(index, wide)| {
@@ -270,6 +304,11 @@ impl Table {
     }
 }
 
+/// How wide columns of these widths are together.
+fn needed(chosen: &[(usize, usize)]) -> usize {
+    chosen.iter().map(|(_, wide)| wide + GAP).sum()
+}
+
 /// Cuts `text` to `most` columns; an ellipsis shows that something is missing.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.width() <= most {
@@ -292,6 +331,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 /// word that is longer stands alone.
 pub(crate) fn wrap(text: &str, most: Option<usize>) -> Vec<String> {
     let most = most.unwrap_or(usize::MAX);
+    let text = KernelText::from(text).to_string();
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         if let Some(line) = lines.last_mut() {
@@ -390,11 +430,42 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_width() {
-        for width in [24, 40, 60, 80] {
+        for width in [20, 21, 24, 27, 28, 29, 30, 40, 60, 80] {
             for line in plain(&table().render(Some(width))).lines() {
                 assert!(line.width() <= width, "{width}: `{line}`");
             }
         }
+    }
+
+    #[test]
+    fn where_no_table_fits_values_stand_below_one_another() {
+        let mut table = Table::new(vec![
+            Column::text("", 0),
+            Column::text("WHAT", 0).gives_way(12),
+            Column::number("BEFORE", 0),
+        ]);
+        table.row(vec![
+            Value::new(1),
+            Value::new("memory.max of /a/path"),
+            Value::new("300.0 MiB"),
+        ]);
+        table.row(vec![
+            Value::new(2),
+            Value::new("/a/path/that/is/too/long"),
+            Value::new("max"),
+        ]);
+        let expected = "  1\n    WHAT memory.max of\n    /a/path\n    BEFORE 300.0 MiB\n\
+                        \x20 2\n    WHAT /a/path/that/i…\n    BEFORE max\n";
+        assert_eq!(plain(&table.render(Some(24))), expected);
+        assert_eq!(plain(&table.render(Some(33))).lines().count(), 3);
+    }
+
+    #[test]
+    fn nothing_in_a_value_or_a_sentence_drives_the_terminal() {
+        let mut table = Table::new(vec![Column::text("NAME", 0)]);
+        table.row(vec![Value::new("a\x1b[2Jb\nc")]);
+        assert!(plain(&table.render(None)).contains("a\\x1b[2Jb\\x0ac"));
+        assert_eq!(wrap("a\x1b[2J b", None), ["a\\x1b[2J b"]);
     }
 
     #[test]

@@ -6,11 +6,13 @@
 use grey_model::{Owner, ResolvedTarget, Target, TargetKind};
 use grey_telemetry::Kernel;
 use grey_telemetry::process::hides_processes;
-use grey_telemetry::target::{ResolveTargetError, resolve_target};
+use grey_telemetry::target::{ResolveTargetError, Resolver, resolve_target};
 
+use crate::cli::GlobalOptions;
 use crate::count::counted;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
+use crate::recommend;
 use crate::table::cut;
 
 /// A command line in a list of matches is cut to this many characters.
@@ -21,8 +23,12 @@ const LONGEST_COMMAND: usize = 60;
 /// # Errors
 /// A [`Failure`] with exit code 2 when nothing or several things have the
 /// name, and the matches as hints.
-pub(crate) fn resolve(kernel: &Kernel, target: &Target) -> Result<ResolvedTarget, Failure> {
-    resolve_target(kernel, target).map_err(|error| failure(kernel, &error))
+pub(crate) fn resolve(
+    global: &GlobalOptions,
+    kernel: &Kernel,
+    target: &Target,
+) -> Result<ResolvedTarget, Failure> {
+    resolve_target(kernel, target).map_err(|error| failure(global, kernel, &error))
 }
 
 /// The things that `target` names, for those who only look: of several with
@@ -31,11 +37,13 @@ pub(crate) fn resolve(kernel: &Kernel, target: &Target) -> Result<ResolvedTarget
 /// # Errors
 /// A [`Failure`] when nothing has the name.
 pub(crate) fn resolve_all(
+    global: &GlobalOptions,
     kernel: &Kernel,
+    resolver: &mut Resolver<'_>,
     target: &Target,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ResolvedTarget>, Failure> {
-    let error = match resolve_target(kernel, target) {
+    let error = match resolver.resolve(target) {
         Ok(found) => return Ok(vec![found]),
         Err(error) => error,
     };
@@ -45,7 +53,7 @@ pub(crate) fn resolve_all(
             matches
                 .iter()
                 .filter_map(|(id, _)| {
-                    let found = resolve_target(kernel, &Target::Pid(id.pid)).ok()?;
+                    let found = resolver.resolve(&Target::Pid(id.pid)).ok()?;
                     (found.process == Some(*id)).then_some(found)
                 })
                 .collect(),
@@ -54,14 +62,14 @@ pub(crate) fn resolve_all(
         ResolveTargetError::AmbiguousUnit { paths, more, .. } => (
             paths
                 .iter()
-                .filter_map(|path| resolve_target(kernel, &Target::Cgroup(path.clone())).ok())
+                .filter_map(|path| resolver.resolve(&Target::Cgroup(path.clone())).ok())
                 .collect(),
             *more,
         ),
         _ => (Vec::new(), 0),
     };
     if found.is_empty() {
-        return Err(failure(kernel, &error));
+        return Err(failure(global, kernel, &error));
     }
     let shown = match more {
         0 => "all are shown".to_owned(),
@@ -71,7 +79,7 @@ pub(crate) fn resolve_all(
     Ok(found)
 }
 
-fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
+fn failure(global: &GlobalOptions, kernel: &Kernel, error: &ResolveTargetError) -> Failure {
     let exit = match error {
         ResolveTargetError::Read { .. } if is_denied(error) => Exit::NotPermitted,
         ResolveTargetError::Read { .. } => Exit::Failed,
@@ -103,9 +111,10 @@ fn failure(kernel: &Kernel, error: &ResolveTargetError) -> Failure {
              sudo",
         );
     }
-    let hint = error
-        .hint()
-        .unwrap_or_else(|| "see what there is: greyctl memory-diagnose --verbose".to_owned());
+    let hint = error.hint().unwrap_or_else(|| {
+        let look = recommend::command(global, "memory-diagnose --verbose");
+        format!("see what there is: {look}")
+    });
     failure.hint(hint)
 }
 

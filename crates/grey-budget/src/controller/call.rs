@@ -11,8 +11,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-/// The most calls that are out at once, late ones among them.
-pub(super) const MOST_CALLS: usize = 16;
+/// The most calls that are out at once, late ones among them: each has a thread,
+/// which takes some ten KiB while it hangs.
+pub(super) const MOST_CALLS: usize = 256;
+
+/// Of these, places for who has come back from every request so far: however
+/// many others hang, they are called.
+pub(super) const RESERVED_CALLS: usize = 32;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -50,14 +55,17 @@ impl Caller {
 
     /// Calls `work`, and waits for it at most for `deadline`. `returned` runs
     /// after it on its thread, however late.
+    /// `is_proven` for who may have a reserved place.
     pub(super) fn call<T: Send + 'static>(
         &self,
         name: &str,
+        is_proven: bool,
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
         returned: impl FnOnce() + Send + 'static,
     ) -> Called<T> {
-        if self.out.fetch_add(1, Ordering::AcqRel) >= MOST_CALLS {
+        let most = MOST_CALLS - if is_proven { 0 } else { RESERVED_CALLS };
+        if self.out.fetch_add(1, Ordering::AcqRel) >= most {
             self.out.fetch_sub(1, Ordering::AcqRel);
             return Called::NotMade("too many calls have not returned");
         }

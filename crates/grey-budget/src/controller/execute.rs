@@ -78,7 +78,7 @@ impl Inner {
         let called = self
             .asker
             .caller
-            .call(name, deadline, move || work(), || {});
+            .call(name, false, deadline, move || work(), || {});
         let (status, error) = match called {
             Called::Returned(Ok(freed)) => {
                 result.given_back = freed;
@@ -141,7 +141,8 @@ impl Inner {
         }
         result.given_back = done.given.freed;
         result.freed = done.freed;
-        let errors = done.errors();
+        // Who hung before is no failure of this action: the others were asked.
+        let errors = done.failures();
         let purged = matches!(kind, ActionKind::PurgeAllocator);
         result.status = if done.is_late() {
             ActionStatus::TimedOut
@@ -205,7 +206,7 @@ impl Inner {
             state.statistics.spilled = state.statistics.spilled.saturating_add(done.given.spilled);
             state.levels.current()
         };
-        for error in done.errors() {
+        for error in done.news() {
             tracing::error!(error, "a part of the program did not give memory back");
         }
         lock(&self.history).push(Eviction {

@@ -3,13 +3,15 @@
 //!
 //! Never frees anything: it queues actions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grey_model::level::fraction;
 use grey_model::{Bytes, Level, MemoryLimit, Transition};
 
 use super::action::{Action, ActionKind};
-use super::call::Called;
+use super::busy::Who;
+use super::reclaim::Outcome;
 use super::run::Tick;
 use super::settings::ControllerSettings;
 use super::state::{Inner, State, lock};
@@ -202,20 +204,21 @@ impl Inner {
             used,
             budget,
         };
-        for callback in self.subscribers.tell(&event) {
-            let called = self.asker.caller.call(
+        let name: Arc<str> = "callback of a level".into();
+        for (id, callback) in self.subscribers.tell(&event) {
+            let outcome = self.asker.call(
+                (Who::Callback(id), &name),
                 "callback",
                 settings.call_deadline,
                 move || callback(&event),
-                || {},
             );
-            match called {
-                Called::Returned(()) => {}
-                Called::Panicked(message) => {
+            match outcome {
+                // Whoever is late was told of when its time was over.
+                Ok(()) | Err(Outcome::Gave(_) | Outcome::Late | Outcome::Busy) => {}
+                Err(Outcome::Panicked(message)) => {
                     tracing::error!(message, "a callback of a memory level panicked");
                 }
-                Called::Late => tracing::error!("a callback of a memory level does not return"),
-                Called::NotMade(why) => {
+                Err(Outcome::NotCalled(why)) => {
                     tracing::error!(why, "a callback of a memory level was not called");
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! - `action`, `queue`: what is to be done, and in which order.
 //! - `registry`: who can give memory back.
-//! - `call`: calling them: a deadline for each, panics survived.
+//! - `call`, `busy`: calling them: a deadline for each, panics survived; who has
+//!   not come back.
 //! - `reclaim`: how much is asked of whom, and what the kernel got back.
 //! - `history`: what was evicted, when, and from whom.
 //! - `subscribe`: who wants to know of a level.
@@ -15,6 +16,7 @@
 //! resident set alone that something was freed.
 
 mod action;
+mod busy;
 mod call;
 mod execute;
 mod history;
@@ -28,6 +30,7 @@ mod state;
 mod subscribe;
 
 pub use action::{Action, ActionId, ActionKind, ActionResult, ActionStatus};
+pub use busy::LateCall;
 pub use history::{Eviction, EvictionResult};
 pub use queue::QueueFull;
 pub use reclaim::{Outcome, Reclamation};

@@ -4,13 +4,14 @@
 //! may not do for a long time, or ever.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
 
+use super::busy::{Busy, Who};
 use super::call::{Called, Caller};
-use super::registry::{ReclaimerId, Registry};
+use super::registry::{Entry, ReclaimerId, Registry};
 use super::state::lock;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::source::MemorySource;
@@ -29,6 +30,19 @@ pub enum Outcome {
     Busy,
     /// It could not be called.
     NotCalled(&'static str),
+}
+
+impl Outcome {
+    /// What went wrong, in words.
+    fn error(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Gave(_) => None,
+            Self::Panicked(message) => Some(format!("`{name}` panicked: {message}")),
+            Self::Late => Some(format!("`{name}` did not return in time")),
+            Self::Busy => Some(format!("`{name}` has not returned from an earlier call")),
+            Self::NotCalled(why) => Some(format!("`{name}` was not called: {why}")),
+        }
+    }
 }
 
 /// What a round of asking gave.
@@ -53,20 +67,32 @@ pub struct Reclamation {
 impl Reclamation {
     /// What went wrong, in words.
     pub(super) fn errors(&self) -> Vec<String> {
-        let told = |(name, _, outcome): &(String, ReclaimMode, Outcome)| match outcome {
-            Outcome::Gave(_) => None,
-            Outcome::Panicked(message) => Some(format!("`{name}` panicked: {message}")),
-            Outcome::Late => Some(format!("`{name}` did not return in time")),
-            Outcome::Busy => Some(format!("`{name}` has not returned from an earlier call")),
-            Outcome::NotCalled(why) => Some(format!("`{name}` was not called: {why}")),
-        };
-        self.calls.iter().filter_map(told).collect()
+        self.errors_but(|_| false)
+    }
+
+    /// What went wrong now: not who was passed over because of an earlier call.
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.errors_but(|outcome| *outcome == Outcome::Busy)
+    }
+
+    /// What went wrong and was not told yet: who is late was told of when its
+    /// time was over.
+    pub(super) fn news(&self) -> Vec<String> {
+        self.errors_but(|outcome| matches!(outcome, Outcome::Late | Outcome::Busy))
+    }
+
+    fn errors_but(&self, is_passed_over: impl Fn(&Outcome) -> bool) -> Vec<String> {
+        self.calls
+            .iter()
+            .filter(|(_, _, outcome)| !is_passed_over(outcome))
+            .filter_map(|(name, _, outcome)| outcome.error(name))
+            .collect()
     }
 
     pub(super) fn is_late(&self) -> bool {
         self.calls
             .iter()
-            .any(|(_, _, outcome)| matches!(outcome, Outcome::Late | Outcome::Busy))
+            .any(|(_, _, outcome)| *outcome == Outcome::Late)
     }
 }
 
@@ -83,10 +109,31 @@ pub(super) struct Round {
     pub(super) purges: bool,
 }
 
+/// The shortest that a call is waited for, unless its deadline is shorter.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
+impl Round {
+    /// How long the next call is waited for: half as long after each that was
+    /// late, so that many that hang do not keep the others waiting many times
+    /// the deadline.
+    pub(super) fn patience(&self, done: &Reclamation) -> Duration {
+        let late = done
+            .calls
+            .iter()
+            .filter(|(_, _, outcome)| *outcome == Outcome::Late)
+            .count();
+        let parts = u32::try_from(late)
+            .ok()
+            .and_then(|late| 2_u32.checked_pow(late))
+            .unwrap_or(u32::MAX);
+        (self.call_deadline / parts).max(LEAST_PATIENCE.min(self.call_deadline))
+    }
+}
+
 /// What somebody could give.
 struct Offer {
     id: ReclaimerId,
-    name: String,
+    name: Arc<str>,
     reclaimer: Arc<dyn Reclaimer>,
     priority: Priority,
     modes: Vec<ReclaimMode>,
@@ -99,7 +146,7 @@ pub(super) struct Asker {
     pub(super) caller: Caller,
     pub(super) source: Arc<dyn MemorySource>,
     /// Who has not returned.
-    pub(super) busy: Arc<Mutex<BTreeSet<ReclaimerId>>>,
+    pub(super) busy: Busy,
     /// Who said to have given something of which nobody saw anything. They are
     /// asked, and what they say is not counted.
     pub(super) doubted: Arc<Mutex<BTreeSet<ReclaimerId>>>,
@@ -178,20 +225,28 @@ impl Asker {
     /// Who is there, by rising priority; among equals who holds the most.
     fn offers(&self, round: &Round, done: &mut Reclamation) -> Vec<Offer> {
         let mut offers = Vec::new();
-        for (id, reclaimer) in self.registry.all() {
+        let registered = self.registry.all();
+        let ids: BTreeSet<_> = registered.iter().map(|entry| entry.id).collect();
+        self.busy.keep(|who| match who {
+            Who::Reclaimer(id) => ids.contains(&id),
+            Who::Callback(_) => true,
+        });
+        lock(&self.doubted).retain(|id| ids.contains(id));
+        for entry in registered {
+            let Entry {
+                id,
+                name,
+                reclaimer,
+            } = entry;
             let asked = Arc::clone(&reclaimer);
             let question = move || {
                 let modes = asked.modes().to_vec();
                 let most = modes.iter().map(|mode| asked.reclaimable(*mode)).max();
-                (
-                    asked.name().to_owned(),
-                    asked.priority(),
-                    modes,
-                    most.unwrap_or_default(),
-                )
+                (asked.priority(), modes, most.unwrap_or_default())
             };
-            match self.call(id, "ask", round.call_deadline, question) {
-                Ok((name, priority, modes, most)) => {
+            let who = (Who::Reclaimer(id), &name);
+            match self.call(who, "ask", round.patience(done), question) {
+                Ok((priority, modes, most)) => {
                     if priority.is_evictable() && most > Bytes::ZERO {
                         offers.push((
                             most,
@@ -207,7 +262,7 @@ impl Asker {
                 }
                 Err(outcome) => {
                     done.calls
-                        .push((format!("reclaimer {id:?}"), ReclaimMode::Trim, outcome));
+                        .push((name.to_string(), ReclaimMode::Trim, outcome));
                 }
             }
         }
@@ -223,19 +278,25 @@ impl Asker {
         left: Bytes,
         done: &mut Reclamation,
     ) {
+        let patience = round.patience(done);
         let request = ReclaimRequest {
             target: left,
             mode,
             threshold,
             excluded_projects: round.excluded_projects.clone(),
-            deadline: super::run::later(round.call_deadline),
+            deadline: super::run::later(patience),
         };
         let reclaimer = Arc::clone(&offer.reclaimer);
         let stop = Arc::new(Stop::new());
         let asked = Arc::clone(&stop);
-        let outcome = match self.call(offer.id, "reclaim", round.call_deadline, move || {
+        let who = Who::Reclaimer(offer.id);
+        let called = self.call((who, &offer.name), "reclaim", patience, move || {
             reclaimer.reclaim(&request, &asked)
-        }) {
+        });
+        if called.is_ok() {
+            self.busy.prove(who);
+        }
+        let outcome = match called {
             Ok(given) if given == Reclaimed::default() => return,
             Ok(given) => {
                 let freed = given.freed;
@@ -248,43 +309,39 @@ impl Asker {
                 outcome
             }
         };
-        done.calls.push((offer.name.clone(), mode, outcome));
+        done.calls.push((offer.name.to_string(), mode, outcome));
     }
 
-    /// Calls into one reclaimer, unless it has not returned from before.
-    fn call<T: Send + 'static>(
+    /// Calls one, unless it has not returned from before.
+    pub(super) fn call<T: Send + 'static>(
         &self,
-        id: ReclaimerId,
+        (who, name): (Who, &Arc<str>),
         what: &str,
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Outcome> {
-        let busy = move |busy: &Mutex<BTreeSet<ReclaimerId>>, add: bool| {
-            let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
-            if add {
-                busy.insert(id)
-            } else {
-                busy.remove(&id)
-            }
-        };
-        if !busy(&self.busy, true) {
+        if !self.busy.begin(who, name) {
             return Err(Outcome::Busy);
         }
-        let shared = Arc::clone(&self.busy);
+        let busy = self.busy.clone();
+        let is_reclaimer = matches!(who, Who::Reclaimer(_));
         let inside = move || {
-            INSIDE.set(true);
+            INSIDE.set(is_reclaimer);
             work()
         };
-        let called = self.caller.call(what, deadline, inside, move || {
-            busy(&shared, false);
-        });
+        let is_proven = self.busy.is_proven(who);
+        let called = self
+            .caller
+            .call(what, is_proven, deadline, inside, move || busy.end(who));
         match called {
             Called::Returned(value) => Ok(value),
             Called::Panicked(message) => Err(Outcome::Panicked(message)),
-            Called::Late => Err(Outcome::Late),
+            Called::Late => {
+                self.busy.is_late(who);
+                Err(Outcome::Late)
+            }
             Called::NotMade(why) => {
-                let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-                busy.remove(&id);
+                self.busy.end(who);
                 Err(Outcome::NotCalled(why))
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Never holds its lock while it calls.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::reclaimer::Reclaimer;
@@ -13,7 +14,16 @@ pub struct ReclaimerId(u64);
 #[derive(Debug, Default)]
 struct Entries {
     next: u64,
-    reclaimers: Vec<(ReclaimerId, Arc<dyn Reclaimer>)>,
+    reclaimers: Vec<Entry>,
+}
+
+/// One who can give memory back.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) id: ReclaimerId,
+    /// As it was when it was registered: one that hangs tells it no more.
+    pub(super) name: Arc<str>,
+    pub(super) reclaimer: Arc<dyn Reclaimer>,
 }
 
 /// All who can give memory back.
@@ -51,10 +61,7 @@ fn entries(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
 fn remove(shared: &Mutex<Entries>, id: ReclaimerId) -> bool {
     let removed = {
         let mut entries = entries(shared);
-        let place = entries
-            .reclaimers
-            .iter()
-            .position(|(other, _)| *other == id);
+        let place = entries.reclaimers.iter().position(|entry| entry.id == id);
         place.map(|place| entries.reclaimers.remove(place))
     };
     // The reclaimer's own drop runs here, outside of the lock.
@@ -63,10 +70,16 @@ fn remove(shared: &Mutex<Entries>, id: ReclaimerId) -> bool {
 
 impl Registry {
     pub(super) fn register(&self, reclaimer: Arc<dyn Reclaimer>) -> Registration {
+        // The program's code, which may panic: not under the lock.
+        let name = catch_unwind(AssertUnwindSafe(|| Arc::<str>::from(reclaimer.name())));
         let mut entries = entries(&self.0);
         let id = ReclaimerId(entries.next);
         entries.next += 1;
-        entries.reclaimers.push((id, reclaimer));
+        entries.reclaimers.push(Entry {
+            id,
+            name: name.unwrap_or_else(|_| format!("reclaimer {}", id.0).into()),
+            reclaimer,
+        });
         Registration {
             id,
             entries: Arc::downgrade(&self.0),
@@ -77,7 +90,7 @@ impl Registry {
         remove(&self.0, id)
     }
 
-    pub(super) fn all(&self) -> Vec<(ReclaimerId, Arc<dyn Reclaimer>)> {
+    pub(super) fn all(&self) -> Vec<Entry> {
         entries(&self.0).reclaimers.clone()
     }
 }

@@ -3,7 +3,6 @@
 //! Never runs on an async runtime, where a busy program would starve it just
 //! when it is needed.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use grey_model::{Bytes, Level, Levels, Transition};
 
 use super::action::{Action, ActionId, ActionResult};
+use super::busy::{Busy, LateCall};
 use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
 use super::queue::{ActionQueue, QueueFull};
@@ -58,6 +58,9 @@ pub struct ControllerStatistics {
     pub latest: Duration,
     /// Calls into the program that have not returned.
     pub calls_out: u64,
+    /// Calls that did not return in time so far. Who makes them now:
+    /// [`Controller::late_calls`].
+    pub late_calls: u64,
     /// Ticks that panicked.
     pub panics: u64,
 }
@@ -113,7 +116,7 @@ impl Controller {
                     registry: Registry::default(),
                     caller: Caller::default(),
                     source,
-                    busy: Arc::new(Mutex::new(BTreeSet::new())),
+                    busy: Busy::default(),
                     doubted: Arc::default(),
                 },
                 queue: ActionQueue::default(),
@@ -194,7 +197,8 @@ impl Controller {
     }
 
     /// Every change of the level, for who reads in time: a full channel misses
-    /// the newest, and the generation shows it.
+    /// the newest, and the generation shows it. It holds one event at least and
+    /// 4096 at most.
     pub fn subscribe(&self, capacity: usize) -> (Subscription, Receiver<LevelEvent>) {
         self.inner.subscribers.channel(capacity)
     }
@@ -216,7 +220,17 @@ impl Controller {
     pub fn statistics(&self) -> ControllerStatistics {
         let mut statistics = lock(&self.inner.state).statistics;
         statistics.calls_out = u64::try_from(self.inner.asker.caller.out()).unwrap_or(u64::MAX);
+        statistics.late_calls = self.inner.asker.busy.late();
         statistics
+    }
+
+    /// Reclaimers and callbacks that did not return in time and still have not,
+    /// the longest first. They are not called before they return, and others
+    /// are. At most 256 calls are out at once, of which 32 are kept for who came
+    /// back from every request so far; beyond that nobody is called.
+    #[must_use]
+    pub fn late_calls(&self) -> Vec<LateCall> {
+        self.inner.asker.busy.late_calls()
     }
 
     /// What was evicted, oldest first.
@@ -371,6 +385,13 @@ impl Running {
     /// Stops it, and waits for the tick that is under way.
     pub fn stop(mut self) {
         self.end();
+    }
+
+    /// Ticks now, and not only when it is time.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 
     fn end(&mut self) {

@@ -23,6 +23,9 @@ pub struct LevelEvent {
     pub budget: Bytes,
 }
 
+/// The most events that a channel holds; levels change every few seconds.
+const MOST_EVENTS: usize = 4096;
+
 /// What is called.
 pub(super) type Callback = Arc<dyn Fn(&LevelEvent) + Send + Sync>;
 
@@ -111,12 +114,12 @@ impl Subscribers {
     }
 
     pub(super) fn channel(&self, capacity: usize) -> (Subscription, Receiver<LevelEvent>) {
-        let (sender, receiver) = mpsc::sync_channel(capacity);
+        let (sender, receiver) = mpsc::sync_channel(capacity.clamp(1, MOST_EVENTS));
         (self.add(None, Kind::Channel(sender)), receiver)
     }
 
     /// Tells the channels, and gives the callbacks that are to be called.
-    pub(super) fn tell(&self, event: &LevelEvent) -> Vec<Callback> {
+    pub(super) fn tell(&self, event: &LevelEvent) -> Vec<(u64, Callback)> {
         let entries = lock(&self.0).entries.clone();
         let mut callbacks = Vec::new();
         for entry in entries {
@@ -125,7 +128,7 @@ impl Subscribers {
                 .level
                 .is_none_or(|level| event.from < level && level <= event.to);
             match entry.kind {
-                Kind::Callback(callback) if wanted => callbacks.push(callback),
+                Kind::Callback(callback) if wanted => callbacks.push((entry.id, callback)),
                 Kind::Channel(sender) if wanted => match sender.try_send(*event) {
                     Ok(()) | Err(TrySendError::Full(_)) => {}
                     Err(TrySendError::Disconnected(_)) => self.forget(entry.id),

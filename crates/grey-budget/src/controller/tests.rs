@@ -1,6 +1,7 @@
 //! Facts about levels, actions, reclaimers and evictions.
 
 mod between_ticks;
+mod hanging;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -10,6 +10,7 @@ use grey_model::{Bytes, Level, Step, ThresholdError, Thresholds};
 
 use super::configured::{Alerts, Watching, degradation_by};
 use super::operations::{Inner, MemoryManager};
+use super::pressure::PressureFrom;
 use crate::budget::{Budget, BudgetError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, TooManyObservers};
@@ -142,6 +143,7 @@ pub struct MemoryManagerBuilder {
     shutdown: Shutdown,
     config: Option<Arc<Config>>,
     machine: Option<Machine>,
+    pressure: PressureFrom,
 }
 
 impl MemoryManagerBuilder {
@@ -159,6 +161,7 @@ impl MemoryManagerBuilder {
             shutdown: Shutdown::new(),
             config: None,
             machine: None,
+            pressure: PressureFrom::Environment,
         }
     }
 
@@ -235,6 +238,24 @@ impl MemoryManagerBuilder {
         self
     }
 
+    /// Watches `path` for memory pressure in place of what the environment
+    /// names, by the same protocol: a pressure file of the kernel, a FIFO or a
+    /// socket, into which `trigger` is written first. See [`crate::PressureWatch`].
+    pub fn pressure_watch(mut self, path: impl Into<PathBuf>, trigger: &[u8]) -> Self {
+        self.pressure = PressureFrom::At {
+            path: path.into(),
+            trigger: trigger.to_vec(),
+        };
+        self
+    }
+
+    /// Does not follow `$MEMORY_PRESSURE_WATCH`, which a manager does otherwise
+    /// while it watches.
+    pub fn without_pressure_watch(mut self) -> Self {
+        self.pressure = PressureFrom::Nobody;
+        self
+    }
+
     /// Makes it. A budget beyond the machine or its control group is warned of
     /// in the log, and [`MemoryManager::check_budget`] says it.
     ///
@@ -296,6 +317,8 @@ impl MemoryManagerBuilder {
                 enabled: Mutex::new(monitoring.map(|monitoring| monitoring.enabled)),
                 following: Mutex::new(None),
                 turn: Mutex::default(),
+                pressure_from: self.pressure,
+                pressure: Mutex::default(),
                 started_with: config,
                 machine: self.machine,
             }),

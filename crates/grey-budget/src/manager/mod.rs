@@ -7,6 +7,7 @@
 //! - `callbacks`: cleaning and spilling that the program registers as functions.
 //! - `operations`: what it does.
 //! - `monitoring`: what runs while it watches.
+//! - `pressure`: what is told from outside, by systemd's protocol.
 //! - `ending`: saving and shutting down.
 //!
 //! Never does anything that its parts cannot be asked for one by one.
@@ -17,6 +18,7 @@ mod configured;
 mod ending;
 mod monitoring;
 mod operations;
+mod pressure;
 mod status;
 
 pub use builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
@@ -27,5 +29,9 @@ pub use status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 
 #[cfg(test)]
 mod configured_tests;
+#[cfg(test)]
+mod pressure_tests;
+#[cfg(test)]
+mod stopping_tests;
 #[cfg(test)]
 mod tests;

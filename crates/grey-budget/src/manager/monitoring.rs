@@ -12,13 +12,14 @@ use grey_model::{SystemLevel, Thresholds};
 use super::builder::ManagerError;
 use super::configured::Watching;
 use super::operations::{Inner, MemoryManager, lock};
+use super::pressure::PressureThread;
 use crate::background::Background;
 use crate::controller::{Action, ActionKind, Running};
 use crate::metrics::{PublishedMetrics, Totals, publish};
 use crate::system_level::SystemLevelWatch;
 
 /// How urgent cleaning up is.
-const CLEANUP: u8 = 5;
+pub(super) const CLEANUP: u8 = 5;
 
 /// The shortest interval: shorter ones would take the processor that the
 /// program needs.
@@ -28,6 +29,8 @@ pub(super) const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Monitoring {
     pub(super) controller: Running,
     pub(super) watch: Watch,
+    /// `None` when nobody tells of pressure.
+    pub(super) pressure: Option<PressureThread>,
 }
 
 /// The thread that looks at the machine, publishes and logs; the controller
@@ -76,6 +79,13 @@ impl MemoryManager {
     /// as often as the configuration says. Every 10 ms at most, whatever
     /// `interval` is.
     ///
+    /// Where `$MEMORY_PRESSURE_WATCH` names somebody who tells of memory
+    /// pressure, as systemd sets it, he is listened to: when he tells, the
+    /// system counts as high at least for ten seconds, and 5 % of the budget
+    /// are given back at once, of what is stale and low, at most once a second.
+    /// systemd's `MemoryPressureWatch=off` turns that off, and so does
+    /// [`MemoryManagerBuilder::without_pressure_watch`](super::MemoryManagerBuilder::without_pressure_watch).
+    ///
     /// # Errors
     /// [`ManagerError::Start`], when no thread can be started.
     pub fn start_monitoring(&self, interval: Duration) -> Result<(), ManagerError> {
@@ -92,8 +102,20 @@ impl MemoryManager {
             wake: Some(wake),
             thread: Some(Background::new(thread)),
         };
-        let replaced = lock(&self.inner.running).replace(Monitoring { controller, watch });
+        let replaced = lock(&self.inner.running).replace(Monitoring {
+            controller,
+            watch,
+            pressure: None,
+        });
         drop(replaced);
+        // Last: what it is told of is for the others to do.
+        let mut pressure = PressureThread::start(&self.inner);
+        if let Some(running) = &mut *lock(&self.inner.running) {
+            std::mem::swap(&mut running.pressure, &mut pressure);
+        }
+        // Somebody stopped it, or started it anew: not under the lock, which
+        // the thread may wait for.
+        drop(pressure);
         Ok(())
     }
 
@@ -107,10 +129,24 @@ impl MemoryManager {
         }
     }
 
-    /// Watches no more.
+    /// Has the controller do what is queued, now.
+    pub(super) fn wake_controller(&self) {
+        if let Some(running) = &*lock(&self.inner.running) {
+            running.controller.wake();
+        }
+    }
+
+    /// Watches no more. May be called from within anything that the manager
+    /// calls; what is under way there ends by itself then.
     pub fn stop_monitoring(&self) {
         let running = lock(&self.inner.running).take();
-        if let Some(Monitoring { controller, watch }) = running {
+        if let Some(Monitoring {
+            controller,
+            watch,
+            pressure,
+        }) = running
+        {
+            drop(pressure);
             controller.stop();
             drop(watch);
         }
@@ -132,9 +168,11 @@ fn keep_watching(manager: &Weak<Inner>, woken: &Receiver<()>) {
             return;
         };
         inner.round(origin.elapsed(), &mut rounds);
+        let pressed = inner.mind_pressure(Instant::now());
         drop(inner);
         let next = rounds.look_at.min(rounds.log_at);
-        match woken.recv_timeout(next.saturating_sub(origin.elapsed())) {
+        let wait = next.saturating_sub(origin.elapsed());
+        match woken.recv_timeout(pressed.map_or(wait, |left| wait.min(left))) {
             Err(RecvTimeoutError::Timeout) => {}
             // What it looks for, or how often, is another.
             Ok(()) => {
@@ -226,7 +264,7 @@ impl Inner {
             }
         };
         if let Some(transition) = level.observe(now, &reading) {
-            self.degradation.set_level(transition.to);
+            self.machine_is(transition.to);
             if transition.from < SystemLevel::High && transition.to >= SystemLevel::High {
                 self.shrink_caches(transition.to);
             }
@@ -239,7 +277,7 @@ impl Inner {
             limit: Some(self.controller.budget().limit()),
             threads: reading.threads,
             level: self.controller.level(),
-            system_level: level.current(),
+            system_level: self.system_level(),
             counts: self.tracker.counters().counts(),
             allocation_rate_per_second: self.tracker.allocation_rate_per_second(),
             totals: Totals {

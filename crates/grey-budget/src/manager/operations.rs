@@ -15,6 +15,7 @@ use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::callbacks::{Callback, CallbackRegistration};
 use super::configured::{Alerts, Turn, Watching};
 use super::monitoring::Monitoring;
+use super::pressure::{Pressure, PressureFrom};
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 use crate::budget::Budget;
 use crate::config::{Config, ObserverGuard};
@@ -50,6 +51,8 @@ pub(super) struct Inner {
     pub(super) enabled: Mutex<Option<bool>>,
     pub(super) following: Mutex<Option<ObserverGuard>>,
     pub(super) turn: Mutex<Turn>,
+    pub(super) pressure_from: PressureFrom,
+    pub(super) pressure: Mutex<Pressure>,
     pub(super) started_with: Option<Arc<Config>>,
     /// `None`: the one that we run on, as it is then.
     pub(super) machine: Option<Machine>,

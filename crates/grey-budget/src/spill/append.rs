@@ -260,11 +260,23 @@ impl Writer {
         };
         let (id, offset) = (active.segment.id, active.end);
         let bytes = header.encode(self.shared.salt, id.get(), offset);
-        self.put(0, &bytes)?;
-        self.advance(header);
         self.commits.push(commit(location_of(id, offset, header)));
-        self.wrote(header.length());
-        Ok(())
+        let named = match self.name_records() {
+            Ok(named) => self.put(0, &bytes).map(|_| named),
+            Err(error) => Err(error),
+        };
+        match named {
+            Ok(named) => {
+                self.advance(header);
+                self.wrote(header.length(), named);
+                Ok(())
+            }
+            Err(error) => {
+                // Whoever called still has the value.
+                self.commits.pop();
+                Err(error)
+            }
+        }
     }
 
     /// An error of the active segment.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use grey_model::Bytes;
 
+use super::format::Link;
 use super::index::{Location, Place, Staged};
 use super::key_hash::KeyHash;
 use super::state::State;
@@ -31,6 +32,25 @@ pub(super) enum Commit {
         /// Asked for by somebody, and not only kept from an older segment.
         is_asked: bool,
     },
+}
+
+impl Commit {
+    /// The record that it is about.
+    pub(super) fn link(&self) -> Link {
+        let (hash, length) = match self {
+            Self::Value {
+                staged, location, ..
+            } => (staged.hash, location.length),
+            Self::Moved { hash, to, .. } => (*hash, to.length),
+            Self::Removed { hash, length, .. } => {
+                (*hash, u32::try_from(*length).unwrap_or(u32::MAX))
+            }
+        };
+        Link {
+            hash: hash.0,
+            length,
+        }
+    }
 }
 
 pub(super) fn apply(state: &mut State, segment: NonZeroU32, commit: &Commit) {

@@ -27,6 +27,18 @@ pub enum SpillError {
         /// The process that uses it, when the lock file names it.
         owner: Option<u32>,
     },
+    /// The directory has no name: it would be wherever the program is.
+    #[error("failed to open a spill store: its directory has an empty path")]
+    NoDirectory,
+    /// There is something else where the directory is to be.
+    #[error("failed to open the spill directory `{}`: it, or a part of its path, is not a directory", path.display())]
+    NotADirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The disk is full.
     #[error("failed to {action} `{}`: the disk is full", path.display())]
     DiskFull {
@@ -147,6 +159,15 @@ pub enum SpillError {
         #[source]
         source: ReserveError,
     },
+    /// The budget does not give an index for as many values as are expected.
+    #[error("failed to reserve the index of a spill store for {entries} values")]
+    Index {
+        /// How many are expected.
+        entries: usize,
+        /// Why not.
+        #[source]
+        source: ReserveError,
+    },
     /// The staging buffer is smaller than one value's way to the disk needs.
     #[error(
         "failed to open a spill store with a staging buffer of {staging}: {least} are the least"
@@ -204,6 +225,17 @@ impl SpillError {
                 path,
                 source,
             },
+        }
+    }
+
+    /// Why a directory cannot be made.
+    pub(super) fn of_directory(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Self::NotADirectory {
+                path: path.to_owned(),
+                source: Arc::new(error),
+            },
+            _ => Self::of_io("create the spill directory", path, error),
         }
     }
 

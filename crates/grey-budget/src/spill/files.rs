@@ -14,6 +14,7 @@ use super::format::{BadFileHeader, FileHeader, HEADER};
 use super::key_hash::Salt;
 use super::reading::Segment;
 use super::recovery::Reader;
+use super::roster;
 use crate::disk::Disk;
 
 /// How many names are tried for a file that is set aside.
@@ -24,15 +25,28 @@ pub(super) fn segment_path(directory: &Path, id: NonZeroU32) -> PathBuf {
     directory.join(format!("segment-{id:08x}.spill"))
 }
 
-/// The number in a segment's name, whatever follows it.
-pub(super) fn number_in(path: &Path) -> Option<(NonZeroU32, bool)> {
+/// What a file whose name has a segment's number is.
+pub(super) enum FileKind {
+    Segment,
+    Roster,
+    /// One that was set aside.
+    Other,
+}
+
+/// The number in a segment's name, and what it is by what follows it.
+pub(super) fn number_in(path: &Path) -> Option<(NonZeroU32, FileKind)> {
     let name = path.file_name()?.to_str()?;
     let (number, kind) = name.strip_prefix("segment-")?.split_once('.')?;
     if number.len() != 8 {
         return None;
     }
     let id = u32::from_str_radix(number, 16).ok()?;
-    Some((NonZeroU32::new(id)?, kind == "spill"))
+    let kind = match kind {
+        "spill" => FileKind::Segment,
+        "keys" => FileKind::Roster,
+        _ => FileKind::Other,
+    };
+    Some((NonZeroU32::new(id)?, kind))
 }
 
 /// Gives a segment another name, so that no store reads it again.
@@ -61,6 +75,8 @@ pub(super) struct Candidate {
     pub(super) segment: Arc<Segment>,
     pub(super) header: FileHeader,
     pub(super) length: u64,
+    /// Its header is damaged; this is the copy in the list of its keys.
+    pub(super) has_bad_head: bool,
 }
 
 /// Of no use, and to be set aside.
@@ -116,17 +132,24 @@ impl Reader<'_> {
         let is_blank = bytes.iter().all(|byte| *byte == 0);
         if is_last && (length < HEADER as u64 || is_blank && length == HEADER as u64) {
             self.options.disk.remove(&path).map_err(failed)?;
+            roster::remove(&*self.options.disk, &path);
             self.recovery.torn = self.recovery.torn.saturating_add(Bytes(length));
             return Ok(None);
         }
         let header = bytes
             .first_chunk::<HEADER>()
             .map_or(Err(BadFileHeader::Damaged), FileHeader::decode);
+        let copy = matches!(header, Err(BadFileHeader::Damaged))
+            .then(|| roster::header_of(&*self.options.disk, &path))
+            .flatten();
+        let has_bad_head = copy.is_some();
+        let header = copy.map_or(header, Ok);
         Ok(Some(match judge(header, id, salt) {
             Ok(header) => Ok(Candidate {
                 segment,
                 header,
                 length,
+                has_bad_head,
             }),
             Err((why, reason)) => Err(Useless {
                 id,

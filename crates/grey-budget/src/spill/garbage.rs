@@ -17,6 +17,7 @@ use super::format::{ALIGNMENT, HEADER, Kind, RecordHeader};
 use super::index::{Location, Place};
 use super::options::WRITE_BUFFER;
 use super::reading::{Segment, WINDOW};
+use super::roster;
 use super::scan::Scan;
 use super::state::{Numbers, State};
 use super::statistics::Collected;
@@ -105,7 +106,7 @@ impl Writer {
         let is_empty = state.index.len() == 0;
         collected.is_unfinished = self.compaction.is_some()
             || pick(&state).is_some()
-            || (is_asked && is_empty && state.on_disk > HEADER as u64);
+            || (is_asked && is_empty && state.on_disk > 2 * HEADER as u64);
         state.totals.segments_collected += collected.segments;
         Ok(collected)
     }
@@ -390,11 +391,12 @@ impl Writer {
                 .remove(&segment.path)
                 .map_err(|error| SpillError::of_io("remove", &segment.path, error))?;
         }
+        roster::remove(&*options.disk, &segment.path);
         let mut state = self.shared.state();
         let freed = state
             .segments
             .remove(&segment.id)
-            .map_or(0, |numbers| numbers.length);
+            .map_or(0, |numbers| numbers.length + numbers.roster);
         state.on_disk = state.on_disk.saturating_sub(freed);
         if state.index.len() == 0 {
             state.index.shrink();

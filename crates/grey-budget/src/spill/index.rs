@@ -103,11 +103,24 @@ pub(super) struct Index {
     charge: Option<Reservation<'static>>,
 }
 
+/// How many entries each part is made for. A little more than an equal part:
+/// hashes do not spread evenly.
+const fn each_of(expected: usize) -> usize {
+    let each = expected.div_ceil(PARTS);
+    if each == 0 { 0 } else { each + each / 8 + 8 }
+}
+
 impl Index {
+    /// What an index for so many entries takes at most: a table may have nearly
+    /// twice the buckets that are needed.
+    pub(super) fn most_bytes(expected: usize) -> Bytes {
+        let entries = (each_of(expected) as u64).saturating_mul(PARTS as u64);
+        let entry = 1 + size_of::<(KeyHash, Entry)>() as u64;
+        Bytes(entries.saturating_mul(2).saturating_mul(entry)).scale(8, 7)
+    }
+
     pub(super) fn new(component: Component, expected: usize) -> Self {
-        // A little more than an equal part each: hashes do not spread evenly.
-        let each = expected.div_ceil(PARTS);
-        let each = if each == 0 { 0 } else { each + each / 8 + 8 };
+        let each = each_of(expected);
         let parts = (0..PARTS)
             .map(|_| Part::with_capacity_and_hasher(each, BuildHasherDefault::default()))
             .collect();

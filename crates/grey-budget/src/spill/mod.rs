@@ -10,7 +10,8 @@
 //!   `segments`: where they go; `commit`: what is true once they are there;
 //!   `garbage`: how dead ones go.
 //! - `recovery`: what is in a directory; `files`: which files count; `replay`,
-//!   `scan`: their records; `reading`: one record.
+//!   `scan`: their records; `reading`: one record; `roster`: which keys have
+//!   records in a segment, for when it is damaged.
 //! - `format`, `codec`, `key_hash`: bytes.
 //!
 //! Whatever happens to the process, a value that is read is right, or absent.
@@ -34,6 +35,7 @@ mod reading;
 mod recovery;
 mod replay;
 mod room;
+mod roster;
 mod scan;
 mod segments;
 mod state;

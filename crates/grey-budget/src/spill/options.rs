@@ -11,6 +11,7 @@ use grey_model::{Bytes, Priority};
 use super::codec::STORED_BLOCK;
 use super::error::SpillError;
 use super::reading::WINDOW;
+use super::roster::ROSTER_BUFFER;
 use crate::budget::Component;
 use crate::disk::{Disk, SystemDisk};
 
@@ -39,7 +40,8 @@ const DECOMPRESSOR: usize = 160 << 10;
 
 /// What is gone of the staging buffer before a value is accepted.
 pub(super) const FIXED_STAGING: u64 =
-    (WRITE_BUFFER + COMPRESSOR + STORED_BLOCK + READERS * (WINDOW + DECOMPRESSOR)) as u64;
+    (WRITE_BUFFER + ROSTER_BUFFER + COMPRESSOR + STORED_BLOCK + READERS * (WINDOW + DECOMPRESSOR))
+        as u64;
 
 /// The least that must be left of it for values.
 const LEAST_PENDING: u64 = 256 << 10;
@@ -157,7 +159,8 @@ impl SpillOptions {
     }
 
     /// Makes the index large enough for so many values at once, so that it
-    /// need not grow under pressure.
+    /// need not grow under pressure. The store is refused when the budget does
+    /// not give so much.
     pub const fn expected_entries(mut self, entries: usize) -> Self {
         self.expected_entries = entries;
         self
@@ -181,6 +184,9 @@ impl SpillOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), SpillError> {
+        if self.directory.as_os_str().is_empty() {
+            return Err(SpillError::NoDirectory);
+        }
         let least = Bytes(FIXED_STAGING + LEAST_PENDING);
         if self.staging < least {
             return Err(SpillError::StagingTooSmall {

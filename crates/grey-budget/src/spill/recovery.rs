@@ -3,23 +3,27 @@
 //!
 //! A value that is read is the last one of its key, or it is not read. Where a
 //! record is damaged that may have replaced or removed others, those others
-//! are not to be trusted: if the record after it names it, only its key is
-//! dropped; else everything that was written before. What breaks off is the
-//! end of a write that was interrupted, and is cut.
+//! are not to be trusted: if the record after it or the roster names it, only
+//! its key is dropped; else everything that was written before. What breaks off
+//! is the end of a write that was interrupted, and is cut; so is what was never
+//! written by this store.
 //!
 //! Removes nothing but files that hold no record.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use grey_model::Bytes;
+
 use super::error::SpillError;
-use super::files::{Found, number_in, set_aside};
+use super::files::{FileKind, Found, number_in, set_aside};
 use super::format::Link;
 use super::index::Index;
 use super::key_hash::{KeyHash, Salt};
 use super::options::SpillOptions;
 use super::reading::Window;
 use super::replay::Next;
+use super::roster::{self, List};
 use super::state::{State, Work};
 use super::statistics::{Recovery, SetAside};
 
@@ -51,6 +55,8 @@ pub(super) struct Reader<'a> {
     pub(super) window: Window,
     /// Keys whose last record is damaged.
     pub(super) forgotten: Vec<KeyHash>,
+    /// The roster of the segment that is read, once it was needed.
+    pub(super) roster: Option<Option<List>>,
 }
 
 /// Reads a directory.
@@ -62,15 +68,23 @@ pub(super) fn open(options: &SpillOptions) -> Result<Opened, SpillError> {
         .disk
         .list(directory)
         .map_err(|error| SpillError::of_io("list the spill directory", directory, error))?;
+    let mut rosters = Vec::new();
     for path in listed {
-        if let Some((id, is_segment)) = number_in(&path) {
+        if let Some((id, kind)) = number_in(&path) {
             highest = highest.max(id.get());
-            if is_segment {
-                files.push((id, path));
+            match kind {
+                FileKind::Segment => files.push((id, path)),
+                FileKind::Roster => rosters.push((id, path)),
+                FileKind::Other => {}
             }
         }
     }
     files.sort();
+    for (id, path) in rosters {
+        if files.binary_search_by_key(&id, |(id, _)| *id).is_err() {
+            roster::remove(&*options.disk, &path);
+        }
+    }
     let mut reader = Reader {
         options,
         state: State::new(Index::new(
@@ -80,6 +94,7 @@ pub(super) fn open(options: &SpillOptions) -> Result<Opened, SpillError> {
         recovery: Recovery::default(),
         window: Window::new(),
         forgotten: Vec::new(),
+        roster: None,
     };
     let candidates = reader.candidates(files)?;
     let salt = candidates
@@ -144,14 +159,19 @@ impl Reader<'_> {
                         .remove(path)
                         .map_err(|error| SpillError::of_io("remove", path, error))?;
                 }
-                self.state.on_disk = self.state.on_disk.saturating_sub(numbers.length);
+                roster::remove(&*self.options.disk, path);
+                let taken = numbers.length + numbers.roster;
+                self.state.on_disk = self.state.on_disk.saturating_sub(taken);
             }
             let path = set_aside(&*self.options.disk, &useless.path, useless.why)?;
+            roster::remove(&*self.options.disk, &useless.path);
             self.recovery.set_aside.push(SetAside {
                 path,
                 reason: useless.reason,
             });
         }
+        self.forgotten.sort_unstable();
+        self.forgotten.dedup();
         for hash in std::mem::take(&mut self.forgotten) {
             if self.state.index.get(hash).is_none() {
                 self.state.queue.push_back(Work::Remove(hash));
@@ -166,6 +186,18 @@ impl Reader<'_> {
         }
         for path in &self.recovery.damaged {
             tracing::warn!(path = %path.display(), "a spill segment is damaged");
+        }
+        if self.recovery.lost > 0 {
+            tracing::warn!(
+                records = self.recovery.lost,
+                "spilled records are damaged; their keys have no value"
+            );
+        }
+        if self.recovery.foreign > Bytes::ZERO {
+            tracing::warn!(
+                bytes = self.recovery.foreign.get(),
+                "bytes that were never spilled were behind the last spilled value, and are cut off"
+            );
         }
         if self.recovery.distrusted > 0 {
             tracing::warn!(

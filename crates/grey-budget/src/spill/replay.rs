@@ -15,6 +15,7 @@ use super::index::{Entry, Location, Place};
 use super::key_hash::{KeyHash, Salt};
 use super::reading::WINDOW;
 use super::recovery::{Reader, Tail};
+use super::roster::{List, roster_path};
 use super::scan::{Scan, link_to};
 use super::state::Numbers;
 
@@ -50,11 +51,16 @@ impl Reader<'_> {
         sequence: u64,
     ) -> Result<Tail, SpillError> {
         let id = candidate.segment.id;
+        self.roster = None;
+        let roster = roster_path(&candidate.segment.path);
+        // One that cannot be read helps nobody, and hinders nothing.
+        let roster = self.options.disk.open(&roster);
         self.state.segments.insert(
             id,
             Numbers {
                 segment: Arc::clone(&candidate.segment),
                 length: candidate.length,
+                roster: roster.and_then(|file| file.length()).unwrap_or(0),
                 dead: 0,
                 tombstones: 0,
                 is_damaged: false,
@@ -75,7 +81,7 @@ impl Reader<'_> {
             previous: Link::default(),
             sequence,
         };
-        let mut is_damaged = false;
+        let mut is_damaged = candidate.has_bad_head;
         while tail.end < end {
             let mut at = tail.end;
             let mut header = scan.record(&mut self.window, at)?;
@@ -84,7 +90,7 @@ impl Reader<'_> {
                     break;
                 };
                 is_damaged = true;
-                self.gap(at, found, after.previous);
+                self.gap(candidate, at, found, after.previous);
                 (at, header) = (found, Some(after));
             }
             let Some(header) = header else { break };
@@ -123,6 +129,7 @@ impl Reader<'_> {
             candidate.length
         };
         if let Some(numbers) = self.state.segments.get_mut(&candidate.segment.id) {
+            self.state.on_disk += numbers.roster;
             numbers.is_damaged = is_damaged;
             if is_last && !is_damaged {
                 numbers.length = end;
@@ -143,26 +150,66 @@ impl Reader<'_> {
                 let length = u64::from(header.previous.length);
                 if length > 0 && tail.end.checked_add(length) == Some(header.previous_end) {
                     self.forget(header.previous.hash);
+                } else if length > 0 {
+                    self.lose(candidate, tail.end, Some(header.previous_end));
                 } else {
-                    self.distrust();
+                    // It was damaged already when the next one was begun.
+                    self.lose(candidate, tail.end, None);
                 }
                 Ok(true)
             }
             Next::Nothing if self.is_torn(candidate, tail.end)? => {
-                let segment = &candidate.segment;
-                segment.file.truncate(tail.end).map_err(|error| {
-                    SpillError::of_io("cut the torn end off", &segment.path, error)
-                })?;
-                let torn = Bytes(candidate.length - tail.end);
+                let torn = self.cut(candidate, tail.end)?;
                 self.recovery.torn = self.recovery.torn.saturating_add(torn);
-                self.window.clear();
                 Ok(false)
             }
-            Next::Nothing | Next::Unknown => {
-                self.distrust();
+            Next::Nothing => {
+                if self.lose(candidate, tail.end, None) != Some(0) {
+                    return Ok(true);
+                }
+                // No record of ours was ever there.
+                let foreign = self.cut(candidate, tail.end)?;
+                self.recovery.foreign = self.recovery.foreign.saturating_add(foreign);
+                Ok(false)
+            }
+            Next::Unknown => {
+                self.lose(candidate, tail.end, None);
                 Ok(true)
             }
         }
+    }
+
+    /// Cuts a segment off at `end`; by how much.
+    fn cut(&mut self, candidate: &Candidate, end: u64) -> Result<Bytes, SpillError> {
+        let segment = &candidate.segment;
+        segment
+            .file
+            .truncate(end)
+            .map_err(|error| SpillError::of_io("cut the torn end off", &segment.path, error))?;
+        self.window.clear();
+        Ok(Bytes(candidate.length - end))
+    }
+
+    /// Records of a segment between two places are damaged, or all from the
+    /// first place on. How many, when the roster knows; else nothing that was
+    /// read so far is believed.
+    fn lose(&mut self, candidate: &Candidate, from: u64, to: Option<u64>) -> Option<usize> {
+        let (disk, segment) = (&*self.options.disk, &candidate.segment);
+        let salt = candidate.header.salt;
+        let named = self
+            .roster
+            .get_or_insert_with(|| List::read(disk, &segment.path, segment.id, salt))
+            .as_ref()
+            .and_then(|roster| roster.between(from, to))
+            .map(<[_]>::to_vec);
+        let Some(named) = named else {
+            self.distrust();
+            return None;
+        };
+        for named in &named {
+            self.forget(named.hash);
+        }
+        Some(named.len())
     }
 
     /// Whether what is at the end can only be a write that was interrupted:
@@ -203,11 +250,11 @@ impl Reader<'_> {
     }
 
     /// Records from `at` to `found` are damaged.
-    fn gap(&mut self, at: u64, found: u64, previous: Link) {
+    fn gap(&mut self, candidate: &Candidate, at: u64, found: u64, previous: Link) {
         if previous.length > 0 && at + u64::from(previous.length) == found {
             self.forget(previous.hash);
         } else {
-            self.distrust();
+            self.lose(candidate, at, Some(found));
         }
     }
 
@@ -216,6 +263,7 @@ impl Reader<'_> {
         let hash = KeyHash(hash);
         let old = self.state.index.remove(hash);
         self.forgotten.push(hash);
+        self.recovery.lost += 1;
         self.recovery.distrusted += u64::from(old.is_some());
         self.state.bury_entry(old);
     }

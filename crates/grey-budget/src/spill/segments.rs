@@ -13,8 +13,9 @@ use super::files::segment_path;
 use super::format::{FileHeader, HEADER, Link};
 use super::reading::Segment;
 use super::recovery::Tail;
+use super::roster::{self, Roster};
 use super::state::Numbers;
-use super::writer::{Active, Writer};
+use super::writer::{Active, Unsynced, Writer};
 
 impl Writer {
     /// Makes sure that `length` more bytes belong into the active segment.
@@ -51,7 +52,8 @@ impl Writer {
         let path = segment_path(directory, id);
         let failed = |error| SpillError::of_io("begin the spill segment", &path, error);
         let disk = &self.shared.options.disk;
-        let file = disk.create(&path).map_err(failed)?;
+        // A number whose files could not be made is not tried again: one of
+        // them may be there.
         self.next = self.next.saturating_add(1);
         let header = FileHeader {
             salt: self.shared.salt,
@@ -60,7 +62,16 @@ impl Writer {
             previous_end: self.written.end,
             previous: self.written.previous,
         };
+        let roster = Roster::create(&**disk, &path, &header)?;
+        let file = match disk.create(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                roster::remove(&**disk, &path);
+                return Err(failed(error));
+            }
+        };
         if let Err(error) = file.write_at(&header.encode(), 0) {
+            roster::remove(&**disk, &path);
             // No record is in it; if it cannot be removed, it is at the next
             // opening.
             if let Err(error) = disk.remove(&path) {
@@ -70,7 +81,10 @@ impl Writer {
         }
         let segment = Arc::new(Segment { id, path, file });
         self.has_new_names = true;
-        self.unsynced.push(Arc::clone(&segment));
+        self.unsynced.push(Unsynced {
+            segment: Arc::clone(&segment),
+            roster: Arc::clone(&roster),
+        });
         self.written = Tail {
             segment: id.get(),
             end: HEADER as u64,
@@ -79,13 +93,14 @@ impl Writer {
         };
         self.tail = self.written;
         let mut state = self.shared.state();
-        state.on_disk += HEADER as u64;
+        state.on_disk += 2 * HEADER as u64;
         state.active = Some(id);
         state.segments.insert(
             id,
             Numbers {
                 segment: Arc::clone(&segment),
                 length: HEADER as u64,
+                roster: HEADER as u64,
                 dead: 0,
                 tombstones: 0,
                 is_damaged: false,
@@ -95,6 +110,8 @@ impl Writer {
         self.active = Some(Active {
             segment,
             end: HEADER as u64,
+            roster,
+            roster_end: HEADER as u64,
         });
         Ok(())
     }
@@ -131,9 +148,12 @@ impl Writer {
     /// Waits until everything that was written is on the disk.
     pub(super) fn sync(&mut self) -> Result<(), SpillError> {
         self.is_durable = true;
-        while let Some(segment) = self.unsynced.first() {
-            if let Err(error) = segment.file.sync() {
-                let error = SpillError::of_io("sync", &segment.path, error);
+        while let Some(Unsynced { segment, roster }) = self.unsynced.first() {
+            let synced = roster.sync().and_then(|()| {
+                let synced = segment.file.sync();
+                synced.map_err(|error| SpillError::of_io("sync", &segment.path, error))
+            });
+            if let Err(error) = synced {
                 // The kernel may have dropped what it could not write: nothing
                 // is put behind it.
                 self.unsynced.remove(0);

@@ -25,6 +25,8 @@ use crate::disk::DiskLock;
 pub(super) struct Numbers {
     pub(super) segment: Arc<Segment>,
     pub(super) length: u64,
+    /// What the list of its keys takes.
+    pub(super) roster: u64,
     /// Bytes of records that nobody can reach any more, tombstones among them.
     pub(super) dead: u64,
     pub(super) tombstones: u64,

@@ -18,7 +18,7 @@ pub struct SpillStatistics {
     pub held: u64,
     /// What values on their way take of the staging buffer.
     pub pending: Bytes,
-    /// What all segments take.
+    /// What all segments take, with the lists of their keys.
     pub on_disk: Bytes,
     /// What of that nobody can reach any more.
     pub dead: Bytes,
@@ -65,15 +65,22 @@ pub struct Recovery {
     pub values: u64,
     /// Bytes of a write that had not ended, and were cut off.
     pub torn: Bytes,
+    /// Bytes behind the last record that this store never wrote, and that were
+    /// cut off.
+    pub foreign: Bytes,
+    /// Records that are damaged and whose keys are known: these keys have no
+    /// value, unless one was written later.
+    pub lost: u64,
     /// Files that are of no use: of another version or of another store, or
     /// damaged at their head.
     pub set_aside: Vec<SetAside>,
     /// Segments that are damaged inside. What is whole in them can be read;
     /// when that is not needed any more, they are set aside.
     pub damaged: Vec<PathBuf>,
-    /// Values that are on the disk and whole, but may not be the last ones of
-    /// their keys, because what was written after them is damaged. They cannot
-    /// be read.
+    /// Values that are on the disk and whole, but are not, or may not be, the
+    /// last ones of their keys, because what was written after them is damaged.
+    /// They cannot be read. Where it is known which keys the damage is of, it
+    /// is these alone.
     pub distrusted: u64,
 }
 

@@ -11,7 +11,7 @@ use grey_model::Bytes;
 
 use super::codec::Encoder;
 use super::error::SpillError;
-use super::index::{Entry, Place, Staged, cost};
+use super::index::{Entry, Index, Place, Staged, cost};
 use super::key_hash::{KeyHash, hash_key};
 use super::options::{
     MOST_KEY_BYTES, MOST_PROJECT_BYTES, MOST_VALUE_BYTES, SpillOptions, SpillTags,
@@ -47,12 +47,20 @@ impl SpillStore {
             .component
             .reserve_owned(options.staging)
             .map_err(|source| SpillError::Staging { source })?;
+        let entries = options.expected_entries;
+        // Given back at once: the index charges what it really takes.
+        drop(
+            options
+                .component
+                .reserve(Index::most_bytes(entries))
+                .map_err(|source| SpillError::Index { entries, source })?,
+        );
         let directory = &options.directory;
         let failed = |action| move |error| SpillError::of_io(action, directory, error);
         options
             .disk
             .create_directory(directory)
-            .map_err(failed("create the spill directory"))?;
+            .map_err(|error| SpillError::of_directory(directory, error))?;
         let lock_path = directory.join(LOCK_FILE);
         let lock = options
             .disk

@@ -13,6 +13,8 @@ use super::*;
 use crate::budget::{Budget, Component};
 use crate::testkit::{Fault, FaultyDisk, Operation};
 
+mod damage;
+
 fn component() -> Component {
     let budget = Budget::new(Bytes::from_mib(256)).unwrap();
     budget.component("spill").register().unwrap()
@@ -346,14 +348,43 @@ fn a_directory_that_is_read_only_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::new();
     disk.set_read_only(true);
-    let refused = SpillStore::open(options(&directory.path().join("new")).disk(Arc::new(disk)));
-    assert!(matches!(refused, Err(SpillError::ReadOnly { .. })));
+    for place in [directory.path().join("new"), directory.path().to_owned()] {
+        let refused = SpillStore::open(options(&place).disk(Arc::new(disk.clone())));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, SpillError::ReadOnly { .. }));
+        let text = refused.to_string();
+        let name = place.to_str().unwrap();
+        assert!(
+            text.contains(name) && text.ends_with("cannot be written"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_or_above_it_is_refused_as_one() {
+    let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(
-        SpillStore::open(options(&file)),
-        Err(SpillError::Io { .. })
-    ));
+    for place in [file.clone(), file.join("below")] {
+        let refused = SpillStore::open(options(&place)).unwrap_err();
+        assert!(
+            matches!(refused, SpillError::NotADirectory { .. }),
+            "{refused:?}"
+        );
+        assert!(
+            refused.to_string().contains("is not a directory"),
+            "{refused}"
+        );
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn a_directory_without_a_name_is_refused_and_nothing_is_made() {
+    let refused = SpillStore::open(options(Path::new("")));
+    assert!(matches!(refused, Err(SpillError::NoDirectory)));
+    assert!(!Path::new("spill.lock").exists());
 }
 
 #[test]
@@ -535,6 +566,7 @@ fn segments_that_are_mostly_dead_are_collected_and_what_lives_stays() {
 fn files_size(directory: &Path) -> u64 {
     segments(directory)
         .iter()
+        .flat_map(|path| [path.clone(), path.with_extension("keys")])
         .map(|path| path.metadata().unwrap().len())
         .sum()
 }
@@ -558,7 +590,7 @@ fn a_store_that_was_emptied_takes_next_to_nothing() {
         turns += 1;
         assert!(turns < 1000, "it never ends");
     }
-    assert_eq!(store.bytes_on_disk(), Bytes(HEADER as u64));
+    assert_eq!(store.bytes_on_disk(), Bytes(2 * HEADER as u64));
 }
 
 #[test]

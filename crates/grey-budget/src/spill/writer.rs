@@ -19,6 +19,7 @@ use super::garbage::Compaction;
 use super::options::WRITE_BUFFER;
 use super::reading::{Scratch, Segment};
 use super::recovery::Tail;
+use super::roster::{ROSTER_BUFFER, Roster};
 use super::state::{Shared, State, Work};
 
 /// What the thread moves on its own between two looks at the queue.
@@ -35,6 +36,15 @@ struct Asked {
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
     pub(super) end: u64,
+    pub(super) roster: Arc<Roster>,
+    pub(super) roster_end: u64,
+}
+
+/// What was written and is not synced yet.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    pub(super) segment: Arc<Segment>,
+    pub(super) roster: Arc<Roster>,
 }
 
 #[derive(Debug)]
@@ -43,6 +53,7 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     pub(super) buffer: Box<[u8]>,
     pub(super) filled: usize,
+    roster_buffer: Box<[u8]>,
     pub(super) commits: Vec<Commit>,
     /// With what is in the buffer.
     pub(super) tail: Tail,
@@ -52,7 +63,7 @@ pub(super) struct Writer {
     pub(super) encoder: Encoder,
     pub(super) scratch: Scratch,
     /// What was written since it was last synced.
-    pub(super) unsynced: Vec<Arc<Segment>>,
+    pub(super) unsynced: Vec<Unsynced>,
     pub(super) has_new_names: bool,
     /// Somebody flushed: what is flushed must not be lost by what follows.
     pub(super) is_durable: bool,
@@ -68,21 +79,13 @@ impl Writer {
         encoder: Encoder,
         scratch: Scratch,
     ) -> Self {
-        let active = {
-            let state = shared.state();
-            state
-                .active
-                .and_then(|id| state.segments.get(&id))
-                .map(|numbers| Active {
-                    segment: Arc::clone(&numbers.segment),
-                    end: tail.end,
-                })
-        };
+        let active = resume(&shared, tail);
         Self {
             shared,
             active,
             buffer: vec![0; WRITE_BUFFER].into_boxed_slice(),
             filled: 0,
+            roster_buffer: vec![0; ROSTER_BUFFER].into_boxed_slice(),
             commits: Vec::new(),
             tail,
             written: tail,
@@ -233,31 +236,56 @@ impl Writer {
         let Some(active) = &self.active else {
             return Err(SpillError::Closed);
         };
-        let segment = &active.segment;
+        let segment = Arc::clone(&active.segment);
+        let end = active.end;
+        let named = self.name_records()?;
         segment
             .file
-            .write_at(&self.buffer[..filled], active.end)
+            .write_at(&self.buffer[..filled], end)
             .map_err(|error| SpillError::of_io("write to", &segment.path, error))?;
         self.filled = 0;
-        self.wrote(filled as u64);
+        self.wrote(filled as u64, named);
         Ok(())
     }
 
-    /// So many bytes more are in the active segment.
-    pub(super) fn wrote(&mut self, length: u64) {
+    /// Writes into the roster what is about to be in the segment; how many
+    /// bytes that took.
+    pub(super) fn name_records(&mut self) -> Result<u64, SpillError> {
+        let Some(active) = &self.active else {
+            return Err(SpillError::Closed);
+        };
+        active.roster.name(
+            active.roster_end,
+            active.end,
+            self.commits.iter().map(Commit::link),
+            &mut self.roster_buffer,
+        )
+    }
+
+    /// So many bytes more are in the active segment, and in its roster.
+    pub(super) fn wrote(&mut self, length: u64, named: u64) {
         let Some(active) = &mut self.active else {
             return;
         };
         active.end += length;
+        active.roster_end += named;
         self.written = self.tail;
         let id = active.segment.id;
-        if self.unsynced.last().is_none_or(|last| last.id != id) {
-            self.unsynced.push(Arc::clone(&active.segment));
+        if self
+            .unsynced
+            .last()
+            .is_none_or(|last| last.segment.id != id)
+        {
+            self.unsynced.push(Unsynced {
+                segment: Arc::clone(&active.segment),
+                roster: Arc::clone(&active.roster),
+            });
         }
         let mut state = self.shared.state();
-        state.on_disk += length;
+        state.on_disk += length + named;
         if let Some(numbers) = state.segments.get_mut(&id) {
             numbers.length += length;
+            numbers.roster += named;
         }
         let mut let_go = Vec::new();
         for commit in self.commits.drain(..) {
@@ -320,11 +348,39 @@ impl Writer {
             Ok(length) if length <= active.end => Ok(()),
             Ok(_) => active.segment.file.truncate(active.end),
             Err(error) => Err(error),
-        };
+        }
+        .and_then(|()| active.roster.cut(active.roster_end));
         if cut.is_err() {
             self.leave_segment();
         }
     }
+}
+
+/// The segment that an earlier store ended in, if it can be written on.
+fn resume(shared: &Shared, tail: Tail) -> Option<Active> {
+    let (id, segment) = {
+        let state = shared.state();
+        let id = state.active?;
+        (id, Arc::clone(&state.segments.get(&id)?.segment))
+    };
+    let disk = &*shared.options.disk;
+    let resumed = Roster::resume(disk, &segment.path, id, shared.salt, tail.end);
+    let mut state = shared.state();
+    let Some((roster, roster_end)) = resumed else {
+        state.active = None;
+        return None;
+    };
+    let before = state.segments.get_mut(&id).map_or(0, |numbers| {
+        std::mem::replace(&mut numbers.roster, roster_end)
+    });
+    state.on_disk = state.on_disk.saturating_sub(before) + roster_end;
+    drop(state);
+    Some(Active {
+        segment,
+        end: tail.end,
+        roster,
+        roster_end,
+    })
 }
 
 /// Says that the thread has ended, even by a panic.

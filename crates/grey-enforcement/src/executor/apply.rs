@@ -24,7 +24,7 @@ pub struct ApplyContext {
     pub reason: String,
     /// Undo everything after this time.
     pub lease: Option<Duration>,
-    /// How long to watch for refaults at the end; zero for not at all.
+    /// How long to watch for what comes back at the end; zero for not at all.
     pub observe: Duration,
 }
 
@@ -121,6 +121,15 @@ pub(super) struct Run<'plan> {
 }
 
 impl Enforcer {
+    /// Asks everything that [`Self::apply`] asks before its first write, apart
+    /// from the journal. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the plan would be refused.
+    pub fn check(&self, plan: &Plan) -> Result<(), ApplyError> {
+        check_plan(plan, &self.kernel, self.knobs.as_ref())
+    }
+
     /// Applies `plan`.
     ///
     /// When a step fails, is refused by its guard or does not hold, the
@@ -188,11 +197,10 @@ impl Enforcer {
                 step,
             });
             let end = self.run_step(index, step, run, journal, progress);
-            if let Some(pages) = end.watch {
+            if let Some(watch) = end.watch {
                 watched.push(Watched {
                     effect: applied.effects.len(),
-                    cgroup: end.cgroup.clone(),
-                    before: pages,
+                    watch,
                 });
             }
             let stop = end.stops;

@@ -142,8 +142,11 @@ fn check_permitted(
     kernel: &Kernel,
 ) -> Result<(), KnobError> {
     match knob {
-        Knob::OomScoreAdj { process } | Knob::RlimitData { process } => {
-            HeldProcess::open(kernel, *process)?.check_permitted(&shown(after))
+        Knob::OomScoreAdj { process } => {
+            HeldProcess::open(kernel, *process)?.check_permitted("oom_score_adj", &shown(after))
+        }
+        Knob::RlimitData { process } => {
+            HeldProcess::open(kernel, *process)?.check_permitted("limits", &shown(after))
         }
         _ => Ok(()),
     }

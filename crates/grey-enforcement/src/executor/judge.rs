@@ -92,7 +92,8 @@ fn judge_page_out(result: &JobResult, effect: &Effect, why_nothing: &str) -> (Ve
     let nothing = effect
         .freed
         .is_some_and(|freed| is_nothing(freed, effect.predicted, NOISE));
-    let mut detail = format!("{advised} of {processes} {noun} advised");
+    // What is advised is no more than asked for: what went is measured.
+    let mut detail = format!("the kernel was asked for {advised} of {processes} {noun}");
     if *gone > 0 {
         detail.push_str(&format!(", {gone} gone"));
     }
@@ -108,7 +109,8 @@ fn judge_page_out(result: &JobResult, effect: &Effect, why_nothing: &str) -> (Ve
         detail.push_str("; what was freed is unknown");
         Verdict::PartlyWorked
     } else if nothing {
-        detail.push_str(&format!("; nothing was freed{why_nothing}"));
+        detail.push_str("; ");
+        detail.push_str(&nothing_came(effect, why_nothing));
         Verdict::NoEffect
     } else if *denied > 0 || *gone > 0 {
         Verdict::PartlyWorked
@@ -118,13 +120,22 @@ fn judge_page_out(result: &JobResult, effect: &Effect, why_nothing: &str) -> (Ve
     (verdict, detail)
 }
 
+/// That nothing was freed, or so little that it says nothing: never both.
+fn nothing_came(effect: &Effect, why_nothing: &str) -> String {
+    match effect.freed.filter(|freed| *freed > Bytes::ZERO) {
+        None => format!("nothing was freed{why_nothing}"),
+        Some(freed) => format!("{freed} less in use is no more than drift{why_nothing}"),
+    }
+}
+
 fn judge_drop(effect: &Effect) -> (Verdict, String) {
     let nothing = effect
         .freed
         .is_some_and(|freed| is_nothing(freed, effect.predicted, NOISE_OF_MACHINE));
     if nothing {
-        let why = "nothing was freed: what is cached is in use, dirty or tmpfs";
-        return (Verdict::NoEffect, why.to_owned());
+        let came = nothing_came(effect, "");
+        let why = format!("{came}: what is cached is in use, dirty or tmpfs");
+        return (Verdict::NoEffect, why);
     }
     (Verdict::Worked, "clean caches were dropped".to_owned())
 }
@@ -157,7 +168,10 @@ fn judge_reclaim(
         let empty = surroundings.usage.filter(|usage| *usage < NOISE);
         let detail = match empty {
             Some(usage) => format!("there was nothing to free: {usage} in use"),
-            None => format!("nothing was freed{}: {why}", surroundings.why_nothing()),
+            None => format!(
+                "{}: {why}",
+                nothing_came(effect, surroundings.why_nothing())
+            ),
         };
         return (Verdict::NoEffect, detail);
     }
@@ -199,10 +213,16 @@ fn weigh_compressed(
             format!("moved into compressed swap, not freed: that took {growth} more; {detail}");
         return (Verdict::MovedNotFreed, moved);
     }
-    let gain = Bytes(net.max(0).unsigned_abs());
-    detail.push_str(&format!(
-        "; compressed swap took {growth} of it, {gain} was gained"
-    ));
+    if net <= 0 {
+        detail.push_str(&format!(
+            "; compressed swap took {growth} more, so that nothing was gained"
+        ));
+    } else {
+        let gain = Bytes(net.unsigned_abs());
+        detail.push_str(&format!(
+            "; compressed swap took {growth} of it, {gain} was gained"
+        ));
+    }
     (verdict, detail)
 }
 
@@ -364,6 +384,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_as_freed_is_never_called_nothing() {
+        let (shot, result) = paged_out();
+        let told = |freed: u64| {
+            let effect = effect(Some(Bytes::from_kib(freed)));
+            judge(&shot, &result, &effect, without_swap(None)).1
+        };
+        let asked = "the kernel was asked for 100.0 KiB of 1 process; ";
+        assert_eq!(
+            told(36),
+            format!("{asked}36.0 KiB less in use is no more than drift")
+        );
+        assert_eq!(told(0), format!("{asked}nothing was freed"));
+    }
+
+    #[test]
     fn missing_swap_is_blamed_only_where_there_is_anonymous_memory() {
         let shot = OneShot::Reclaim {
             cgroup: CgroupPath::root(),
@@ -439,7 +474,8 @@ mod tests {
     fn room_below_a_limit_is_room_wherever_the_memory_went() {
         let (verdict, detail) = reclaimed_into_zram(102, Some(Bytes::from_mib(50)));
         assert_eq!(verdict, Verdict::Worked);
-        assert!(detail.contains("0 B was gained"), "{detail}");
+        let end = "compressed swap took 102.0 MiB more, so that nothing was gained";
+        assert!(detail.ends_with(end), "{detail}");
     }
 
     #[test]

@@ -1,27 +1,60 @@
 //! Watches for what comes back: pages that are faulted in again after they
-//! were evicted.
+//! were evicted, or where nobody counts those, memory that grows again.
 //!
 //! Never holds the journal while it waits, and changes nothing.
 
 use std::time::{Duration, Instant};
 
-use grey_model::{CgroupPath, Effect, Pages, Verdict};
+use grey_model::{Bytes, CgroupPath, Effect, Pages, Verdict};
+use grey_telemetry::Kernel;
 
 use super::Enforcer;
 use super::apply::Progress;
-use crate::measure;
+use crate::measure::{self, Reading, Subject};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Whose refaults are watched.
+/// What shows what comes back.
+pub(super) enum Watch {
+    /// Pages that are faulted in again: of the cgroup, or of the machine
+    /// without one.
+    Refaults {
+        /// The cgroup.
+        cgroup: Option<CgroupPath>,
+        /// Their number at the end of the step.
+        before: Pages,
+    },
+    /// The processes' PSS, where no cgroup has them alone: it grows with new
+    /// memory too, and so shows no more than what may have come back.
+    Pss {
+        /// Whose.
+        subject: Subject,
+        /// The reading at the end of the step.
+        before: Reading,
+    },
+}
+
+impl Watch {
+    /// Watches refaults; `None` where the kernel does not tell them.
+    pub(super) fn refaults(kernel: &Kernel, cgroup: Option<CgroupPath>) -> Option<Self> {
+        let before = measure::refaults(kernel, cgroup.as_ref())?;
+        Some(Self::Refaults { cgroup, before })
+    }
+
+    /// Watches the PSS of the subject's processes; `None` where nobody's could
+    /// be read.
+    pub(super) fn pss(subject: Subject, before: Reading) -> Option<Self> {
+        before.has_pss().then_some(Self::Pss { subject, before })
+    }
+}
+
+/// A step that is watched.
 pub(super) struct Watched {
     /// The effect's place.
     pub(super) effect: usize,
-    /// The cgroup; the machine without one.
-    pub(super) cgroup: Option<CgroupPath>,
-    /// Refaults at the end of the step.
-    pub(super) before: Pages,
+    /// By what.
+    pub(super) watch: Watch,
 }
 
 impl Enforcer {
@@ -46,23 +79,140 @@ impl Enforcer {
             std::thread::sleep(TICK.min(total - elapsed));
         }
         for watched in watched {
-            let now = measure::refaults(&self.kernel, watched.cgroup.as_ref());
             let Some(effect) = effects.get_mut(watched.effect) else {
                 continue;
             };
-            let Some(now) = now else { continue };
-            let back = Pages(now.0.saturating_sub(watched.before.0)).bytes(self.kernel.page_size);
-            effect.refaulted = Some(back);
-            let Some(freed) = effect.freed else { continue };
-            // More than half came back at once: the memory was in use.
-            if effect.verdict == Verdict::Worked && back.0 > freed.0 / 2 {
-                effect.verdict = Verdict::PartlyWorked;
-                effect.detail = format!(
-                    "{}; {back} came back within {} s",
-                    effect.detail,
-                    total.as_secs()
-                );
+            match &watched.watch {
+                Watch::Refaults { cgroup, before } => {
+                    if let Some(now) = measure::refaults(&self.kernel, cgroup.as_ref()) {
+                        let back = Pages(now.0.saturating_sub(before.0));
+                        note_refaults(effect, back.bytes(self.kernel.page_size), total);
+                    }
+                }
+                Watch::Pss { subject, before } => {
+                    let delta = subject.read(&self.kernel).since(before);
+                    if let Some(growth) = delta.pss {
+                        note_growth(effect, growth, total);
+                    }
+                }
             }
         }
+    }
+}
+
+fn note_refaults(effect: &mut Effect, back: Bytes, total: Duration) {
+    effect.refaulted = Some(back);
+    let seconds = total.as_secs();
+    if came_back(effect, back) {
+        effect.detail = format!("{}; {back} came back within {seconds} s", effect.detail);
+    }
+}
+
+/// Growth may be new memory: it is told, and never counted as refaults.
+fn note_growth(effect: &mut Effect, growth: i64, total: Duration) {
+    let left = matches!(
+        effect.verdict,
+        Verdict::Worked | Verdict::PartlyWorked | Verdict::MovedNotFreed
+    );
+    if !left {
+        return;
+    }
+    let grown = Bytes(growth.max(0).unsigned_abs());
+    let seconds = total.as_secs();
+    came_back(effect, grown);
+    effect.detail = if grown == Bytes::ZERO {
+        format!("{}; nothing came back within {seconds} s", effect.detail)
+    } else {
+        format!(
+            "{}; PSS grew by {grown} within {seconds} s: no more than that came back",
+            effect.detail
+        )
+    };
+}
+
+/// Whether the step freed less than it looked like: more than half came back
+/// at once, so the memory was in use. The verdict says so then.
+fn came_back(effect: &mut Effect, back: Bytes) -> bool {
+    let soon = effect.freed.is_some_and(|freed| back.0 > freed.0 / 2);
+    let wrong = soon && effect.verdict == Verdict::Worked;
+    if wrong {
+        effect.verdict = Verdict::PartlyWorked;
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(freed: u64) -> Effect {
+        Effect {
+            action: "page_out".to_owned(),
+            knob: String::new(),
+            predicted: None,
+            freed: Some(Bytes(freed)),
+            compressed_growth_bytes: None,
+            net_freed_bytes: None,
+            available_delta_bytes: None,
+            current_delta_bytes: None,
+            pss_delta_bytes: None,
+            refaulted: None,
+            took_milliseconds: 0,
+            verdict: Verdict::Worked,
+            detail: "asked".to_owned(),
+            journal_id: None,
+        }
+    }
+
+    const WATCHED: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn growth_is_told_and_never_counted_as_refaults() {
+        for (growth, verdict, detail) in [
+            (
+                -4096,
+                Verdict::Worked,
+                "asked; nothing came back within 2 s",
+            ),
+            (
+                4096,
+                Verdict::Worked,
+                "asked; PSS grew by 4.0 KiB within 2 s: no more than that came back",
+            ),
+            (
+                81_920,
+                Verdict::PartlyWorked,
+                "asked; PSS grew by 80.0 KiB within 2 s: no more than that came back",
+            ),
+        ] {
+            let mut effect = effect(100_000);
+            note_growth(&mut effect, growth, WATCHED);
+            assert_eq!(effect.verdict, verdict, "{growth}");
+            assert_eq!(effect.detail, detail);
+            assert_eq!(effect.refaulted, None);
+        }
+    }
+
+    #[test]
+    fn where_nothing_left_nothing_is_said_to_come_back() {
+        let mut nothing = effect(0);
+        nothing.verdict = Verdict::NoEffect;
+        note_growth(&mut nothing, 4096, WATCHED);
+        assert_eq!(nothing.detail, "asked");
+    }
+
+    #[test]
+    fn refaults_are_counted_and_told_when_they_are_many() {
+        let mut few = effect(100_000);
+        note_refaults(&mut few, Bytes(4096), WATCHED);
+        assert_eq!(few.refaulted, Some(Bytes(4096)));
+        assert_eq!(
+            (few.verdict, few.detail.as_str()),
+            (Verdict::Worked, "asked")
+        );
+        let mut many = effect(100_000);
+        note_refaults(&mut many, Bytes(81_920), WATCHED);
+        assert_eq!(many.verdict, Verdict::PartlyWorked);
+        assert_eq!(many.detail, "asked; 80.0 KiB came back within 2 s");
     }
 }

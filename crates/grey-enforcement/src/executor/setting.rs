@@ -7,12 +7,13 @@
 use std::time::{Duration, Instant};
 
 use grey_model::{
-    Bytes, CgroupFile, CgroupPath, Change, Effect, Guard, Knob, KnobValue, Pages, PlanStep,
+    Bytes, CgroupFile, CgroupPath, Change, Effect, Guard, Knob, KnobValue, PlanStep,
     UnitMemoryProperty, Verdict,
 };
 
 use super::apply::{Outcome, Run, fall};
 use super::check::check_value;
+use super::observe::Watch;
 use super::{Enforcer, in_one_line};
 use crate::disposable::milliseconds;
 use crate::journal::{ChangeToRecord, Journal};
@@ -31,10 +32,8 @@ pub(super) struct StepEnd {
     pub(super) stops: Option<Outcome>,
     /// What to do about that.
     pub(super) hint: Option<String>,
-    /// Refaults so far, if they are to be watched.
-    pub(super) watch: Option<Pages>,
-    /// Whose refaults; the machine's without a cgroup.
-    pub(super) cgroup: Option<CgroupPath>,
+    /// What is to be watched, if anything.
+    pub(super) watch: Option<Watch>,
 }
 
 impl StepEnd {
@@ -44,7 +43,6 @@ impl StepEnd {
             stops,
             hint: None,
             watch: None,
-            cgroup: None,
         }
     }
 }
@@ -123,11 +121,10 @@ impl Enforcer {
         let cgroup = self.account_of(step, run);
         let watch = effect
             .freed
-            .and_then(|_| measure::refaults(&self.kernel, cgroup.as_ref()));
+            .and_then(|_| Watch::refaults(&self.kernel, cgroup));
         StepEnd {
             hint,
             watch,
-            cgroup,
             ..StepEnd::new(effect, stops)
         }
     }

@@ -9,6 +9,7 @@ use grey_model::{CgroupPath, Effect, OneShot, PlanStep, TargetKind, Verdict};
 use super::Enforcer;
 use super::apply::{Outcome, Run, fall};
 use super::judge::{Surroundings, judge};
+use super::observe::Watch;
 use super::setting::{StepEnd, blank, weigh};
 use crate::disposable::{Job, JobEnd, JobResult, milliseconds};
 use crate::journal::Journal;
@@ -29,7 +30,8 @@ impl Enforcer {
         let start = Instant::now();
         let end = self.run_job(journal, job_of(shot), self.deadline_of(shot), progress);
         effect.took_milliseconds = milliseconds(start.elapsed());
-        let delta = subject.read(&self.kernel).since(&before);
+        let after = subject.read(&self.kernel);
+        let delta = after.since(&before);
         effect.available_delta_bytes = delta.available;
         effect.current_delta_bytes = delta.current;
         effect.pss_delta_bytes = delta.pss;
@@ -46,11 +48,14 @@ impl Enforcer {
             usage: before.usage(),
         };
         let stops = conclude(&mut effect, shot, end, delta, surroundings);
-        let cgroup = subject.cgroup;
-        let watch = measure::refaults(&self.kernel, cgroup.as_ref());
+        // Refaults of a cgroup with others in it, or of the whole machine, are
+        // not the processes' own.
+        let watch = match shot {
+            OneShot::PageOut { .. } if !from_account => Watch::pss(subject, after),
+            _ => Watch::refaults(&self.kernel, subject.cgroup),
+        };
         StepEnd {
             watch,
-            cgroup,
             ..StepEnd::new(effect, stops)
         }
     }

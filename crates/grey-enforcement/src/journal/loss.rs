@@ -13,8 +13,10 @@ use super::entry::Ledger;
 const NAMED: usize = 5;
 /// Of how many lines the remains are kept.
 const KEPT_REMAINS: usize = 64;
-/// How much of a damaged line is shown, in bytes before it is made safe.
+/// How much is shown of a damaged line that names a setting, in characters.
 const LONGEST_REMAINS: usize = 400;
+/// How much of any other: it says nothing that could be put back.
+const LONGEST_GARBAGE: usize = 40;
 
 /// A part of the journal that cannot be used. What it changed, if anything,
 /// is not known and cannot be put back.
@@ -225,14 +227,18 @@ impl Found {
 /// The part of a damaged line that may say what was changed.
 fn readable(line: &[u8]) -> String {
     const SETTING: &[u8] = b"\"knob\":";
-    let start = line
+    let found = line
         .windows(SETTING.len())
-        .position(|window| window == SETTING)
-        .unwrap_or(0);
+        .position(|window| window == SETTING);
+    let (start, most) = match found {
+        Some(start) => (start, LONGEST_REMAINS),
+        None => (0, LONGEST_GARBAGE),
+    };
     let rest = &line[start..];
-    let shown = &rest[..rest.len().min(LONGEST_REMAINS)];
-    let mut text = KernelText::from(shown).to_string();
-    if rest.len() > shown.len() {
+    // Made safe, a byte may be four characters.
+    let safe = KernelText::from(&rest[..rest.len().min(most)]).to_string();
+    let mut text: String = safe.chars().take(most).collect();
+    if rest.len() > most || text.len() < safe.len() {
         text.push('…');
     }
     text

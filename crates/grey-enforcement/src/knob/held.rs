@@ -83,14 +83,14 @@ impl HeldProcess {
     }
 
     /// Whether we may set what the process has. The kernel is asked about its
-    /// `oom_score_adj`, which belongs to the process's user; `value` is for the
-    /// error alone. A tree without that file lets everybody.
-    pub(crate) fn check_permitted(&self, value: &str) -> Result<(), KnobError> {
+    /// `oom_score_adj`, which belongs to the process's user; `name` and `value`
+    /// are for the error alone. A tree without that file lets everybody.
+    pub(crate) fn check_permitted(&self, name: &str, value: &str) -> Result<(), KnobError> {
         const FILE: &str = "oom_score_adj";
         let (access, flags) = (Access::WRITE_OK, AtFlags::EACCESS);
         match rustix::fs::accessat(&self.directory, FILE, access, flags) {
             Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(KnobError::Write {
-                path: self.directory.path().join(FILE),
+                path: self.directory.path().join(name),
                 value: value.to_owned(),
                 source: errno.into(),
             }),

@@ -1,6 +1,6 @@
 //! The files of KSM.
 //!
-//! Never writes 2 to `run` by itself: unmerging needs memory that may not be
+//! Never writes 2 to `run` unless forced: unmerging needs memory that may not be
 //! there. Stopping keeps the pages that are merged.
 
 use std::os::fd::AsFd;
@@ -52,8 +52,8 @@ pub(super) fn set(kernel: &Kernel, file: KsmFile, value: &KnobValue) -> Result<(
 
 /// # Undo
 /// The value that was there before. `run` that was 0 becomes 0, which keeps
-/// the merged pages. If it was 2, the kernel was unmerging when we came:
-/// restoring that is restoring what was there, and is left to force.
+/// the merged pages. If it was 2, all was unmerged when we came, and unmerging
+/// what was merged since needs memory: it becomes 0, as stopped, unless forced.
 pub(super) fn restore(
     kernel: &Kernel,
     file: KsmFile,
@@ -61,9 +61,13 @@ pub(super) fn restore(
     force: bool,
 ) -> Result<Restored, KnobError> {
     if file == KsmFile::Run && before.0 == "2" && !force {
-        return Err(KnobError::InUse {
-            knob: Knob::Ksm { file },
-            by: "it was unmerging before, which needs memory; force does it".to_owned(),
+        write(kernel, file, &KnobValue("0".to_owned()))?;
+        return Ok(Restored {
+            note: Some(
+                "it was 2, which unmerges and needs memory: it was stopped with 0 instead; to \
+                 unmerge, write 2 to /sys/kernel/mm/ksm/run"
+                    .to_owned(),
+            ),
         });
     }
     write(kernel, file, before).map(|()| Restored::exactly())

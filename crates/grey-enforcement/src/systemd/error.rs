@@ -3,9 +3,12 @@
 //! Never prints its source: that is the reader's to walk.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use grey_model::shell_word;
 
 /// An error whose type belongs to the D-Bus library.
 pub type BusError = Box<dyn std::error::Error + Send + Sync>;
@@ -158,18 +161,25 @@ impl SystemdError {
             Self::NoSuchUnit { unit } => {
                 let kind = unit.rsplit_once('.').map_or("service", |(_, kind)| kind);
                 Some(format!(
-                    "list them: systemctl list-units --all --type={kind}"
+                    "list them: systemctl list-units --all --type={}",
+                    shell_word(kind.as_bytes())
                 ))
             }
-            Self::UnitExists { unit } => Some(format!("look at it: systemctl status {unit}")),
+            Self::UnitExists { unit } => Some(format!(
+                "look at it: systemctl status -- {}",
+                shell_word(unit.as_bytes())
+            )),
             Self::NotPermitted { .. } => Some("run as root".to_owned()),
             Self::TimedOut { .. } => {
                 Some("is process 1 busy? see `systemctl list-jobs`, then try again".to_owned())
             }
-            Self::DidNotStart { unit, .. } => Some(format!("see why: journalctl --unit {unit}")),
+            Self::DidNotStart { unit, .. } => Some(format!(
+                "see why: journalctl --unit {}",
+                shell_word(unit.as_bytes())
+            )),
             Self::StrangeDropIn { path, .. } => Some(format!(
-                "look at it, and remove it if nobody needs it: {}",
-                path.display()
+                "look at it, and remove it if nobody needs it: rm -i -- {}",
+                shell_word(path.as_os_str().as_bytes())
             )),
             Self::InvalidName { .. }
             | Self::NotSupported { .. }

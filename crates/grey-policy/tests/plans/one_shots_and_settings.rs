@@ -137,12 +137,31 @@ fn ksm_is_not_supported_where_the_kernel_has_none() {
 }
 
 #[test]
-fn raising_an_oom_score_needs_less_than_lowering_it() {
+fn lowering_an_oom_score_without_the_capability_is_left_to_the_kernel_and_warned_of() {
     let mut facts = machine();
     facts.privileges.sys_resource = false;
-    assert!(plan(&facts, Action::OomScoreAdj { value: 500 }).is_ok());
-    let refusal = refusal(&facts, Action::OomScoreAdj { value: -1 });
-    assert_eq!(refusal.kind, RefusalKind::NotPermitted);
+    let raised = plan(&facts, Action::OomScoreAdj { value: 500 }).unwrap();
+    assert_eq!(raised.warnings, Vec::<String>::new());
+    let lowered = plan(&facts, Action::OomScoreAdj { value: -1 }).unwrap();
+    assert!(lowered.warnings[0].contains("CAP_SYS_RESOURCE"));
+    assert!(!lowered.steps.is_empty());
+}
+
+#[test]
+fn a_ksm_that_was_unmerging_is_told_to_be_stopped_by_the_undo() {
+    let mut facts = machine();
+    facts.ksm.as_mut().unwrap().run = Some(2);
+    let steps = steps(
+        &facts,
+        Action::EnableKsm {
+            speed: KsmSpeed::AsIs,
+        },
+    );
+    assert!(
+        steps[0].undo.starts_with("stop it with 0"),
+        "{}",
+        steps[0].undo
+    );
 }
 
 #[test]
@@ -186,6 +205,69 @@ fn an_rlimit_keeps_the_hard_limit() {
 fn an_rlimit_under_what_is_in_use_is_refused() {
     let refusal = refusal(&process_target(), Action::RlimitData { limit: mib(171) });
     assert_eq!(refusal.kind, RefusalKind::Unsafe);
+}
+
+#[test]
+fn the_hint_of_a_refused_rlimit_is_an_option_as_it_is_typed() {
+    let mut facts = process_target();
+    let low = refusal(&facts, Action::RlimitData { limit: mib(171) }).hint;
+    assert!(low.ends_with("use at least --rlimit-data 179M"), "{low}");
+    facts.rlimit_data = Some(format!("unlimited:{}", mib(900).0));
+    let high = refusal(&facts, Action::RlimitData { limit: mib(901) }).hint;
+    assert_eq!(high, "use at most --rlimit-data 943718400");
+}
+
+/// The process target with this state and this many threads.
+fn ended(state: ProcessState, threads: u64) -> PreflightFacts {
+    let mut facts = process_target();
+    for process in &mut facts.processes {
+        process.state = state;
+        process.threads = Some(threads);
+    }
+    facts
+}
+
+#[test]
+fn nothing_is_done_to_a_zombie() {
+    for action in [
+        Action::PageOut,
+        Action::Reclaim { amount: mib(10) },
+        Action::OomScoreAdj { value: 100 },
+        Action::RlimitData { limit: mib(500) },
+        Action::Limit {
+            limit: MemoryLimit::Bytes(mib(500)),
+        },
+    ] {
+        let refusal = refusal(&ended(ProcessState::Zombie, 1), action);
+        assert_eq!(refusal.kind, RefusalKind::Usage, "{action:?}");
+        assert!(refusal.reason.contains("zombie"), "{}", refusal.reason);
+        assert!(
+            refusal.hint.ends_with(": ps -o ppid= -p 77"),
+            "{}",
+            refusal.hint
+        );
+    }
+}
+
+#[test]
+fn a_process_of_which_only_the_first_thread_has_ended_is_no_zombie() {
+    let facts = ended(ProcessState::Zombie, 3);
+    assert!(plan(&facts, Action::OomScoreAdj { value: 100 }).is_ok());
+    assert_eq!(steps(&facts, Action::PageOut).len(), 1);
+}
+
+#[test]
+fn the_score_of_a_zombie_in_a_cgroup_is_left_alone() {
+    let mut facts = machine();
+    let living = steps(&facts, Action::OomScoreAdj { value: 100 }).len();
+    facts.processes.push(ProcessMemory {
+        state: ProcessState::Zombie,
+        ..process(78)
+    });
+    assert_eq!(
+        steps(&facts, Action::OomScoreAdj { value: 100 }).len(),
+        living
+    );
 }
 
 #[test]

@@ -120,6 +120,44 @@ fn what_others_manage_is_refused_with_their_own_command() {
 }
 
 #[test]
+fn the_command_of_whoever_manages_it_has_the_limit_that_was_asked_for() {
+    let docker = |id: &str| Owner::Container {
+        engine: "docker".to_owned(),
+        id: id.to_owned(),
+    };
+    let user = Owner::UserUnit {
+        manager: "user@7.service".to_owned(),
+        unit: "a\\x2db.scope".to_owned(),
+    };
+    let high = |limit| Action::High { limit };
+    for (owner, action, end) in [
+        (
+            docker("0123456789abcdef"),
+            LIMIT,
+            "the limit: docker update --memory 262144000 --memory-swap -1 0123456789ab",
+        ),
+        (
+            user.clone(),
+            LIMIT,
+            ": systemctl --user set-property --runtime -- 'a\\x2db.scope' MemoryMax=262144000",
+        ),
+        (
+            user,
+            high(MemoryLimit::Max),
+            ": systemctl --user set-property --runtime -- 'a\\x2db.scope' MemoryHigh=infinity",
+        ),
+        (
+            docker("0123456789abcdef"),
+            high(MemoryLimit::Max),
+            "lift its limit with docker",
+        ),
+    ] {
+        let hint = refusal(&owned("/some/group", owner), action).hint;
+        assert!(hint.ends_with(end), "{hint}");
+    }
+}
+
+#[test]
 fn reclaim_and_page_out_work_on_what_others_manage() {
     let owner = Owner::Container {
         engine: "docker".to_owned(),

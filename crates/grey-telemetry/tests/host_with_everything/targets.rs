@@ -2,7 +2,7 @@
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
 use grey_model::{Owner, ProcessId, ResolvedTarget, TargetKind};
-use grey_telemetry::{ResolveTargetError, resolve_target};
+use grey_telemetry::{ResolveTargetError, Resolver, resolve_target};
 
 use crate::{open, path};
 
@@ -278,4 +278,31 @@ fn without_cgroups_processes_are_still_found() {
         matches!(error, ResolveTargetError::NoCgroups { .. }),
         "{error:?}"
     );
+}
+
+#[test]
+fn however_many_targets_there_are_processes_and_cgroups_are_listed_once() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let mut resolver = Resolver::new(&kernel);
+    let mut resolve = |typed: &str| resolver.resolve(&typed.parse().unwrap());
+    assert_eq!(pids(&resolve("builder").unwrap()), [310]);
+    assert_eq!(resolve("310").unwrap().bystanders, 2);
+    resolve("nginx.service").unwrap();
+    // What comes later is not looked for again.
+    let fake = fake
+        .with_process(&FakeProcess::new(400, 1, "late", "/build/web"))
+        .with("cgroup/build/web/cgroup.procs", "320\n400\n")
+        .with_cgroup(&FakeCgroup::new("late.service", 0, &[]));
+    assert!(resolve("late").is_err());
+    assert!(resolve("late.service").is_err());
+    assert_eq!(
+        pids(&resolve_target(&kernel, &"late".parse().unwrap()).unwrap()),
+        [400]
+    );
+    assert!(resolve_target(&kernel, &"late.service".parse().unwrap()).is_ok());
+    // What was read of a process is not read again.
+    let fake = fake.without("proc/320/stat");
+    assert_eq!(resolve("400").unwrap().bystanders, 1);
+    drop(fake);
 }

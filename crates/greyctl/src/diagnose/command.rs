@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use grey_model::{CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, TargetKind};
+use grey_model::{
+    CgroupMemory, CgroupPath, ProcessId, ProcessMemory, ResolvedTarget, Target, TargetKind,
+};
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
 use grey_telemetry::process::{
@@ -15,7 +17,7 @@ use grey_telemetry::process::{
 };
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
-use grey_telemetry::{Kernel, ReadError};
+use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::leaks::document::LeakDetection;
@@ -23,6 +25,7 @@ use super::leaks::{self, Watched};
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
+use crate::compare::file::save;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::journal::overdue;
@@ -40,21 +43,16 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let kernel = open_kernel(global)?;
-    let (mut targets, mut several) = (Vec::new(), Vec::new());
-    for target in &options.targets {
-        targets.extend(resolve_all(&kernel, target, &mut several)?);
+    let watch = |kernel: &Kernel, targets: &[ResolvedTarget]| {
+        options
+            .detect_leaks
+            .then(|| look_for_leaks(kernel, targets, options, output))
+            .transpose()
+    };
+    let diagnosis = take_after(global, &options.targets, watch)?;
+    if let Some(path) = &options.save {
+        save(&diagnosis, path)?;
     }
-    let watched = options
-        .detect_leaks
-        .then(|| look_for_leaks(&kernel, &targets, options, output))
-        .transpose()?;
-    let mut diagnosis = diagnose(&kernel, targets)?;
-    if let Some(watched) = watched {
-        diagnosis.leak_detection = leaks::judge(&watched, &mut diagnosis);
-    }
-    diagnosis.notes.extend(several);
-    diagnosis.notes.extend(overdue(global, &kernel));
     if options.json {
         output.json(&diagnosis)?;
     } else {
@@ -85,9 +83,43 @@ fn look_for_leaks(
     leaks::watch(kernel, targets, window, interval, output.shows_progress())
 }
 
+/// Makes a diagnosis of `targets`, or of the whole machine when there are none.
+///
+/// # Errors
+/// A [`Failure`] as for [`run`].
+pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnosis, Failure> {
+    take_after(global, targets, |_, _| Ok(None))
+}
+
+/// The same after what `watch` does, with verdicts on what it has watched.
+fn take_after(
+    global: &GlobalOptions,
+    targets: &[Target],
+    watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
+) -> Result<Diagnosis, Failure> {
+    let kernel = open_kernel(global)?;
+    let (mut resolved, mut several) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver::new(&kernel);
+    for target in targets {
+        for found in resolve_all(global, &kernel, &mut resolver, target, &mut several)? {
+            if !resolved.contains(&found) {
+                resolved.push(found);
+            }
+        }
+    }
+    let watched = watch(&kernel, &resolved)?;
+    let mut diagnosis = diagnose(&kernel, resolved)?;
+    if let Some(watched) = watched {
+        diagnosis.leak_detection = leaks::judge(&watched, &mut diagnosis);
+    }
+    diagnosis.notes.extend(several);
+    diagnosis.notes.extend(overdue(global, &kernel));
+    Ok(diagnosis)
+}
+
 /// Reads the machine, then its processes and cgroups, or those of the targets.
 fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
-    let started = Instant::now();
+    let (started, taken_at) = (Instant::now(), SystemTime::now());
     let mut buffer = Vec::new();
     let host = read_host(kernel, &mut buffer);
     let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
@@ -134,6 +166,11 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         processes,
         cgroups,
         unreadable_processes: (!hidden).then_some(unreadable),
+        // A clock before 1970 is one that nobody has set.
+        taken_at_unix_seconds: taken_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
         taken_in_seconds: started.elapsed().as_secs_f64(),
         leak_detection: LeakDetection::default(),
         notes: remarks,
@@ -205,10 +242,18 @@ fn cgroups_of(
     buffer: &mut Vec<u8>,
 ) -> Vec<CgroupMemory> {
     let mut found: BTreeMap<CgroupPath, CgroupMemory> = BTreeMap::new();
+    // What was read with everything below it.
+    let mut whole: Vec<CgroupPath> = Vec::new();
     for target in targets {
         let Some(path) = &target.cgroup else { continue };
         if target.kind != TargetKind::Process {
+            if below_one_of(path, &whole) {
+                continue;
+            }
             let tree = read_tree(kernel, path, TreeBounds::default(), buffer);
+            if !tree.cut {
+                whole.push(path.clone());
+            }
             remark_on_tree(tree.unreadable, tree.cut, remarks);
             found.extend(
                 tree.groups
@@ -227,6 +272,17 @@ fn cgroups_of(
         }
     }
     found.into_values().collect()
+}
+
+fn below_one_of(path: &CgroupPath, roots: &[CgroupPath]) -> bool {
+    let mut next = Some(path.clone());
+    while let Some(path) = next {
+        if roots.contains(&path) {
+            return true;
+        }
+        next = path.parent();
+    }
+    false
 }
 
 fn remark_on_tree(unreadable: u64, cut: bool, remarks: &mut Vec<String>) {

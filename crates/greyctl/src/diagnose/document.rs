@@ -51,6 +51,8 @@ pub(crate) struct Diagnosis {
     /// Processes that exist and whose memory could not be read in full; `null`
     /// when procfs hides processes from us: then nobody knows how many.
     pub(crate) unreadable_processes: Option<u64>,
+    /// When reading began, in seconds since 1970 (UTC), by the machine's clock.
+    pub(crate) taken_at_unix_seconds: f64,
     /// How long reading took, in seconds.
     pub(crate) taken_in_seconds: f64,
     /// What grows, where it was looked for.

@@ -123,10 +123,10 @@ pub(crate) fn breakdown(diagnosis: &Diagnosis, extent: Extent) -> String {
     if let Some(saved) = diagnosis.ksm.as_ref().and_then(|ksm| ksm.saved_bytes)
         && saved > 0
     {
-        text.push_str(&format!(
-            "  {DIM}beside the sum: KSM saves {}{DIM:#}\n",
-            Bytes(saved)
-        ));
+        let sentence = format!("beside the sum: KSM saves {}", Bytes(saved));
+        for line in wrap(&sentence, extent.width.map(|width| width.saturating_sub(2))) {
+            text.push_str(&format!("  {DIM}{line}{DIM:#}\n"));
+        }
     }
     text
 }

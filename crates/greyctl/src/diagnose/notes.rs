@@ -98,10 +98,13 @@ pub(crate) fn list(diagnosis: &Diagnosis, extent: Extent) -> String {
     }
     let mut text = heading("Notes", "", extent.width);
     for note in &diagnosis.notes {
-        for (index, line) in wrap(note, extent.width.map(|width| width.saturating_sub(4)))
-            .iter()
-            .enumerate()
-        {
+        let most = extent.width.map(|width| width.saturating_sub(4));
+        // A command that is broken into lines could not be copied.
+        let (sentence, command) = match note.split_once(": greyctl ") {
+            Some((sentence, rest)) => (format!("{sentence}:"), Some(format!("greyctl {rest}"))),
+            None => (note.clone(), None),
+        };
+        for (index, line) in wrap(&sentence, most).iter().chain(&command).enumerate() {
             text.push_str(if index == 0 { "  - " } else { "    " });
             text.push_str(line);
             text.push('\n');

@@ -155,30 +155,58 @@ pub(crate) fn target(target: &ResolvedTarget, diagnosis: &Diagnosis, extent: Ext
         .iter()
         .filter(|process| wanted.contains(&process.id))
         .collect();
-    let sum = |part: fn(&ProcessMemory) -> Option<Bytes>| {
-        let known: Vec<Bytes> = members.iter().filter_map(|process| part(process)).collect();
-        // A sum with holes in it would be a wrong number.
-        (known.len() == members.len() && !members.is_empty())
-            .then(|| known.into_iter().sum::<Bytes>())
-            .map_or_else(
-                || crate::table::UNKNOWN.to_owned(),
-                |bytes| bytes.to_string(),
-            )
-    };
-    let sums = format!(
-        "PSS {}, USS {}, swap {}; RSS of anonymous {}, file {}, shared {}",
-        sum(|process| process.pss),
-        sum(|process| process.uss),
-        sum(|process| process.swap),
-        sum(|process| process.rss_anon),
-        sum(|process| process.rss_file),
-        sum(|process| process.rss_shmem),
-    );
+    let sums = sums(&members);
     for line in wrap(&sums, most) {
         text.push_str(&format!("  {line}\n"));
     }
     if let [process] = members.as_slice() {
         text.push_str(&single(process, extent));
+    }
+    text
+}
+
+/// What the processes hold together, and of how many it is not known.
+fn sums(members: &[&ProcessMemory]) -> String {
+    let holders: Vec<&ProcessMemory> = members
+        .iter()
+        .copied()
+        .filter(|process| !process.kernel_thread && process.state != ProcessState::Zombie)
+        .collect();
+    let mut missing: Vec<(&str, usize)> = Vec::new();
+    let mut sum = |name, part: fn(&ProcessMemory) -> Option<Bytes>| {
+        let known: Vec<Bytes> = holders.iter().filter_map(|process| part(process)).collect();
+        if known.is_empty() {
+            return crate::table::UNKNOWN.to_owned();
+        }
+        let unknown = holders.len() - known.len();
+        if unknown > 0 {
+            missing.push((name, unknown));
+        }
+        known.into_iter().sum::<Bytes>().to_string()
+    };
+    let mut text = format!(
+        "PSS {}, USS {}, swap {}; RSS of anonymous {}, file {}, shared {}",
+        sum("PSS", |process| process.pss),
+        sum("USS", |process| process.uss),
+        sum("swap", |process| process.swap),
+        sum("anonymous", |process| process.rss_anon),
+        sum("file", |process| process.rss_file),
+        sum("shared", |process| process.rss_shmem),
+    );
+    // A sum with holes in it is told with them.
+    while let Some(&(_, count)) = missing.first() {
+        let same = missing.iter().filter(|(_, other)| *other == count);
+        let names: Vec<&str> = same.map(|(name, _)| *name).collect();
+        let of = counted(
+            u64::try_from(count).unwrap_or(u64::MAX),
+            "process, which",
+            "processes, which",
+        );
+        text.push_str(&format!(
+            "; without {} of {of} could not be read",
+            names.join(", ")
+        ));
+        missing.retain(|(_, other)| *other != count);
     }
     text
 }
@@ -210,7 +238,88 @@ fn single(process: &ProcessMemory, extent: Extent) -> String {
         facts.push(format!("KSM profit {}", super::machine::signed(profit)));
     }
     if !facts.is_empty() {
-        text.push_str(&format!("  {}\n", facts.join(", ")));
+        let most = extent.width.map(|width| width.saturating_sub(2));
+        for line in wrap(&facts.join(", "), most) {
+            text.push_str(&format!("  {line}\n"));
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing_known(pid: u32) -> ProcessMemory {
+        ProcessMemory {
+            id: ProcessId {
+                pid,
+                start_time_ticks: 1,
+            },
+            parent_pid: 1,
+            name: grey_model::KernelText::from("web"),
+            state: ProcessState::Sleeping,
+            kernel_thread: false,
+            user_id: None,
+            user: None,
+            command_line: None,
+            threads: Some(1),
+            rss: None,
+            rss_anon: None,
+            rss_file: None,
+            rss_shmem: None,
+            pss: None,
+            pss_anon: None,
+            pss_file: None,
+            pss_shmem: None,
+            uss: None,
+            swap: None,
+            swap_pss: None,
+            locked: None,
+            oom_score: None,
+            oom_score_adj: None,
+            ksm: None,
+            cgroup: None,
+            unit: None,
+            container: None,
+        }
+    }
+
+    fn process(pid: u32, pss: Option<u64>) -> ProcessMemory {
+        ProcessMemory {
+            pss: pss.map(Bytes::from_mib),
+            uss: pss.map(Bytes::from_mib),
+            rss_anon: Some(Bytes::from_mib(1)),
+            ..nothing_known(pid)
+        }
+    }
+
+    #[test]
+    fn a_sum_with_holes_says_how_many() {
+        let (known, unknown) = (process(1, Some(3)), process(2, None));
+        let text = sums(&[&known, &unknown, &known]);
+        assert!(
+            text.starts_with("PSS 6.0 MiB, USS 6.0 MiB, swap -; "),
+            "{text}"
+        );
+        assert!(text.contains("anonymous 3.0 MiB"), "{text}");
+        let end = "; without PSS, USS of 1 process, which could not be read";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_memory_is_no_hole() {
+        let known = process(1, Some(3));
+        let thread = ProcessMemory {
+            kernel_thread: true,
+            ..process(2, None)
+        };
+        let zombie = ProcessMemory {
+            state: ProcessState::Zombie,
+            ..process(3, None)
+        };
+        let text = sums(&[&known, &thread, &zombie]);
+        assert!(!text.contains("without"), "{text}");
+        assert!(sums(&[&thread]).starts_with("PSS -, USS -"));
+    }
 }

@@ -17,12 +17,14 @@ use super::{planning, report};
 use crate::cli::{EnforceOptions, GlobalOptions};
 use crate::duration::short;
 use crate::enforcer::{self, apply_failure, exit_of};
+use crate::error_document::Ending;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::recommend;
 use crate::rollback::document::RolledBack;
 use crate::rollback::expired;
-use crate::roots::{open_kernel, state_option};
+use crate::roots::open_kernel;
 use crate::table::{BOLD, wrap};
 use crate::target::{describe, resolve};
 
@@ -41,6 +43,7 @@ pub(crate) fn run(
         document.fail(failure);
     }
     if options.json {
+        document.ending = Ending::of(&ended);
         output.json(&document)?;
     }
     ended
@@ -67,7 +70,7 @@ fn enforce(
     }
     let told = document.warnings.len();
     let target = match &request.target {
-        Some(target) => Some(resolve(&kernel, target)?),
+        Some(target) => Some(resolve(global, &kernel, target)?),
         None => None,
     };
     document.target = target.clone();
@@ -96,6 +99,11 @@ fn enforce(
         return Err(refused(&planned.refusals));
     };
     if options.simulation {
+        if document.refusals.is_empty() && !plan.steps.is_empty() {
+            document
+                .refusals
+                .extend(enforcer::would_refuse(global, &plan)?);
+        }
         return simulated(options, document, output);
     }
     if plan.steps.is_empty() {
@@ -189,7 +197,7 @@ fn apply(
     let mut line = ProgressLine::new(output.shows_progress());
     let applied = enforcer.apply(plan, &context, &mut |progress| line.update(&progress));
     line.finish();
-    let applied = applied.map_err(|error| apply_failure(&error))?;
+    let applied = applied.map_err(|error| apply_failure(global, &error))?;
     record(&applied, request.lease, document);
     for remark in &applied.remarks {
         output.warn(remark);
@@ -203,14 +211,16 @@ fn apply(
         }
     }
     if !document.journal_ids.is_empty() {
-        output.hint(&undo_hint(global, document, request.lease));
+        for hint in undo_hints(global, &document.journal_ids, request.lease) {
+            output.hint(&hint);
+        }
     }
     match document.outcome {
         Outcome::NoEffect => output.warn("it was done, and nothing came of it"),
         Outcome::PartlyDone => output.warn("less came of it than was asked for"),
         _ => {}
     }
-    verdict(applied.outcome, document).map_err(|failure| match &applied.hint {
+    verdict(global, applied.outcome, document).map_err(|failure| match &applied.hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     })
@@ -255,37 +265,51 @@ fn until(lease: Duration) -> Option<String> {
         .map(|instant| instant.to_string())
 }
 
-fn undo_hint(global: &GlobalOptions, document: &Enforcement, lease: Option<Duration>) -> String {
-    let rollback = format!("greyctl rollback{}", state_option(global));
+/// How to undo what this run has set; each sentence ends in its command.
+fn undo_hints(global: &GlobalOptions, ids: &[u64], lease: Option<Duration>) -> Vec<String> {
+    let rollback = |words: &str| recommend::command(global, words);
     let by_itself = lease.map_or_else(String::new, |lease| {
-        format!(", or by itself in {}", short(lease))
+        format!("it is undone by itself in {}; to ", short(lease))
     });
-    match document.journal_ids.as_slice() {
-        [id] => format!("undo it: {rollback} {id}{by_itself}"),
+    match ids {
+        [id] => vec![format!(
+            "{by_itself}undo it{}: {}",
+            if lease.is_some() { " now" } else { "" },
+            rollback(&format!("rollback {id}"))
+        )],
         ids => {
             let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
-            format!(
-                "undo it all: {rollback} (changes {}){by_itself}",
-                ids.join(", ")
-            )
+            vec![format!(
+                "{by_itself}undo changes {} and whatever else still holds{}: {}",
+                ids.join(", "),
+                if lease.is_some() { " now" } else { "" },
+                rollback("rollback")
+            )]
         }
     }
 }
 
 /// The exit code; what did not work is told as an error.
-fn verdict(outcome: Ended, document: &Enforcement) -> Result<Exit, Failure> {
-    let (exit, hint) = match outcome {
+fn verdict(
+    global: &GlobalOptions,
+    outcome: Ended,
+    document: &Enforcement,
+) -> Result<Exit, Failure> {
+    let (exit, hint): (Exit, String) = match outcome {
         Ended::Complete => return Ok(Exit::Success),
         // What came of it is in the effects, and is no error of ours.
         Ended::Partial if document.undone.is_empty() => return Ok(Exit::PartlyDone),
         Ended::Partial => (
             Exit::PartlyDone,
-            "not everything was put back; try again: greyctl rollback",
+            format!(
+                "not everything was put back; try again: {}",
+                recommend::command(global, "rollback")
+            ),
         ),
-        Ended::Refused => (Exit::RefusedBySafety, "everything was put back"),
-        Ended::TimedOut => (Exit::TimedOut, "what was set was put back"),
-        Ended::NotPermitted => (Exit::NotPermitted, "everything was put back"),
-        Ended::Failed => (Exit::Failed, "everything was put back"),
+        Ended::Refused => (Exit::RefusedBySafety, "everything was put back".to_owned()),
+        Ended::TimedOut => (Exit::TimedOut, "what was set was put back".to_owned()),
+        Ended::NotPermitted => (Exit::NotPermitted, "everything was put back".to_owned()),
+        Ended::Failed => (Exit::Failed, "everything was put back".to_owned()),
     };
     let message = document
         .effects
@@ -322,14 +346,13 @@ impl Enforcement {
             journal_ids: Vec::new(),
             plan_id: None,
             lease_until: None,
-            error: None,
+            ending: Ending::default(),
         }
     }
 
     /// Records why the run ended early. What stopped it before the first
     /// change is a refusal, too.
     fn fail(&mut self, failure: &Failure) {
-        self.error = Some(failure.message.clone());
         if self.plan_id.is_some() {
             return;
         }

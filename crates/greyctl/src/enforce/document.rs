@@ -7,6 +7,7 @@ use grey_model::{Change, Effect, PlanStep, Refusal, ResolvedTarget, Risk};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::error_document::Ending;
 use crate::rollback::document::RolledBack;
 
 /// The name of this document's schema.
@@ -67,8 +68,9 @@ pub(crate) struct Enforcement {
     pub(crate) plan_id: Option<String>,
     /// When it will be undone by itself (RFC 3339); `null` when it will not.
     pub(crate) lease_until: Option<String>,
-    /// What ended the run early; `null` when nothing did.
-    pub(crate) error: Option<String>,
+    /// How the run ended, beside `outcome`.
+    #[serde(flatten)]
+    pub(crate) ending: Ending,
 }
 
 /// A step of the plan.

@@ -91,8 +91,15 @@ pub(crate) fn effects(effects: &[Effect], width: Option<usize>) -> String {
     text
 }
 
+/// Of less than this, the net says nothing: compressed swap takes its pages in
+/// advance, and others swap meanwhile.
+const LEAST_TO_WEIGH: Bytes = Bytes::from_mib(1);
+
 /// What the machine gained, once compressed swap took its part.
 fn net(effect: &Effect) -> Value {
+    if effect.freed.is_some_and(|freed| freed < LEAST_TO_WEIGH) {
+        return Value::unknown();
+    }
     match (effect.net_freed_bytes, effect.verdict) {
         (Some(bytes), Verdict::MovedNotFreed) => Value::new(delta(bytes)).tone(Tone::Warning),
         (bytes, _) => Value::or_unknown(bytes.map(delta)),
@@ -157,6 +164,31 @@ fn verdict(verdict: Verdict) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_tiny_amount_no_net_is_shown() {
+        let shown = |freed: u64| {
+            let effect = Effect {
+                action: "page_out".to_owned(),
+                knob: "process_madvise of process 7".to_owned(),
+                predicted: None,
+                freed: Some(Bytes::from_kib(freed)),
+                compressed_growth_bytes: Some(196 << 10),
+                net_freed_bytes: Some(-(144 << 10)),
+                available_delta_bytes: None,
+                current_delta_bytes: None,
+                pss_delta_bytes: None,
+                refaulted: None,
+                took_milliseconds: 1,
+                verdict: Verdict::Worked,
+                detail: String::new(),
+                journal_id: None,
+            };
+            effects(&[effect], None)
+        };
+        assert!(!shown(52).contains("144"), "{}", shown(52));
+        assert!(shown(1024).contains("-144.0 KiB"), "{}", shown(1024));
+    }
 
     #[test]
     fn a_change_shows_its_direction() {

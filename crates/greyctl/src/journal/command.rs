@@ -11,6 +11,7 @@ use super::document::{JournalListing, JournaledChange, SCHEMA};
 use super::report;
 use crate::cli::{GlobalOptions, JournalOptions};
 use crate::enforcer::{JournalUse, journal_failure};
+use crate::error_document::Ending;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::loss::{self, LostRecord};
@@ -37,10 +38,18 @@ pub(crate) fn run(
     if !options.all {
         changes.retain(JournaledChange::is_open);
     }
+    let lost: Vec<LostRecord> = losses.iter().map(LostRecord::new).collect();
+    let ended = if lost.is_empty() {
+        Ok(Exit::Success)
+    } else {
+        let exit = Exit::PartlyDone;
+        Err(loss::failure(global, exit, &lost, &directory, false))
+    };
     let listing = JournalListing {
         schema: SCHEMA,
         changes,
-        lost: losses.iter().map(LostRecord::new).collect(),
+        lost,
+        ending: Ending::of(&ended),
     };
     if options.json {
         output.json(&listing)?;
@@ -48,15 +57,7 @@ pub(crate) fn run(
         let text = report::render(&listing, known, &TimeZone::system(), output.width());
         output.text(&text)?;
     }
-    if listing.lost.is_empty() {
-        return Ok(Exit::Success);
-    }
-    Err(loss::failure(
-        Exit::PartlyDone,
-        &listing.lost,
-        &directory,
-        false,
-    ))
+    ended
 }
 
 /// Time since boot, sleep included.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::error_document::Ending;
 use crate::loss::LostRecord;
 
 /// The name of this document's schema.
@@ -24,6 +25,9 @@ pub(crate) struct JournalListing {
     pub(crate) changes: Vec<JournaledChange>,
     /// What of the journal is lost and may still hold.
     pub(crate) lost: Vec<LostRecord>,
+    /// How the run ended.
+    #[serde(flatten)]
+    pub(crate) ending: Ending,
 }
 
 /// What became of a change.

@@ -11,7 +11,8 @@ use grey_telemetry::proc::boot_id::read_boot_id;
 use super::command::uptime;
 use crate::cli::GlobalOptions;
 use crate::count::counted;
-use crate::roots::{state_dir, state_option};
+use crate::recommend;
+use crate::roots::state_dir;
 
 /// A lease that ended this short a time ago may be being undone right now.
 const GRACE: Duration = Duration::from_secs(2);
@@ -31,9 +32,9 @@ pub(crate) fn overdue(global: &GlobalOptions, kernel: &Kernel) -> Option<String>
         "change still holds although its",
         "changes still hold although their",
     );
-    let option = state_option(global);
     Some(format!(
-        "{changes} lease is over: put back what is left with greyctl rollback{option}"
+        "{changes} lease is over; put back what is left: {}",
+        recommend::command(global, "rollback")
     ))
 }
 

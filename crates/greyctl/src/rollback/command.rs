@@ -8,11 +8,13 @@ use super::document::{Outcome, Rollback, RolledBack, RolledBackState, SCHEMA, ou
 use super::{expired, report};
 use crate::cli::{GlobalOptions, RollbackOptions};
 use crate::enforcer::{self, JournalUse, journal_failure, other_owner};
+use crate::error_document::Ending;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain};
 use crate::loss::{self, LostRecord};
 use crate::output::Output;
-use crate::roots::{state_dir, state_option};
+use crate::recommend;
+use crate::roots::state_dir;
 
 /// Runs `rollback`.
 ///
@@ -31,19 +33,18 @@ pub(crate) fn run(
         expired_leases: Vec::new(),
         changes: Vec::new(),
         lost: Vec::new(),
-        error: None,
+        ending: Ending::default(),
     };
     let tried = roll_back(global, options, &mut document, output);
-    if let Err(failure) = &tried {
-        document.error = Some(failure.message.clone());
-    }
+    let was_tried = tried.is_ok();
+    let ended = tried.and_then(|()| verdict(&document, global));
     if options.json {
+        document.ending = Ending::of(&ended);
         output.json(&document)?;
-    } else if tried.is_ok() {
+    } else if was_tried {
         output.text(&text(&document, output.width()))?;
     }
-    tried?;
-    verdict(&document, global)
+    ended
 }
 
 fn roll_back(
@@ -76,7 +77,7 @@ fn roll_back(
     document.changes = report.items.iter().map(RolledBack::new).collect();
     let all = document.expired_leases.iter().chain(&document.changes);
     for change in all.filter(|change| change.lease_over) {
-        expired::tell(change, &state_option(global), output);
+        expired::tell(change, global, output);
     }
     document.lost = report.losses.iter().map(LostRecord::new).collect();
     document.outcome = outcome_of(&document.changes, &document.lost);
@@ -86,32 +87,36 @@ fn roll_back(
 pub(super) fn failure(global: &GlobalOptions, error: &RollbackError) -> Failure {
     match error {
         RollbackError::NoSuchChange { .. } => {
-            let option = state_option(global);
-            Failure::from_error(Exit::Usage, error)
-                .hint(format!("list them: greyctl journal --all{option}"))
+            let list = recommend::command(global, "journal --all");
+            Failure::from_error(Exit::Usage, error).hint(format!("list them: {list}"))
         }
         RollbackError::ChangeUnreadable { losses, .. } => {
             let mut failure = Failure::from_error(Exit::Failed, error);
             let lost: Vec<LostRecord> = losses.iter().map(LostRecord::new).collect();
             if let Ok(directory) = state_dir(global) {
-                let of_journal = loss::failure(Exit::Failed, &lost, &directory, true);
+                let of_journal = loss::failure(global, Exit::Failed, &lost, &directory, true);
                 failure.others.push(of_journal);
             }
             failure
         }
-        RollbackError::NoConflict => Failure::from_error(Exit::Usage, error).hint(format!(
-            "put everything back: greyctl rollback{0}; to give one change up all the same: greyctl \
-             rollback ID --keep{0}",
-            state_option(global)
-        )),
+        RollbackError::NoConflict => Failure::from_error(Exit::Usage, error)
+            .hint(format!(
+                "put everything back: {}",
+                recommend::command(global, "rollback")
+            ))
+            .hint(format!(
+                "one change is given up all the same when its number stands before --keep; the \
+                 numbers: {}",
+                recommend::command(global, "journal")
+            )),
         RollbackError::Journal { source } => {
             let mut failure = journal_failure(source, JournalUse::PutBack);
             failure.message = chain(error);
             if let (Some(owner), Ok(directory)) = (other_owner(source), state_dir(global)) {
                 // Named in full: sudo changes the home and clears the environment.
-                let directory = directory.display();
                 failure.hints = vec![format!(
-                    "let its owner do it: sudo -u {owner} greyctl rollback --state-dir {directory}"
+                    "let its owner do it: {}",
+                    recommend::command_of(&owner, global, "rollback", &directory)
                 )];
             }
             failure
@@ -167,10 +172,10 @@ fn verdict(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failure>
                 [] => Exit::Failed,
                 _ => Exit::PartlyDone,
             };
-            Some(loss::failure(exit, lost, &state_dir(global)?, true))
+            Some(loss::failure(global, exit, lost, &state_dir(global)?, true))
         }
     };
-    match (of_changes(document, &state_option(global)), lost) {
+    match (of_changes(document, global), lost) {
         (Ok(exit), None) => Ok(exit),
         (Ok(_), Some(lost)) => Err(lost),
         (Err(mut failure), lost) => {
@@ -181,7 +186,7 @@ fn verdict(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failure>
 }
 
 /// The same without what the journal has lost.
-fn of_changes(document: &Rollback, option: &str) -> Result<Exit, Failure> {
+fn of_changes(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failure> {
     let count = |state| {
         document
             .changes
@@ -203,18 +208,30 @@ fn of_changes(document: &Rollback, option: &str) -> Result<Exit, Failure> {
         Outcome::Failed => Exit::Failed,
     };
     let of = document.changes.len();
+    let rollback = |words: &str| recommend::command(global, words);
     let mut failure = if conflicts > 0 {
         Failure::new(exit, left_alone(conflicts, of))
             .hint(format!(
-                "to override their values: greyctl rollback --force{option}"
+                "to override their values: {}",
+                rollback("rollback --force")
             ))
             .hint(format!(
-                "to keep theirs and forget ours: greyctl rollback --keep{option}"
+                "to keep theirs and forget ours: {}",
+                rollback("rollback --keep")
             ))
     } else if failed == 0 {
-        Failure::new(exit, covered_by_later(covered, of)).hint(format!(
-            "undo the later one: greyctl rollback ID{option}, or all: greyctl rollback{option}"
-        ))
+        let mut failure = Failure::new(exit, covered_by_later(covered, of));
+        for later in document
+            .changes
+            .iter()
+            .filter_map(|change| change.covered_by)
+        {
+            failure = failure.hint(format!(
+                "undo the later one: {}",
+                rollback(&format!("rollback {later}"))
+            ));
+        }
+        failure.hint(format!("or all: {}", rollback("rollback")))
     } else {
         Failure::new(
             exit,
@@ -223,7 +240,8 @@ fn of_changes(document: &Rollback, option: &str) -> Result<Exit, Failure> {
     };
     if failed > 0 {
         failure = failure.hint(format!(
-            "what could not be put back stays in the journal; try again: greyctl rollback{option}"
+            "what could not be put back stays in the journal; try again: {}",
+            rollback("rollback")
         ));
     }
     for change in &document.changes {
@@ -238,10 +256,12 @@ fn of_changes(document: &Rollback, option: &str) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use grey_enforcement::{RollbackItem, RollbackOutcome};
     use grey_model::{Knob, KsmFile};
 
     use super::*;
+    use crate::cli::Cli;
 
     fn document(denied: &[bool]) -> Rollback {
         let change = |denied: &bool| {
@@ -268,17 +288,18 @@ mod tests {
             expired_leases: Vec::new(),
             changes,
             lost: Vec::new(),
-            error: None,
+            ending: Ending::default(),
         }
     }
 
     #[test]
     fn a_rollback_that_lacked_nothing_but_the_permission_says_so_once() {
-        let failure = of_changes(&document(&[true, true]), "").unwrap_err();
+        let global = Cli::try_parse_from(["greyctl", "rollback"]).unwrap().global;
+        let failure = of_changes(&document(&[true, true]), &global).unwrap_err();
         assert_eq!(failure.exit, Exit::NotPermitted);
         let hints = failure.hints.iter().filter(|hint| *hint == "run as root");
         assert_eq!(hints.count(), 1);
-        let failure = of_changes(&document(&[true, false]), "").unwrap_err();
+        let failure = of_changes(&document(&[true, false]), &global).unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
     }
 

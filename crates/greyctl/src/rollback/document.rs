@@ -7,6 +7,7 @@ use grey_model::Knob;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::error_document::Ending;
 use crate::loss::LostRecord;
 
 /// The name of this document's schema.
@@ -47,8 +48,9 @@ pub(crate) struct Rollback {
     pub(crate) changes: Vec<RolledBack>,
     /// What of the journal is lost and may still hold: it was not put back.
     pub(crate) lost: Vec<LostRecord>,
-    /// What ended the run early; `null` when nothing did.
-    pub(crate) error: Option<String>,
+    /// How the run ended.
+    #[serde(flatten)]
+    pub(crate) ending: Ending,
 }
 
 /// What became of one change.
@@ -100,6 +102,9 @@ pub(crate) struct RolledBack {
     pub(crate) detail: String,
     /// What to do next about a failure; `null` when nothing is known.
     pub(crate) hint: Option<String>,
+    /// The later change that covers it.
+    #[serde(skip)]
+    pub(crate) covered_by: Option<u64>,
     /// Whether it failed for lack of permission: that is the exit code.
     #[serde(skip)]
     pub(crate) not_permitted: bool,
@@ -142,6 +147,10 @@ impl RolledBack {
             lease_over: item.lease_over,
             detail: parts.join("; "),
             hint: item.hint.clone(),
+            covered_by: match item.outcome {
+                RollbackOutcome::MergedInto(later) => Some(later),
+                _ => None,
+            },
             not_permitted: item.not_permitted,
         }
     }

@@ -14,7 +14,7 @@ use crate::cli::GlobalOptions;
 use crate::enforcer;
 use crate::journal::over_since;
 use crate::output::Output;
-use crate::roots::state_option;
+use crate::recommend;
 
 /// What was put back before the run began.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ pub(crate) fn undo(
         )),
     }
     for change in &undone.changes {
-        tell(change, &state_option(global), output);
+        tell(change, global, output);
     }
     undone
 }
@@ -79,9 +79,8 @@ pub(crate) fn would_undo(global: &GlobalOptions, kernel: &Kernel) -> Vec<String>
         .collect()
 }
 
-/// One line about a change whose lease was over; `option` is what names the
-/// state directory to whoever rolls it back.
-pub(crate) fn tell(change: &RolledBack, option: &str, output: &mut Output) {
+/// One line about a change whose lease was over.
+pub(crate) fn tell(change: &RolledBack, global: &GlobalOptions, output: &mut Output) {
     let (id, knob, detail) = (change.id, &change.knob, &change.detail);
     match change.outcome {
         RolledBackState::Restored => {
@@ -101,8 +100,8 @@ pub(crate) fn tell(change: &RolledBack, option: &str, output: &mut Output) {
             "the lease of change {id} ({knob}) was over: {detail}"
         )),
         RolledBackState::Conflict => output.warn(&format!(
-            "the lease of change {id} ({knob}) is over: {detail}; to override it: greyctl \
-             rollback --force {id}{option}"
+            "the lease of change {id} ({knob}) is over: {detail}; to override it: {}",
+            recommend::command(global, &format!("rollback --force {id}"))
         )),
         RolledBackState::Failed => output.warn(&format!(
             "the lease of change {id} ({knob}) is over, and it could not be put back: {detail}"

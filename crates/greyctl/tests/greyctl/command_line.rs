@@ -14,6 +14,9 @@ fn help_describes_every_command() {
         &["memory-enforce", "-h"],
         &["rollback", "-h"],
         &["journal", "-h"],
+        &["diff", "-h"],
+        &["record", "-h"],
+        &["history", "-h"],
     ] {
         let ran = run_at(greyctl(), 80, arguments);
         assert_eq!(ran.exit, 0, "{}", ran.stderr);

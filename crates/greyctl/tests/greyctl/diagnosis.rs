@@ -257,3 +257,51 @@ fn root_is_not_told_to_become_root() {
         assert_eq!(sent, !root, "{told}");
     }
 }
+
+#[test]
+fn a_narrow_terminal_gets_no_broken_tables() {
+    let kernel = host();
+    for columns in [24, 25, 32, 40, 55] {
+        for arguments in [
+            &["memory-diagnose"][..],
+            &["memory-diagnose", "-v"],
+            &["memory-diagnose", "-t", "310", "-t", "/build"],
+        ] {
+            let ran = run_at(on(&kernel), columns, arguments);
+            let most = usize::from(columns);
+            for line in ran.stdout.lines() {
+                // A word that is longer than the terminal stands alone.
+                let wide = unicode_width::UnicodeWidthStr::width(line) > most;
+                let words = line.split_whitespace().count();
+                assert!(!wide || words == 1, "{columns} {arguments:?}: `{line}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sum_of_a_target_has_its_holes_told() {
+    let kernel = host();
+    forbid(&kernel.path("proc/311/smaps_rollup"));
+    let ran = run(
+        unprivileged_on(&kernel),
+        &["memory-diagnose", "-t", "/build/web"],
+    );
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let sums = ran
+        .stdout
+        .lines()
+        .find(|line| line.contains("RSS of anonymous"))
+        .unwrap();
+    assert!(!sums.contains("PSS -"), "{sums}");
+    assert!(sums.contains("could not be read"), "{sums}");
+}
+
+#[test]
+fn a_target_that_is_named_twice_is_shown_once() {
+    let ran = run(
+        on(&host()),
+        &["memory-diagnose", "-t", "/build", "-t", "/build", "--json"],
+    );
+    assert_eq!(ran.json()["targets"].as_array().unwrap().len(), 1);
+}

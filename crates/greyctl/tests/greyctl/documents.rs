@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{host, on, run};
 
-fn assert_valid(name: &str, document: &Value) {
+pub(crate) fn assert_valid(name: &str, document: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../schemas")
         .join(format!("{name}.schema.json"));

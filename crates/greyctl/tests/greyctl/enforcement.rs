@@ -1,7 +1,9 @@
 //! `memory-enforce`, `rollback` and `journal`: the whole way, on a fake kernel
 //! whose files take what is written, and with processes of this machine.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,9 @@ use grey_fake_kernel::FakeKernel;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::harness::{contents, forbid_writing, greyctl, host, on, run, run_at, unprivileged_on};
+use crate::harness::{
+    contents, forbid_writing, give_away, greyctl, host, on, run, run_at, unprivileged_on,
+};
 
 /// `/proc/self/status` of a root with every capability.
 const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
@@ -148,7 +152,10 @@ fn what_was_set_is_journaled_and_put_back_to_the_byte() {
     assert_eq!(exit, 0, "{talk}{document}");
     assert_eq!(document["outcome"], "done");
     assert_eq!(read(&kernel, "cgroup/build/web/memory.high"), "209715200");
-    assert!(talk.contains("greyctl rollback --state-dir"), "{talk}");
+    assert!(
+        talk.contains("whatever else still holds: greyctl rollback --procfs "),
+        "{talk}"
+    );
 
     let journal = run(on(&kernel), &["journal", "--json"]).json();
     let changes = journal["changes"].as_array().unwrap();
@@ -455,6 +462,50 @@ fn a_state_directory_that_may_not_be_written_stops_it_before_the_first_change() 
 }
 
 #[test]
+fn a_simulation_tells_the_refusal_that_the_run_would_meet() {
+    let kernel = as_root();
+    std::fs::create_dir(kernel.path("state")).unwrap();
+    give_away(&kernel.path("state"));
+    let score = kernel.path("proc/310/oom_score_adj");
+    std::fs::set_permissions(score, Permissions::from_mode(0o444)).unwrap();
+    let common = [
+        "memory-enforce",
+        "--json",
+        "-t",
+        "310",
+        "--oom-score-adj",
+        "900",
+    ];
+    let real = run(unprivileged_on(&kernel), &common);
+    let simulated = run(
+        unprivileged_on(&kernel),
+        &[&common[..], &["--simulation"]].concat(),
+    );
+    for (ran, exit) in [(&real, 6), (&simulated, 0)] {
+        assert_eq!(ran.exit, exit, "{}", ran.stderr);
+        let refusal = &ran.json()["refusals"][0];
+        assert_eq!(refusal["kind"], "not_permitted", "{}", ran.stderr);
+        let reason = refusal["reason"].as_str().unwrap();
+        assert!(reason.contains("oom_score_adj"), "{reason}");
+    }
+}
+
+#[test]
+fn a_ksm_that_was_unmerging_is_stopped_by_the_rollback_and_unmerges_only_when_forced() {
+    for (arguments, left) in [(&["rollback"][..], "0"), (&["rollback", "--force"], "2")] {
+        let kernel = as_root().with("sys/kernel/mm/ksm/run", "2\n");
+        let (code, _, talk) = enforce(&kernel, &["--enable-ksm"]);
+        assert_eq!(code, 0, "{talk}");
+        let run_file = || read(&kernel, "sys/kernel/mm/ksm/run");
+        assert_eq!(run_file(), "1");
+        let ran = run(on(&kernel), arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        assert_eq!(run_file(), left);
+        assert_eq!(ran.stdout.contains("write 2 to"), left == "0");
+    }
+}
+
+#[test]
 fn a_journal_that_cannot_grow_stops_it_before_the_first_change() {
     let kernel = as_root();
     let before = kernel_state(&kernel);
@@ -546,8 +597,10 @@ fn a_rollback_of_anothers_journal_names_its_owner() {
         let ran = run(on(&kernel), &["rollback"]);
         assert_ne!(ran.exit, 0);
         assert!(ran.stderr.contains("it belongs to user"), "{}", ran.stderr);
-        let hint = format!("{name}greyctl rollback --state-dir {}", state.display());
+        let hint = format!("{name}greyctl rollback --procfs ");
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+        let end = format!(" --state-dir {}\n", state.display());
+        assert!(ran.stderr.ends_with(&end), "{}", ran.stderr);
     }
 }
 
@@ -695,5 +748,25 @@ fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     while !reached() {
         assert!(start.elapsed() < PATIENCE, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_zombie_is_refused_in_words() {
+    let kernel = as_root();
+    for action in [&["--oom-score-adj", "100"][..], &["--page-out"]] {
+        let mut all = vec!["memory-enforce", "-t", "110", "--observe", "0s"];
+        all.extend(action);
+        let ran = run(on(&kernel), &all);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("it is a zombie"), "{}", ran.stderr);
+        let hint = "hint: find its parent: ps -o ppid= -p 110\n";
+        assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+        let errors = ran
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "));
+        assert!(errors.clone().all(|line| !line.contains("os error")));
+        assert_eq!(errors.count(), 1, "{}", ran.stderr);
     }
 }

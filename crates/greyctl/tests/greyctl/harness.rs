@@ -96,22 +96,68 @@ pub(crate) fn forbid(path: &Path) {
     std::fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
 }
 
-/// Takes away everybody's permission to write into a directory
-/// of the user that [`unprivileged_on`] runs as.
-pub(crate) fn forbid_writing(path: &Path) {
+/// Gives `path` to the user that [`unprivileged_on`] runs as.
+pub(crate) fn give_away(path: &Path) {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
+}
+
+/// Takes away everybody's permission to write into a directory
+/// of the user that [`unprivileged_on`] runs as.
+pub(crate) fn forbid_writing(path: &Path) {
+    give_away(path);
     std::fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
 }
 
-/// Runs `command` with `arguments`.
+/// Runs `command` with `arguments`. Whatever was run, each command that was
+/// recommended is one that a shell and greyctl take.
 pub(crate) fn run(mut command: Command, arguments: &[&str]) -> Ran {
     let output = command.args(arguments).output().unwrap();
-    Ran {
+    let ran = Ran {
         exit: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    for line in ran.stderr.lines() {
+        if let Some(recommended) = recommended(line) {
+            let taken = is_taken(&recommended);
+            assert!(taken, "`{recommended}` cannot be pasted: {line}");
+        }
+    }
+    ran
+}
+
+/// The command of greyctl at the end of a line of talk, without whom it is to
+/// be run by.
+pub(crate) fn recommended(line: &str) -> Option<String> {
+    let talk = ["hint: ", "warning: "];
+    let text = talk.iter().find_map(|label| line.strip_prefix(label))?;
+    let start = text.find("greyctl ")?;
+    let (before, command) = text.split_at(start);
+    (before.ends_with(": ") || before.contains("sudo ")).then(|| command.to_owned())
+}
+
+/// Whether `line` is a command of greyctl, pasted into a shell; it is not run.
+pub(crate) fn is_taken(line: &str) -> bool {
+    let shown = pasted(&format!("{line} --help"));
+    shown.exit == 0 && shown.stdout.contains("Usage: greyctl")
+}
+
+/// Pastes `line` into a shell that finds this greyctl.
+pub(crate) fn pasted(line: &str) -> Ran {
+    let folder = Path::new(env!("CARGO_BIN_EXE_greyctl")).parent().unwrap();
+    let output = Command::new("bash")
+        .args(["--norc", "-c", line])
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Ran {
+        exit: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

@@ -110,7 +110,7 @@ fn who_does_not_look_for_leaks_is_told_nothing_of_them() {
         &["memory-diagnose", "--detect-leaks", "--interval", "1ms"],
     );
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("100ms"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("100 ms"), "{}", ran.stderr);
 }
 
 #[test]

@@ -7,9 +7,12 @@
 )]
 
 mod command_line;
+mod comparison;
 mod diagnosis;
 mod documents;
 mod enforcement;
 mod harness;
+mod hints;
+mod history;
 mod leaks;
 mod recovery;

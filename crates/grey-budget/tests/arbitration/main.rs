@@ -1,23 +1,29 @@
 //! Many consumers at once, of all priorities, that take, wait, hold, panic, call
-//! back into the controller, come and go, while the budget is resized: nothing
-//! hangs, nothing critical is evicted, nothing is given beyond the budget, and
-//! at the end nothing is reserved.
+//! back into the controller, come and go, while the budget is resized, the
+//! configuration is rewritten and reloaded, and a cache and a spill store with a
+//! small quota are filled, read and emptied, beside some that never come back:
+//! nothing else hangs, no value is wrong, nothing critical is evicted, nothing is
+//! given beyond the budget, and at the end nothing is reserved.
 //!
 //! `GREY_STRESS_SECONDS` says for how long; a minute if it does not.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use grey_budget::controller::ReclaimerId;
 use grey_budget::reclaimer::Stop;
 use grey_budget::{
     Action, ActionKind, AllocatorKind, Budget, Bytes, Component, Controller, ControllerSettings,
-    EvictionRequest, Level, MemorySource, Priority, Purge, Reading, ReclaimMode, ReclaimRequest,
-    Reclaimed, Reclaimer, Reservation, SourceError,
+    EvictionRequest, Level, MemoryManager, MemorySource, Priority, Purge, Reading, ReclaimMode,
+    ReclaimRequest, Reclaimed, Reclaimer, Reservation, SourceError,
 };
+
+mod parts;
+
+use parts::{Mine, Parts};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 64 * MIB;
@@ -25,11 +31,12 @@ const CONSUMERS: u64 = 6;
 
 /// Says what the consumers hold.
 #[derive(Debug, Default)]
-struct Held(AtomicU64);
+struct Held(AtomicU64, OnceLock<Component>);
 
 impl MemorySource for Held {
     fn rss(&self) -> Result<Bytes, SourceError> {
-        Ok(Bytes(self.0.load(Ordering::SeqCst)))
+        let cached = self.1.get().map_or(Bytes::ZERO, Component::reserved);
+        Ok(Bytes(self.0.load(Ordering::SeqCst)).saturating_add(cached))
     }
 
     fn read(&self) -> Result<Reading, SourceError> {
@@ -154,8 +161,36 @@ impl Reclaimer for Store {
     }
 }
 
+/// Never comes back from a call before the end.
+struct Hanging(Arc<AtomicBool>);
+
+/// How many of these there are: more than once were too many.
+const HANGING: usize = 20;
+
+impl Reclaimer for Hanging {
+    fn name(&self) -> &'static str {
+        "hanging"
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Low
+    }
+
+    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+        Bytes(MIB)
+    }
+
+    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        while !self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Reclaimed::default()
+    }
+}
+
 /// One consumer, until it is told to end.
-fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) {
+fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end: &AtomicBool) {
+    let mut keys = Mine::new(seed);
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut mine: Vec<Reservation<'static>> = Vec::new();
     let mut registration = None;
@@ -189,6 +224,9 @@ fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) 
             }
             (Err(_), _) => mine.truncate(mine.len() / 2),
         }
+        if random.one_in(4) {
+            keys.step(parts, &mut random);
+        }
         if random.one_in(50) {
             mine.truncate(3);
         }
@@ -209,6 +247,27 @@ fn consume(seed: u64, stores: &[Arc<Store>], budget: &Budget, end: &AtomicBool) 
         }
     }
     drop(registration);
+    keys.end(parts);
+}
+
+/// Ends the test when something never comes to an end: who waits for it would
+/// wait for ever.
+#[expect(clippy::print_stderr, reason = "a test that ends the process says why")]
+fn wait_for(is_over: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_over() {
+        if start.elapsed() > Duration::from_secs(60) {
+            eprintln!("something hangs");
+            std::process::abort();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn wait_for_thread(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(work);
+    wait_for(|| thread.is_finished());
+    thread.join().unwrap();
 }
 
 #[test]
@@ -236,7 +295,29 @@ fn many_consumers_that_misbehave_break_nothing() {
         settings.futility_pause = Duration::from_millis(50);
         settings
     };
-    let controller = Controller::new(budget.clone(), source, settings);
+    let parts = Parts::new(&budget);
+    held.1.set(parts.cache.component().clone()).unwrap();
+    let manager = MemoryManager::configured(&parts.config.current())
+        .budget(&budget)
+        .source(source)
+        .settings(settings)
+        .build()
+        .unwrap();
+    manager.follow(&parts.config).unwrap();
+    let observing = parts.observe();
+    let controller = manager.controller().clone();
+    let freed = Arc::new(AtomicBool::new(false));
+    let hanging: Vec<_> = (0..HANGING)
+        .map(|_| controller.register(Arc::new(Hanging(Arc::clone(&freed)))))
+        .collect();
+    // Told from within to watch no more; a reload may have it watch again.
+    let (stopped, times) = (manager.clone(), AtomicU64::new(0));
+    let stopping = controller.on_change(move |_| {
+        if times.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
+            stopped.stop_monitoring();
+        }
+    });
+    let cached = controller.register(parts.reclaimer());
     let tenant = budget.tenant("tenant", Priority::Medium, Some(Bytes(LIMIT / 3)));
     let stores: Vec<Arc<Store>> = [
         ("low", Priority::Low),
@@ -278,10 +359,12 @@ fn many_consumers_that_misbehave_break_nothing() {
     let end = AtomicBool::new(false);
     let start = Instant::now();
     std::thread::scope(|scope| {
-        for seed in 1..=CONSUMERS {
-            let (stores, budget, end) = (&stores, &budget, &end);
-            scope.spawn(move || consume(seed, stores, budget, end));
-        }
+        let running: Vec<_> = (1..=CONSUMERS)
+            .map(|seed| {
+                let (stores, parts, budget, end) = (&stores, &parts, &budget, &end);
+                scope.spawn(move || consume(seed, stores, parts, budget, end))
+            })
+            .collect();
         let mut ticks = controller.statistics().ticks;
         while start.elapsed() < length {
             std::thread::sleep(Duration::from_millis(500).min(length));
@@ -295,8 +378,13 @@ fn many_consumers_that_misbehave_break_nothing() {
             ticks = ticks.max(now);
         }
         end.store(true, Ordering::SeqCst);
+        wait_for(|| running.iter().all(|consumer| consumer.is_finished()));
     });
-    running.stop();
+    wait_for_thread(move || running.stop());
+    assert!(!controller.late_calls().is_empty(), "nobody hung");
+    freed.store(true, Ordering::SeqCst);
+    wait_for(|| controller.statistics().calls_out == 0);
+    assert_eq!(controller.late_calls(), []);
     let statistics = controller.statistics();
     println!("{statistics:?}");
     assert_eq!(statistics.panics, 0, "of our own thread");
@@ -310,7 +398,17 @@ fn many_consumers_that_misbehave_break_nothing() {
         0,
         "something critical was evicted"
     );
-    drop(kept);
+    parts.check();
+    assert!(
+        parts.reloads.load(Ordering::SeqCst) > 10 && parts.spilled.load(Ordering::SeqCst) > 100,
+        "nothing was reloaded or spilled"
+    );
+    wait_for_thread(move || {
+        manager.stop_monitoring();
+        drop((kept, cached, observing, hanging, stopping, manager));
+    });
+    parts.store.flush().unwrap();
+    drop(parts);
     for store in &stores {
         store.items().clear();
     }

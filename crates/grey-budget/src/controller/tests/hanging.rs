@@ -1,0 +1,237 @@
+//! Facts about reclaimers and callbacks that do not come back.
+
+use std::sync::{Condvar, mpsc};
+
+use super::super::call::{MOST_CALLS, RESERVED_CALLS};
+use super::*;
+
+/// Keeps whoever enters until it is opened.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    entered: AtomicUsize,
+}
+
+impl Gate {
+    fn enter(&self) {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        let mut is_open = self.is_open.lock().unwrap();
+        while !*is_open {
+            is_open = self.opened.wait(is_open).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+fn settings(call_deadline: Duration) -> ControllerSettings {
+    ControllerSettings {
+        call_deadline,
+        ..ControllerSettings::default()
+    }
+}
+
+fn hanging(rig: &mut Rig, count: usize) -> Arc<Gate> {
+    let gate = Arc::new(Gate::default());
+    for _ in 0..count {
+        let entered = Arc::clone(&gate);
+        rig.register(&Rogue::new("hanging", move |_| {
+            entered.enter();
+            Reclaimed::default()
+        }));
+    }
+    gate
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..60_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("it never became so");
+}
+
+#[test]
+fn twenty_that_hang_keep_nobody_else_from_being_asked_and_are_named() {
+    let mut rig = rig_with(settings(Duration::from_millis(20)));
+    let gate = hanging(&mut rig, 20);
+    let request = EvictionRequest::new(mib(10)).up_to(Priority::Medium);
+    // On a busy machine a question may be late, too: it is asked again.
+    while gate.entered.load(Ordering::SeqCst) < 20 {
+        rig.controller.emergency_eviction(&request);
+    }
+    wait_until(|| rig.controller.statistics().calls_out == 20);
+    let late = rig.controller.late_calls();
+    assert_eq!(late.len(), 20);
+    assert!(late.iter().all(|call| call.name == "hanging"), "{late:?}");
+    let so_far = rig.controller.statistics().late_calls;
+    assert!(so_far >= 20, "{so_far}");
+    // One that comes now is asked for all of it.
+    rig.controller
+        .set_settings(settings(Duration::from_secs(60)));
+    let cache = rig.pieces("cache", Priority::Medium, 600);
+    for turn in 1..=3 {
+        rig.controller.emergency_eviction(&request);
+        assert_eq!(cache.held(), 600 - 10 * turn);
+    }
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 20, "none twice");
+    assert_eq!(rig.controller.statistics().late_calls, so_far);
+    gate.open();
+    wait_until(|| rig.controller.late_calls().is_empty());
+    assert_eq!(rig.controller.statistics().calls_out, 0);
+    rig.controller.emergency_eviction(&request);
+    // At the threshold of each priority.
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 60, "each again");
+}
+
+#[test]
+fn an_action_whose_target_was_given_by_others_is_done_though_one_hangs() {
+    let mut rig = rig_with(settings(Duration::from_millis(20)));
+    let gate = hanging(&mut rig, 1);
+    let action = || Action::new(ActionKind::Evict, "evict", 1).target(mib(10));
+    while gate.entered.load(Ordering::SeqCst) == 0 {
+        rig.controller.enqueue_action(action()).unwrap();
+        rig.controller.execute_all_actions();
+    }
+    wait_until(|| !rig.controller.late_calls().is_empty());
+    rig.controller
+        .set_settings(settings(Duration::from_secs(60)));
+    rig.pieces("cache", Priority::Medium, 600);
+    rig.controller.enqueue_action(action()).unwrap();
+    let results = rig.controller.execute_all_actions();
+    assert_eq!(results[0].status, ActionStatus::Completed);
+    assert_eq!(results[0].error, None);
+    gate.open();
+}
+
+#[test]
+fn who_came_back_is_called_however_many_hang_and_the_threads_are_bounded() {
+    let mut rig = rig_with(settings(Duration::from_secs(60)));
+    let cache = rig.pieces("cache", Priority::Medium, 600);
+    let request = EvictionRequest::new(mib(10)).up_to(Priority::Medium);
+    rig.controller.emergency_eviction(&request);
+    assert_eq!(cache.held(), 590);
+    let most = MOST_CALLS - RESERVED_CALLS;
+    let gate = hanging(&mut rig, most + 50);
+    // Nobody asks the cache while these are left behind.
+    let low = EvictionRequest::new(mib(10)).up_to(Priority::Low);
+    while gate.entered.load(Ordering::SeqCst) < most {
+        rig.controller
+            .set_settings(settings(Duration::from_millis(1)));
+        rig.controller.emergency_eviction(&low);
+        rig.controller
+            .set_settings(settings(Duration::from_secs(60)));
+    }
+    wait_until(|| rig.controller.statistics().calls_out == most as u64);
+    rig.controller.emergency_eviction(&request);
+    assert_eq!(cache.held(), 580);
+    assert_eq!(rig.controller.statistics().calls_out, most as u64);
+    let unasked = rig.controller.emergency_eviction(&request).errors;
+    let refused = unasked.iter().filter(|error| error.contains("too many"));
+    assert_eq!(refused.count(), 50);
+    gate.open();
+}
+
+#[test]
+fn many_that_hang_are_not_waited_for_each_for_the_whole_deadline() {
+    let round = super::super::reclaim::Round {
+        target: mib(1),
+        excluded_projects: Vec::new(),
+        call_deadline: Duration::from_secs(10),
+        purges: false,
+    };
+    let mut done = super::super::reclaim::Reclamation::default();
+    let mut waited = Duration::ZERO;
+    for _ in 0..40 {
+        waited += round.patience(&done);
+        let late = ("hanging".to_owned(), ReclaimMode::Evict, Outcome::Late);
+        done.calls.push(late);
+    }
+    assert_eq!(round.patience(&done), Duration::from_millis(100));
+    assert!(waited < Duration::from_secs(24), "{waited:?}");
+}
+
+#[test]
+fn a_callback_that_hangs_is_left_behind_and_not_called_before_it_returns() {
+    let rig = rig_with(ControllerSettings {
+        call_deadline: Duration::from_millis(20),
+        cooldown: Duration::ZERO,
+        ..ControllerSettings::default()
+    });
+    let gate = Arc::new(Gate::default());
+    let entered = Arc::clone(&gate);
+    rig.controller.on_change(move |_| entered.enter()).keep();
+    let (told, heard) = mpsc::channel();
+    rig.controller
+        .on_change(move |event| told.send(event.to).unwrap())
+        .keep();
+    for used in [850, 100, 850, 100, 850, 100] {
+        rig.process.used.store(used * MIB, Ordering::SeqCst);
+        rig.clock.advance(10_000);
+        rig.controller.tick();
+    }
+    assert!(heard.try_iter().count() >= 2);
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 1);
+    assert_eq!(rig.controller.late_calls()[0].name, "callback of a level");
+    gate.open();
+    wait_until(|| rig.controller.late_calls().is_empty());
+}
+
+/// What is called back and asks the controller to end waits for nobody.
+fn ends_from_within(call: impl FnOnce(&mut Rig, Box<dyn Fn() + Send + Sync>)) {
+    let mut rig = rig_with(settings(Duration::from_secs(3600)));
+    let running = Arc::new(Mutex::new(Some(rig.controller.start().unwrap())));
+    let (told, heard) = mpsc::channel();
+    call(
+        &mut rig,
+        Box::new(move || {
+            let running = running.lock().unwrap().take();
+            if let Some(running) = running {
+                running.stop();
+                told.send(()).unwrap();
+            }
+        }),
+    );
+    heard.recv_timeout(Duration::from_secs(60)).expect("ends");
+    // The thread that ticks is gone, too.
+    wait_until(|| crate::controller::state::lock(&rig.controller.inner.state).keepers == 0);
+}
+
+#[test]
+fn a_controller_may_be_stopped_from_a_callback_of_a_level() {
+    ends_from_within(|rig, stop| {
+        rig.controller.on_level(Level::Soft, move |_| stop()).keep();
+        rig.fill(850);
+    });
+}
+
+#[test]
+fn a_controller_may_be_stopped_from_a_reclaimer() {
+    ends_from_within(|rig, stop| {
+        rig.register(&Rogue::new("stops", move |_| {
+            stop();
+            Reclaimed::default()
+        }));
+        rig.fill(850);
+    });
+}
+
+#[test]
+fn a_controller_may_be_stopped_from_an_action() {
+    ends_from_within(|rig, stop| {
+        let work = move || {
+            stop();
+            Ok(Bytes::ZERO)
+        };
+        let kind = ActionKind::custom("stops", work);
+        rig.controller
+            .enqueue_action(Action::new(kind, "stops", 1))
+            .unwrap();
+    });
+}

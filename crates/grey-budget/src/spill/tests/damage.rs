@@ -1,0 +1,248 @@
+//! What damage costs: the part that is damaged, and nothing else.
+
+use super::*;
+
+/// Ten values of 1000 bytes, of which each takes so much of a segment.
+const RECORD: usize = (HEADER + 8 + 1000).next_multiple_of(8);
+
+/// A store that is closed, with ten values in their second version.
+fn ten_values() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    for version in [100, 0] {
+        for key in 0..10_u64 {
+            put(&store, &key.to_le_bytes(), value(version + key, 1000));
+        }
+        store.flush().unwrap();
+    }
+    drop(store);
+    let path = segments(directory.path()).remove(0);
+    (directory, path)
+}
+
+/// The segment's bytes are changed.
+fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Opens the directory; every value is there but those of `lost`.
+fn open_without(directory: &Path, lost: &[u64]) -> SpillStore {
+    let store = SpillStore::open(options(directory)).unwrap();
+    for key in 0..10_u64 {
+        let expected = (!lost.contains(&key)).then(|| value(key, 1000));
+        assert_eq!(store.read(&key.to_le_bytes()).unwrap(), expected, "{key}");
+    }
+    store
+}
+
+#[test]
+fn garbage_behind_the_last_record_costs_nothing_and_is_counted() {
+    for length in [100, 4096] {
+        let (directory, path) = ten_values();
+        damage(&path, |bytes| bytes.extend(value(7, length).iter()));
+        let store = open_without(directory.path(), &[]);
+        assert_eq!(store.recovery().foreign, Bytes(length as u64));
+        assert_eq!(store.recovery().distrusted, 0);
+        // It goes on from there, and the next opening finds nothing.
+        put(&store, b"more", value(1, 10));
+        drop(store);
+        let store = open_without(directory.path(), &[]);
+        assert_eq!(store.recovery().foreign, Bytes::ZERO);
+        assert_eq!(store.read(b"more").unwrap(), Some(value(1, 10)));
+    }
+}
+
+#[test]
+fn several_damaged_records_cost_themselves_alone() {
+    let (directory, path) = ten_values();
+    // From the middle of the third to the middle of the sixth.
+    let start = HEADER + 12 * RECORD + 30;
+    damage(&path, |bytes| {
+        bytes[start..start + 3 * RECORD].copy_from_slice(&value(7, 3 * RECORD));
+    });
+    for turn in 0..2 {
+        // The third keeps its head: its value is damaged when it is read.
+        let store = SpillStore::open(options(directory.path())).unwrap();
+        for key in 0..10_u64 {
+            let read = store.read(&key.to_le_bytes());
+            if (2..6).contains(&key) {
+                assert!(!matches!(read, Ok(Some(_))), "{key}");
+            } else {
+                assert_eq!(read.unwrap(), Some(value(key, 1000)), "{key}");
+            }
+        }
+        if turn == 0 {
+            assert_eq!(store.recovery().lost, 4);
+            assert_eq!(store.recovery().damaged, std::slice::from_ref(&path));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_end_costs_its_values_and_not_those_before() {
+    let (directory, path) = ten_values();
+    let start = HEADER + 18 * RECORD;
+    damage(&path, |bytes| {
+        let end = bytes.len();
+        bytes[start..].copy_from_slice(&value(7, end - start));
+    });
+    let store = open_without(directory.path(), &[8, 9]);
+    assert_eq!(store.recovery().lost, 2);
+    assert_eq!(store.recovery().distrusted, 2);
+    put(&store, &8_u64.to_le_bytes(), value(8, 1000));
+    drop(store);
+    open_without(directory.path(), &[9]);
+}
+
+#[test]
+fn a_damaged_head_of_a_segment_costs_no_value() {
+    let (directory, path) = ten_values();
+    damage(&path, |bytes| bytes[30] ^= 1);
+    let store = open_without(directory.path(), &[]);
+    assert_eq!(store.recovery().damaged, std::slice::from_ref(&path));
+    assert_eq!(store.recovery().set_aside, []);
+}
+
+#[test]
+fn a_removed_value_does_not_return_when_its_tombstone_is_damaged() {
+    let (directory, path) = ten_values();
+    let store = open_without(directory.path(), &[]);
+    let removed = [1_u64, 2, 3];
+    for key in removed {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    drop(store);
+    damage(&path, |bytes| {
+        let start = HEADER + 20 * RECORD;
+        bytes[start..].copy_from_slice(&value(7, 3 * HEADER));
+    });
+    drop(open_without(directory.path(), &removed));
+    open_without(directory.path(), &removed);
+}
+
+#[test]
+fn without_the_list_of_its_keys_a_damaged_segment_is_not_believed() {
+    let (directory, path) = ten_values();
+    std::fs::remove_file(path.with_extension("keys")).unwrap();
+    let start = HEADER + 12 * RECORD;
+    damage(&path, |bytes| {
+        bytes[start..start + 2 * RECORD].copy_from_slice(&value(7, 2 * RECORD));
+    });
+    let store = open_without(directory.path(), &[0, 1, 2, 3]);
+    assert_eq!(store.recovery().distrusted, 10);
+}
+
+#[test]
+fn a_segment_that_its_list_of_keys_does_not_cover_is_not_written_on() {
+    for is_missing in [true, false] {
+        let (directory, path) = ten_values();
+        let list = path.with_extension("keys");
+        if is_missing {
+            std::fs::remove_file(list).unwrap();
+        } else {
+            damage(&list, |bytes| bytes.truncate(bytes.len() - 28));
+        }
+        let store = open_without(directory.path(), &[]);
+        put(&store, b"more", value(1, 10));
+        drop(store);
+        assert_eq!(segments(directory.path()).len(), 2);
+        let store = open_without(directory.path(), &[]);
+        assert_eq!(store.read(b"more").unwrap(), Some(value(1, 10)));
+    }
+}
+
+#[test]
+fn a_list_of_keys_that_was_ahead_of_its_segment_is_right_again() {
+    let (directory, path) = ten_values();
+    damage(&path, |bytes| bytes.truncate(HEADER + 19 * RECORD));
+    // The last write is gone, and the value before it is there.
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    assert_eq!(
+        store.read(&9_u64.to_le_bytes()).unwrap(),
+        Some(value(109, 1000))
+    );
+    put(&store, b"more", value(1, 5000));
+    drop(store);
+    damage(&path, |bytes| {
+        let (start, end) = (HEADER + 19 * RECORD, bytes.len());
+        bytes[start..].copy_from_slice(&value(7, end - start));
+    });
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    assert_eq!(store.read(b"more").unwrap(), None);
+    assert_eq!(store.recovery().values, 10);
+}
+
+#[test]
+fn a_list_of_keys_goes_with_its_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SpillStore::open(options(directory.path()).segment(Bytes::from_kib(64))).unwrap();
+    for turn in 0..300_u64 {
+        put(&store, b"one", value(turn, 2000));
+        store.flush().unwrap();
+    }
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .unwrap()
+        .is_unfinished
+    {}
+    assert!(store.statistics().segments_collected > 0);
+    let left = files_with(directory.path(), ".keys");
+    assert_eq!(left, segments(directory.path()).len());
+    drop(store);
+    std::fs::write(directory.path().join("segment-000000ff.keys"), "").unwrap();
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    assert_eq!(files_with(directory.path(), "000000ff"), 0);
+    let on_disk: u64 = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_str().unwrap().starts_with("segment-"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert_eq!(store.bytes_on_disk(), Bytes(on_disk));
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn a_run_of_damage_anywhere_makes_values_absent_and_never_wrong(
+        steps in steps(60),
+        file: prop::sample::Index,
+        start: prop::sample::Index,
+        length in 1_usize..3000,
+        grows: bool,
+        seed: u64,
+    ) {
+        let mut model = Model::new();
+        model.run(&steps).unwrap();
+        model.store = None;
+        let files: Vec<PathBuf> = segments(model.directory.path())
+            .into_iter()
+            .flat_map(|path| [path.with_extension("keys"), path])
+            .collect();
+        prop_assume!(!files.is_empty());
+        let path = file.get(&files);
+        damage(path, |bytes| {
+            let start = if grows { bytes.len() } else { start.index(bytes.len()) };
+            let end = if grows { start + length } else { bytes.len().min(start + length) };
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[start..end].copy_from_slice(&value(seed, end - start));
+        });
+        for _ in 0..2 {
+            let store = model.open().unwrap();
+            let mut wrong = 0;
+            for key in 0..12 {
+                if let Ok(Some(read)) = store.read(&[key]) {
+                    wrong += u32::from(Some(&read) != model.values.get(&key));
+                } else if grows {
+                    // Nothing that was written is damaged.
+                    prop_assert_eq!(model.values.get(&key), None);
+                }
+            }
+            prop_assert_eq!(wrong, 0);
+            store.collect_garbage(Bytes::from_mib(1)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Samples as bytes: what changed since the sample before.
+//!
+//! An encoder and a decoder that begin at the same sample stay in step. The
+//! decoder takes any bytes: what is not a sample is `None`, and nothing in them
+//! makes it hold more than a bound.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use grey_model::{
+    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, KernelText, ProcessField,
+    ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
+};
+
+use super::number::{put, put_bytes, put_step, take, take_bytes, take_step};
+
+/// The most processes or cgroups that one block names; then a new one begins.
+pub(super) const MOST_NAMED: usize = 1 << 16;
+
+/// The longest name of a process, path of a cgroup, or id of a boot: a path
+/// has at most 4,096 bytes.
+const LONGEST_NAME: usize = 4096;
+
+/// The most values that a thing has in any version.
+const MOST_VALUES: usize = 64;
+
+/// Before a sample: forget what was before.
+const BEGINS: u64 = 1;
+/// Before a sample: it is told by its difference to the one before.
+const FOLLOWS: u64 = 0;
+
+/// What stands for each value: 0 for unknown, else one more than it.
+type Codes = Vec<u64>;
+
+fn code(value: Option<u64>) -> u64 {
+    // The largest number of all is none that a kernel prints.
+    value.map_or(0, |value| value.saturating_add(1))
+}
+
+fn value(code: u64) -> Option<u64> {
+    code.checked_sub(1)
+}
+
+/// Appends which of `now` differ from `before`, and by what.
+fn put_values(out: &mut Vec<u8>, before: &mut Codes, now: impl Iterator<Item = Option<u64>>) {
+    let now: Codes = now.map(code).collect();
+    before.resize(now.len(), 0);
+    let changed = now.iter().zip(before.iter()).enumerate();
+    let mask = changed
+        .filter(|(_, (now, before))| now != before)
+        .fold(0_u64, |mask, (index, _)| mask | 1 << index);
+    put(out, mask);
+    for (index, (now, before)) in now.iter().zip(before.iter()).enumerate() {
+        if mask & (1 << index) != 0 {
+            put_step(out, *before, *now);
+        }
+    }
+    *before = now;
+}
+
+/// Takes what [`put_values`] appended. A value that this version does not know
+/// is read over, and kept for the next step.
+fn take_values(bytes: &mut &[u8], codes: &mut Codes) -> Option<()> {
+    let mask = take(bytes)?;
+    for index in 0..MOST_VALUES {
+        if mask & (1 << index) != 0 {
+            if codes.len() <= index {
+                codes.resize(index + 1, 0);
+            }
+            codes[index] = take_step(bytes, codes[index])?;
+        }
+    }
+    Some(())
+}
+
+fn values(codes: &Codes) -> Vec<Option<u64>> {
+    codes.iter().copied().map(value).collect()
+}
+
+/// A thing that is named once and then known by a number.
+trait Named: Clone + Eq + Hash {
+    fn put(&self, out: &mut Vec<u8>);
+    fn take(bytes: &mut &[u8]) -> Option<Self>;
+}
+
+impl Named for ProcessKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        put(out, self.id.pid.into());
+        put(out, self.id.start_time_ticks);
+        put_bytes(out, self.name.as_bytes());
+        put_bytes(out, self.cgroup.as_ref().map_or(&[], CgroupPath::as_bytes));
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let id = ProcessId {
+            pid: u32::try_from(take(bytes)?).ok()?,
+            start_time_ticks: take(bytes)?,
+        };
+        let name = KernelText::from(take_bytes(bytes, LONGEST_NAME)?);
+        let path = take_bytes(bytes, LONGEST_NAME)?;
+        let cgroup = match path {
+            [] => None,
+            _ => Some(CgroupPath::new(path)?),
+        };
+        Some(Self { id, name, cgroup })
+    }
+}
+
+impl Named for CgroupPath {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.as_bytes());
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        Self::new(take_bytes(bytes, LONGEST_NAME)?)
+    }
+}
+
+/// One kind of thing as the encoder knows it.
+struct Written<K> {
+    numbers: HashMap<K, usize>,
+    codes: Vec<Codes>,
+}
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Self {
+            numbers: HashMap::new(),
+            codes: Vec::new(),
+        }
+    }
+}
+
+impl<K: Named> Written<K> {
+    /// Appends the names that are new, then each thing with what changed of it.
+    /// What is not among them is not there any more, or not now.
+    fn put<'all, V>(&mut self, out: &mut Vec<u8>, things: impl Iterator<Item = (&'all K, V)>)
+    where
+        K: 'all,
+        V: Iterator<Item = Option<u64>>,
+    {
+        let (mut named, mut changes, mut count) = (Vec::new(), Vec::new(), 0);
+        let mut last = 0_u64;
+        let mut new_names = 0_u64;
+        for (key, values) in things {
+            let number = *self.numbers.entry(key.clone()).or_insert_with(|| {
+                key.put(&mut named);
+                new_names += 1;
+                self.codes.push(Codes::new());
+                self.codes.len() - 1
+            });
+            put_step(&mut changes, last, number as u64);
+            last = number as u64;
+            put_values(&mut changes, &mut self.codes[number], values);
+            count += 1;
+        }
+        put(out, new_names);
+        out.append(&mut named);
+        put(out, count);
+        out.append(&mut changes);
+    }
+}
+
+/// One kind of thing as the decoder knows it.
+struct Known<K> {
+    things: Vec<(K, Codes)>,
+}
+
+impl<K> Default for Known<K> {
+    fn default() -> Self {
+        Self { things: Vec::new() }
+    }
+}
+
+impl<K: Named> Known<K> {
+    /// Takes what [`Written::put`] appended: each thing and its values.
+    fn take(&mut self, bytes: &mut &[u8]) -> Option<Vec<(K, Vec<Option<u64>>)>> {
+        for _ in 0..take(bytes)? {
+            let key = K::take(bytes)?;
+            if self.things.len() >= MOST_NAMED * 2 {
+                return None;
+            }
+            self.things.push((key, Codes::new()));
+        }
+        let count = usize::try_from(take(bytes)?).ok()?;
+        if count > MOST_NAMED * 2 {
+            return None;
+        }
+        let mut found = Vec::with_capacity(count.min(bytes.len()));
+        let mut last = 0;
+        for _ in 0..count {
+            last = take_step(bytes, last)?;
+            let (key, codes) = self.things.get_mut(usize::try_from(last).ok()?)?;
+            take_values(bytes, codes)?;
+            found.push((key.clone(), values(codes)));
+        }
+        Some(found)
+    }
+}
+
+/// Turns samples of one boot into bytes.
+#[derive(Default)]
+pub(super) struct Encoder {
+    has_begun: bool,
+    at: u64,
+    since_boot: u64,
+    system: Codes,
+    processes: Written<ProcessKey>,
+    cgroups: Written<CgroupPath>,
+}
+
+impl Encoder {
+    /// Appends `sample`. The first of an encoder says that nothing before it is
+    /// to be known.
+    pub(super) fn put(&mut self, out: &mut Vec<u8>, sample: &Sample) {
+        put(out, if self.has_begun { FOLLOWS } else { BEGINS });
+        self.has_begun = true;
+        put_step(out, self.at, sample.at_unix_ms);
+        put_step(out, self.since_boot, sample.since_boot_ms);
+        (self.at, self.since_boot) = (sample.at_unix_ms, sample.since_boot_ms);
+        put_values(out, &mut self.system, sample.system.iter());
+        let processes = sample.processes.iter();
+        self.processes.put(
+            out,
+            processes.map(|process| (&process.key, process.values.iter())),
+        );
+        put(out, sample.cgroups.is_some().into());
+        if let Some(cgroups) = &sample.cgroups {
+            let cgroups = cgroups.iter();
+            self.cgroups
+                .put(out, cgroups.map(|group| (&group.path, group.values.iter())));
+        }
+    }
+
+    /// Whether so much was named that a new block should begin.
+    pub(super) fn is_full(&self) -> bool {
+        self.processes.codes.len().max(self.cgroups.codes.len()) >= MOST_NAMED
+    }
+}
+
+/// Turns the bytes back.
+pub(super) struct Decoder {
+    boot: BootId,
+    at: u64,
+    since_boot: u64,
+    system: Codes,
+    processes: Known<ProcessKey>,
+    cgroups: Known<CgroupPath>,
+}
+
+impl Decoder {
+    /// A decoder of samples of `boot`.
+    pub(super) fn new(boot: BootId) -> Self {
+        Self {
+            boot,
+            at: 0,
+            since_boot: 0,
+            system: Codes::new(),
+            processes: Known::default(),
+            cgroups: Known::default(),
+        }
+    }
+
+    /// Takes a sample off the front of `bytes`. After a `None` the decoder is
+    /// out of step and of no more use.
+    pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<Sample> {
+        match take(bytes)? {
+            BEGINS => *self = Self::new(self.boot.clone()),
+            FOLLOWS => {}
+            _ => return None,
+        }
+        self.at = take_step(bytes, self.at)?;
+        self.since_boot = take_step(bytes, self.since_boot)?;
+        take_values(bytes, &mut self.system)?;
+        let processes = self.processes.take(bytes)?.into_iter();
+        let cgroups = match take(bytes)? {
+            0 => None,
+            1 => Some(self.cgroups.take(bytes)?),
+            _ => return None,
+        };
+        let group = |(path, values)| CgroupSample {
+            path,
+            values: CgroupValues::from_values(values),
+        };
+        Some(Sample {
+            at_unix_ms: self.at,
+            since_boot_ms: self.since_boot,
+            boot: self.boot.clone(),
+            system: SystemValues::from_values(values(&self.system)),
+            processes: processes
+                .map(|(key, values)| ProcessSample {
+                    key,
+                    values: ProcessValues::from_values(values),
+                })
+                .collect(),
+            cgroups: cgroups.map(|cgroups| cgroups.into_iter().map(group).collect()),
+        })
+    }
+}
+
+const _: () = {
+    assert!(SystemField::ALL.len() <= MOST_VALUES);
+    assert!(ProcessField::ALL.len() <= MOST_VALUES);
+    assert!(CgroupField::ALL.len() <= MOST_VALUES);
+};

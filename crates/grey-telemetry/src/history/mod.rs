@@ -1,0 +1,34 @@
+//! History: samples of the machine, kept in files without a server.
+//!
+//! A directory holds *shards*, one or more a day, each a row of compressed
+//! blocks, and the *tail*: the newest samples, one record each. Everything is
+//! only ever appended; when the tail is long enough it becomes a block. A
+//! record or block that was cut short, or that its checksum does not fit, is
+//! left out and told; what lies beside it is read.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `2026-11-21-00.shard` | blocks of samples, compressed |
+//! | `tail` | the newest samples, one record each |
+//! | `lock` | the recorder that writes here |
+//!
+//! Never writes to the kernel; what is written is ordinary files in a directory
+//! of its own.
+
+mod block;
+mod codec;
+mod directory;
+mod error;
+mod number;
+mod reader;
+mod sampler;
+mod tail;
+mod writer;
+
+pub use error::{HistoryError, Loss};
+pub use reader::{History, HistorySpan};
+pub use sampler::{Sampler, SamplerOptions};
+pub use writer::{HistoryOptions, HistoryWriter};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! Reads history: which samples there are, those of a time, and what is lost.
+//!
+//! Never locks, and never minds a recorder at work: the tail is read first, so
+//! that a sample which moves meanwhile is found in one place or both, and is
+//! given once.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use grey_model::Sample;
+
+use super::block::{self, HEADER, Header, LARGEST, NoHeader};
+use super::directory::{self, TAIL, open_to_read, shards};
+use super::error::{HistoryError, Loss};
+use super::tail::{self, Tail};
+
+/// How much of a damaged shard is searched at a time for the next block.
+const SEARCHED: usize = 1 << 20;
+
+/// From when to when there are samples, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistorySpan {
+    /// The earliest.
+    pub from_unix_ms: u64,
+    /// The latest.
+    pub until_unix_ms: u64,
+    /// How many.
+    pub samples: u64,
+}
+
+/// A block and where it lies.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) shard: usize,
+    pub(super) payload_at: u64,
+    pub(super) header: Header,
+}
+
+/// One shard's file.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: File,
+}
+
+/// History in a directory, as it was when it was opened.
+#[derive(Debug)]
+pub struct History {
+    shards: Vec<Opened>,
+    blocks: Vec<Found>,
+    /// What of the tail is in no block.
+    tail: Vec<Sample>,
+    losses: Vec<Loss>,
+}
+
+impl History {
+    /// Opens the history in `path`: reads the tail and the headers of all
+    /// blocks.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when there is no such directory, or a file of it cannot
+    /// be read. What is damaged is no error: see [`Self::losses`].
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        let mut history = Self {
+            shards: Vec::new(),
+            blocks: Vec::new(),
+            tail: Vec::new(),
+            losses: Vec::new(),
+        };
+        let tail = history.read_tail(path)?;
+        for shard in shards(path)? {
+            history.index(&path.join(shard.name()))?;
+        }
+        let end = history.blocks.iter().map(|found| found.header.end()).max();
+        let new = tail.samples.into_iter();
+        history.tail = new
+            .filter(|(number, _)| end.is_none_or(|end| *number >= end))
+            .map(|(_, sample)| sample)
+            .collect();
+        Ok(history)
+    }
+
+    fn read_tail(&mut self, directory: &Path) -> Result<Tail, HistoryError> {
+        let path = directory.join(TAIL);
+        let bytes = match read_bounded(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
+            Err(error) => return Err(HistoryError::file("read", &path)(error)),
+        };
+        let tail = tail::parse(&bytes);
+        if let Some(format) = tail.newer {
+            self.lose(&path, 0, bytes.len() as u64, newer(format), None);
+        }
+        if let Some((from, reason)) = tail.damage {
+            let length = (bytes.len() - from) as u64;
+            self.lose(&path, from as u64, length, reason.to_owned(), None);
+        }
+        Ok(tail)
+    }
+
+    fn lose(
+        &mut self,
+        path: &Path,
+        from_byte: u64,
+        bytes: u64,
+        reason: String,
+        between_unix_ms: Option<(u64, u64)>,
+    ) {
+        self.losses.push(Loss {
+            path: path.to_owned(),
+            from_byte,
+            bytes,
+            reason,
+            between_unix_ms,
+        });
+    }
+
+    /// Finds the blocks of one shard.
+    fn index(&mut self, path: &Path) -> Result<(), HistoryError> {
+        let file = match open_to_read(path) {
+            Ok(file) => file,
+            // It has grown too old meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(HistoryError::file("read", path)(error)),
+        };
+        let failed = || HistoryError::file("read", path);
+        let length = file.metadata().map_err(failed())?.len();
+        let mut at = 0;
+        while at < length {
+            match block_at(&file, at, length).map_err(failed())? {
+                Ok(header) => {
+                    let payload_at = at + HEADER as u64;
+                    at = payload_at + u64::from(header.stored);
+                    self.blocks.push(Found {
+                        shard: self.shards.len(),
+                        payload_at,
+                        header,
+                    });
+                }
+                Err(reason) => {
+                    let next = next_block(&file, at + 1, length).map_err(failed())?;
+                    self.lose(path, at, next - at, reason, None);
+                    at = next;
+                }
+            }
+        }
+        self.shards.push(Opened {
+            path: path.to_owned(),
+            file,
+        });
+        Ok(())
+    }
+
+    /// From when to when there are samples; `None` when there are none.
+    #[must_use]
+    pub fn span(&self) -> Option<HistorySpan> {
+        let headers = self.blocks.iter().map(|found| &found.header);
+        let blocks = headers.map(|header| {
+            let count = u64::from(header.count);
+            (header.from_unix_ms, header.until_unix_ms, count)
+        });
+        let tail = self
+            .tail
+            .iter()
+            .map(|sample| (sample.at_unix_ms, sample.at_unix_ms, 1));
+        blocks
+            .chain(tail)
+            .map(|(from_unix_ms, until_unix_ms, samples)| HistorySpan {
+                from_unix_ms,
+                until_unix_ms,
+                samples,
+            })
+            .reduce(|one, other| HistorySpan {
+                from_unix_ms: one.from_unix_ms.min(other.from_unix_ms),
+                until_unix_ms: one.until_unix_ms.max(other.until_unix_ms),
+                samples: one.samples + other.samples,
+            })
+    }
+
+    /// What could not be read so far.
+    #[must_use]
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Gives each sample from `from_unix_ms` to `until_unix_ms`, both included,
+    /// to `each`, in the order in which they were taken, until it breaks.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when a file cannot be read. A block that is damaged is
+    /// no error: see [`Self::losses`].
+    pub fn samples(
+        &mut self,
+        from_unix_ms: u64,
+        until_unix_ms: u64,
+        mut each: impl FnMut(Sample) -> ControlFlow<()>,
+    ) -> Result<(), HistoryError> {
+        let wanted = from_unix_ms..=until_unix_ms;
+        for index in 0..self.blocks.len() {
+            let header = &self.blocks[index].header;
+            if header.until_unix_ms < from_unix_ms || header.from_unix_ms > until_unix_ms {
+                continue;
+            }
+            for sample in self.block(index)? {
+                if wanted.contains(&sample.at_unix_ms) && each(sample).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        for sample in &self.tail {
+            if wanted.contains(&sample.at_unix_ms) && each(sample.clone()).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The last sample that was taken at `unix_ms` or before; `None` when there
+    /// is none so early.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when a file cannot be read.
+    pub fn at(&mut self, unix_ms: u64) -> Result<Option<Sample>, HistoryError> {
+        let is_wanted = |sample: &&Sample| sample.at_unix_ms <= unix_ms;
+        let latest = |sample: &&Sample| sample.at_unix_ms;
+        let in_tail = self
+            .tail
+            .iter()
+            .filter(is_wanted)
+            .max_by_key(latest)
+            .cloned();
+        if in_tail.is_some() {
+            return Ok(in_tail);
+        }
+        for index in (0..self.blocks.len()).rev() {
+            if self.blocks[index].header.from_unix_ms > unix_ms {
+                continue;
+            }
+            let samples = self.block(index)?;
+            let found = samples.iter().filter(is_wanted).max_by_key(latest);
+            if let Some(sample) = found {
+                return Ok(Some(sample.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The samples of one block; none when it is damaged, which is told.
+    fn block(&mut self, index: usize) -> Result<Vec<Sample>, HistoryError> {
+        let found = &self.blocks[index];
+        let shard = &self.shards[found.shard];
+        let length = usize::try_from(found.header.stored).unwrap_or(usize::MAX);
+        let mut payload = vec![0; length.min(LARGEST)];
+        shard
+            .file
+            .read_exact_at(&mut payload, found.payload_at)
+            .map_err(HistoryError::file("read", &shard.path))?;
+        if let Some(samples) = block::open(&found.header, &payload) {
+            return Ok(samples);
+        }
+        let (path, header) = (shard.path.clone(), found.header.clone());
+        let (at, between) = (
+            found.payload_at,
+            (header.from_unix_ms, header.until_unix_ms),
+        );
+        let reason = format!("a block of {} samples is damaged", header.count);
+        if !self
+            .losses
+            .iter()
+            .any(|loss| loss.path == path && loss.from_byte == at)
+        {
+            self.lose(&path, at, header.stored.into(), reason, Some(between));
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether a file is of a later format, and which.
+    pub(super) fn newer(path: &Path) -> Result<Option<u16>, HistoryError> {
+        let file = open_to_read(path).map_err(HistoryError::file("read", path))?;
+        let mut bytes = [0; HEADER];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(match Header::parse(&bytes) {
+                Err(NoHeader::Newer(format)) => Some(format),
+                _ => None,
+            }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The number that the next sample takes.
+    pub(super) fn end(&self) -> u64 {
+        let ends = self.blocks.iter().map(|found| found.header.end());
+        ends.max().unwrap_or_default()
+    }
+}
+
+fn newer(format: u16) -> String {
+    format!("it was written by a newer version (format {format})")
+}
+
+/// A whole file, when it is not larger than a tail may be.
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let most = LARGEST as u64 * 2;
+    open_to_read(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The header at `at`, or why there is none.
+fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, String>> {
+    let mut bytes = [0; HEADER];
+    if length - at < HEADER as u64 {
+        return Ok(Err("the last block was cut short".to_owned()));
+    }
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(match Header::parse(&bytes) {
+        Ok(header) if usize::try_from(header.stored).is_ok_and(|stored| stored > LARGEST) => {
+            Err("a block is too large to be one of ours".to_owned())
+        }
+        Ok(header) if at + HEADER as u64 + u64::from(header.stored) > length => {
+            Err("the last block was cut short".to_owned())
+        }
+        Ok(header) => Ok(header),
+        Err(NoHeader::Newer(format)) => Err(newer(format)),
+        Err(NoHeader::Damaged) => Err("the head of a block is damaged".to_owned()),
+    })
+}
+
+/// Where the next block begins that can be read, from `from` on; the end of the
+/// file when there is none.
+fn next_block(file: &File, from: u64, length: u64) -> io::Result<u64> {
+    let magic = block::MAGIC;
+    let mut window = vec![0; SEARCHED];
+    let mut at = from;
+    while at < length {
+        let here = usize::try_from(length - at)
+            .unwrap_or(SEARCHED)
+            .min(SEARCHED);
+        file.read_exact_at(&mut window[..here], at)?;
+        let places = window[..here].windows(magic.len()).enumerate();
+        for (place, _) in places.filter(|(_, bytes)| *bytes == magic) {
+            let candidate = at + place as u64;
+            if block_at(file, candidate, length)?.is_ok() {
+                return Ok(candidate);
+            }
+        }
+        if here < SEARCHED {
+            break;
+        }
+        // One that begins at the very end of this window is found in the next.
+        at += (here - magic.len() + 1) as u64;
+    }
+    Ok(length)
+}
+
+/// The shards' names, for the writer.
+pub(super) use directory::shards as all_shards;

@@ -1,0 +1,192 @@
+//! Takes or reads two diagnoses and compares them.
+//!
+//! Never changes anything; a command that runs between the two is the user's.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use grey_model::{KernelText, Snapshot, Target};
+use grey_policy::compare;
+use jiff::tz::TimeZone;
+
+use super::document::{self, CommandRun, Compared, ComparisonDocument};
+use super::{file, report};
+use crate::cli::{DiffOptions, GlobalOptions};
+use crate::diagnose::command::take;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+use crate::history;
+use crate::moment::{self, Moment};
+use crate::output::Output;
+
+/// Runs `diff`.
+///
+/// # Errors
+/// A [`Failure`] when a diagnosis cannot be read or taken, when the two do not
+/// show the same, or when the command between them did not succeed.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &DiffOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
+    let (before, after, command) = match (&options.before, &options.after) {
+        _ if options.begin.is_some() => {
+            let (before, after) = of_history(global, options)?;
+            (before, after, None)
+        }
+        (Some(before), Some(after)) => (load(before)?, load(after)?, None),
+        (Some(before), None) => {
+            let before = load(before)?;
+            let after = now(&targets_of(&before.snapshot)?)?;
+            (before, Taken::now(after), None)
+        }
+        (None, _) => {
+            let before = now(&options.targets)?;
+            let ran = run_command(&options.command)?;
+            (
+                Taken::now(before),
+                Taken::now(now(&options.targets)?),
+                Some(ran),
+            )
+        }
+    };
+    let comparison = compare(&before.snapshot, &after.snapshot).map_err(|error| {
+        Failure::from_error(Exit::Usage, &error)
+            .hint("take both with the same --target, or both without")
+    })?;
+    let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
+    if options.begin.is_some() {
+        notes.push(
+            "history keeps the largest processes and cgroups of each sample: what appeared or \
+             went may only have grown or shrunk past the others"
+                .to_owned(),
+        );
+    }
+    let document = ComparisonDocument {
+        schema: document::SCHEMA,
+        notes,
+        before: before.compared(),
+        after: after.compared(),
+        command,
+        comparison,
+    };
+    if options.json {
+        output.json(&document)?;
+    } else {
+        output.text(&report::render(&document, options.top, output.width()))?;
+    }
+    match document.command {
+        Some(ran) if ran.exit_code != Some(0) => Err(unsuccessful(&ran)),
+        _ => Ok(Exit::Success),
+    }
+}
+
+/// The two moments of history that were named.
+fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, Taken), Failure> {
+    let mut history = history::command::open(global)?;
+    let mut taken = |moment: &Moment| {
+        let sample = history::command::sample_at(&mut history, moment)?;
+        let shown = moment::shown(sample.at_unix_ms, &TimeZone::system());
+        Ok(Taken {
+            snapshot: history::past::snapshot(&sample)?,
+            file: Some(format!("history, {shown}")),
+        })
+    };
+    let begin = options.begin.as_ref().unwrap_or(&Moment::Now);
+    let end = options.end.as_ref().unwrap_or(&Moment::Now);
+    Ok((taken(begin)?, taken(end)?))
+}
+
+/// A snapshot and where it is from.
+struct Taken {
+    snapshot: Snapshot,
+    file: Option<String>,
+}
+
+impl Taken {
+    const fn now(snapshot: Snapshot) -> Self {
+        Self {
+            snapshot,
+            file: None,
+        }
+    }
+
+    fn compared(self) -> Compared {
+        Compared {
+            file: self.file,
+            taken_at_unix_seconds: self.snapshot.taken_at,
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Taken, Failure> {
+    Ok(Taken {
+        snapshot: file::load(path)?,
+        file: Some(path.display().to_string()),
+    })
+}
+
+/// The targets that a saved diagnosis was limited to, to look at the same now.
+fn targets_of(snapshot: &Snapshot) -> Result<Vec<Target>, Failure> {
+    let typed = snapshot.targets.iter().flatten();
+    let mut targets: Vec<Target> = Vec::new();
+    for target in typed {
+        let parsed = target.typed.parse().map_err(|error| {
+            Failure::from_error(Exit::Failed, &error).hint("name two files to compare")
+        })?;
+        // One name that found several processes is there for each of them.
+        if !targets.contains(&parsed) {
+            targets.push(parsed);
+        }
+    }
+    Ok(targets)
+}
+
+/// Runs the user's command to its end. What it prints goes to stderr: stdout
+/// is the comparison's.
+fn run_command(arguments: &[OsString]) -> Result<CommandRun, Failure> {
+    let Some((program, rest)) = arguments.split_first() else {
+        return Err(Failure::new(Exit::Usage, "there is nothing to compare")
+            .hint("name one or two saved diagnoses, or a command behind --"));
+    };
+    let cannot = |error: std::io::Error| {
+        let program = KernelText::from(program.as_encoded_bytes());
+        Failure::new(Exit::Failed, format!("failed to run `{program}`: {error}"))
+    };
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(cannot)?;
+    let started = Instant::now();
+    let status = Command::new(program)
+        .args(rest)
+        .stdout(Stdio::from(stderr))
+        .status()
+        .map_err(cannot)?;
+    let text = |argument: &OsString| KernelText::from(argument.as_encoded_bytes()).to_utf8();
+    Ok(CommandRun {
+        arguments: arguments.iter().map(text).collect(),
+        exit_code: status.code(),
+        signal: status.signal(),
+        ran_seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+fn unsuccessful(ran: &CommandRun) -> Failure {
+    let program = ran
+        .arguments
+        .first()
+        .map(KernelText::from)
+        .unwrap_or_default();
+    let how = match (ran.exit_code, ran.signal) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "did not end as programs do".to_owned(),
+    };
+    Failure::new(Exit::Failed, format!("`{program}` {how}"))
+}

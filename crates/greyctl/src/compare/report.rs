@@ -1,0 +1,292 @@
+//! A comparison as people read it.
+//!
+//! Pure: a document becomes text.
+
+use std::time::Duration;
+
+use grey_model::{Bytes, CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, Snapshot};
+
+use super::document::{Compared, ComparisonDocument};
+use crate::count::counted;
+use crate::duration::short;
+use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
+
+/// The whole report; `top` bounds the rows of each list.
+pub(crate) fn render(document: &ComparisonDocument, top: usize, width: Option<usize>) -> String {
+    let comparison = &document.comparison;
+    let mut text = title(document);
+    text.push_str(&machine(comparison, width));
+    text.push_str(&breakdown(comparison, width));
+    text.push_str(&processes(&comparison.processes, top, width));
+    text.push_str(&programs(&comparison.programs, top, width));
+    text.push_str(&cgroups(&comparison.cgroups, top, width));
+    for note in &document.notes {
+        for line in wrap(&format!("note: {note}"), width) {
+            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
+        }
+    }
+    text
+}
+
+/// What to keep in mind when reading the comparison.
+pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison) -> Vec<String> {
+    let mut notes = Vec::new();
+    if comparison.same_boot == Some(false) {
+        notes.push(
+            "the two are of different boots: no process can be in both, and programs and cgroups \
+             are matched by name"
+                .to_owned(),
+        );
+    }
+    if comparison
+        .elapsed_seconds
+        .is_some_and(|seconds| seconds < 0.0)
+    {
+        notes.push("the first was taken after the second: what went appeared".to_owned());
+    }
+    for (which, snapshot) in [("first", before), ("second", after)] {
+        match snapshot.unreadable_processes {
+            Some(0) => {}
+            Some(count) => notes.push(format!(
+                "in the {which}, {} could not be read in full: what changed there is unknown",
+                counted(count, "process", "processes")
+            )),
+            None => notes.push(format!("in the {which}, procfs hid processes")),
+        }
+    }
+    notes
+}
+
+fn title(document: &ComparisonDocument) -> String {
+    let name = |compared: &Compared| match &compared.file {
+        Some(file) => grey_model::KernelText::from(file).to_string(),
+        None => "now".to_owned(),
+    };
+    let (before, after) = (name(&document.before), name(&document.after));
+    let what = match &document.command {
+        Some(ran) => {
+            let command = grey_model::KernelText::from(&ran.arguments.join(" "));
+            format!(
+                "before and after `{command}`, which ran {:.2} s",
+                ran.ran_seconds
+            )
+        }
+        None => format!("from {before} to {after}"),
+    };
+    let elapsed = document.comparison.elapsed_seconds.unwrap_or(-1.0);
+    match Duration::try_from_secs_f64(elapsed) {
+        Ok(elapsed) if document.command.is_none() => {
+            let later = Duration::from_secs(elapsed.as_secs());
+            format!("{BOLD}Comparison{BOLD:#}  {what}, {} later\n", short(later))
+        }
+        _ => format!("{BOLD}Comparison{BOLD:#}  {what}\n"),
+    }
+}
+
+/// `+1.5 GiB`, `-3.0 MiB`; less memory is good.
+fn change(delta: i64) -> Value {
+    let amount = Bytes(delta.unsigned_abs());
+    match delta {
+        0 => Value::new("0").tone(Tone::Dim),
+        1.. => Value::new(format!("+{amount}")).tone(Tone::Warning),
+        ..0 => Value::new(format!("-{amount}")).tone(Tone::Good),
+    }
+}
+
+fn change_or_unknown(delta: Option<i64>) -> Value {
+    delta.map_or_else(Value::unknown, change)
+}
+
+fn machine(comparison: &Comparison, width: Option<usize>) -> String {
+    let system = &comparison.system;
+    let remark = match system.reduction_percent {
+        Some(percent) if percent > 0.0 => format!("{percent:.1} % less in use"),
+        Some(percent) if percent < 0.0 => format!("{:.1} % more in use", -percent),
+        Some(_) => "as much in use".to_owned(),
+        None => String::new(),
+    };
+    // More of these is what one wants.
+    let wanted = |delta: Option<i64>| {
+        let value = change_or_unknown(delta);
+        match delta {
+            Some(1..) => value.tone(Tone::Good),
+            Some(..=-1) => value.tone(Tone::Warning),
+            _ => value,
+        }
+    };
+    let mut table =
+        Table::new(vec![Column::text("WHAT", 0), Column::number("CHANGE", 0)]).without_header();
+    for (what, value) in [
+        ("used", change(system.used_delta_bytes)),
+        ("available", wanted(system.available_delta_bytes)),
+        ("free", wanted(Some(system.free_delta_bytes))),
+        ("file cache", change_or_unknown(system.cache_delta_bytes)),
+        ("swap used", change(system.swap_used_delta_bytes)),
+        ("processes, sum of RSS", change(system.rss_delta_bytes)),
+        (
+            "processes, sum of PSS",
+            change_or_unknown(system.pss_delta_bytes),
+        ),
+    ] {
+        table.row(vec![Value::new(what), value]);
+    }
+    let mut text = heading("System", &remark, width);
+    text.push_str(&table.render(width));
+    text
+}
+
+fn breakdown(comparison: &Comparison, width: Option<usize>) -> String {
+    let mut rows: Vec<_> = comparison
+        .breakdown
+        .iter()
+        .filter(|row| row.delta_bytes != Some(0))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.delta_bytes.map(i64::unsigned_abs)));
+    let mut table = Table::new(vec![
+        Column::text("WHERE", 0),
+        Column::number("BEFORE", 1),
+        Column::number("AFTER", 1),
+        Column::number("CHANGE", 0),
+    ]);
+    let amount = |bytes: Option<i64>| {
+        Value::or_unknown(bytes.map(|bytes| match u64::try_from(bytes) {
+            Ok(bytes) => Bytes(bytes).to_string(),
+            Err(_) => format!("-{}", Bytes(bytes.unsigned_abs())),
+        }))
+    };
+    for row in rows {
+        let name = grey_model::KernelText::from(&row.name.replace('_', " "));
+        table.row(vec![
+            Value::new(name),
+            amount(row.before_bytes),
+            amount(row.after_bytes),
+            change_or_unknown(row.delta_bytes),
+        ]);
+    }
+    let mut text = heading("Breakdown", "rows that changed", width);
+    text.push_str(&table.render(width));
+    text
+}
+
+/// `3 of 17 that changed, largest first`.
+fn shown_of(shown: usize, all: usize) -> String {
+    match all {
+        0 => "no change".to_owned(),
+        _ if shown == all => format!("{all} changed"),
+        _ => format!("{shown} of {all} that changed"),
+    }
+}
+
+const fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Appeared => "appeared",
+        Fate::Grew => "grew",
+        Fate::Moved => "moved",
+        Fate::Shrank => "shrank",
+        Fate::Went => "went",
+        Fate::Unknown => "unknown",
+    }
+}
+
+fn processes(deltas: &[ProcessDelta], top: usize, width: Option<usize>) -> String {
+    let shown = deltas.len().min(top);
+    let mut text = heading("Processes", &shown_of(shown, deltas.len()), width);
+    if shown == 0 {
+        return text;
+    }
+    let mut table = Table::new(vec![
+        Column::number("PID", 0),
+        Column::text("FATE", 0),
+        Column::number("BEFORE", 1),
+        Column::number("AFTER", 1),
+        Column::number("SWAP BEFORE", 3).optional(),
+        Column::number("SWAP AFTER", 3).optional(),
+        Column::number("CHANGE", 0),
+        Column::text("BY", 2),
+        Column::text("NAME", 0).gives_way(10),
+    ]);
+    for delta in &deltas[..shown] {
+        let by_pss = is_by_pss(delta);
+        let (before, after) = match by_pss {
+            true => (delta.pss_before, delta.pss_after),
+            false => (delta.rss_before, delta.rss_after),
+        };
+        let swap = |bytes: Option<Bytes>| Value::or_unknown(bytes.filter(|bytes| bytes.0 > 0));
+        table.row(vec![
+            Value::new(delta.id.pid),
+            Value::new(word(delta.fate)),
+            Value::or_unknown(before),
+            Value::or_unknown(after),
+            swap(delta.swap_before),
+            swap(delta.swap_after),
+            change_or_unknown(delta.delta_bytes),
+            Value::new(if by_pss { "PSS" } else { "RSS" }),
+            Value::new(&delta.name),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    text
+}
+
+/// Whether the change is told by PSS: every snapshot that has the process
+/// knows it.
+fn is_by_pss(delta: &ProcessDelta) -> bool {
+    match delta.fate {
+        Fate::Appeared => delta.pss_after.is_some(),
+        Fate::Went => delta.pss_before.is_some(),
+        _ => delta.pss_before.is_some() && delta.pss_after.is_some(),
+    }
+}
+
+fn programs(deltas: &[ProgramDelta], top: usize, width: Option<usize>) -> String {
+    let shown = deltas.len().min(top);
+    let mut text = heading("Programs", &shown_of(shown, deltas.len()), width);
+    if shown == 0 {
+        return text;
+    }
+    let mut table = Table::new(vec![
+        Column::text("NAME", 0).gives_way(10),
+        Column::number("PROCESSES BEFORE", 1),
+        Column::number("AFTER", 1),
+        Column::number("CHANGE", 0),
+    ]);
+    for delta in &deltas[..shown] {
+        table.row(vec![
+            Value::new(&delta.name),
+            Value::new(delta.count_before),
+            Value::new(delta.count_after),
+            change_or_unknown(delta.delta_bytes),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    text
+}
+
+fn cgroups(deltas: &[CgroupDelta], top: usize, width: Option<usize>) -> String {
+    let shown = deltas.len().min(top);
+    if shown == 0 {
+        return String::new();
+    }
+    let mut text = heading("Cgroups", &shown_of(shown, deltas.len()), width);
+    let mut table = Table::new(vec![
+        Column::text("CGROUP", 0).gives_way(16),
+        Column::text("FATE", 0),
+        Column::number("BEFORE", 1),
+        Column::number("AFTER", 1),
+        Column::number("CHANGE", 0),
+    ]);
+    for delta in &deltas[..shown] {
+        table.row(vec![
+            Value::new(&delta.path),
+            Value::new(word(delta.fate)),
+            Value::or_unknown(delta.current_before),
+            Value::or_unknown(delta.current_after),
+            change_or_unknown(delta.delta_bytes),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    text
+}

@@ -1,0 +1,102 @@
+//! A sample as a snapshot, to be compared with another.
+//!
+//! What a sample does not have stays unknown; it never becomes 0.
+
+use grey_model::{
+    CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, Snapshot, SystemField,
+};
+use serde_json::{Value, json};
+
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+
+/// The rows of the breakdown that a sample knows.
+const ROWS: [(&str, SystemField); 7] = [
+    ("free", SystemField::Free),
+    ("anonymous", SystemField::Anonymous),
+    ("file_cache", SystemField::FileCache),
+    ("shared", SystemField::Shared),
+    ("slab_reclaimable", SystemField::SlabReclaimable),
+    ("slab_unreclaimable", SystemField::SlabUnreclaimable),
+    ("page_tables", SystemField::PageTables),
+];
+
+/// What `sample` knows of the machine.
+///
+/// # Errors
+/// A [`Failure`] when it lacks a number that every machine has.
+pub(crate) fn snapshot(sample: &Sample) -> Result<Snapshot, Failure> {
+    let system = |field| sample.system.get(field);
+    let rows = ROWS.iter().filter_map(|&(name, field)| {
+        let bytes = system(field)?;
+        Some(json!({ "name": name, "bytes": bytes }))
+    });
+    let groups = sample.cgroups.iter().flatten();
+    let document = json!({
+        "taken_at_unix_seconds": seconds(sample.at_unix_ms),
+        "host": {
+            "kernel": null, "boot_id": boot(sample), "cgroup_mode": "none",
+            "page_size_bytes": 0, "systemd": false, "container": false,
+        },
+        "system": {
+            "total_bytes": system(SystemField::Total),
+            "available_bytes": system(SystemField::Available),
+            "used_bytes": system(SystemField::Used).or(used_without_available(sample)),
+            "free_bytes": system(SystemField::Free),
+        },
+        "breakdown": rows.collect::<Vec<_>>(),
+        "swap": { "used_bytes": system(SystemField::SwapUsed).unwrap_or_default() },
+        "targets": null,
+        "processes": sample.processes.iter().map(process).collect::<Vec<_>>(),
+        "cgroups": groups.map(group).collect::<Vec<_>>(),
+        "unreadable_processes": 0,
+    });
+    serde_json::from_value(document).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("failed to compare a sample of history: {error}"),
+        )
+    })
+}
+
+/// Before 3.14 nobody knew what is available.
+fn used_without_available(sample: &Sample) -> Option<u64> {
+    let total = sample.system.get(SystemField::Total)?;
+    Some(total.saturating_sub(sample.system.get(SystemField::Free)?))
+}
+
+fn boot(sample: &Sample) -> Option<&str> {
+    Some(sample.boot.0.as_str()).filter(|boot| !boot.is_empty())
+}
+
+/// Milliseconds as seconds; a moment of our time is exact to the microsecond.
+fn seconds(unix_ms: u64) -> f64 {
+    std::time::Duration::from_millis(unix_ms).as_secs_f64()
+}
+
+fn process(process: &ProcessSample) -> Value {
+    let value = |field| process.values.get(field);
+    json!({
+        "pid": process.key.id.pid,
+        "start_time_ticks": process.key.id.start_time_ticks,
+        "parent_pid": 0,
+        "name": process.key.name,
+        "state": "unknown",
+        "kernel_thread": false,
+        "rss_bytes": value(ProcessField::Rss),
+        "swap_bytes": value(ProcessField::Swap),
+        "cgroup": process.key.cgroup,
+    })
+}
+
+fn group(group: &CgroupSample) -> Value {
+    let value = |field| group.values.get(field);
+    json!({
+        "path": group.path,
+        // History knows a cgroup by its path alone.
+        "id": 0,
+        "current_bytes": value(CgroupField::Current),
+        "swap_current_bytes": value(CgroupField::Swap),
+        "can_reclaim": false,
+    })
+}

@@ -1,0 +1,134 @@
+//! Takes a sample each second, or as often as asked, until it is ended.
+//!
+//! Needs no signal handler: what was recorded is kept whenever it is killed.
+
+use std::time::Instant;
+
+use grey_telemetry::history::{
+    HistoryError, HistoryOptions, HistoryWriter, Sampler, SamplerOptions,
+};
+
+use crate::cli::{GlobalOptions, RecordOptions};
+use crate::count::counted;
+use crate::duration::short;
+use crate::exit_code::Exit;
+use crate::failure::{Failure, is_denied};
+use crate::output::Output;
+use crate::recommend;
+use crate::roots::{open_kernel, state_dir};
+
+/// Where below the state directory history is kept.
+pub(crate) const FOLDER: &str = "history";
+
+/// Runs `record`.
+///
+/// # Errors
+/// A [`Failure`] when there is nowhere to record to, or nothing can be read. A
+/// sample that cannot be kept is told, and the next one tried.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &RecordOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let kernel = open_kernel(global)?;
+    let path = state_dir(global)?.join(FOLDER);
+    let mut writer = HistoryWriter::open(&path, history_options(options))
+        .map_err(|error| history_failure(&error))?;
+    for loss in writer.losses() {
+        output.warn(&super::report::loss(loss));
+    }
+    let sampling = SamplerOptions {
+        processes: options.processes,
+        ..SamplerOptions::default()
+    };
+    let mut sampler = Sampler::new(&kernel, sampling)
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+    output.talk(&beginning(&path, options, writer.recovered()));
+    output.hint(&format!(
+        "look at it: {}",
+        recommend::command(global, "history")
+    ));
+    let started = Instant::now();
+    let mut next = started;
+    let mut failing = false;
+    loop {
+        let sample = sampler
+            .sample(&kernel)
+            .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+        match writer.append(&sample) {
+            Ok(()) if failing => {
+                failing = false;
+                output.talk("samples are kept again");
+            }
+            Ok(()) => {}
+            // The first is told; what follows is most likely the same.
+            Err(error) if !failing => {
+                failing = true;
+                output.warn(&format!("{}; trying on", crate::failure::chain(&error)));
+            }
+            Err(_) => {}
+        }
+        next += options.interval.0;
+        let now = Instant::now();
+        if options
+            .length
+            .is_some_and(|length| next >= started + length.0)
+        {
+            break;
+        }
+        if next < now {
+            // Behind, as after a suspend: what was missed is not made up for.
+            next = now;
+        }
+        std::thread::sleep(next - now);
+    }
+    writer.seal().map_err(|error| history_failure(&error))?;
+    Ok(Exit::Success)
+}
+
+fn history_options(options: &RecordOptions) -> HistoryOptions {
+    HistoryOptions {
+        max_bytes: options.max_size.0,
+        max_age: options.keep.0,
+        ..HistoryOptions::default()
+    }
+}
+
+fn beginning(path: &std::path::Path, options: &RecordOptions, recovered: u64) -> String {
+    let mut text = format!(
+        "recording to {} every {}; end it with Ctrl-C, nothing is lost",
+        path.display(),
+        short(options.interval.0)
+    );
+    if recovered > 0 {
+        let samples = counted(recovered, "sample", "samples");
+        text.push_str(&format!("; {samples} of an earlier run kept"));
+    }
+    text
+}
+
+/// Why history cannot be used, with what to do.
+pub(crate) fn history_failure(error: &HistoryError) -> Failure {
+    let exit = if is_denied(error) {
+        Exit::NotPermitted
+    } else {
+        match error {
+            HistoryError::Unsafe { .. } => Exit::RefusedBySafety,
+            _ => Exit::Failed,
+        }
+    };
+    let failure = Failure::from_error(exit, error);
+    match error {
+        HistoryError::Busy { .. } => {
+            failure.hint("history may be read as it grows; to record elsewhere, name a --state-dir")
+        }
+        HistoryError::Newer { .. } => failure.hint("use the newer greyctl, or another --state-dir"),
+        HistoryError::Unsafe { .. } => {
+            failure.hint("look at it, and name a directory of your own with --state-dir")
+        }
+        _ if exit == Exit::NotPermitted => {
+            failure.hint("run as root, or name a directory of your own with --state-dir")
+        }
+        _ => failure,
+    }
+}

@@ -1,0 +1,262 @@
+//! History as people read it.
+
+use std::ops::ControlFlow;
+
+use grey_model::{
+    Bytes, CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, SystemField,
+};
+use grey_telemetry::history::{History, HistoryError, Loss};
+use jiff::tz::TimeZone;
+
+use crate::count::counted;
+use crate::moment::shown;
+use crate::table::{BOLD, Column, Table, Value, heading};
+
+/// The most rows of an overview.
+const ROWS: u64 = 24;
+
+/// What is lost, in a sentence.
+pub(crate) fn loss(loss: &Loss) -> String {
+    let zone = TimeZone::system();
+    let when = loss
+        .between_unix_ms
+        .map_or_else(String::new, |(from, until)| {
+            format!(
+                ", samples from {} to {}",
+                shown(from, &zone),
+                shown(until, &zone)
+            )
+        });
+    let lost = counted(loss.bytes, "byte", "bytes");
+    let (path, from) = (loss.path.display(), loss.from_byte);
+    format!(
+        "{lost} of `{path}` at byte {from} are lost{when}: {}; the rest was read",
+        loss.reason
+    )
+}
+
+fn bytes(value: Option<u64>) -> Value {
+    Value::or_unknown(value.map(Bytes))
+}
+
+/// One moment.
+pub(crate) fn sample(sample: &Sample, top: usize, zone: &TimeZone, width: Option<usize>) -> String {
+    let at = shown(sample.at_unix_ms, zone);
+    let mut text = format!("{BOLD}Memory at {at}{BOLD:#}\n\n");
+    let mut table =
+        Table::new(vec![Column::text("WHAT", 0), Column::number("AMOUNT", 0)]).without_header();
+    for &field in SystemField::ALL {
+        let (Some(value), Some((name, unit))) =
+            (sample.system.get(field), field.key().rsplit_once('_'))
+        else {
+            continue;
+        };
+        if unit == "bytes" {
+            table.row(vec![Value::new(name.replace('_', " ")), bytes(Some(value))]);
+        }
+    }
+    text.push_str(&table.render(width));
+    text.push_str(&processes(&sample.processes, top, width));
+    if let Some(groups) = &sample.cgroups {
+        text.push_str(&cgroups(groups, top, width));
+    }
+    text
+}
+
+fn processes(processes: &[ProcessSample], top: usize, width: Option<usize>) -> String {
+    let size = |process: &ProcessSample| {
+        let value = |field| process.values.get(field).unwrap_or_default();
+        value(ProcessField::Rss) + value(ProcessField::Swap)
+    };
+    let mut largest: Vec<&ProcessSample> = processes.iter().collect();
+    largest.sort_by_key(|process| (std::cmp::Reverse(size(process)), process.key.id));
+    largest.truncate(top);
+    let remark = format!(
+        "{} of the {} that were kept",
+        largest.len(),
+        processes.len()
+    );
+    let mut text = heading("Processes", &remark, width);
+    let mut table = Table::new(vec![
+        Column::number("PID", 0),
+        Column::number("RSS", 0),
+        Column::number("ANONYMOUS", 2),
+        Column::number("SWAP", 1).optional(),
+        Column::text("NAME", 0).gives_way(10),
+        Column::text("CGROUP", 3).optional().gives_way(16),
+    ]);
+    for process in largest {
+        let value = |field| bytes(process.values.get(field));
+        table.row(vec![
+            Value::new(process.key.id.pid),
+            value(ProcessField::Rss),
+            value(ProcessField::Anonymous),
+            value(ProcessField::Swap),
+            Value::new(&process.key.name),
+            Value::or_unknown(process.key.cgroup.as_ref()),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    text
+}
+
+fn cgroups(groups: &[CgroupSample], top: usize, width: Option<usize>) -> String {
+    let mut largest: Vec<&CgroupSample> = groups.iter().collect();
+    largest.sort_by_key(|group| std::cmp::Reverse(group.values.get(CgroupField::Current)));
+    largest.truncate(top);
+    if largest.is_empty() {
+        return String::new();
+    }
+    let remark = format!("{} of the {} that were kept", largest.len(), groups.len());
+    let mut text = heading("Cgroups", &remark, width);
+    let mut table = Table::new(vec![
+        Column::text("CGROUP", 0).gives_way(16),
+        Column::number("USAGE", 0),
+        Column::number("SWAP", 1).optional(),
+        Column::number("LIMIT", 1).optional(),
+        Column::number("OOM KILLS", 2),
+    ]);
+    for group in largest {
+        let value = |field| group.values.get(field);
+        table.row(vec![
+            Value::new(&group.path),
+            bytes(value(CgroupField::Current)),
+            bytes(value(CgroupField::Swap)),
+            bytes(value(CgroupField::Limit)),
+            Value::or_unknown(value(CgroupField::OomKills)),
+        ]);
+    }
+    text.push_str(&table.render(width));
+    text
+}
+
+/// A part of the time that is told in one row.
+#[derive(Default)]
+struct Part {
+    samples: u64,
+    from_unix_ms: u64,
+    most_used: Option<u64>,
+    least_available: Option<u64>,
+    most_swap: Option<u64>,
+    /// Stall time and time since boot, of the first and the last sample.
+    stalled: Option<(u64, u64)>,
+    since_boot: (u64, u64),
+    kills: Option<(u64, u64)>,
+    largest: Option<(u64, String)>,
+}
+
+impl Part {
+    fn add(&mut self, sample: &Sample) {
+        if self.samples == 0 {
+            self.from_unix_ms = sample.at_unix_ms;
+            self.since_boot.0 = sample.since_boot_ms;
+        }
+        self.samples += 1;
+        self.since_boot.1 = sample.since_boot_ms;
+        let value = |field| sample.system.get(field);
+        self.most_used = self.most_used.max(value(SystemField::Used));
+        self.most_swap = self.most_swap.max(value(SystemField::SwapUsed));
+        let available = value(SystemField::Available);
+        self.least_available = match (self.least_available, available) {
+            (Some(least), Some(now)) => Some(least.min(now)),
+            (least, now) => least.or(now),
+        };
+        let both = |pair: Option<(u64, u64)>, now: Option<u64>| {
+            now.map(|now| (pair.map_or(now, |(first, _)| first), now))
+        };
+        self.stalled = both(self.stalled, value(SystemField::PressureSome));
+        self.kills = both(self.kills, value(SystemField::OomKills));
+        for process in &sample.processes {
+            let rss = process.values.get(ProcessField::Rss).unwrap_or_default();
+            if self.largest.as_ref().is_none_or(|(most, _)| rss > *most) {
+                self.largest = Some((rss, process.key.name.to_string()));
+            }
+        }
+    }
+
+    /// The share of the time in which some task stalled, in percent; `None`
+    /// when there is no telling, as across a boot.
+    fn stalled_percent(&self) -> Option<f64> {
+        let (first, last) = self.stalled?;
+        let elapsed_us = self.since_boot.1.checked_sub(self.since_boot.0)? * 1000;
+        let stalled = last.checked_sub(first)?;
+        Bytes(stalled)
+            .percent_of(Bytes(elapsed_us))
+            .map(|percent| percent.0)
+    }
+}
+
+/// The time from `from` to `until` in rows.
+///
+/// # Errors
+/// [`HistoryError`] when a file cannot be read.
+pub(crate) fn overview(
+    history: &mut History,
+    from: u64,
+    until: u64,
+    zone: &TimeZone,
+    width: Option<usize>,
+) -> Result<String, HistoryError> {
+    let Some(span) = history.span() else {
+        return Ok("No sample was recorded.\n".to_owned());
+    };
+    let from = from.max(span.from_unix_ms);
+    let until = until.min(span.until_unix_ms);
+    if from > until {
+        return Ok(format!(
+            "No sample of that time: there are some from {} to {}.\n",
+            shown(span.from_unix_ms, zone),
+            shown(span.until_unix_ms, zone)
+        ));
+    }
+    let step = ((until - from) / ROWS + 1).max(1000);
+    let mut parts: Vec<Part> = Vec::new();
+    parts.resize_with(usize::try_from(ROWS).unwrap_or_default() + 1, Part::default);
+    let each = |sample: Sample| {
+        let index = usize::try_from(sample.at_unix_ms.saturating_sub(from) / step);
+        if let Some(part) = index.ok().and_then(|index| parts.get_mut(index)) {
+            part.add(&sample);
+        }
+        ControlFlow::Continue(())
+    };
+    history.samples(from, until, each)?;
+    let counted_samples = parts.iter().map(|part| part.samples).sum();
+    let remark = format!(
+        "{} from {} to {}",
+        counted(counted_samples, "sample", "samples"),
+        shown(from, zone),
+        shown(until, zone)
+    );
+    let mut table = Table::new(vec![
+        Column::text("FROM", 0),
+        Column::number("SAMPLES", 4),
+        Column::number("MOST USED", 0),
+        Column::number("LEAST AVAILABLE", 2),
+        Column::number("MOST SWAP", 3).optional(),
+        Column::number("STALLED", 1).optional(),
+        Column::number("OOM KILLS", 2).optional(),
+        Column::number("LARGEST RSS", 3),
+        Column::text("OF", 3).gives_way(8),
+    ]);
+    for part in parts.iter().filter(|part| part.samples > 0) {
+        let kills = part.kills.and_then(|(first, last)| last.checked_sub(first));
+        let largest = part.largest.as_ref();
+        table.row(vec![
+            Value::new(shown(part.from_unix_ms, zone)),
+            Value::new(part.samples),
+            bytes(part.most_used),
+            bytes(part.least_available),
+            bytes(part.most_swap.filter(|swap| *swap > 0)),
+            Value::or_unknown(
+                part.stalled_percent()
+                    .map(|percent| format!("{percent:.1} %")),
+            ),
+            Value::or_unknown(kills.filter(|kills| *kills > 0)),
+            bytes(largest.map(|(rss, _)| *rss)),
+            Value::or_unknown(largest.map(|(_, name)| name)),
+        ]);
+    }
+    let mut text = heading("History", &remark, width);
+    text.push_str(&table.render(width));
+    Ok(text)
+}

@@ -1,0 +1,199 @@
+//! The commands that hints recommend, as they can be typed or pasted.
+//!
+//! Never leaves a place to fill in, and never names what the environment of
+//! the same shell says already.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use clap::Parser as _;
+use grey_model::shell_word;
+
+use crate::cli::{Cli, GlobalOptions};
+use crate::environment;
+
+/// `greyctl` with `words`, and with what it needs to look at the same machine
+/// and to find the same journal.
+pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
+    with_places(global, words, &|name| std::env::var_os(name))
+}
+
+/// The same for another user, whose environment and home are others: `state`
+/// is named in full.
+pub(crate) fn command_of(user: &str, global: &GlobalOptions, words: &str, state: &Path) -> String {
+    let mut command = with_places(global, words, &|name| {
+        // It is named below, wherever it came from.
+        let given = global
+            .state_dir
+            .as_ref()
+            .filter(|_| name == environment::STATE_DIR);
+        given.map(|directory| directory.clone().into_os_string())
+    });
+    push_option(&mut command, "--state-dir", state.as_os_str());
+    format!("sudo -u {} {command}", shell_word(user.as_bytes()))
+}
+
+fn with_places(
+    global: &GlobalOptions,
+    words: &str,
+    lookup: &dyn Fn(&str) -> Option<OsString>,
+) -> String {
+    debug_assert!(is_command(words), "greyctl has no `{words}`");
+    let mut command = format!("greyctl {words}");
+    for (option, variable, given) in [
+        ("--procfs", environment::PROCFS, &global.procfs),
+        ("--sysfs", environment::SYSFS, &global.sysfs),
+        ("--cgroupfs", environment::CGROUPFS, &global.cgroupfs),
+        ("--systemd-dir", "", &global.systemd_dir),
+        ("--state-dir", environment::STATE_DIR, &global.state_dir),
+    ] {
+        let Some(given) = given else { continue };
+        if lookup(variable).as_deref() != Some(given.as_os_str()) {
+            push_option(&mut command, option, given.as_os_str());
+        }
+    }
+    command
+}
+
+fn is_command(words: &str) -> bool {
+    let words = std::iter::once("greyctl").chain(words.split_whitespace());
+    Cli::try_parse_from(words).is_ok()
+}
+
+/// One whose value begins with a dash is written with `=`, or it would be
+/// taken for an option.
+fn push_option(command: &mut String, option: &str, value: &OsStr) {
+    let joint = if value.as_bytes().starts_with(b"-") {
+        '='
+    } else {
+        ' '
+    };
+    command.push(' ');
+    command.push_str(option);
+    command.push(joint);
+    command.push_str(&shell_word(value.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn given(arguments: &[&str]) -> GlobalOptions {
+        let all = ["greyctl", "journal"].iter().chain(arguments);
+        Cli::try_parse_from(all).unwrap().global
+    }
+
+    fn nowhere(_: &str) -> Option<OsString> {
+        None
+    }
+
+    #[test]
+    fn a_command_finds_the_same_machine_and_the_same_journal() {
+        let global = given(&["--procfs", "/host/proc", "--state-dir", "/my state"]);
+        let expected = "greyctl rollback 2 --procfs /host/proc --state-dir '/my state'";
+        assert_eq!(with_places(&global, "rollback 2", &nowhere), expected);
+        assert_eq!(
+            with_places(&given(&[]), "rollback 2", &nowhere),
+            "greyctl rollback 2"
+        );
+    }
+
+    #[test]
+    fn what_the_environment_says_is_not_said_again() {
+        let global = given(&["--state-dir", "/s"]);
+        let same = |name: &str| (name == environment::STATE_DIR).then(|| OsString::from("/s"));
+        assert_eq!(with_places(&global, "rollback", &same), "greyctl rollback");
+        let another = |name: &str| (name == environment::STATE_DIR).then(|| OsString::from("/t"));
+        assert_eq!(
+            with_places(&global, "rollback", &another),
+            "greyctl rollback --state-dir /s"
+        );
+    }
+
+    #[test]
+    fn a_directory_that_begins_with_a_dash_is_no_option() {
+        let global = given(&["--state-dir=-odd"]);
+        let text = with_places(&global, "rollback", &nowhere);
+        assert_eq!(text, "greyctl rollback --state-dir=-odd");
+    }
+
+    #[test]
+    fn another_user_is_told_the_directory_wherever_it_came_from() {
+        let owner = "'#1000'";
+        assert_eq!(shell_word(b"#1000"), owner);
+        for arguments in [&[][..], &["--state-dir", "/my state"]] {
+            assert_eq!(
+                command_of(
+                    "#1000",
+                    &given(arguments),
+                    "rollback",
+                    Path::new("/my state")
+                ),
+                "sudo -u '#1000' greyctl rollback --state-dir '/my state'"
+            );
+        }
+    }
+
+    /// Every production line of our crates that people's hints come from.
+    fn sources() -> Vec<(PathBuf, String)> {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders: Vec<PathBuf> = ["greyctl", "grey-policy", "grey-telemetry"]
+            .iter()
+            .chain(&["grey-enforcement"])
+            .map(|name| crates.join(name).join("src"))
+            .collect();
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+                found.push((path, text[..end].to_owned()));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_in_a_sentence_is_one() {
+        let mut checked = 0;
+        for (path, text) in sources() {
+            let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+            for line in code {
+                let Some((_, rest)) = line.split_once(": greyctl ") else {
+                    continue;
+                };
+                let words = rest.split(['"', '`', ';', ',']).next().unwrap();
+                if words.is_empty() {
+                    continue;
+                }
+                let path = path.display();
+                assert!(is_command(words), "{path}: greyctl has no `{words}`");
+                checked += 1;
+            }
+        }
+        assert!(checked > 0, "nothing was looked at");
+    }
+
+    #[test]
+    fn no_hint_leaves_something_to_fill_in() {
+        for (path, text) in sources() {
+            let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+            for line in code.filter(|line| line.contains("greyctl ") || line.contains("hint(")) {
+                for place in ["…", "SIZE", " ID ", "<"] {
+                    let quoted = line.split('"').skip(1).step_by(2);
+                    let left = quoted.clone().any(|text| text.contains(place));
+                    assert!(!left, "{}: `{place}` in {line}", path.display());
+                }
+            }
+        }
+    }
+}

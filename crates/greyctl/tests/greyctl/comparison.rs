@@ -1,0 +1,203 @@
+//! `memory-diagnose --save` and `diff`: on a fake kernel that changes between
+//! two looks, and with hostile files.
+
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+
+use grey_fake_kernel::FakeKernel;
+use rustix::fs::FileType;
+use serde_json::{Value, json};
+
+use crate::documents::assert_valid;
+use crate::harness::{contents, host, on, run};
+
+/// Saves a diagnosis of `kernel` as `name` and gives its path.
+fn saved(kernel: &FakeKernel, name: &str) -> String {
+    let path = kernel.path(name).to_str().unwrap().to_owned();
+    let ran = run(on(kernel), &["memory-diagnose", "--save", &path]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("Breakdown"), "{}", ran.stdout);
+    path
+}
+
+/// Takes 100 MiB of free memory for process 310.
+fn grow(kernel: &FakeKernel) {
+    let change = |name: &str, key: &str, kib: i64| {
+        let text = std::fs::read_to_string(kernel.path(name)).unwrap();
+        let lines = text.lines().map(|line| match line.strip_prefix(key) {
+            Some(rest) if rest.starts_with(':') => {
+                let number: String = rest.chars().filter(char::is_ascii_digit).collect();
+                format!("{key}: {} kB", number.parse::<i64>().unwrap() + kib)
+            }
+            _ => line.to_owned(),
+        });
+        kernel.write(name, lines.map(|line| line + "\n").collect::<String>());
+    };
+    change("proc/meminfo", "MemFree", -102_400);
+    change("proc/meminfo", "AnonPages", 102_400);
+    for key in ["Rss", "Pss", "Pss_Anon", "Private_Dirty", "Anonymous"] {
+        change("proc/310/smaps_rollup", key, 102_400);
+    }
+}
+
+#[test]
+fn two_saved_diagnoses_show_what_grew() {
+    let kernel = host();
+    let before = saved(&kernel, "a.json");
+    grow(&kernel);
+    let after = saved(&kernel, "b.json");
+    let ran = run(on(&kernel), &["diff", &before, &after, "--json"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.comparison.v1", &document);
+    assert_eq!(document["schema"], "grey.comparison/v1");
+    assert_eq!(document["same_boot"], true);
+    assert_eq!(document["system"]["free_delta_bytes"], -(100 << 20));
+    let process = &document["processes"][0];
+    assert_eq!(process["pid"], 310);
+    assert_eq!(process["fate"], "grew");
+    assert_eq!(process["delta_bytes"], 100 << 20);
+    assert_eq!(document["before"]["file"], Value::from(before.clone()));
+    let shown = run(on(&kernel), &["diff", &before, &after]);
+    for part in ["+100.0 MiB", "builder", "grew", "-100.0 MiB"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+}
+
+#[test]
+fn one_saved_diagnosis_is_compared_with_now_for_the_same_targets() {
+    let kernel = host();
+    let path = kernel.path("a.json").to_str().unwrap().to_owned();
+    let arguments = ["memory-diagnose", "-t", "310", "--json", "--save", &path];
+    let printed = run(on(&kernel), &arguments).json();
+    let kept: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(printed, kept);
+    grow(&kernel);
+    let document = run(on(&kernel), &["diff", &path, "--json"]).json();
+    assert_eq!(document["processes"].as_array().unwrap().len(), 1);
+    assert_eq!(document["after"]["file"], Value::Null);
+    let all = saved(&kernel, "all.json");
+    let refused = run(on(&kernel), &["diff", &path, &all]);
+    assert_eq!(refused.exit, 2);
+    assert!(
+        refused.stderr.contains("the whole machine"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
+    let kernel = host();
+    let status = kernel.path("proc/meminfo");
+    let script = format!(
+        "echo said; sed -i 's/^MemFree:.*/MemFree: 4096 kB/' {}",
+        status.display()
+    );
+    let ran = run(on(&kernel), &["diff", "--json", "--", "sh", "-c", &script]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.comparison.v1", &document);
+    assert!(ran.stderr.contains("said"), "{}", ran.stderr);
+    assert_eq!(document["command"]["exit_code"], 0);
+    let delta = document["system"]["free_delta_bytes"].as_i64().unwrap();
+    assert!(delta < 0, "{delta}");
+}
+
+#[test]
+fn a_command_that_fails_or_is_killed_is_told_beside_its_comparison() {
+    let kernel = host();
+    for (script, told) in [("exit 7", "exit code 7"), ("kill -9 $$", "signal 9")] {
+        let ran = run(on(&kernel), &["diff", "--json", "--", "sh", "-c", script]);
+        assert_eq!(ran.exit, 1);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert_eq!(ran.json()["schema"], "grey.comparison/v1");
+    }
+    let ran = run(on(&kernel), &["diff", "--", "/nosuch/program"]);
+    assert_eq!(ran.exit, 1);
+    assert!(
+        ran.stderr.contains("failed to run `/nosuch/program`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn what_is_no_diagnosis_is_refused_and_named() {
+    let kernel = host();
+    let good = saved(&kernel, "good.json");
+    let mut other: Value = serde_json::from_slice(&std::fs::read(&good).unwrap()).unwrap();
+    other["schema"] = json!("grey.diagnosis/v9");
+    let mut damaged = other.clone();
+    damaged["schema"] = json!("grey.diagnosis/v1");
+    damaged["processes"] = json!("many");
+    for (name, content, told) in [
+        ("empty", Vec::new(), "is no document of greyctl"),
+        (
+            "binary",
+            vec![0xff, 0x1b, b'[', b'2'],
+            "is no document of greyctl",
+        ),
+        (
+            "journal",
+            br#"{"schema":"grey.journal/v1"}"#.to_vec(),
+            "not a diagnosis",
+        ),
+        ("evil", br#"{"schema":"\u001b[2Jx"}"#.to_vec(), "\\x1b[2Jx"),
+        (
+            "newer",
+            serde_json::to_vec(&other).unwrap(),
+            "of another version",
+        ),
+        (
+            "damaged",
+            serde_json::to_vec(&damaged).unwrap(),
+            "is damaged",
+        ),
+        (
+            "cut",
+            std::fs::read(&good).unwrap()[..2000].to_vec(),
+            "is no document",
+        ),
+    ] {
+        kernel.write(name, content);
+        let path = kernel.path(name).to_str().unwrap().to_owned();
+        let ran = run(on(&kernel), &["diff", &path, &good]);
+        assert_eq!(ran.exit, 1, "{name}");
+        assert!(ran.stderr.contains(told), "{name}: {}", ran.stderr);
+        assert!(!ran.stderr.contains('\x1b'), "{name}");
+        assert!(ran.stderr.contains("hint: "), "{name}");
+    }
+    let ran = run(on(&kernel), &["diff", "/nosuch.json"]);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+}
+
+#[test]
+fn a_diagnosis_is_saved_whole_for_its_owner_alone_or_not_at_all() {
+    let kernel = host();
+    let path = saved(&kernel, "a.json");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let pipe = kernel.path("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+    let before = contents(&kernel.path("proc"));
+    let folder = kernel.path("proc").to_str().unwrap().to_owned();
+    for target in [folder.as_str(), "/nosuch/a.json", pipe.to_str().unwrap()] {
+        let ran = run(on(&kernel), &["memory-diagnose", "--save", target]);
+        assert_ne!(ran.exit, 0, "{target}");
+        assert!(ran.stderr.contains("failed to save"), "{}", ran.stderr);
+    }
+    assert!(before == contents(&kernel.path("proc")));
+    let kind = std::fs::symlink_metadata(&pipe).unwrap().file_type();
+    assert!(kind.is_fifo());
+    let left = std::fs::read_dir(kernel.path("")).unwrap();
+    let left = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains("new-")
+    });
+    assert_eq!(left.count(), 0);
+}

@@ -120,6 +120,10 @@ impl FakeCgroup {
                 format!("populated {populated}\nfrozen 0\n"),
             ),
             ("cgroup.procs", pids.clone()),
+            (
+                "cgroup.stat",
+                "nr_descendants 1\nnr_dying_descendants 3\n".to_owned(),
+            ),
             ("cgroup.subtree_control", "memory pids\n".to_owned()),
             ("cgroup.threads", pids),
             ("cgroup.type", "domain\n".to_owned()),

@@ -14,6 +14,7 @@ pub mod group;
 pub mod host;
 pub mod identity;
 pub mod ksm;
+pub mod leak;
 pub mod level;
 pub mod limit;
 pub mod meminfo;
@@ -43,6 +44,7 @@ pub use group::{GroupBy, ProcessGroup};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use ksm::{KsmState, ProcessKsm};
+pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};
 pub use level::{
     Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
 };

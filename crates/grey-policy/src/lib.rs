@@ -10,6 +10,7 @@ mod compressed;
 mod drop_caches;
 pub mod groups;
 mod ksm;
+pub mod leak;
 mod left_over;
 mod page_out;
 mod plan;

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use grey_model::{CgroupMode, CgroupPath, ProcessState};
-use grey_telemetry::cgroup::read_cgroup;
+use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_growth_tree};
 use grey_telemetry::data_limit::parse_data_limit;
 use grey_telemetry::process::cgroup::parse_memory_cgroup;
 use grey_telemetry::process::smaps_rollup::parse_smaps_rollup;
@@ -146,5 +146,12 @@ fn the_cgroup_that_was_captured_is_read() {
         assert_eq!(account.process_count, Some(1), "{kernel}");
         assert_eq!(account.populated, Some(true), "{kernel}");
         assert!(account.pressure.is_some(), "{kernel}");
+        let growth = read_growth_tree(&opened, &path, TreeBounds::default(), &mut Vec::new());
+        let growth = &growth[0];
+        assert!(
+            growth.anonymous.is_some() && growth.shmem.is_some(),
+            "{kernel}"
+        );
+        assert!(growth.slab.is_some() && growth.dying.is_some(), "{kernel}");
     }
 }

@@ -35,6 +35,7 @@ const PARSERS: &[Parser] = parsers! {
     "sys/bus/virtio/drivers/virtio_balloon/virtio0/features" => sys::balloon::parse_deflate_on_oom;
     "cgroup/cgroup.controllers" => cgroup::mount::lists_memory;
     "cgroup/build/web/cgroup.events" => cgroup::events::parse_populated;
+    "cgroup/build/web/cgroup.stat" => cgroup::descendants::parse_dying_descendants;
     "cgroup/build/web/cgroup.procs" => cgroup::processes::parse_pids;
     "cgroup/build/web/memory.events" => cgroup::events::parse_memory_events;
     "cgroup/build/web/memory.max" => cgroup::limit::parse_limit;

@@ -9,7 +9,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Target};
 
-use crate::duration::{Interval, Keep, Lease, Observation};
+use crate::duration::{Interval, Keep, Lease, Observation, Window};
 use crate::moment::Moment;
 use crate::no_option::NoOption;
 use crate::{environment, exit_code};
@@ -130,6 +130,30 @@ pub(crate) struct DiagnoseOptions {
         allow_negative_numbers = true
     )]
     pub(crate) top: usize,
+    /// Look for a while at what processes, groups and cgroups hold, then tell
+    /// what leaks; ends with exit code 3 when something does
+    #[arg(long)]
+    pub(crate) detect_leaks: bool,
+    /// How long to look for leaks: 60s, 10m, at most 24h; a slow leak needs long
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        default_value = "60s",
+        requires = "detect_leaks",
+        allow_hyphen_values = true,
+        value_parser = NoOption::<Window>::new()
+    )]
+    pub(crate) window: Window,
+    /// How often to look meanwhile: 5s, 500ms; at most 720 times
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        requires = "detect_leaks",
+        allow_hyphen_values = true,
+        value_parser = NoOption::<Interval>::new()
+    )]
+    pub(crate) interval: Interval,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
     #[arg(long)]
     pub(crate) json: bool,

@@ -41,6 +41,13 @@ pub(crate) struct Interval(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Keep(pub(crate) Duration);
 
+/// The longest time to look for leaks: a day.
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// How long to look for leaks; above zero, at most [`LONGEST_WINDOW`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window(pub(crate) Duration);
+
 /// A duration could not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DurationError {
@@ -126,6 +133,23 @@ impl FromStr for Keep {
     }
 }
 
+impl FromStr for Window {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = parse(text)?;
+        if duration.is_zero() {
+            return Err(DurationError::NotPositive);
+        }
+        if duration > LONGEST_WINDOW {
+            return Err(DurationError::TooLong {
+                longest: "24 hours",
+            });
+        }
+        Ok(Self(duration))
+    }
+}
+
 impl fmt::Display for Lease {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&short(self.0))
@@ -199,6 +223,13 @@ mod tests {
         assert_eq!("0s".parse(), Ok(Observation(Duration::ZERO)));
         assert!("1h".parse::<Observation>().is_ok());
         assert!("61m".parse::<Observation>().is_err());
+    }
+
+    #[test]
+    fn a_window_has_a_positive_length_of_at_most_a_day() {
+        assert_eq!("0s".parse::<Window>(), Err(DurationError::NotPositive));
+        assert!("24h".parse::<Window>().is_ok());
+        assert!("25h".parse::<Window>().is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Never fails a run because of one process: those that vanish, that may not
 //! be read or that have no memory are counted, and never shown as 0.
 
+pub mod anonymous;
 pub mod cgroup;
 pub mod cmdline;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub mod stat;
 pub mod statm;
 pub mod status;
 
+pub use anonymous::{AnonymousMemory, read_anonymous};
 pub use list::{ProcessList, hides_processes};
 pub use pss_tracker::{PssTick, PssTracker, TrackedPss};
 pub use reading::{Detail, ProcessReading, Scratch, read_process};

@@ -4,9 +4,10 @@ use grey_fake_kernel::{FakeCgroup, FakeKernel};
 use grey_model::{Bytes, CgroupMemory, CgroupPath, MemoryLimit, Percent};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{
-    NoV2Memory, TreeBounds, read_cgroup, read_processes_of, read_subtree_processes, read_tree,
+    NoV2Memory, TreeBounds, read_cgroup, read_growth_tree, read_processes_of,
+    read_subtree_processes, read_tree,
 };
-use grey_telemetry::process::{Detail, Scratch, read_process};
+use grey_telemetry::process::{Detail, Scratch, read_anonymous, read_process};
 
 use crate::{open, path};
 
@@ -37,6 +38,43 @@ fn every_file_of_the_account_is_read() {
     assert_eq!(nginx.stat.unwrap().anon, Some(Bytes::from_mib(60)));
     assert_eq!(nginx.process_count, Some(3));
     assert_eq!(nginx.populated, Some(true));
+}
+
+#[test]
+fn what_can_leak_is_read_of_every_cgroup() {
+    let read = |fake: &FakeKernel, at: &str| {
+        let bounds = TreeBounds::default();
+        read_growth_tree(&open(fake), &path(at), bounds, &mut Vec::new())
+    };
+    let build = read(&FakeKernel::full(), "/build");
+    let paths: Vec<String> = build.iter().map(|group| group.path.to_string()).collect();
+    assert_eq!(paths, ["/build", "/build/web", "/build/web/empty"]);
+    let web = &build[1];
+    assert_eq!(web.anonymous, Some(Bytes::from_mib(50 + 4)));
+    assert_eq!(web.shmem, Some(Bytes::from_mib(1)));
+    assert_eq!(web.slab, Some(Bytes::from_kib(1024 + 512)));
+    assert_eq!(web.kernel, Some(Bytes::from_kib(12_800 - 1536)));
+    assert_eq!(web.dying, Some(3));
+    // Nothing is known of it rather than 0.
+    let without = FakeKernel::full().without("cgroup/build/web/memory.stat");
+    let web = &read(&without, "/build/web")[0];
+    assert_eq!((web.anonymous, web.slab, web.kernel), (None, None, None));
+    assert!(read(&FakeKernel::full().with_v1_cgroups(), "/build").is_empty());
+    assert!(read(&FakeKernel::full(), "/no-such-group").is_empty());
+}
+
+#[test]
+fn anonymous_memory_is_resident_and_swapped() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let read = |pid| read_anonymous(&kernel, pid, &mut Vec::new());
+    let nginx = read(101).unwrap().expect("it has memory");
+    assert_eq!(nginx.anonymous, Bytes::from_kib(65_536 + 16_384));
+    assert_eq!((nginx.id.pid, nginx.id.start_time_ticks), (101, 1010));
+    // A kernel thread and a zombie have none of their own.
+    assert_eq!(read(2).unwrap(), None);
+    assert_eq!(read(110).unwrap(), None);
+    assert!(read(9999).unwrap_err().is_vanished());
 }
 
 #[test]

@@ -21,6 +21,8 @@ use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::groups::groups;
+use super::leaks::document::LeakDetection;
+use super::leaks::{self, Watched};
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
@@ -42,7 +44,13 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let mut diagnosis = take(global, &options.targets)?;
+    let watch = |kernel: &Kernel, targets: &[ResolvedTarget]| {
+        options
+            .detect_leaks
+            .then(|| look_for_leaks(kernel, targets, options, output))
+            .transpose()
+    };
+    let mut diagnosis = take_after(global, &options.targets, watch)?;
     if let Some(by) = options.by.map(GroupBy::from) {
         let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
         diagnosis.groups = Some(groups(global, processes, by, now));
@@ -61,7 +69,24 @@ pub(crate) fn run(
         };
         output.text(&report::render(&diagnosis, extent))?;
     }
-    Ok(Exit::Success)
+    Ok(if diagnosis.leak_detection.found_leak() {
+        Exit::ThresholdCrossed
+    } else {
+        Exit::Success
+    })
+}
+
+fn look_for_leaks(
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+    options: &DiagnoseOptions,
+    output: &mut Output,
+) -> Result<Watched, Failure> {
+    let (window, interval) = (options.window.0, options.interval.0);
+    if let Some(warning) = leaks::warn_of_short_window(window, interval) {
+        output.warn(&warning);
+    }
+    leaks::watch(kernel, targets, window, interval, output.shows_progress())
 }
 
 /// Makes a diagnosis of `targets`, or of the whole machine when there are none.
@@ -69,6 +94,15 @@ pub(crate) fn run(
 /// # Errors
 /// A [`Failure`] as for [`run`].
 pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnosis, Failure> {
+    take_after(global, targets, |_, _| Ok(None))
+}
+
+/// The same after what `watch` does, with verdicts on what it has watched.
+fn take_after(
+    global: &GlobalOptions,
+    targets: &[Target],
+    watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
+) -> Result<Diagnosis, Failure> {
     let kernel = open_kernel(global)?;
     let (mut resolved, mut several) = (Vec::new(), Vec::new());
     let mut resolver = Resolver::new(&kernel);
@@ -79,7 +113,11 @@ pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnos
             }
         }
     }
+    let watched = watch(&kernel, &resolved)?;
     let mut diagnosis = diagnose(&kernel, resolved)?;
+    if let Some(watched) = watched {
+        diagnosis.leak_detection = leaks::judge(&watched, &mut diagnosis);
+    }
     diagnosis.notes.extend(several);
     diagnosis.notes.extend(overdue(global, &kernel));
     Ok(diagnosis)
@@ -142,6 +180,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
             .unwrap_or_default()
             .as_secs_f64(),
         taken_in_seconds: started.elapsed().as_secs_f64(),
+        leak_detection: LeakDetection::default(),
         notes: remarks,
     })
 }

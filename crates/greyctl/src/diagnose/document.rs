@@ -10,6 +10,8 @@ use grey_model::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::leaks::document::LeakDetection;
+
 /// The name of this document's schema.
 pub(crate) const SCHEMA: &str = "grey.diagnosis/v1";
 
@@ -58,6 +60,9 @@ pub(crate) struct Diagnosis {
     pub(crate) taken_at_unix_seconds: f64,
     /// How long reading took, in seconds.
     pub(crate) taken_in_seconds: f64,
+    /// What grows, where it was looked for.
+    #[serde(flatten)]
+    pub(crate) leak_detection: LeakDetection,
     /// What is missing on this machine or to us, each a sentence.
     pub(crate) notes: Vec<String>,
 }

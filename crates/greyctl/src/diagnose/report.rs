@@ -4,7 +4,7 @@
 //! terminal is.
 
 use super::document::Diagnosis;
-use super::{cgroups, groups, machine, notes, processes};
+use super::{cgroups, groups, leaks, machine, notes, processes};
 
 /// How much to show.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,7 @@ pub(crate) fn render(diagnosis: &Diagnosis, extent: Extent) -> String {
         text.push_str(&processes::table(diagnosis, extent));
     }
     text.push_str(&cgroups::table(diagnosis, extent));
+    text.push_str(&leaks::report::sections(diagnosis, extent));
     text.push_str(&notes::list(diagnosis, extent));
     text
 }

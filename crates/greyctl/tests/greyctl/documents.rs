@@ -32,6 +32,21 @@ fn a_diagnosis_is_as_its_schema_says() {
     assert_valid("grey.diagnosis.v1", &poor);
     let target = run(on(&host()), &["memory-diagnose", "--json", "-t", "/build"]).json();
     assert_valid("grey.diagnosis.v1", &target);
+    let leaks = run(
+        on(&host()),
+        &[
+            "memory-diagnose",
+            "--json",
+            "--detect-leaks",
+            "--for",
+            "200ms",
+            "--interval",
+            "100ms",
+        ],
+    )
+    .json();
+    assert!(leaks["leaks"][0]["verdict"].is_string());
+    assert_valid("grey.diagnosis.v1", &leaks);
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod enforcement;
 mod harness;
 mod hints;
 mod history;
+mod leaks;
 mod recovery;

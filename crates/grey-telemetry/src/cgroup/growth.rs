@@ -1,0 +1,94 @@
+//! What of a cgroup can leak, read again and again: three files a cgroup
+//! instead of its whole account.
+//!
+//! Never adds what is unknown: an amount with a missing part is `None`.
+
+use grey_model::{Bytes, CgroupId, CgroupMemoryStat, CgroupPath};
+
+use crate::ascii;
+use crate::cgroup::descendants::parse_dying_descendants;
+use crate::cgroup::mount::v2_memory;
+use crate::cgroup::processes::open_cgroup;
+use crate::cgroup::stat::parse_memory_stat;
+use crate::cgroup::tree::{TreeBounds, visit};
+use crate::read::KernelDirectory;
+use crate::roots::Kernel;
+
+/// What of a cgroup and everything below it can leak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupGrowth {
+    /// Where it is.
+    pub path: CgroupPath,
+    /// The kernel's id for it: a cgroup that was made again has another.
+    pub id: CgroupId,
+    /// Anonymous memory and swap. The root's swap is not accounted: there it is
+    /// anonymous memory alone.
+    pub anonymous: Option<Bytes>,
+    /// tmpfs and shared memory.
+    pub shmem: Option<Bytes>,
+    /// Slab, reclaimable or not.
+    pub slab: Option<Bytes>,
+    /// Kernel memory other than slab. Since 5.18.
+    pub kernel: Option<Bytes>,
+    /// Cgroups below that were removed and have not gone, a count.
+    pub dying: Option<u64>,
+}
+
+/// Reads `start` and everything below it, a parent before its children. Empty
+/// where memory is not accounted by version 2, and where `start` is gone.
+#[must_use]
+pub fn read_growth_tree(
+    kernel: &Kernel,
+    start: &CgroupPath,
+    bounds: TreeBounds,
+    buffer: &mut Vec<u8>,
+) -> Vec<CgroupGrowth> {
+    let Ok(directory) = v2_memory(kernel, buffer)
+        .map_err(drop)
+        .and_then(|root| open_cgroup(root, start).map_err(drop))
+    else {
+        return Vec::new();
+    };
+    let mut groups = Vec::new();
+    visit(&directory, start, bounds, &(), &mut |cgroup, path, ()| {
+        if let Ok(inode) = cgroup.inode() {
+            groups.push(read_growth(cgroup, path, CgroupId(inode), buffer));
+        }
+    });
+    groups
+}
+
+fn read_growth(
+    cgroup: &KernelDirectory,
+    path: &CgroupPath,
+    id: CgroupId,
+    buffer: &mut Vec<u8>,
+) -> CgroupGrowth {
+    let stat: CgroupMemoryStat = cgroup
+        .read("memory.stat", buffer)
+        .map(parse_memory_stat)
+        .unwrap_or_default();
+    let swap = cgroup
+        .read("memory.swap.current", buffer)
+        .ok()
+        .and_then(ascii::single_u64);
+    let dying = cgroup
+        .read("cgroup.stat", buffer)
+        .ok()
+        .and_then(parse_dying_descendants);
+    let sum = |one: Option<Bytes>, other: Option<Bytes>| Some(one?.saturating_add(other?));
+    let slab = sum(stat.slab_reclaimable, stat.slab_unreclaimable);
+    CgroupGrowth {
+        path: path.clone(),
+        id,
+        // Without CONFIG_SWAP there is no file and no swap.
+        anonymous: sum(stat.anon, Some(Bytes(swap.unwrap_or_default()))),
+        shmem: stat.shmem,
+        slab,
+        kernel: stat
+            .kernel
+            .zip(slab)
+            .map(|(kernel, slab)| kernel.saturating_sub(slab)),
+        dying,
+    }
+}

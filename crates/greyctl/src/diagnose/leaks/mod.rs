@@ -1,0 +1,15 @@
+//! `memory-diagnose --detect-leaks`: look for a while, then say what grows.
+//!
+//! [`watch`] reads again and again, [`follow`] keeps what was read apart by
+//! process, group and cgroup, [`verdicts`] has it judged, [`report`] shows it.
+//! Nothing is decided here: the rule is `grey_policy::leak`.
+
+pub(crate) mod document;
+mod follow;
+mod progress;
+pub(super) mod report;
+mod verdicts;
+mod watch;
+
+pub(super) use verdicts::{judge, warn_of_short_window};
+pub(super) use watch::{Watched, watch};

@@ -1,0 +1,92 @@
+//! Which verdicts are shown, and how their numbers read.
+
+use super::*;
+use grey_model::CgroupPath;
+
+fn judgement(verdict: LeakVerdict, slope: f64) -> LeakJudgement {
+    LeakJudgement {
+        verdict,
+        growth_bytes: Some(20 << 20),
+        growth_percent: Some(25.0),
+        slope_bytes_per_second: Some(slope),
+        confidence: Some(0.99),
+        exhausts_in_seconds: Some(5400.0),
+        restarts: 0,
+        window_seconds: 60.0,
+        needs_seconds: None,
+    }
+}
+
+fn plain(values: &[Value]) -> String {
+    let mut table = Table::new(columns([
+        Column::number("A", 0),
+        Column::text("B", 0),
+        Column::text("C", 0),
+    ]));
+    table.row(values.to_vec());
+    anstream::adapter::strip_str(&table.render(None)).to_string()
+}
+
+fn extent(top: usize) -> Extent {
+    Extent {
+        verbose: false,
+        top,
+        width: None,
+    }
+}
+
+#[test]
+fn the_numbers_read_as_people_say_them() {
+    let first = ["1", "2", "3"].map(Value::new);
+    let text = plain(&row(first, &judgement(LeakVerdict::Leak, 349_525.333)));
+    for part in ["leak", "+20.0 MiB", "25.0 %", "+20.00", "99 %", "1h 30m"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn what_is_calm_or_beyond_the_top_is_counted() {
+    let entries = [
+        judgement(LeakVerdict::Leak, 1.0),
+        judgement(LeakVerdict::Growing, 1.0),
+        judgement(LeakVerdict::Stable, 0.0),
+        judgement(LeakVerdict::TooShort, 0.0),
+    ];
+    let (shown, rest) = chosen(&entries, |entry| entry, extent(1));
+    assert_eq!(shown.len(), 1);
+    assert_eq!(rest, "not shown: 1 growing, 1 stable, 1 too short");
+}
+
+#[test]
+fn a_cgroup_that_only_has_the_growth_of_one_below_is_explained() {
+    let leak = |path: &str, of, slope| CgroupLeak {
+        cgroup: CgroupPath::new(path.as_bytes()).unwrap(),
+        of,
+        judgement: judgement(LeakVerdict::Leak, slope),
+    };
+    let (top, below) = (
+        leak("/build", GrowthOf::Anonymous, 100.0),
+        leak("/build/web", GrowthOf::Anonymous, 95.0),
+    );
+    let (slab, other) = (
+        leak("/build", GrowthOf::Slab, 100.0),
+        leak("/build/other", GrowthOf::Slab, 50.0),
+    );
+    let all = [&top, &below, &slab, &other];
+    let explained = all.map(|leak| is_explained(leak, &all));
+    assert_eq!(explained, [true, false, false, false]);
+}
+
+#[test]
+fn times_have_the_units_that_people_think_in() {
+    for (seconds, text) in [
+        (0.34, "0.3s"),
+        (59.6, "1m"),
+        (100.0, "1m 40s"),
+        (3000.0, "50m"),
+        (40_000.0, "11h"),
+        (1_000_000.0, "12 days"),
+    ] {
+        assert_eq!(time(seconds), text);
+    }
+}

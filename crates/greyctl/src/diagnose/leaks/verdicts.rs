@@ -1,0 +1,209 @@
+//! Has every trace judged, and puts the verdicts into the document's order.
+//!
+//! Decides nothing itself: the rule is `grey_policy::leak`.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use grey_model::{
+    Bytes, CgroupMemory, CgroupPath, GrowthOf, LeakJudgement, LeakVerdict, SwapDevice, Trace, Zram,
+};
+use grey_policy::leak::{
+    LeakRule, judge as judge_trace, judge_ended, machine_headroom, shortest_window,
+    tightest_headroom,
+};
+use grey_policy::reclaimable::free_swap;
+
+use super::super::document::Diagnosis;
+use super::document::{
+    CgroupLeak, DyingCgroups, GroupLeak, LeakDetection, LeakWindow, ProcessLeak,
+};
+use super::follow::{MOST_PROCESSES, Subject};
+use super::watch::Watched;
+use crate::duration::short;
+
+/// What to know before a window that is too short; `None` when it is not.
+pub(in super::super) fn warn_of_short_window(
+    window: Duration,
+    interval: Duration,
+) -> Option<String> {
+    let needed = shortest_window(interval);
+    // Readings are whole intervals apart.
+    let last = interval.saturating_mul(
+        u32::try_from(window.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX),
+    );
+    (last < needed).then(|| {
+        format!(
+            "a window of {} with a reading each {} is too short for a verdict: it takes {}",
+            short(window),
+            short(interval),
+            short(needed),
+        )
+    })
+}
+
+/// The verdicts on everything that was watched. The room that is left is that
+/// of the `diagnosis`, which was made after it.
+pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> LeakDetection {
+    let rooms = Rooms::of(diagnosis);
+    let rule = LeakRule::default();
+    let mut leaks: Vec<ProcessLeak> = watched
+        .followed
+        .subjects
+        .iter()
+        .map(|subject| process(subject, &rule, &rooms, watched))
+        .collect();
+    leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id));
+    let mut groups: Vec<GroupLeak> = watched
+        .followed
+        .groups
+        .iter()
+        .map(|((kind, name), group)| GroupLeak {
+            kind: *kind,
+            group: name.clone(),
+            processes: group.processes,
+            judgement: verdict(&group.trace, &rule, rooms.machine, watched),
+        })
+        .collect();
+    groups.sort_by_key(|leak| (order(&leak.judgement), leak.group.clone()));
+    let (mut cgroups, mut dying) = (Vec::new(), Vec::new());
+    for ((path, of), trace) in &watched.followed.cgroups {
+        if of.is_bytes() {
+            cgroups.push(CgroupLeak {
+                cgroup: path.clone(),
+                of: *of,
+                judgement: verdict(trace, &rule, rooms.of_cgroup(path), watched),
+            });
+        } else {
+            debug_assert_eq!(*of, GrowthOf::DyingCgroups);
+            dying.push(dying_cgroups(path, trace));
+        }
+    }
+    cgroups.sort_by_key(|leak| (order(&leak.judgement), leak.cgroup.clone(), leak.of));
+    dying.sort_by_key(|entry| (entry.verdict, Reverse(entry.growth), entry.cgroup.clone()));
+    remark(watched, &mut diagnosis.notes);
+    LeakDetection {
+        leak_window: Some(window(watched)),
+        leaks: Some(leaks),
+        leak_groups: Some(groups),
+        leak_cgroups: Some(cgroups),
+        dying_cgroups: Some(dying),
+    }
+}
+
+fn process(
+    subject: &Subject,
+    rule: &LeakRule,
+    rooms: &Rooms<'_>,
+    watched: &Watched,
+) -> ProcessLeak {
+    let path = subject.facts.cgroup.as_ref();
+    let room = path.map_or(rooms.machine, |path| rooms.of_cgroup(path));
+    ProcessLeak {
+        id: subject.id,
+        group: subject.facts.group.1.clone(),
+        cgroup: subject.facts.cgroup.clone(),
+        name: subject.facts.name.clone(),
+        ended: subject.ended,
+        judgement: verdict(&subject.trace, rule, room, watched),
+    }
+}
+
+fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {
+    let judgement = judge_trace(trace, &LeakRule::for_counts(), None);
+    DyingCgroups {
+        cgroup: path.clone(),
+        count: trace.points().last().map_or(0, |point| point.amount.0),
+        growth: judgement.growth_bytes,
+        confidence: judgement.confidence,
+        verdict: judgement.verdict,
+    }
+}
+
+/// What was not there at the last reading is over.
+fn verdict(
+    trace: &Trace,
+    rule: &LeakRule,
+    room: Option<Bytes>,
+    watched: &Watched,
+) -> LeakJudgement {
+    let over = trace
+        .points()
+        .last()
+        .is_none_or(|last| last.at < watched.lasted);
+    if over {
+        judge_ended(trace, rule)
+    } else {
+        judge_trace(trace, rule, room)
+    }
+}
+
+/// The worst verdict first, then the most growth.
+fn order(judgement: &LeakJudgement) -> (LeakVerdict, Reverse<i64>) {
+    let growth = judgement.growth_bytes.unwrap_or_default();
+    (judgement.verdict, Reverse(growth))
+}
+
+fn window(watched: &Watched) -> LeakWindow {
+    LeakWindow {
+        asked_seconds: watched.asked.as_secs_f64(),
+        seconds: watched.lasted.as_secs_f64(),
+        interval_seconds: watched.interval.as_secs_f64(),
+        readings: watched.readings,
+        ended_early: watched.ended_early,
+        needs_seconds: shortest_window(watched.interval).as_secs_f64(),
+    }
+}
+
+fn remark(watched: &Watched, notes: &mut Vec<String>) {
+    notes.extend(warn_of_short_window(watched.lasted, watched.interval));
+    if watched.unreadable > 0 {
+        notes.push(format!(
+            "leaks: {} processes may not be read and were not judged",
+            watched.unreadable
+        ));
+    }
+    if watched.followed.cut {
+        notes.push(format!(
+            "leaks: only {MOST_PROCESSES} processes were followed; there were more"
+        ));
+    }
+}
+
+/// How much may still be taken, everywhere.
+struct Rooms<'diagnosis> {
+    machine: Option<Bytes>,
+    swap_free: Bytes,
+    cgroups: HashMap<&'diagnosis CgroupPath, &'diagnosis CgroupMemory>,
+}
+
+impl<'diagnosis> Rooms<'diagnosis> {
+    fn of(diagnosis: &'diagnosis Diagnosis) -> Self {
+        let devices: &[SwapDevice] = &diagnosis.swap.devices;
+        let zram: Vec<Zram> = diagnosis
+            .swap
+            .zram
+            .iter()
+            .map(|zram| zram.device.clone())
+            .collect();
+        let swap_free = free_swap(devices, &zram);
+        Self {
+            machine: machine_headroom(&diagnosis.meminfo, swap_free),
+            swap_free,
+            cgroups: diagnosis
+                .cgroups
+                .iter()
+                .map(|cgroup| (&cgroup.path, cgroup))
+                .collect(),
+        }
+    }
+
+    fn of_cgroup(&self, path: &CgroupPath) -> Option<Bytes> {
+        let chain = std::iter::successors(Some(path.clone()), CgroupPath::parent);
+        let known: Vec<&CgroupMemory> = chain
+            .filter_map(|path| self.cgroups.get(&path).copied())
+            .collect();
+        tightest_headroom(self.machine, self.swap_free, known)
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads all processes and cgroups again and again, until the window is over
+//! or somebody presses Ctrl-C.
+//!
+//! Never fails because of one process or one cgroup. Ctrl-C ends the window,
+//! not the run; a second one, and one after the window, ends the run.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use grey_model::{CgroupPath, ProcessId, ResolvedTarget, TargetKind};
+use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
+use grey_telemetry::process::{
+    AnonymousMemory, Detail, ProcessList, Scratch, read_anonymous, read_process,
+};
+use signal_hook::consts::SIGINT;
+
+use super::document::GroupKind;
+use super::follow::{Facts, Followed};
+use super::progress::WindowBar;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+
+/// At most this many readings: a longer window is read less often.
+const MOST_READINGS: u32 = 720;
+
+/// Ctrl-C is noticed within this time.
+const ATTENTION: Duration = Duration::from_millis(100);
+
+/// What was read.
+pub(crate) struct Watched {
+    pub(super) followed: Followed,
+    /// How long it was asked for.
+    pub(super) asked: Duration,
+    /// From the first reading to the last.
+    pub(super) lasted: Duration,
+    /// Between readings.
+    pub(super) interval: Duration,
+    /// How many there were.
+    pub(super) readings: u64,
+    /// Whether somebody ended it.
+    pub(super) ended_early: bool,
+    /// Processes of the last reading that may not be read.
+    pub(super) unreadable: u64,
+}
+
+/// Looks for `window`, every `interval`, at everything or at the targets.
+///
+/// # Errors
+/// A [`Failure`] when the processes cannot be listed or Ctrl-C cannot be
+/// watched for.
+pub(crate) fn watch(
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+    window: Duration,
+    interval: Duration,
+    visible: bool,
+) -> Result<Watched, Failure> {
+    let interrupted = watch_for_interrupt().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("failed to watch for the interrupt signal: {error}"),
+        )
+    })?;
+    let interval = interval.max(window / MOST_READINGS);
+    let bar = WindowBar::new(visible, window);
+    let mut reader = Reader::new(kernel, targets);
+    let mut watched = Watched {
+        followed: Followed::default(),
+        asked: window,
+        lasted: Duration::ZERO,
+        interval,
+        readings: 0,
+        ended_early: false,
+        unreadable: 0,
+    };
+    let started = Instant::now();
+    let mut due = Duration::ZERO;
+    loop {
+        let at = started.elapsed();
+        watched.unreadable = reader.read(&mut watched.followed, at)?;
+        watched.readings += 1;
+        watched.lasted = at;
+        // A reading that took longer than an interval leaves some out.
+        while due <= started.elapsed() {
+            due += interval;
+        }
+        if due > window {
+            break;
+        }
+        while started.elapsed() < due && !interrupted.load(Ordering::Relaxed) {
+            bar.update(started.elapsed(), watched.followed.running());
+            let left = due.saturating_sub(started.elapsed());
+            std::thread::sleep(left.min(ATTENTION));
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            watched.ended_early = true;
+            break;
+        }
+    }
+    bar.finish();
+    // From here on the first Ctrl-C ends the run.
+    interrupted.store(true, Ordering::Relaxed);
+    Ok(watched)
+}
+
+/// A flag that the first Ctrl-C raises; the second one ends the process.
+fn watch_for_interrupt() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    // In this order: the first signal finds the flag down, and raises it.
+    signal_hook::flag::register_conditional_default(SIGINT, Arc::clone(&interrupted))?;
+    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+    Ok(interrupted)
+}
+
+/// Buffers, and what was asked for.
+struct Reader<'kernel> {
+    kernel: &'kernel Kernel,
+    list: ProcessList,
+    scratch: Scratch,
+    buffer: Vec<u8>,
+    readings: Vec<AnonymousMemory>,
+    scope: Scope,
+}
+
+/// What was asked for; everything when no target was named.
+struct Scope {
+    everything: bool,
+    processes: BTreeSet<ProcessId>,
+    cgroups: Vec<CgroupPath>,
+}
+
+impl Scope {
+    fn of(targets: &[ResolvedTarget]) -> Self {
+        let trees = targets
+            .iter()
+            .filter(|target| target.kind != TargetKind::Process)
+            .filter_map(|target| target.cgroup.clone());
+        let processes = targets.iter().flat_map(|target| &target.processes);
+        if targets.is_empty() {
+            return Self {
+                everything: true,
+                processes: BTreeSet::new(),
+                cgroups: vec![CgroupPath::root()],
+            };
+        }
+        Self {
+            everything: false,
+            processes: processes.copied().collect(),
+            cgroups: trees.collect(),
+        }
+    }
+
+    fn has(&self, id: ProcessId, cgroup: Option<&CgroupPath>) -> bool {
+        self.everything
+            || self.processes.contains(&id)
+            || cgroup.is_some_and(|path| self.cgroups.iter().any(|tree| tree.contains(path)))
+    }
+}
+
+impl<'kernel> Reader<'kernel> {
+    fn new(kernel: &'kernel Kernel, targets: &[ResolvedTarget]) -> Self {
+        Self {
+            kernel,
+            list: ProcessList::new(),
+            scratch: Scratch::new(kernel),
+            buffer: Vec::new(),
+            readings: Vec::new(),
+            scope: Scope::of(targets),
+        }
+    }
+
+    /// One reading of everything; how many processes may not be read.
+    fn read(&mut self, followed: &mut Followed, at: Duration) -> Result<u64, Failure> {
+        let mut unreadable = 0;
+        self.readings.clear();
+        let pids = self
+            .list
+            .refresh(&self.kernel.proc)
+            .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+        for &pid in pids {
+            match read_anonymous(self.kernel, pid, &mut self.buffer) {
+                Ok(Some(reading)) => self.readings.push(reading),
+                Ok(None) => {}
+                Err(error) => unreadable += u64::from(!error.is_vanished()),
+            }
+        }
+        let Self {
+            kernel,
+            scratch,
+            readings,
+            scope,
+            ..
+        } = self;
+        followed.take_processes(at, readings, |id| facts(kernel, id, scope, scratch));
+        for tree in &self.scope.cgroups {
+            let bounds = TreeBounds::default();
+            let groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
+            followed.take_cgroups(at, &groups);
+        }
+        Ok(unreadable)
+    }
+}
+
+/// Who a process is; `None` when it ended meanwhile or its pid is another's.
+fn facts(kernel: &Kernel, id: ProcessId, scope: &Scope, scratch: &mut Scratch) -> Option<Facts> {
+    let process = read_process(kernel, id.pid, Detail::Basic, scratch)
+        .ok()?
+        .memory;
+    if process.id != id {
+        return None;
+    }
+    let group = if let Some(unit) = process.unit {
+        (GroupKind::Unit, unit)
+    } else if let Some(container) = process.container {
+        (GroupKind::Container, container)
+    } else {
+        (GroupKind::Program, process.name.to_string())
+    };
+    Some(Facts {
+        wanted: scope.has(id, process.cgroup.as_ref()),
+        name: process.name,
+        cgroup: process.cgroup,
+        command_line: process.command_line,
+        group,
+    })
+}

@@ -154,6 +154,11 @@ pub(crate) struct DiagnoseOptions {
         value_parser = NoOption::<Interval>::new()
     )]
     pub(crate) interval: Interval,
+    /// Judge what history has since then, of the largest processes, instead of
+    /// looking now: "2h ago", 10:04
+    #[arg(long, value_name = "MOMENT", requires = "detect_leaks",
+          conflicts_with_all = ["window", "interval"])]
+    pub(crate) since: Option<Moment>,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
     #[arg(long)]
     pub(crate) json: bool,

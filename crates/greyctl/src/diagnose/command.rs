@@ -18,6 +18,8 @@ use grey_telemetry::process::{
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError, Resolver};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::groups::groups;
@@ -29,6 +31,7 @@ use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::compare::file::save;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
+use crate::history;
 use crate::journal::overdue;
 use crate::output::Output;
 use crate::roots::open_kernel;
@@ -47,7 +50,7 @@ pub(crate) fn run(
     let watch = |kernel: &Kernel, targets: &[ResolvedTarget]| {
         options
             .detect_leaks
-            .then(|| look_for_leaks(kernel, targets, options, output))
+            .then(|| look_for_leaks(global, kernel, targets, options, output))
             .transpose()
     };
     let mut diagnosis = take_after(global, &options.targets, watch)?;
@@ -77,11 +80,18 @@ pub(crate) fn run(
 }
 
 fn look_for_leaks(
+    global: &GlobalOptions,
     kernel: &Kernel,
     targets: &[ResolvedTarget],
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Watched, Failure> {
+    if let Some(since) = &options.since {
+        let mut history = history::command::open(global)?;
+        let from = since.unix_ms(Timestamp::now(), &TimeZone::system());
+        return leaks::recall(kernel, targets, &mut history, from)
+            .map_err(|error| history::record::history_failure(&error));
+    }
     let (window, interval) = (options.window.0, options.interval.0);
     if let Some(warning) = leaks::warn_of_short_window(window, interval) {
         output.warn(&warning);

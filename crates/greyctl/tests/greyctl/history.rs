@@ -2,6 +2,11 @@
 //! back by the real binary.
 
 use grey_fake_kernel::FakeKernel;
+use grey_model::{
+    BootId, KernelText, ProcessField, ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample,
+    SystemValues,
+};
+use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
 
 use crate::documents::assert_valid;
@@ -143,4 +148,83 @@ fn without_history_the_next_step_is_named() {
     }
     let ran = run(on(&kernel), &["record", "--interval", "1ms"]);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
+}
+
+/// History of the last ten minutes: one process grows by 1 MiB/s, one stays.
+fn write_growth(folder: &std::path::Path) {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
+    for second in 0..600_u64 {
+        let process = |pid, name: &str, mib: u64| ProcessSample {
+            key: ProcessKey {
+                id: ProcessId {
+                    pid,
+                    start_time_ticks: 3100,
+                },
+                name: KernelText::from(name),
+                cgroup: None,
+            },
+            values: ProcessValues::default()
+                .with(ProcessField::Anonymous, Some(mib << 20))
+                .with(ProcessField::Swap, Some(0)),
+        };
+        let sample = Sample {
+            at_unix_ms: u64::try_from(now).unwrap() - (600 - second) * 1000,
+            since_boot_ms: 1_000_000 + second * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default(),
+            processes: vec![
+                process(310, "builder", 100 + second),
+                process(311, "calm", 300 + second % 3),
+            ],
+            cgroups: None,
+        };
+        writer.append(&sample).unwrap();
+    }
+}
+
+#[test]
+fn leaks_are_looked_for_in_history() {
+    let kernel = host();
+    write_growth(&kernel.path("state/history"));
+    let arguments = [
+        "memory-diagnose",
+        "--detect-leaks",
+        "--since",
+        "1h ago",
+        "--json",
+    ];
+    let ran = run(on(&kernel), &arguments);
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.diagnosis.v1", &document);
+    let leaks = document["leaks"].as_array().unwrap();
+    let verdict = |name: &str| {
+        let leak = leaks.iter().find(|leak| leak["name"] == name).unwrap();
+        leak["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (verdict("builder").as_str(), verdict("calm").as_str()),
+        ("leak", "stable")
+    );
+    assert_eq!(document["leak_groups"], serde_json::json!([]));
+    // Of the last ten seconds there is nothing to be told.
+    let arguments = [
+        "memory-diagnose",
+        "--detect-leaks",
+        "--since",
+        "10s ago",
+        "--json",
+    ];
+    let ran = run(on(&kernel), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let both = [
+        "memory-diagnose",
+        "--detect-leaks",
+        "--since",
+        "1h",
+        "--for",
+        "5s",
+    ];
+    assert_eq!(run(on(&kernel), &both).exit, 2);
 }

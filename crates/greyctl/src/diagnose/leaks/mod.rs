@@ -1,15 +1,17 @@
 //! `memory-diagnose --detect-leaks`: look for a while, then say what grows.
 //!
-//! [`watch`] reads again and again, [`follow`] keeps what was read apart by
+//! [`watch`] reads again and again, or [`recall`] takes what history has, [`follow`] keeps what was read apart by
 //! process, group and cgroup, [`verdicts`] has it judged, [`report`] shows it.
 //! Nothing is decided here: the rule is `grey_policy::leak`.
 
 pub(crate) mod document;
 mod follow;
 mod progress;
+mod recall;
 pub(super) mod report;
 mod verdicts;
 mod watch;
 
+pub(super) use recall::recall;
 pub(super) use verdicts::{judge, warn_of_short_window};
 pub(super) use watch::{Watched, watch};

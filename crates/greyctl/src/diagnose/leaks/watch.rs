@@ -25,7 +25,7 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 
 /// At most this many readings: a longer window is read less often.
-const MOST_READINGS: u32 = 720;
+pub(super) const MOST_READINGS: u32 = 720;
 
 /// Ctrl-C is noticed within this time.
 const ATTENTION: Duration = Duration::from_millis(100);
@@ -127,14 +127,14 @@ struct Reader<'kernel> {
 }
 
 /// What was asked for; everything when no target was named.
-struct Scope {
+pub(super) struct Scope {
     everything: bool,
     processes: BTreeSet<ProcessId>,
     cgroups: Vec<CgroupPath>,
 }
 
 impl Scope {
-    fn of(targets: &[ResolvedTarget]) -> Self {
+    pub(super) fn of(targets: &[ResolvedTarget]) -> Self {
         let trees = targets
             .iter()
             .filter(|target| target.kind != TargetKind::Process)
@@ -154,7 +154,7 @@ impl Scope {
         }
     }
 
-    fn has(&self, id: ProcessId, cgroup: Option<&CgroupPath>) -> bool {
+    pub(super) fn has(&self, id: ProcessId, cgroup: Option<&CgroupPath>) -> bool {
         self.everything
             || self.processes.contains(&id)
             || cgroup.is_some_and(|path| self.cgroups.iter().any(|tree| tree.contains(path)))

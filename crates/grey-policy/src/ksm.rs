@@ -32,59 +32,43 @@ pub(crate) fn plan(speed: KsmSpeed, facts: &PreflightFacts, draft: &mut Draft) {
         ));
         return;
     }
-    let already = draft.steps.len();
+    // What is so already is a step, too: a lease may be about to end it.
     if speed == KsmSpeed::Aggressive {
-        if let Some(mode) = ksm.advisor_mode.as_deref().filter(|mode| *mode != "none") {
+        if let Some(mode) = &ksm.advisor_mode {
             let reason = "the advisor sets the speed by itself; it has to stop first";
-            set(
-                draft,
-                KsmFile::AdvisorMode,
-                mode.to_owned(),
-                "none".to_owned(),
-                reason,
-            );
+            let none = "none".to_owned();
+            set(draft, KsmFile::AdvisorMode, mode.clone(), none, reason);
         }
-        if let Some(pages) = ksm.pages_to_scan.filter(|pages| *pages < AGGRESSIVE_PAGES) {
-            let reason = "more pages in each turn";
+        if let Some(pages) = ksm.pages_to_scan {
+            let (before, after) = (pages.to_string(), pages.max(AGGRESSIVE_PAGES).to_string());
             set(
                 draft,
                 KsmFile::PagesToScan,
-                pages.to_string(),
-                AGGRESSIVE_PAGES.to_string(),
-                reason,
+                before,
+                after,
+                "more pages in each turn",
             );
         }
-        if let Some(sleep) = ksm
-            .sleep_milliseconds
-            .filter(|sleep| *sleep > AGGRESSIVE_SLEEP)
-        {
-            let reason = "shorter pauses";
+        if let Some(sleep) = ksm.sleep_milliseconds {
+            let (before, after) = (sleep.to_string(), sleep.min(AGGRESSIVE_SLEEP).to_string());
             set(
                 draft,
                 KsmFile::SleepMillisecs,
-                sleep.to_string(),
-                AGGRESSIVE_SLEEP.to_string(),
-                reason,
+                before,
+                after,
+                "shorter pauses",
             );
         }
     }
-    match ksm.run {
-        Some(1) => {}
-        Some(run) => {
-            let reason = "merge identical pages of programs that asked for it";
-            set(draft, KsmFile::Run, run.to_string(), "1".to_owned(), reason);
-        }
-        None => {
-            draft.refuse(not_supported(
-                "ksm/run could not be read",
-                "run as root on the host",
-            ));
-            return;
-        }
-    }
-    if draft.steps.len() == already {
-        draft.warn("KSM already runs at this speed: nothing to change");
-    }
+    let Some(run) = ksm.run else {
+        draft.refuse(not_supported(
+            "ksm/run could not be read",
+            "run as root on the host",
+        ));
+        return;
+    };
+    let reason = "merge identical pages of programs that asked for it";
+    set(draft, KsmFile::Run, run.to_string(), "1".to_owned(), reason);
     draft.warn(
         "KSM merges only private anonymous memory of programs that asked for it (madvise \
          MERGEABLE, PR_SET_MEMORY_MERGE, MemoryKSM=), needs two full scans, and lets programs \

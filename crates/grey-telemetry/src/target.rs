@@ -15,6 +15,7 @@ use crate::cgroup::mount::open_process_hierarchy;
 use crate::cgroup::processes::{open_cgroup, read_processes_of, read_subtree_processes};
 use crate::cgroup::tree::{TreeBounds, visit};
 use crate::process::stat::parse_stat;
+use crate::process::status::parse_status;
 use crate::process::{Detail, ProcessList, Scratch, read_process};
 use crate::read::{KernelDirectory, ReadError};
 use crate::roots::Kernel;
@@ -36,6 +37,15 @@ pub enum ResolveTargetError {
     NoSuchProcess {
         /// The pid.
         pid: u32,
+    },
+    /// The number is that of a thread: what is set by it would be set for the
+    /// whole process, and forgotten with the thread.
+    #[error("{thread} is a thread of process {process}")]
+    Thread {
+        /// The number.
+        thread: u32,
+        /// Whose thread it is.
+        process: u32,
     },
     /// No process has the command name.
     #[error("no process is called `{typed}`")]
@@ -131,6 +141,9 @@ impl ResolveTargetError {
                  see the names with: ps -e -o pid,comm"
                     .to_owned(),
             ),
+            Self::Thread { process, .. } => {
+                Some(format!("name the whole process: --target {process}"))
+            }
             Self::NoCgroups { .. } => Some("name a process by its pid instead".to_owned()),
             Self::NoSuchProcess { .. } | Self::NoSuchCgroup { .. } | Self::Read { .. } => None,
         }
@@ -205,7 +218,13 @@ impl<'kernel> Resolver<'kernel> {
 
     fn pid(&mut self, pid: u32) -> Result<ResolvedTarget, ResolveTargetError> {
         match self.look_at(pid) {
-            Ok(process) => Ok(self.process(process)),
+            Ok(process) => match self.process_of_thread(pid) {
+                Some(process) => Err(ResolveTargetError::Thread {
+                    thread: pid,
+                    process,
+                }),
+                None => Ok(self.process(process)),
+            },
             Err(error) if error.is_vanished() => Err(ResolveTargetError::NoSuchProcess { pid }),
             Err(source) => Err(self.failed(source)),
         }
@@ -401,6 +420,16 @@ impl<'kernel> Resolver<'kernel> {
     fn has_cgroup(&mut self, path: &CgroupPath) -> bool {
         open_process_hierarchy(self.kernel, &mut self.buffer)
             .is_some_and(|root| open_cgroup(&root, path).is_ok())
+    }
+
+    /// Whose thread `pid` is; `None` when it is a process. A thread is not
+    /// listed in procfs and can be opened all the same.
+    fn process_of_thread(&mut self, pid: u32) -> Option<u32> {
+        let path = format!("{pid}/status");
+        let text = self.kernel.proc.read(path, &mut self.buffer).ok()?;
+        parse_status(text)
+            .thread_group
+            .filter(|&process| process != pid)
     }
 
     fn look_at(&mut self, pid: u32) -> Result<ProcessMemory, ReadError> {

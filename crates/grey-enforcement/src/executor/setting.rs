@@ -185,6 +185,7 @@ impl Enforcer {
             processes: Vec::new(),
         };
         let reading = subject.read(&self.kernel);
+        self.keep_what_it_rests_on(run, journal, &knob, after.as_ref())?;
         let id = journal
             .record_change(ChangeToRecord {
                 plan_id: &run.plan_id,
@@ -223,6 +224,48 @@ impl Enforcer {
             weigh(effect, delta, true);
         }
         held
+    }
+
+    /// Asks again for what `knob` is in and a lease of ours would take away
+    /// sooner: the group that was made for it, the process that was moved
+    /// there. Each is recorded anew as it is, so that the lease ends into the
+    /// new record and leaves it.
+    fn keep_what_it_rests_on(
+        &self,
+        run: &Run<'_>,
+        journal: &mut Journal,
+        knob: &Knob,
+        after: Option<&KnobValue>,
+    ) -> Result<(), Stop> {
+        let ledger = journal.ledger();
+        let below: Vec<Knob> = ledger
+            .leased_below(knob, after, run.lease_until, journal.boot())
+            .into_iter()
+            .map(|change| change.knob.clone())
+            .collect();
+        for knob in below {
+            let found = self.knobs.read(&knob).map_err(|error| Stop::of(&error))?;
+            let saved = self
+                .knobs
+                .saved_before(&knob)
+                .map_err(|error| Stop::of(&error))?;
+            let id = journal
+                .record_change(ChangeToRecord {
+                    plan_id: &run.plan_id,
+                    knob: &knob,
+                    before: found.clone(),
+                    after: found.clone(),
+                    saved: Saved {
+                        place: Some(Place::of_this_process(&self.kernel)),
+                        ..saved
+                    },
+                    reason: "what is set in it outlives its lease",
+                    lease_until: run.lease_until,
+                })
+                .map_err(|error| Stop::failed(in_one_line(&error)))?;
+            self.read_back(journal, id, &knob, found.as_ref())?;
+        }
+        Ok(())
     }
 
     fn read_back(

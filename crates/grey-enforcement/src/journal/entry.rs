@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use grey_model::{BootId, Knob, KnobValue};
+use grey_model::{BootId, CgroupPath, Knob, KnobValue};
 use serde::Serialize;
 
 use super::record::{Actor, Body, Ending, Record};
@@ -257,6 +257,33 @@ impl Ledger {
         })
     }
 
+    /// What holds `knob` at `after` and ends by itself before `until` (`None`:
+    /// never): groups that were made, processes that were moved, controllers
+    /// that were turned on under a lease, and that nobody has asked for since.
+    /// In the order in which they were made.
+    pub(crate) fn leased_below(
+        &self,
+        knob: &Knob,
+        after: Option<&KnobValue>,
+        until: Option<Duration>,
+        boot: &BootId,
+    ) -> Vec<&Change> {
+        let ends_sooner = |change: &Change| {
+            let lease = change.lease_until;
+            lease.is_some_and(|lease| until.is_none_or(|until| lease < until))
+        };
+        self.changes
+            .values()
+            .filter(|change| {
+                change.is_open()
+                    && change.boot_id == *boot
+                    && ends_sooner(change)
+                    && rests_on(knob, after, change)
+                    && self.on_top_of(change).is_none()
+            })
+            .collect()
+    }
+
     /// Whether nothing in it is left to be undone in the boot `now`.
     pub(crate) fn is_finished(&self, now: &BootId) -> bool {
         self.changes
@@ -306,6 +333,38 @@ impl Ledger {
 /// Rounded up, so that what is left is never told as nothing.
 fn whole_seconds(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
+/// Whether undoing `change` would take away what `knob`, set to `after`, is in.
+fn rests_on(knob: &Knob, after: Option<&KnobValue>, change: &Change) -> bool {
+    if *knob == change.knob {
+        return false;
+    }
+    let is_file = matches!(knob, Knob::CgroupFile { .. });
+    let path = match knob {
+        Knob::CgroupFile { cgroup, .. }
+        | Knob::CgroupDirectory { cgroup, .. }
+        | Knob::MemoryController { cgroup } => Some(cgroup.clone()),
+        Knob::ProcessCgroup { .. } => after.and_then(|after| CgroupPath::new(after.0.as_bytes())),
+        _ => None,
+    };
+    let moved_to = || {
+        change
+            .expected()
+            .and_then(|to| CgroupPath::new(to.0.as_bytes()))
+    };
+    match (&change.knob, knob, path) {
+        (Knob::TransientScope { scope, .. }, Knob::UnitProperty { unit, .. }, _) => scope == unit,
+        (
+            Knob::CgroupDirectory { cgroup, .. } | Knob::MemoryController { cgroup },
+            _,
+            Some(path),
+        ) => cgroup.contains(&path),
+        (Knob::ProcessCgroup { .. }, _, Some(path)) => {
+            is_file && moved_to().is_some_and(|to| path.contains(&to))
+        }
+        _ => false,
+    }
 }
 
 fn state_of(change: &Change, boot: Option<&BootId>) -> EntryState {

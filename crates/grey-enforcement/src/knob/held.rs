@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use grey_model::{CgroupId, CgroupMode, CgroupPath, KnobValue, ProcessId};
 use grey_telemetry::cgroup::find_cgroup_mode;
 use grey_telemetry::process::stat::parse_stat;
+use grey_telemetry::process::status::parse_status;
 use grey_telemetry::{Kernel, KernelDirectory, ReadError, ascii};
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
@@ -28,7 +29,8 @@ pub(crate) struct HeldProcess {
 }
 
 impl HeldProcess {
-    /// Opens the directory of `process` and checks the start time through it.
+    /// Opens the directory of `process` and checks the start time through it,
+    /// and that it is no thread of another process, which has a directory, too.
     pub(crate) fn open(kernel: &Kernel, process: ProcessId) -> Result<Self, KnobError> {
         let gone = || KnobError::ProcessGone { process };
         let directory = kernel
@@ -36,11 +38,18 @@ impl HeldProcess {
             .open_directory(Path::new(&process.pid.to_string()))
             .map_err(|source| vanished_or(source, gone, process))?;
         let held = Self { directory, process };
-        if held.start_time()? == process.start_time_ticks {
+        if held.start_time()? == process.start_time_ticks && !held.is_thread() {
             Ok(held)
         } else {
             Err(gone())
         }
+    }
+
+    fn is_thread(&self) -> bool {
+        self.read("status").is_ok_and(|text| {
+            let group = parse_status(&text).thread_group;
+            group.is_some_and(|group| group != self.process.pid)
+        })
     }
 
     /// Whether the process still lives.
@@ -312,5 +321,31 @@ mod tests {
         fn no_line_panics(text: Vec<u8>) {
             let _ = first_line("x", &text);
         }
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let id = rustix::thread::gettid().as_raw_nonzero().get();
+            send.send(u32::try_from(id).unwrap()).unwrap();
+            let _ = ended.recv();
+        });
+        let kernel = Kernel::open(&grey_telemetry::Roots::default()).unwrap();
+        let started = |pid: u32| {
+            let text = std::fs::read(format!("/proc/{pid}/stat")).unwrap();
+            ProcessId {
+                pid,
+                start_time_ticks: parse_stat(&text).unwrap().start_time_ticks,
+            }
+        };
+        let own = started(std::process::id());
+        assert!(HeldProcess::open(&kernel, own).is_ok());
+        let of_thread = started(receive.recv().unwrap());
+        let refused = HeldProcess::open(&kernel, of_thread);
+        assert!(matches!(refused, Err(KnobError::ProcessGone { .. })));
+        drop(end);
+        thread.join().unwrap();
     }
 }

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use grey_model::KsmFile;
+use grey_model::{CgroupFile, Knob, KsmFile, UnitMemoryProperty};
 
-use super::rig::{Fault, Rig, ksm, plan, step};
+use super::rig::{Fault, Rig, file_knob, ksm, plan, plan_over_everything, step};
+use crate::EntryState;
 use crate::Journal;
 use crate::executor::{ApplyContext, RollbackOutcome, RollbackSelection};
 use crate::lease::boottime;
@@ -100,4 +101,77 @@ fn the_listing_says_what_is_left_of_a_lease() {
     let left = entries[0].lease_remaining.unwrap();
     assert!((1..=3600).contains(&left), "{left}");
     assert!(damage.is_empty());
+}
+
+/// A plan over everything whose lease is over at once, then two of its limits
+/// asked for again for good.
+fn limits_on_leased_ground(rig: &Rig) -> (String, Vec<(std::path::PathBuf, String)>) {
+    let everything = plan_over_everything(rig);
+    let before = rig.kernel_state();
+    let context = ApplyContext {
+        lease: Some(Duration::ZERO),
+        observe: Duration::ZERO,
+        ..ApplyContext::default()
+    };
+    let leased = rig
+        .enforcer(Fault::None)
+        .apply(&everything, &context, &mut |_| {})
+        .unwrap();
+    let group = "/grey-optimizer/app-4242";
+    let scope = Knob::UnitProperty {
+        unit: "grey-optimizer-77.scope".to_owned(),
+        property: UnitMemoryProperty::MemoryHigh,
+    };
+    let kept = plan([
+        step(
+            file_knob(rig, group, CgroupFile::MemoryMax),
+            Some("67108864"),
+            Some("134217728"),
+        ),
+        step(scope, Some("67108864"), Some("134217728")),
+    ]);
+    // The keeper's part is played below: nothing overdue goes back first.
+    rig.apply(&kept).unwrap();
+    (leased.plan_id, before)
+}
+
+#[test]
+fn what_a_kept_limit_is_in_outlives_the_lease_that_made_it() {
+    let rig = Rig::new();
+    let (leased, before) = limits_on_leased_ground(&rig);
+    rig.roll_back(&RollbackSelection::Plan(leased), false);
+    let limit = "cgroup/grey-optimizer/app-4242/memory.max";
+    assert_eq!(rig.read(limit), "134217728\n");
+    let moved = rig.read("cgroup/grey-optimizer/app-4242/cgroup.procs");
+    assert!(moved.contains("4242"), "{moved}");
+    assert!(rig.units.state().contains("grey-optimizer-77.scope"));
+    // What nothing was asked of again is as it was.
+    assert_eq!(rig.read(RUN), "0\n");
+    assert_eq!(rig.read("cgroup/user/cgroup.subtree_control"), "\n");
+    let report = rig.roll_back(&RollbackSelection::All, false);
+    let failed = |item: &&crate::executor::RollbackItem| {
+        matches!(
+            item.outcome,
+            RollbackOutcome::Failed(_) | RollbackOutcome::Gone
+        )
+    };
+    assert!(
+        report.items.iter().find(failed).is_none(),
+        "{:#?}",
+        report.items
+    );
+    assert_eq!(rig.kernel_state(), before);
+    assert!(
+        rig.entries()
+            .iter()
+            .all(|entry| entry.state != EntryState::Active)
+    );
+}
+
+#[test]
+fn before_the_lease_ends_a_rollback_of_everything_takes_both_back() {
+    let rig = Rig::new();
+    let (_, before) = limits_on_leased_ground(&rig);
+    rig.roll_back(&RollbackSelection::All, false);
+    assert_eq!(rig.kernel_state(), before);
 }

@@ -15,6 +15,8 @@ use crate::ascii::{parse_u64, words};
 /// kernel, so it cannot forge a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status {
+    /// `Tgid`: the process that the thread is of; a process is its own.
+    pub thread_group: Option<u32>,
     /// `Uid`, the first of four: the real user id.
     pub user_id: Option<u32>,
     /// `VmLck`: mappings that are locked in memory.
@@ -53,6 +55,7 @@ pub fn parse_status(text: &[u8]) -> Status {
     let mut status = Status::default();
     for (key, value) in keyed_lines(text) {
         match key {
+            b"Tgid" => status.thread_group = parse_first_id(value),
             b"Uid" => status.user_id = parse_first_id(value),
             b"VmLck" => status.locked = parse_kib(value),
             b"VmRSS" => status.rss = parse_kib(value),
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TEXT: &str = "Name:\tcat\nUmask:\t0022\nState:\tR (running)\nPid:\t15145\n\
+    const TEXT: &str = "Name:\tcat\nUmask:\t0022\nState:\tR (running)\nTgid:\t15145\nPid:\t15145\n\
         Uid:\t1000\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t \nVmPeak:\t    3060 kB\n\
         VmLck:\t       4 kB\nVmHWM:\t    1740 kB\nVmRSS:\t    1744 kB\n\
         RssAnon:\t     112 kB\nRssFile:\t    1628 kB\nRssShmem:\t       4 kB\n\
@@ -85,6 +88,7 @@ mod tests {
     #[test]
     fn the_memory_lines_are_bytes() {
         let expected = Status {
+            thread_group: Some(15145),
             user_id: Some(1000),
             locked: Some(Bytes::from_kib(4)),
             rss: Some(Bytes::from_kib(1744)),

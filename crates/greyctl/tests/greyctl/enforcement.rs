@@ -491,6 +491,64 @@ fn a_simulation_tells_the_refusal_that_the_run_would_meet() {
 }
 
 #[test]
+fn a_thread_is_not_taken_for_a_process() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        send.send(rustix::thread::gettid().as_raw_nonzero())
+            .unwrap();
+        let _ = ended.recv();
+    });
+    let id = receive.recv().unwrap().to_string();
+    for arguments in [
+        &[
+            "memory-enforce",
+            "--simulation",
+            "--oom-score-adj",
+            "5",
+            "-t",
+            &id,
+        ][..],
+        &["memory-enforce", "--simulation", "--page-out", "-t", &id],
+        &["memory-diagnose", "-t", &id],
+    ] {
+        let ran = run(greyctl(), arguments);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        let told = format!("{id} is a thread of process {}", std::process::id());
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+        let hint = format!("--target {}", std::process::id());
+        assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
+    }
+    drop(end);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_ksm_that_runs_by_a_lease_and_is_asked_for_again_outlives_that_lease() {
+    let kernel = as_root();
+    let (code, _, talk) = enforce(&kernel, &["--enable-ksm", "--for", "2s"]);
+    assert_eq!(code, 0, "{talk}");
+    let (code, document, talk) = enforce(&kernel, &["--enable-ksm"]);
+    assert_eq!(code, 0, "{talk}");
+    assert_eq!(document["effects"][0]["verdict"], "worked", "{document}");
+    let start = Instant::now();
+    let leased = || {
+        let journal = run(on(&kernel), &["journal", "--json"]).json();
+        let changes = journal["changes"].as_array().unwrap().clone();
+        changes
+            .iter()
+            .any(|change| !change["lease_remaining_seconds"].is_null())
+    };
+    while leased() {
+        assert!(start.elapsed() < PATIENCE, "the lease did not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(read(&kernel, "sys/kernel/mm/ksm/run"), "1");
+    assert_eq!(run(on(&kernel), &["rollback"]).exit, 0);
+    assert_eq!(read(&kernel, "sys/kernel/mm/ksm/run"), "0");
+}
+
+#[test]
 fn a_ksm_that_was_unmerging_is_stopped_by_the_rollback_and_unmerges_only_when_forced() {
     for (arguments, left) in [(&["rollback"][..], "0"), (&["rollback", "--force"], "2")] {
         let kernel = as_root().with("sys/kernel/mm/ksm/run", "2\n");

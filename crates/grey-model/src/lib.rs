@@ -12,10 +12,12 @@ pub mod effect;
 pub mod facts;
 pub mod host;
 pub mod identity;
+pub mod kill;
 pub mod ksm;
 pub mod level;
 pub mod limit;
 pub mod meminfo;
+pub mod moment;
 pub mod owner;
 pub mod plan;
 pub mod pressure;
@@ -38,12 +40,18 @@ pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
+pub use kill::{
+    Constraint, Consumer, CountedKills, CounterUse, ExitCodeExplanation, Growth, KernelKill, Kill,
+    KillRecord, Killer, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill, TaskRow,
+    UnitEvent, UnitRecord, WallTime,
+};
 pub use ksm::{KsmState, ProcessKsm};
 pub use level::{
     Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
 };
 pub use limit::MemoryLimit;
 pub use meminfo::Meminfo;
+pub use moment::{CivilTime, Moment};
 pub use owner::Owner;
 pub use plan::{
     CgroupFile, Change, Guard, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, Refusal,

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod data_limit;
 pub mod facts;
 pub mod host;
+pub mod kill_log;
 pub mod privileges;
 pub mod proc;
 pub mod process;

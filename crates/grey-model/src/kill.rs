@@ -157,6 +157,9 @@ pub struct KernelKill {
     pub tasks_left_out: u64,
     /// Whether the report's beginning and its end are both there.
     pub whole: bool,
+    /// How often it was told that it was killed: the first victim of a group
+    /// is killed again with its group, and counts twice in `memory.events`.
+    pub told: u64,
 }
 
 /// A row of the report's table.

@@ -7,10 +7,11 @@
 //! rather than mixed: the pid of the victim, and the cgroup of the numbers.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupPath, Constraint, CounterUse, KernelKill, KernelText, KillRecord, LogTime,
-    LoggedRecord, TaskRow,
+    LoggedRecord, TaskRow, WallTime,
 };
 
 use super::kernel::{KernelLine, Killed, Summary, TableColumns, parse_kernel_line};
@@ -23,6 +24,10 @@ pub const MOST_RECORDS: usize = 4096;
 
 /// The most rows of a table that are kept: the largest.
 pub const MOST_TASKS: usize = 32;
+
+/// A group is dead after this much: a kill without a head that comes later is
+/// another one, whose report was left out.
+const GROUP_SPAN: Duration = Duration::from_secs(10);
 
 /// How many records back a line about an earlier kill may belong to.
 const LOOK_BACK: usize = 256;
@@ -55,6 +60,8 @@ struct Report {
     group: Option<CgroupPath>,
     /// Numbers of the records that came of this report.
     records: Vec<u64>,
+    /// When the last of them was logged.
+    last: LogTime,
 }
 
 impl Report {
@@ -76,6 +83,18 @@ impl Report {
             summary: None,
             group: None,
             records: Vec::new(),
+            last: LogTime {
+                wall: WallTime::Unknown,
+                since_boot: None,
+            },
+        }
+    }
+
+    /// Whether what is logged at `time` is too late to be of this report.
+    fn is_over_at(&self, time: LogTime) -> bool {
+        match (self.last.since_boot, time.since_boot) {
+            (Some(last), Some(now)) => now.saturating_sub(last) > GROUP_SPAN,
+            _ => false,
         }
     }
 
@@ -92,6 +111,28 @@ impl Report {
             self.tasks.pop();
             self.tasks_left_out += 1;
         }
+    }
+
+    /// What it has to say of this victim; `None` when it is about another one.
+    fn facts_of(&self, time: LogTime, killed: &Killed) -> Option<KernelKill> {
+        let summary = self.summary.as_ref().map(|(_, summary)| summary);
+        if let Some(group) = self.group.as_ref().filter(|_| !self.is_over_at(time)) {
+            return Some(KernelKill {
+                victim_cgroup: Some(group.clone()),
+                killed_group: Some(group.clone()),
+                ..self.facts(summary)
+            });
+        }
+        let agrees = match summary {
+            Some(summary) => {
+                summary.pid == killed.pid
+                    && summary
+                        .constraint
+                        .is_none_or(|it| (it == Constraint::Cgroup) == killed.in_cgroup)
+            }
+            None => killed.in_cgroup == (self.memory.is_some() || self.stats_for.is_some()),
+        };
+        (agrees && !self.is_finished()).then(|| self.facts(summary))
     }
 
     /// What the head and the table say of a victim.
@@ -270,6 +311,7 @@ impl Assembly {
             pid: Some(summary.pid),
             name: Some(summary.name.clone()),
             uid: summary.uid,
+            told: 1,
             ..report.facts(Some(summary))
         };
         self.kernel_record(*time, &report.printer, kill);
@@ -294,80 +336,43 @@ impl Assembly {
 
     fn killed(&mut self, time: LogTime, printer: Printer, killed: Killed) {
         let place = self.place(&printer);
-        let (facts, own) = match place {
-            None => (KernelKill::default(), false),
-            Some(place) => match self.facts_of(place, &killed) {
-                Facts::KilledBefore => return,
-                Facts::OfAnother => (KernelKill::default(), false),
-                Facts::Of(facts) => (*facts, true),
-            },
-        };
-        let of_kind = if killed.in_cgroup {
-            Constraint::Cgroup
-        } else {
-            Constraint::Machine
-        };
-        let kill = KernelKill {
-            pid: Some(killed.pid),
-            name: Some(killed.name),
-            uid: killed.uid,
-            killed_who_asked: killed.killed_who_asked,
-            constraint: facts.constraint.or(Some(of_kind)),
-            anon: killed.anon,
-            file: killed.file,
-            shmem: killed.shmem,
-            oom_score_adj: killed.oom_score_adj,
-            ..facts
-        };
-        let number = self.kernel_record(time, &printer, kill);
-        match place {
-            Some(place) if own => self.open[place].records.push(number),
-            // The one that is open waits for its own victim.
-            Some(place) if !self.open[place].is_finished() => {}
-            _ => {
-                let mut report = Report::new(printer);
-                report.records.push(number);
-                self.begin(report);
-            }
+        if let Some(place) = place
+            && self.told_again(place, time, killed.pid)
+        {
+            return;
         }
+        let facts = place.and_then(|place| self.open[place].facts_of(time, &killed));
+        let is_own = facts.is_some();
+        let kill = kill_of(killed, facts.unwrap_or_default());
+        let number = self.kernel_record(time, &printer, kill);
+        let place = match place {
+            Some(place) if is_own => place,
+            // The one that is open waits for its own victim.
+            Some(place) if !self.open[place].is_finished() => return,
+            _ => {
+                self.begin(Report::new(printer));
+                self.open.len() - 1
+            }
+        };
+        self.open[place].records.push(number);
+        self.open[place].last = time;
     }
 
-    /// What the open report at `place` has to say of this victim.
-    fn facts_of(&self, place: usize, killed: &Killed) -> Facts {
+    /// Whether this report has told of this victim before; counts it.
+    fn told_again(&mut self, place: usize, time: LogTime, pid: u32) -> bool {
         let report = &self.open[place];
-        let before = report.records.iter().any(|number| {
-            let place = number
-                .checked_sub(self.dropped)
-                .and_then(|place| usize::try_from(place).ok());
-            matches!(
-                place.and_then(|place| self.records.get(place)).map(|kept| &kept.record),
-                Some(KillRecord::Kernel(kill)) if kill.pid == Some(killed.pid)
-            )
-        });
-        if before {
-            return Facts::KilledBefore;
+        if report.is_over_at(time) {
+            return false;
         }
-        let summary = report.summary.as_ref().map(|(_, summary)| summary);
-        if let Some(group) = &report.group {
-            return Facts::Of(Box::new(KernelKill {
-                victim_cgroup: Some(group.clone()),
-                killed_group: Some(group.clone()),
-                ..report.facts(summary)
-            }));
-        }
-        let agrees = match summary {
-            Some(summary) => {
-                summary.pid == killed.pid
-                    && summary
-                        .constraint
-                        .is_none_or(|it| (it == Constraint::Cgroup) == killed.in_cgroup)
+        for number in report.records.clone() {
+            if let Some(kill) = self.kernel_kill(number)
+                && kill.pid == Some(pid)
+            {
+                kill.told += 1;
+                return true;
             }
-            None => killed.in_cgroup == (report.memory.is_some() || report.stats_for.is_some()),
-        };
-        if report.is_finished() || !agrees {
-            return Facts::OfAnother;
         }
-        Facts::Of(Box::new(report.facts(summary)))
+        false
     }
 
     fn group(&mut self, printer: Printer, path: CgroupPath) {
@@ -397,6 +402,7 @@ impl Assembly {
             let kill = KernelKill {
                 pid: Some(pid),
                 name: Some(name),
+                told: 1,
                 ..KernelKill::default()
             };
             self.kernel_record(time, printer, kill);
@@ -412,14 +418,26 @@ impl Assembly {
     }
 }
 
-/// What an open report has to say of a victim.
-enum Facts {
-    /// It names it, or whom it names is being killed with its whole group.
-    Of(Box<KernelKill>),
-    /// It is about somebody else.
-    OfAnother,
-    /// It was told of already: a victim counts again with its group.
-    KilledBefore,
+/// The victim's own line on top of what its report says.
+fn kill_of(killed: Killed, facts: KernelKill) -> KernelKill {
+    let of_kind = if killed.in_cgroup {
+        Constraint::Cgroup
+    } else {
+        Constraint::Machine
+    };
+    KernelKill {
+        pid: Some(killed.pid),
+        name: Some(killed.name),
+        uid: killed.uid,
+        killed_who_asked: killed.killed_who_asked,
+        constraint: facts.constraint.or(Some(of_kind)),
+        anon: killed.anon,
+        file: killed.file,
+        shmem: killed.shmem,
+        oom_score_adj: killed.oom_score_adj,
+        told: 1,
+        ..facts
+    }
 }
 
 /// What the lines came to.

@@ -158,10 +158,37 @@ fn a_group_is_killed_as_one_and_its_first_victim_counts_once() {
     let assembled = assemble(&from(None, &lines));
     let pids: Vec<_> = kills(&assembled).iter().map(|kill| kill.pid).collect();
     assert_eq!(pids, [Some(7), Some(8)]);
+    assert_eq!(
+        (kills(&assembled)[0].told, kills(&assembled)[1].told),
+        (2, 1)
+    );
     for kill in kills(&assembled) {
         assert_eq!(kill.killed_group, CgroupPath::new(b"/web"));
         assert_eq!(kill.limit_cgroup, CgroupPath::new(b"/web"));
     }
+}
+
+#[test]
+fn a_kill_long_after_a_group_is_not_of_the_group() {
+    let mut lines = report("/web", 7, 100);
+    lines.push("Tasks in /web are going to be killed due to memory.oom.group set".to_owned());
+    lines.push(lines[7].replace('7', "8"));
+    lines.push(lines[7].replace('7', "9"));
+    let mut assembly = Assembly::default();
+    for (number, line) in lines.iter().enumerate() {
+        let seconds = if number + 1 == lines.len() { 900 } else { 1 };
+        let time = LogTime {
+            since_boot: Some(Duration::from_secs(seconds)),
+            ..LogTime::default()
+        };
+        assembly.kernel_line(time, None, None, line.as_bytes());
+    }
+    let assembled = assembly.finish();
+    let groups: Vec<_> = kills(&assembled)
+        .iter()
+        .map(|kill| kill.killed_group.is_some())
+        .collect();
+    assert_eq!(groups, [true, true, false]);
 }
 
 #[test]

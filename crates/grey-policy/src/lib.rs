@@ -8,6 +8,7 @@ mod cgroup_limits;
 mod comparison;
 mod compressed;
 mod drop_caches;
+mod kills;
 mod ksm;
 mod left_over;
 mod page_out;
@@ -19,4 +20,5 @@ mod refusals;
 mod route;
 
 pub use comparison::{CompareError, compare};
+pub use kills::{KillFacts, TimedRecord, explain_exit_code, explain_kills, unlogged_kills};
 pub use plan::plan;

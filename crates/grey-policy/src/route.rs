@@ -227,7 +227,7 @@ fn around_process(
     })
 }
 
-fn foreign_owner(owner: &Owner, cgroup: &CgroupPath) -> Refusal {
+pub(crate) fn foreign_owner(owner: &Owner, cgroup: &CgroupPath) -> Refusal {
     match owner {
         Owner::DelegatedBySystemd { unit } => harmful(
             format!("{cgroup} lies below {unit}, which manages it by itself"),

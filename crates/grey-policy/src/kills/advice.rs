@@ -1,0 +1,165 @@
+//! What to do so that a kill does not come again: commands that exist, for the
+//! owner that the cgroup has.
+//!
+//! Never proposes to change what an engine or a user's systemd manages behind
+//! its back.
+
+use grey_model::{Bytes, CgroupPath, KernelKill, Kill, Killer, Owner};
+
+use super::KillFacts;
+use crate::route::foreign_owner;
+
+/// No limit below this is set by us (`memory-enforce` refuses it).
+const LOWEST_LIMIT: u64 = 64 << 20;
+
+const MIB: u64 = 1 << 20;
+
+/// After a kill by the kernel.
+pub(super) fn for_kernel(kill: &Kill, report: &KernelKill, facts: &KillFacts) -> Vec<String> {
+    match kill.killer {
+        Killer::KernelCgroup => for_cgroup(kill, facts),
+        Killer::KernelGlobal if report.by_sysrq => Vec::new(),
+        Killer::KernelGlobal => for_machine(kill, report, facts),
+        _ => vec!["see who uses the memory now: greyctl memory-diagnose".to_owned()],
+    }
+}
+
+fn for_cgroup(kill: &Kill, facts: &KillFacts) -> Vec<String> {
+    let Some(cgroup) = &kill.limit_cgroup else {
+        return vec![
+            "see which groups are near their limit: greyctl memory-diagnose --verbose".to_owned(),
+        ];
+    };
+    let mut advice = vec![format!(
+        "see what it holds now: greyctl memory-diagnose --target {}",
+        target(cgroup, facts)
+    )];
+    let owner = Owner::of(cgroup, facts.has_systemd);
+    if !may_be_limited(&owner) {
+        advice.push(format!(
+            "to give it more: {}",
+            foreign_owner(&owner, cgroup).hint
+        ));
+        return advice;
+    }
+    if let Some(limit) = kill.limit_bytes {
+        let more = whole_mebibytes(Bytes(limit.0.saturating_add(limit.0 / 2)));
+        advice.push(format!(
+            "give it more, if the machine has it: greyctl memory-enforce --target {} --limit {more}",
+            target(cgroup, facts)
+        ));
+        let slower = whole_mebibytes(Bytes(limit.0 / 10 * 9));
+        advice.push(format!(
+            "or have it slowed down and reclaimed before that: greyctl memory-enforce --target {} \
+             --high {slower}",
+            target(cgroup, facts)
+        ));
+    }
+    if let Owner::SystemdUnit { unit } = &owner {
+        advice.push(format!(
+            "for good, beyond the next boot: systemctl set-property {} MemoryMax=SIZE",
+            shell_word(unit)
+        ));
+    }
+    advice
+}
+
+fn for_machine(kill: &Kill, report: &KernelKill, facts: &KillFacts) -> Vec<String> {
+    let mut advice = vec!["see who uses the memory now: greyctl memory-diagnose".to_owned()];
+    let largest = kill.consumers.as_ref().and_then(|all| all.first());
+    let is_victim = largest.is_none_or(|largest| largest.killed);
+    let own = kill.cgroup.as_ref().filter(|path| !path.is_root());
+    match (own, largest) {
+        (Some(cgroup), _) if is_victim && may_be_limited(&Owner::of(cgroup, facts.has_systemd)) => {
+            advice.push(format!(
+                "limit it, so that it is slowed down before the machine is full: greyctl \
+                 memory-enforce --target {} --high SIZE",
+                target(cgroup, facts)
+            ));
+        }
+        (_, Some(largest)) => advice.push(format!(
+            "limit the largest, so that it is slowed down before the machine is full: greyctl \
+             memory-enforce --target {} --high SIZE",
+            shell_word(&format!("name:{}", largest.name))
+        )),
+        _ => {}
+    }
+    if let Some(name) = &kill.name {
+        advice.push(format!(
+            "or have others killed first: greyctl memory-enforce --target {} --oom-score-adj -500",
+            shell_word(&format!("name:{name}"))
+        ));
+    }
+    if report.swap_total == Some(Bytes(0)) {
+        advice.push(
+            "give the machine swap, such as zram: without it nothing but files can be \
+                     taken back"
+                .to_owned(),
+        );
+    }
+    advice
+}
+
+/// After a kill by systemd-oomd; `cgroup` is what was killed.
+pub(super) fn for_oomd(cgroup: Option<&CgroupPath>, facts: &KillFacts) -> Vec<String> {
+    let Some(cgroup) = cgroup else {
+        return vec!["see what systemd-oomd watches: oomctl".to_owned()];
+    };
+    let mut advice = vec![
+        format!(
+            "see what it holds now: greyctl memory-diagnose --target {}",
+            target(cgroup, facts)
+        ),
+        "see what systemd-oomd watches, and its limits: oomctl".to_owned(),
+    ];
+    let owner = Owner::of(cgroup, facts.has_systemd);
+    if may_be_limited(&owner) {
+        advice.push(format!(
+            "have it slowed down and reclaimed by itself, before others suffer: greyctl \
+             memory-enforce --target {} --high SIZE",
+            target(cgroup, facts)
+        ));
+    }
+    if let Some(unit) = owner.unit() {
+        let user = match &owner {
+            Owner::UserUnit { .. } => "--user ",
+            _ => "",
+        };
+        advice.push(format!(
+            "or have others killed first: systemctl {user}set-property {} \
+             ManagedOOMPreference=avoid",
+            shell_word(unit)
+        ));
+    }
+    advice
+}
+
+/// Whom `memory-enforce` would limit.
+const fn may_be_limited(owner: &Owner) -> bool {
+    matches!(
+        owner,
+        Owner::Ours | Owner::Nobody | Owner::SystemdUnit { .. }
+    )
+}
+
+/// The cgroup as a target, and as a word of a shell.
+fn target(cgroup: &CgroupPath, facts: &KillFacts) -> String {
+    match Owner::of(cgroup, facts.has_systemd) {
+        Owner::SystemdUnit { unit } => shell_word(&unit),
+        _ => shell_word(&cgroup.to_string()),
+    }
+}
+
+fn whole_mebibytes(bytes: Bytes) -> String {
+    format!("{}M", bytes.0.max(LOWEST_LIMIT).div_ceil(MIB))
+}
+
+/// The text as one word of a shell.
+pub(super) fn shell_word(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_./@:-".contains(character);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

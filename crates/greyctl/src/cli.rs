@@ -11,6 +11,7 @@ use grey_model::{Action, Bytes, DropCaches, KsmSpeed, MemoryLimit, Target};
 
 use crate::duration::{Lease, Observation};
 use crate::no_option::NoOption;
+use crate::why::options::WhyOptions;
 use crate::{environment, exit_code};
 
 /// The hidden command that writes to the kernel on behalf of another greyctl.
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Journal(JournalOptions),
     /// Show what changed between two diagnoses, or while a command ran
     Diff(DiffOptions),
+    /// Explain which processes were killed, by whom, and what to do about it
+    Why(WhyOptions),
     /// Print a shell's completion script
     Completions {
         /// Which shell

@@ -18,7 +18,7 @@ use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{compare, completions, diagnose, enforce, journal, manual, rollback};
+use crate::{compare, completions, diagnose, enforce, journal, manual, rollback, why};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -52,6 +52,7 @@ const fn wants_json(command: &Command) -> bool {
         Command::Rollback(options) => options.json,
         Command::Journal(options) => options.json,
         Command::Diff(options) => options.json,
+        Command::Why(options) => options.json,
         _ => false,
     }
 }
@@ -128,6 +129,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
         Command::Rollback(options) => rollback::run(global, options, output),
         Command::Journal(options) => journal::run(global, options, output),
         Command::Diff(options) => compare::run(global, options, output),
+        Command::Why(options) => why::run(global, options, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { command } => manual::run(command.as_deref(), output),
         Command::KernelWrite | Command::LeaseKeeper { .. } => Ok(Exit::Success),

@@ -15,6 +15,7 @@ mod tests {
     use crate::error_document::ErrorDocument;
     use crate::journal::document::JournalListing;
     use crate::rollback::document::Rollback;
+    use crate::why::document::KillsDocument;
 
     /// Set to write the schemas instead of comparing them.
     const UPDATE: &str = "UPDATE_SCHEMAS";
@@ -37,6 +38,7 @@ mod tests {
             ("grey.enforcement.v1", schema::<Enforcement>()),
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),
+            ("grey.kills.v1", schema::<KillsDocument>()),
             ("grey.error.v1", schema::<ErrorDocument>()),
         ] {
             let path = folder.join(format!("{name}.schema.json"));

@@ -42,6 +42,14 @@ pub struct KmsgReading {
     pub cut: bool,
 }
 
+impl KmsgReading {
+    /// Whether nothing since boot is missing.
+    #[must_use]
+    pub fn is_from_boot(&self) -> bool {
+        self.first_sequence.is_none_or(|first| first == 0) && self.overwritten == 0 && !self.cut
+    }
+}
+
 /// The kernel's log could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadKmsgError {

@@ -22,6 +22,7 @@ pub struct KillLog {
     /// Whether more of it was passed over.
     is_cut: bool,
     lines: u64,
+    kernel_lines: u64,
     cut_lines: u64,
     first: Option<LogTime>,
     last: Option<LogTime>,
@@ -34,6 +35,8 @@ pub struct LogFindings {
     pub assembled: Assembled,
     /// How many lines it had.
     pub lines: u64,
+    /// How many of them the kernel wrote, or nobody that is known.
+    pub kernel_lines: u64,
     /// How many of them were longer than [`LONGEST_LINE`].
     pub cut_lines: u64,
     /// The time of the first line that has one.
@@ -66,6 +69,7 @@ impl KillLog {
         LogFindings {
             assembled: self.assembly.finish(),
             lines: self.lines,
+            kernel_lines: self.kernel_lines,
             cut_lines: self.cut_lines,
             first: self.first,
             last: self.last,
@@ -117,6 +121,7 @@ impl KillLog {
     }
 
     fn kernel(&mut self, time: LogTime, host: Option<&KernelText>, line: &Line<'_>) {
+        self.kernel_lines += 1;
         self.assembly
             .kernel_line(time, host, line.caller.as_deref(), &line.text);
     }

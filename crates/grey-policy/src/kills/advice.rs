@@ -34,7 +34,7 @@ fn for_cgroup(kill: &Kill, facts: &KillFacts) -> Vec<String> {
         "see what it holds now: greyctl memory-diagnose --target {}",
         target(cgroup, facts)
     )];
-    let owner = Owner::of(cgroup, facts.has_systemd);
+    let owner = owner_of(cgroup, facts);
     if !may_be_limited(&owner) {
         advice.push(format!(
             "to give it more: {}",
@@ -48,12 +48,15 @@ fn for_cgroup(kill: &Kill, facts: &KillFacts) -> Vec<String> {
             "give it more, if the machine has it: greyctl memory-enforce --target {} --limit {more}",
             target(cgroup, facts)
         ));
-        let slower = whole_mebibytes(Bytes(limit.0 / 10 * 9));
-        advice.push(format!(
-            "or have it slowed down and reclaimed before that: greyctl memory-enforce --target {} \
-             --high {slower}",
-            target(cgroup, facts)
-        ));
+        let slower = Bytes(limit.0 / 10 * 9);
+        if slower.0 >= LOWEST_LIMIT {
+            advice.push(format!(
+                "or have it slowed down and reclaimed before that: greyctl memory-enforce \
+                 --target {} --high {}",
+                target(cgroup, facts),
+                whole_mebibytes(slower)
+            ));
+        }
     }
     if let Owner::SystemdUnit { unit } = &owner {
         advice.push(format!(
@@ -70,7 +73,7 @@ fn for_machine(kill: &Kill, report: &KernelKill, facts: &KillFacts) -> Vec<Strin
     let is_victim = largest.is_none_or(|largest| largest.killed);
     let own = kill.cgroup.as_ref().filter(|path| !path.is_root());
     match (own, largest) {
-        (Some(cgroup), _) if is_victim && may_be_limited(&Owner::of(cgroup, facts.has_systemd)) => {
+        (Some(cgroup), _) if is_victim && may_be_limited(&owner_of(cgroup, facts)) => {
             advice.push(format!(
                 "limit it, so that it is slowed down before the machine is full: greyctl \
                  memory-enforce --target {} --high SIZE",
@@ -112,7 +115,7 @@ pub(super) fn for_oomd(cgroup: Option<&CgroupPath>, facts: &KillFacts) -> Vec<St
         ),
         "see what systemd-oomd watches, and its limits: oomctl".to_owned(),
     ];
-    let owner = Owner::of(cgroup, facts.has_systemd);
+    let owner = owner_of(cgroup, facts);
     if may_be_limited(&owner) {
         advice.push(format!(
             "have it slowed down and reclaimed by itself, before others suffer: greyctl \
@@ -134,6 +137,17 @@ pub(super) fn for_oomd(cgroup: Option<&CgroupPath>, facts: &KillFacts) -> Vec<St
     advice
 }
 
+/// Whose it is. A saved log may be of a machine with systemd where this one
+/// has none: its top slices tell.
+fn owner_of(cgroup: &CgroupPath, facts: &KillFacts) -> Owner {
+    const SLICES: [&[u8]; 3] = [b"system.slice", b"user.slice", b"machine.slice"];
+    let is_in_slice = cgroup
+        .components()
+        .next()
+        .is_some_and(|first| SLICES.contains(&first));
+    Owner::of(cgroup, facts.has_systemd || is_in_slice)
+}
+
 /// Whom `memory-enforce` would limit.
 const fn may_be_limited(owner: &Owner) -> bool {
     matches!(
@@ -144,7 +158,7 @@ const fn may_be_limited(owner: &Owner) -> bool {
 
 /// The cgroup as a target, and as a word of a shell.
 fn target(cgroup: &CgroupPath, facts: &KillFacts) -> String {
-    match Owner::of(cgroup, facts.has_systemd) {
+    match owner_of(cgroup, facts) {
         Owner::SystemdUnit { unit } => shell_word(&unit),
         _ => shell_word(&cgroup.to_string()),
     }

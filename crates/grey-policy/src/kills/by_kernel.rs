@@ -163,10 +163,14 @@ fn choice(kill: &KernelKill, consumers: Option<&[Consumer]>) -> Option<String> {
     let name = who(Some(&largest.name), Some(largest.pid));
     let size = Bytes(largest.rss_bytes.0.saturating_add(largest.swap_bytes.0));
     if kill.pid == Some(largest.pid) {
-        return Some(format!(
-            "it was the largest of the {} that could have been killed",
-            count(consumers?.len() as u64, kill)
-        ));
+        return Some(
+            match (kill.tasks.len() as u64).saturating_add(kill.tasks_left_out) {
+                1 => "nobody else could have been killed for it".to_owned(),
+                all => {
+                    format!("it was the largest of the {all} processes that could have been killed")
+                }
+            },
+        );
     }
     let why = match kill.oom_score_adj {
         Some(own) if own > largest.oom_score_adj => format!(
@@ -176,14 +180,6 @@ fn choice(kill: &KernelKill, consumers: Option<&[Consumer]>) -> Option<String> {
         _ => String::new(),
     };
     Some(format!("{name} used more: {size}{why}"))
-}
-
-fn count(shown: u64, kill: &KernelKill) -> String {
-    let all = (kill.tasks.len() as u64).saturating_add(kill.tasks_left_out);
-    match all.max(shown) {
-        1 => "one process".to_owned(),
-        all => format!("{all} processes"),
-    }
 }
 
 fn whole_group(kill: &KernelKill) -> Option<String> {

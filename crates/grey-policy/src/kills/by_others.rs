@@ -3,10 +3,17 @@
 //!
 //! Never takes a signal for the kernel's work: the kernel says so itself.
 
-use grey_model::{KernelText, Kill, Killer, OomdCause, OomdKill, ProgramKill, UnitEvent};
+use std::time::Duration;
+
+use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
 use super::advice::{for_oomd, shell_word};
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The length of `2026-11-21T10:04:05`.
+const SECONDS_LENGTH: usize = 19;
 
 /// systemd-oomd killed a cgroup.
 pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts) -> Kill {
@@ -174,7 +181,10 @@ pub(super) fn unit(
 
 /// A process of a unit ended by a signal, and nobody says who sent it.
 fn ended(record: &TimedRecord, unit: &KernelText, signal: u8, facts: &KillFacts) -> Option<Kill> {
-    let asked = "see who was there and what ran then: journalctl --since \"TIME\"".to_owned();
+    let asked = format!(
+        "see who was there and what ran then: journalctl{}",
+        record.at.map_or_else(String::new, minute_before)
+    );
     let (killer, explanation) = match signal {
         SIGTERM => (
             Killer::Signal,
@@ -206,4 +216,11 @@ fn ended(record: &TimedRecord, unit: &KernelText, signal: u8, facts: &KillFacts)
         advice: vec![asked],
         ..blank(record, killer)
     })
+}
+
+/// The minute before, in the words of `journalctl`.
+fn minute_before(at: Moment) -> String {
+    let from = at.earlier_by(MINUTE).unwrap_or(at).to_string();
+    let seconds = from.get(..SECONDS_LENGTH).unwrap_or(&from);
+    format!(" --since \"{} UTC\"", seconds.replace('T', " "))
 }

@@ -74,11 +74,12 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
              name and the time"
         )),
     }
-    explained.advice.push(
-        "a container's engine knows whether it was the out-of-memory killer: docker inspect -f \
-         '{{.State.OOMKilled}}' CONTAINER; kubectl describe pod POD"
+    explained.advice = vec![
+        "of a container, its engine knows whether it was the out-of-memory killer: docker inspect \
+         -f '{{.State.OOMKilled}}' CONTAINER"
             .to_owned(),
-    );
+        "and of a pod, the kubelet: kubectl describe pod POD".to_owned(),
+    ];
 }
 
 fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {

@@ -253,6 +253,10 @@ fn a_sigterm_is_a_signal_and_never_the_kernels() {
     );
     assert_eq!((kill.killer, kill.signal), (Killer::Signal, Some(15)));
     assert!(says(&kill.explanation, "never sends SIGTERM"));
+    assert!(says(
+        &kill.advice,
+        "journalctl --since \"1969-12-31 23:59:01 UTC\""
+    ));
     let asked = UnitEvent::SignalRequested {
         signal: 15,
         pid: 7,
@@ -345,6 +349,19 @@ fn what_others_manage_gets_their_own_command() {
     let kill = one(&[at(1, kernel(of_cgroup(docker, docker)))], &SYSTEMD);
     assert!(says(&kill.advice, "docker update --memory SIZE"));
     assert!(!says(&kill.advice, "memory-enforce"));
+}
+
+#[test]
+fn a_limit_below_what_we_set_is_raised_and_not_lowered() {
+    let mut report = of_cgroup("/system.slice/web.service", "/system.slice/web.service");
+    report.memory = report.memory.map(|memory| CounterUse {
+        limit: MemoryLimit::Bytes(Bytes::from_mib(32)),
+        ..memory
+    });
+    let kill = one(&[at(1, kernel(report))], &FACTS);
+    // The path tells that it is a unit, wherever the log is read.
+    assert!(says(&kill.advice, "--target web.service --limit 64M"));
+    assert!(!says(&kill.advice, "--high"));
 }
 
 #[test]

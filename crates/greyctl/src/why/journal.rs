@@ -131,3 +131,35 @@ fn read_all(
     }
     Ok((JournalReading::Cut, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn nobody_waits_for_a_journal_longer_than_its_deadline() {
+        let mut child = print("echo '{\"MESSAGE\":\"x\"}'; exec sleep 600");
+        let mut log = KillLog::default();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let read = read_all(&mut child, deadline, &mut log);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(matches!(read, Ok((JournalReading::Cut, _))), "{read:?}");
+    }
+
+    #[test]
+    fn a_journal_is_read_to_its_end() {
+        let mut child = print("echo '{\"MESSAGE\":\"x\"}'; echo '{\"MESSAGE\":\"y\"}'");
+        let mut log = KillLog::default();
+        let read = read_all(&mut child, Instant::now() + DEADLINE, &mut log);
+        child.wait().unwrap();
+        assert!(matches!(read, Ok((JournalReading::Whole, 32))), "{read:?}");
+        assert_eq!(log.finish().lines, 2);
+    }
+}

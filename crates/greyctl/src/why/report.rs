@@ -17,14 +17,15 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     ": greyctl ",
     ": systemctl ",
     ": docker ",
     ": podman ",
     ": nerdctl ",
     ": lxc ",
-    ": journalctl ",
+    ": journalctl",
+    ": kubectl ",
     ": oomctl",
 ];
 

@@ -37,7 +37,10 @@ impl FromStr for Since {
     fn from_str(text: &str) -> Result<Self, SinceError> {
         let text = text.trim();
         // How long ago is bounded as a lease is: nobody keeps a log for ever.
-        if let Ok(lease) = text.parse::<Lease>() {
+        // With a colon it is a time of day, and no duration.
+        if !text.contains(':')
+            && let Ok(lease) = text.parse::<Lease>()
+        {
             return Ok(Self::Ago(lease.0));
         }
         if let Ok(at) = text.parse::<Timestamp>() {

@@ -12,4 +12,5 @@ mod diagnosis;
 mod documents;
 mod enforcement;
 mod harness;
+mod kills;
 mod recovery;

@@ -93,7 +93,12 @@ fn assert_the_four(findings: &LogFindings, of: &str) {
                 MemoryLimit::Bytes(Bytes::from_mib(32)),
                 "{of}"
             );
-            assert_eq!(memory.usage, Bytes::from_mib(32), "{of}");
+            // It is killed a little before the last page, too.
+            let usage = memory.usage;
+            assert!(
+                usage > Bytes::from_mib(31) && usage <= Bytes::from_mib(32),
+                "{of}: {usage}"
+            );
         }
     }
     for kill in &kills[..3] {
@@ -226,6 +231,37 @@ fn feed_everything(text: &[u8]) {
     }
 }
 
+/// What reports are made of.
+const PIECES: &[&[u8]] = &[
+    b"[ 1.5] ",
+    b"3,1,2,-,caller=T1;",
+    b"Nov 21 10:04:05 box kernel: ",
+    b"\n",
+    b" invoked oom-killer: order=-",
+    b"memory: usage ",
+    b"Memory cgroup stats for ",
+    b"[  pid  ] uid tgid rss swapents oom_score_adj name",
+    b"[ 1] 2 3 4 5 6 7",
+    b"oom-kill:constraint=",
+    b",task=",
+    b",pid=",
+    b",uid=",
+    b"Memory cgroup out of memory: Killed process ",
+    b" (",
+    b") total-vm:",
+    b"7",
+    b"18446744073709551616",
+    b"Tasks in /",
+    b" are going to be killed due to memory.oom.group",
+    b"Killed /",
+    b" due to ",
+    b"sending SIGTERM to process ",
+    b"\"",
+    b": ",
+    b"{\"MESSAGE\":",
+    b"\xff\\x",
+];
+
 proptest! {
     #[test]
     fn arbitrary_bytes_panic_nothing(text in proptest::collection::vec(any::<u8>(), 0..400)) {
@@ -233,17 +269,9 @@ proptest! {
     }
 
     #[test]
-    fn pieces_of_reports_panic_nothing(pieces in proptest::collection::vec(
-        prop_oneof![
-            Just(&b"[ 1.5] "[..]), Just(b"3,1,2,-,caller=T1;"), Just(b"Nov 21 10:04:05 box kernel: "),
-            Just(b"\n"), Just(b" invoked oom-killer: order=-"), Just(b"memory: usage "),
-            Just(b"Memory cgroup stats for "), Just(b"[  pid  ] uid tgid rss swapents oom_score_adj name"),
-            Just(b"[ 1] 2 3 4 5 6 7"), Just(b"oom-kill:constraint="), Just(b",task="), Just(b",pid="),
-            Just(b",uid="), Just(b"Memory cgroup out of memory: Killed process "), Just(b" ("),
-            Just(b") total-vm:"), Just(b"7"), Just(b"18446744073709551616"), Just(b"Tasks in /"),
-            Just(b" are going to be killed due to memory.oom.group"), Just(b"Killed /"), Just(b" due to "),
-            Just(b"sending SIGTERM to process "), Just(b"\""), Just(b": "), Just(b"{\"MESSAGE\":"), Just(b"\xff\\x"),
-        ], 0..40)) {
+    fn pieces_of_reports_panic_nothing(
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40),
+    ) {
         feed_everything(&pieces.concat());
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Says only what the report says; where it is cut, it says that.
 
-use grey_model::{Bytes, Constraint, Consumer, KernelKill, Kill, Killer, MemoryLimit, PageSize};
+use grey_model::{
+    Bytes, Constraint, Consumer, CounterUse, KernelKill, Kill, Killer, MemoryLimit, PageSize,
+};
 
 use super::{KillFacts, SIGKILL, TimedRecord, advice, blank, who};
 
@@ -59,17 +61,17 @@ fn victim(kill: &KernelKill) -> String {
     who(kill.name.as_ref(), kill.pid)
 }
 
-/// Usage and limit of the counter that was at its limit. In version 1 that can
-/// be memory and swap together.
+/// Usage and limit of the counter that had the least room. In version 1 that
+/// can be memory and swap together.
 fn crossed(kill: &KernelKill) -> Option<(Bytes, MemoryLimit)> {
-    let is_full =
-        |usage: Bytes, limit: MemoryLimit| limit.bytes().is_some_and(|most| usage >= most);
-    let counters = [kill.memory, kill.memory_and_swap];
-    counters
+    let room = |counter: &CounterUse| match counter.limit {
+        MemoryLimit::Bytes(limit) => limit.0.saturating_sub(counter.usage.0),
+        MemoryLimit::Max => u64::MAX,
+    };
+    [kill.memory, kill.memory_and_swap]
         .into_iter()
         .flatten()
-        .find(|counter| is_full(counter.usage, counter.limit))
-        .or(kill.memory)
+        .min_by_key(room)
         .map(|counter| (counter.usage, counter.limit))
 }
 

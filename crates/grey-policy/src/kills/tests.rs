@@ -123,6 +123,26 @@ fn a_cgroups_own_limit_is_told_with_its_numbers() {
 }
 
 #[test]
+fn in_version_1_memory_and_swap_together_can_be_the_limit() {
+    let report = KernelKill {
+        memory: Some(CounterUse {
+            usage: Bytes::from_mib(50),
+            limit: MemoryLimit::Max,
+            failures: 0,
+        }),
+        memory_and_swap: Some(CounterUse {
+            usage: Bytes::from_mib(69),
+            limit: MemoryLimit::Bytes(Bytes::from_mib(70)),
+            failures: 3,
+        }),
+        ..of_cgroup("/web", "/web")
+    };
+    let kill = one(&[at(1, kernel(report))], &FACTS);
+    assert_eq!(kill.limit_bytes, Some(Bytes::from_mib(70)));
+    assert_eq!(kill.usage_bytes, Some(Bytes::from_mib(69)));
+}
+
+#[test]
 fn a_limit_of_an_ancestor_is_told_as_that() {
     let kill = one(&[at(1, kernel(of_cgroup("/web", "/web/in")))], &FACTS);
     assert_eq!(kill.cgroup, path("/web/in"));

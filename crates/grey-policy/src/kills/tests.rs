@@ -297,7 +297,10 @@ fn a_sigterm_is_a_signal_and_never_the_kernels() {
 #[test]
 fn a_sigkill_is_a_persons_only_where_the_kernels_log_was_searched() {
     let record = at(1, unit_record(UnitEvent::EndedBy { signal: 9 }));
-    assert_eq!(one(&[record.clone()], &SYSTEMD).killer, Killer::Signal);
+    assert_eq!(
+        one(std::slice::from_ref(&record), &SYSTEMD).killer,
+        Killer::Signal
+    );
     let unsearched = KillFacts {
         kernel_log_searched: false,
         ..SYSTEMD

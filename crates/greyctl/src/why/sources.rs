@@ -249,7 +249,7 @@ fn unread(kind: LogKind, name: String, error: &(dyn std::error::Error + 'static)
 fn no_log(error: &ReadKmsgError) -> Failure {
     if error.is_denied() {
         return Failure::from_error(Exit::NotPermitted, error)
-            .hint("run it as root, or with CAP_SYSLOG: kernel.dmesg_restrict is 1 here")
+            .hint("run it as root, or with CAP_SYSLOG, which kernel.dmesg_restrict=1 asks for")
             .hint("or search a saved log: sudo dmesg | greyctl why --killed --log -");
     }
     let exit = if error.is_missing() {

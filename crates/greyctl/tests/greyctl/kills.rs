@@ -192,7 +192,7 @@ fn kills_that_only_the_counters_know_are_told() {
     let kernel = host();
     let events = "low 0\nhigh 0\nmax 9\noom 3\noom_kill 3\n";
     for group in ["cgroup/build", "cgroup/build/web"] {
-        kernel.write(&format!("{group}/memory.events"), events);
+        kernel.write(format!("{group}/memory.events"), events);
     }
     let document = why(&kernel, with_logs(&kernel, KILLED, Some("")), &["--json"]).json();
     assert_valid("grey.kills.v1", &document);

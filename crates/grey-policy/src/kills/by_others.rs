@@ -142,41 +142,51 @@ pub(super) fn unit(
             ..blank(record, Killer::SystemdOomd)
         },
         UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
-        UnitEvent::SignalRequested { signal, pid, name } => Kill {
-            pid: Some(*pid),
-            name: Some(name.clone()),
-            program: Some(KernelText::from("systemd")),
-            signal: Some(*signal),
-            explanation: vec![format!(
+        UnitEvent::SignalRequested { signal, pid, name } => {
+            let sent = format!(
                 "somebody asked systemd to send {} to {} of {unit} (systemctl kill, or a program \
                  that asks for the same); it was not the out-of-memory killer",
                 exit_code::signal_name(*signal),
                 who(Some(name), Some(*pid))
-            )],
-            ..blank(record, Killer::Signal)
-        },
-        UnitEvent::KilledBySystemd { signal, pid, name } => Kill {
-            pid: Some(*pid),
-            name: Some(name.clone()),
-            program: Some(KernelText::from("systemd")),
-            signal: Some(*signal),
-            explanation: vec![format!(
+            );
+            by_systemd(record, (*signal, *pid, name), sent, Vec::new())
+        }
+        UnitEvent::KilledBySystemd { signal, pid, name } => {
+            let sent = format!(
                 "systemd sent {} to {} of {unit}: it did not end in the time that a stop may take, \
                  or was left over; it was not the out-of-memory killer",
                 exit_code::signal_name(*signal),
                 who(Some(name), Some(*pid))
-            )],
-            advice: vec![format!(
+            );
+            let advice = vec![format!(
                 "see how long a stop may take: systemctl show -p TimeoutStopUSec {}",
                 shell_word(&unit.to_string())
-            )],
-            ..blank(record, Killer::Signal)
-        },
+            )];
+            by_systemd(record, (*signal, *pid, name), sent, advice)
+        }
     };
     Some(Kill {
         unit: Some(unit.clone()),
         ..kill
     })
+}
+
+/// systemd sent this signal to this process.
+fn by_systemd(
+    record: &TimedRecord,
+    (signal, pid, name): (u8, u32, &KernelText),
+    explanation: String,
+    advice: Vec<String>,
+) -> Kill {
+    Kill {
+        pid: Some(pid),
+        name: Some(name.clone()),
+        program: Some(KernelText::from("systemd")),
+        signal: Some(signal),
+        explanation: vec![explanation],
+        advice,
+        ..blank(record, Killer::Signal)
+    }
 }
 
 /// A process of a unit ended by a signal, and nobody says who sent it.

@@ -295,6 +295,23 @@ fn a_sigterm_is_a_signal_and_never_the_kernels() {
 }
 
 #[test]
+fn a_stop_that_took_too_long_is_systemds() {
+    let sent = UnitEvent::KilledBySystemd {
+        signal: 9,
+        pid: 7,
+        name: KernelText::from("web"),
+    };
+    let records = [
+        at(1, unit_record(sent)),
+        at(1, unit_record(UnitEvent::EndedBy { signal: 9 })),
+    ];
+    let kill = one(&records, &SYSTEMD);
+    assert_eq!((kill.killer, kill.pid), (Killer::Signal, Some(7)));
+    assert_eq!(kill.program, Some(KernelText::from("systemd")));
+    assert!(says(&kill.advice, "TimeoutStopUSec web.service"));
+}
+
+#[test]
 fn a_sigkill_is_a_persons_only_where_the_kernels_log_was_searched() {
     let record = at(1, unit_record(UnitEvent::EndedBy { signal: 9 }));
     assert_eq!(

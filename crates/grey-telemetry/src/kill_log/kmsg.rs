@@ -20,8 +20,8 @@ use crate::read::READING;
 /// Where it is.
 pub const KMSG: &str = "/dev/kmsg";
 
-/// The largest record (`PRINTK_MESSAGE_MAX` is 2 KiB, before Linux 6.0 a
-/// record with all escapes 8 KiB). The kernel answers `EINVAL` to less.
+/// Twice the largest record that any kernel gives (`CONSOLE_EXT_LOG_MAX`, 8 KiB;
+/// less since then). The kernel answers `EINVAL` to a buffer that is too small.
 const RECORD: usize = 16 << 10;
 
 /// The most records that are read in one go: more than the largest buffer of

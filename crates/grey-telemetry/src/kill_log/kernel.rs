@@ -331,12 +331,12 @@ mod tests {
     #[test]
     fn names_and_paths_with_commas_and_brackets_are_read_whole() {
         let line = b"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
-                     oom_memcg=/a,b,task_memcg=/a,b/c,task=x,pid=7,uid=8),pid=77,uid=1000";
+                     oom_memcg=/a,b,task_memcg=/a,b/c,task=d,task=x,pid=7,uid=8),pid=77,uid=1000";
         let Some(KernelLine::Summary(summary)) = parse_kernel_line(line) else {
             panic!("not understood");
         };
         assert_eq!(summary.limit_cgroup, path("/a,b"));
-        assert_eq!(summary.victim_cgroup, path("/a,b/c"));
+        assert_eq!(summary.victim_cgroup, path("/a,b/c,task=d"));
         assert_eq!((summary.pid, summary.uid), (77, Some(1000)));
         assert_eq!(summary.name, KernelText::from("x,pid=7,uid=8)"));
         let line = b"Out of memory: Killed process 77 (a) (b) total-vm:8kB, anon-rss:4kB, \

@@ -123,6 +123,18 @@ fn without_a_caller_no_numbers_go_to_another_cgroups_kill() {
 }
 
 #[test]
+fn numbers_of_another_cgroup_than_the_victims_are_thrown_away() {
+    let (one, two) = (report("/one", 11, 100), report("/two", 22, 200));
+    let lines = [&one[..3], &two[1..6], &one[6..]].concat();
+    let assembled = assemble(&from(None, &lines));
+    let kill = kills(&assembled)[0];
+    assert_eq!(kill.pid, Some(11));
+    assert_eq!(kill.limit_cgroup, CgroupPath::new(b"/one"));
+    assert_eq!((kill.memory, kill.tasks.len()), (None, 0));
+    assert!(!kill.whole);
+}
+
+#[test]
 fn a_report_without_its_beginning_gives_what_it_has() {
     let lines = report("/web", 7, 100);
     for first in 1..lines.len() {
@@ -217,6 +229,12 @@ fn somebody_who_was_reaped_was_killed() {
     let mut callers = from(Some("T7"), &lines);
     callers[8].0 = Some("T40");
     assert_eq!(assemble(&callers).records.len(), 1);
+    // By then the next report may have begun.
+    lines.insert(
+        8,
+        "x invoked oom-killer: gfp_mask=0, order=0, oom_score_adj=0".to_owned(),
+    );
+    assert_eq!(assemble(&from(Some("T7"), &lines)).records.len(), 1);
 }
 
 #[test]

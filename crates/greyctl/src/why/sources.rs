@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use grey_policy::TimedRecord;
@@ -114,8 +115,18 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         read_all(&mut io::stdin().lock(), &mut log).map_err(failed)?;
     } else {
         let mut file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.is_dir() {
-            return Err(failed(ErrorKind::IsADirectory.into()));
+        if file
+            .metadata()
+            .map_err(failed)?
+            .file_type()
+            .is_char_device()
+        {
+            // The end of a device never comes: nor does that of /dev/kmsg.
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("failed to read `{name}`: it is a device, and no saved log"),
+            )
+            .hint("to search this machine's own logs, leave --log out"));
         }
         read_all(&mut file, &mut log).map_err(failed)?;
     }

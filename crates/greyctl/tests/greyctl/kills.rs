@@ -299,6 +299,7 @@ fn what_makes_no_sense_is_refused() {
         &["why", "--killed", "--exit-code", "256"],
         &["why", "--killed", "--log", "/nonexistent/log"],
         &["why", "--killed", "--log", "/"],
+        &["why", "--killed", "--log", "/dev/zero"],
     ] {
         let ran = run(on(&host()), arguments);
         assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);

@@ -1,7 +1,9 @@
 //! Kills that `memory.events` has counted and no log shows.
 //!
 //! The counters are of a cgroup and all below it, since it was made. Never
-//! counts one kill in two groups.
+//! counts one kill in two groups. A log does not say whether a cgroup was removed
+//! and made again: kills in an earlier one of the same path count as logged, and
+//! may hide as many of the present one.
 
 use std::collections::HashMap;
 

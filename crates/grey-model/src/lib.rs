@@ -13,11 +13,13 @@ pub mod facts;
 pub mod group;
 pub mod host;
 pub mod identity;
+pub mod kill;
 pub mod ksm;
 pub mod leak;
 pub mod level;
 pub mod limit;
 pub mod meminfo;
+pub mod moment;
 pub mod owner;
 pub mod plan;
 pub mod pressure;
@@ -43,6 +45,11 @@ pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts
 pub use group::{GroupBy, ProcessGroup};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
+pub use kill::{
+    Constraint, Consumer, CountedKills, CounterUse, ExitCodeExplanation, Growth, KernelKill, Kill,
+    KillRecord, Killer, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill, TaskRow,
+    UnitEvent, UnitRecord, WallTime,
+};
 pub use ksm::{KsmState, ProcessKsm};
 pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};
 pub use level::{
@@ -50,6 +57,7 @@ pub use level::{
 };
 pub use limit::MemoryLimit;
 pub use meminfo::Meminfo;
+pub use moment::{CivilTime, Moment};
 pub use owner::Owner;
 pub use plan::{
     CgroupFile, Change, Guard, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, Refusal,

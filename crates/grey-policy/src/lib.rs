@@ -9,6 +9,7 @@ mod comparison;
 mod compressed;
 mod drop_caches;
 pub mod groups;
+mod kills;
 mod ksm;
 pub mod leak;
 mod left_over;
@@ -22,4 +23,5 @@ mod route;
 mod theirs;
 
 pub use comparison::{CompareError, compare};
+pub use kills::{KillFacts, TimedRecord, explain_exit_code, explain_kills, unlogged_kills};
 pub use plan::plan;

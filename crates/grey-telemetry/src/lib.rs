@@ -10,6 +10,7 @@ pub mod facts;
 #[cfg(feature = "history")]
 pub mod history;
 pub mod host;
+pub mod kill_log;
 pub mod privileges;
 pub mod proc;
 pub mod process;

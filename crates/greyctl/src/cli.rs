@@ -12,6 +12,7 @@ use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Targ
 use crate::duration::{Interval, Keep, Lease, Observation, Window};
 use crate::moment::Moment;
 use crate::no_option::NoOption;
+use crate::why::options::WhyOptions;
 use crate::{environment, exit_code};
 
 /// The hidden command that writes to the kernel on behalf of another greyctl.
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Record(RecordOptions),
     /// Show what was recorded, at a moment or over a time
     History(HistoryOptions),
+    /// Explain which processes were killed, by whom, and what to do about it
+    Why(WhyOptions),
     /// Print a shell's completion script
     Completions {
         /// Which shell

@@ -30,6 +30,7 @@ mod schema;
 
 mod table;
 mod target;
+mod why;
 
 fn main() -> std::process::ExitCode {
     run::run(std::env::args_os())

@@ -16,6 +16,7 @@ mod tests {
     use crate::history::document::HistoryDocument;
     use crate::journal::document::JournalListing;
     use crate::rollback::document::Rollback;
+    use crate::why::document::KillsDocument;
 
     /// Set to write the schemas instead of comparing them.
     const UPDATE: &str = "UPDATE_SCHEMAS";
@@ -39,6 +40,7 @@ mod tests {
             ("grey.history.v1", schema::<HistoryDocument>()),
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),
+            ("grey.kills.v1", schema::<KillsDocument>()),
             ("grey.error.v1", schema::<ErrorDocument>()),
         ] {
             let path = folder.join(format!("{name}.schema.json"));

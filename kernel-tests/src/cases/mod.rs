@@ -9,6 +9,7 @@ mod blocked_writes;
 mod budget_examples;
 mod compressed_swap;
 mod documents;
+mod explained_kills;
 mod guest_itself;
 mod hidden_processes;
 mod killed_midway;
@@ -47,6 +48,7 @@ const FILES: &[&[Case]] = &[
     hidden_processes::CASES,
     budget_examples::CASES,
     systemd_budget_scopes::CASES,
+    explained_kills::CASES,
 ];
 
 /// Every case of every guest.

@@ -14,5 +14,6 @@ mod enforcement;
 mod harness;
 mod hints;
 mod history;
+mod kills;
 mod leaks;
 mod recovery;

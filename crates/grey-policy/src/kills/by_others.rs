@@ -1,0 +1,236 @@
+//! A kill by systemd-oomd, by a program that watches memory, by systemd, or by
+//! a signal of somebody, in words.
+//!
+//! Never takes a signal for the kernel's work: the kernel says so itself.
+
+use std::time::Duration;
+
+use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
+
+use super::advice::{for_oomd, shell_word};
+use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The length of `2026-11-21T10:04:05`.
+const SECONDS_LENGTH: usize = 19;
+
+/// systemd-oomd killed a cgroup.
+pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts) -> Kill {
+    let what = match &kill.cgroup {
+        Some(cgroup) => format!("everything in the control group {cgroup}"),
+        None => "a control group".to_owned(),
+    };
+    let mut explanation = vec![format!(
+        "systemd-oomd killed {what}, because {}",
+        cause(&kill.cause)
+    )];
+    if let OomdCause::Pressure {
+        cgroup: Some(under),
+        ..
+    } = &kill.cause
+        && kill.cgroup.as_ref() != Some(under)
+    {
+        explanation.push(format!(
+            "the pressure was in {under}; of the groups below it, this one was reclaimed from the \
+             most"
+        ));
+    }
+    Kill {
+        signal: Some(SIGKILL),
+        cgroup: kill.cgroup.clone(),
+        whole_group: true,
+        explanation,
+        advice: for_oomd(kill.cgroup.as_ref(), facts),
+        ..blank(record, Killer::SystemdOomd)
+    }
+}
+
+fn cause(cause: &OomdCause) -> String {
+    match cause {
+        OomdCause::Pressure {
+            pressure,
+            limit,
+            duration,
+            ..
+        } => format!(
+            "programs lost {pressure} of their time waiting for memory, more than {limit} for over \
+             {duration}"
+        ),
+        OomdCause::Swap {
+            swap_used,
+            swap_total,
+            limit,
+            ..
+        } => {
+            let amount = match (swap_used, swap_total) {
+                (Some(used), Some(total)) => format!(": {used} of {total} of swap"),
+                _ => String::new(),
+            };
+            let limit = limit.map_or_else(String::new, |limit| format!(", more than {limit}"));
+            format!("memory and swap were nearly full{amount}{limit}")
+        }
+        OomdCause::Other(text) => format!("of {text}"),
+    }
+}
+
+/// earlyoom or nohang sent a signal.
+pub(super) fn program(record: &TimedRecord, kill: &ProgramKill) -> Kill {
+    let name = &kill.program;
+    let held = kill
+        .rss
+        .map_or_else(String::new, |rss| format!(", which held {rss}"));
+    Kill {
+        pid: kill.pid,
+        name: kill.name.clone(),
+        uid: kill.uid,
+        program: Some(name.clone()),
+        signal: Some(kill.signal),
+        rss_bytes: kill.rss,
+        explanation: vec![format!(
+            "{name} sent {} to {}{held}, because the machine was low on memory; it is a program, \
+             and not the kernel",
+            exit_code::signal_name(kill.signal),
+            who(kill.name.as_ref(), kill.pid)
+        )],
+        advice: vec![
+            "see who uses the memory now: greyctl memory-diagnose".to_owned(),
+            format!(
+                "see at how much free memory it acts, and whom it spares: systemctl cat {name}; man \
+                 {name}"
+            ),
+        ],
+        ..blank(record, Killer::Signal)
+    }
+}
+
+/// What systemd saw of a unit, where no other log tells more.
+pub(super) fn unit(
+    record: &TimedRecord,
+    unit: &KernelText,
+    event: &UnitEvent,
+    facts: &KillFacts,
+) -> Option<Kill> {
+    let see = format!(
+        "see what it holds now: greyctl memory-diagnose --target {}",
+        shell_word(&unit.to_string())
+    );
+    let kill = match event {
+        UnitEvent::KernelKilled => Kill {
+            signal: Some(SIGKILL),
+            explanation: vec![format!(
+                "the kernel's out-of-memory killer killed a process of {unit}; its own report is \
+                 not in what was searched, so that it is not known whose memory was out"
+            )],
+            advice: vec![see],
+            ..blank(record, Killer::Unknown)
+        },
+        UnitEvent::OomdKilled(count) => Kill {
+            signal: Some(SIGKILL),
+            whole_group: true,
+            explanation: vec![format!(
+                "systemd-oomd killed {} of {unit}; why is not in what was searched",
+                count.map_or_else(
+                    || "processes".to_owned(),
+                    |count| format!("{count} processes")
+                )
+            )],
+            advice: vec![
+                see,
+                "see what systemd-oomd watches, and its limits: oomctl".to_owned(),
+            ],
+            ..blank(record, Killer::SystemdOomd)
+        },
+        UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
+        UnitEvent::SignalRequested { signal, pid, name } => {
+            let sent = format!(
+                "somebody asked systemd to send {} to {} of {unit} (systemctl kill, or a program \
+                 that asks for the same); it was not the out-of-memory killer",
+                exit_code::signal_name(*signal),
+                who(Some(name), Some(*pid))
+            );
+            by_systemd(record, (*signal, *pid, name), sent, Vec::new())
+        }
+        UnitEvent::KilledBySystemd { signal, pid, name } => {
+            let sent = format!(
+                "systemd sent {} to {} of {unit}: it did not end in the time that a stop may take, \
+                 or was left over; it was not the out-of-memory killer",
+                exit_code::signal_name(*signal),
+                who(Some(name), Some(*pid))
+            );
+            let advice = vec![format!(
+                "see how long a stop may take: systemctl show -p TimeoutStopUSec {}",
+                shell_word(&unit.to_string())
+            )];
+            by_systemd(record, (*signal, *pid, name), sent, advice)
+        }
+    };
+    Some(Kill {
+        unit: Some(unit.clone()),
+        ..kill
+    })
+}
+
+/// systemd sent this signal to this process.
+fn by_systemd(
+    record: &TimedRecord,
+    (signal, pid, name): (u8, u32, &KernelText),
+    explanation: String,
+    advice: Vec<String>,
+) -> Kill {
+    Kill {
+        pid: Some(pid),
+        name: Some(name.clone()),
+        program: Some(KernelText::from("systemd")),
+        signal: Some(signal),
+        explanation: vec![explanation],
+        advice,
+        ..blank(record, Killer::Signal)
+    }
+}
+
+/// A process of a unit ended by a signal, and nobody says who sent it.
+fn ended(record: &TimedRecord, unit: &KernelText, signal: u8, facts: &KillFacts) -> Option<Kill> {
+    let asked = format!(
+        "see who was there and what ran then: journalctl{}",
+        record.at.map_or_else(String::new, minute_before)
+    );
+    let (killer, explanation) = match signal {
+        SIGTERM => (
+            Killer::Signal,
+            format!(
+                "a process of {unit} was ended by SIGTERM: a person (kill) or a program sent it. \
+                 The kernel's out-of-memory killer never sends SIGTERM, and neither does \
+                 systemd-oomd"
+            ),
+        ),
+        SIGKILL if facts.kernel_log_searched => (
+            Killer::Signal,
+            format!(
+                "a process of {unit} was ended by SIGKILL, and neither the kernel nor systemd-oomd \
+                 tells of a kill then: a person (kill -9) or a program sent it"
+            ),
+        ),
+        SIGKILL => (
+            Killer::Unknown,
+            format!(
+                "a process of {unit} was ended by SIGKILL: by the kernel's out-of-memory killer, \
+                 by a person or by a program. The kernel's log was not searched"
+            ),
+        ),
+        _ => return None,
+    };
+    Some(Kill {
+        signal: Some(signal),
+        explanation: vec![explanation],
+        advice: vec![asked],
+        ..blank(record, killer)
+    })
+}
+
+/// The minute before, in the words of `journalctl`.
+fn minute_before(at: Moment) -> String {
+    let from = at.earlier_by(MINUTE).unwrap_or(at).to_string();
+    let seconds = from.get(..SECONDS_LENGTH).unwrap_or(&from);
+    format!(" --since \"{} UTC\"", seconds.replace('T', " "))
+}

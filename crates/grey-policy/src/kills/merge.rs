@@ -1,0 +1,238 @@
+//! What several logs say of one kill becomes one kill.
+//!
+//! The kernel's report comes first; what systemd says of the unit is laid upon
+//! it, or is a kill of its own where nothing else is known.
+
+use std::time::Duration;
+
+use grey_model::{CgroupPath, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent};
+
+use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
+
+/// The same report in two logs differs by no more than this: the journal has
+/// the kernel's own microseconds.
+const SAME_REPORT: Duration = Duration::from_millis(1);
+
+/// The same where a log only has seconds.
+const SAME_SECOND: Duration = Duration::from_secs(2);
+
+/// systemd tells of a kill at the latest this much after it.
+const UNIT_LAG: Duration = Duration::from_secs(30);
+
+/// Explains every kill that the records tell of, in the order in which they
+/// happened as far as that is known.
+#[must_use]
+pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts) -> Vec<Kill> {
+    let mut kills: Vec<Kill> = kernel_reports(records)
+        .iter()
+        .map(|(record, kill)| by_kernel::explain(record, kill, facts))
+        .collect();
+    for record in records {
+        match &record.record {
+            KillRecord::Oomd(oomd) => add_new(&mut kills, by_others::oomd(record, oomd, facts)),
+            KillRecord::Program(program) => {
+                add_program(&mut kills, by_others::program(record, program));
+            }
+            KillRecord::Kernel(_) | KillRecord::Unit(_) => {}
+        }
+    }
+    // Who did it before that it was done.
+    for wanted in [names_a_killer, names_an_end] {
+        for record in records {
+            if let KillRecord::Unit(unit) = &record.record
+                && wanted(&unit.event)
+            {
+                add_unit(&mut kills, record, &unit.unit, &unit.event, facts);
+            }
+        }
+    }
+    if kills.iter().all(|kill| kill.at.is_some()) {
+        kills.sort_by_key(|kill| kill.at);
+    } else if kills.iter().all(|kill| kill.since_boot_seconds.is_some()) {
+        let since_boot = |kill: &Kill| kill.since_boot_seconds.unwrap_or_default();
+        kills.sort_by(|one, other| since_boot(one).total_cmp(&since_boot(other)));
+    }
+    kills
+}
+
+const fn names_a_killer(event: &UnitEvent) -> bool {
+    !matches!(event, UnitEvent::EndedBy { .. })
+}
+
+const fn names_an_end(event: &UnitEvent) -> bool {
+    matches!(event, UnitEvent::EndedBy { .. })
+}
+
+/// The kernel's reports, each once: `/dev/kmsg` and the journal have the same.
+pub(super) fn kernel_reports(records: &[TimedRecord]) -> Vec<(TimedRecord, KernelKill)> {
+    let mut reports: Vec<(TimedRecord, KernelKill)> = Vec::new();
+    for record in records {
+        let KillRecord::Kernel(kill) = &record.record else {
+            continue;
+        };
+        let known = reports.iter_mut().find(|(before, known)| {
+            known.pid == kill.pid && known.name == kill.name && is_same_report(before, record)
+        });
+        match known {
+            None => reports.push((record.clone(), (**kill).clone())),
+            Some((before, known)) => {
+                if record.at.is_some()
+                    && (before.at.is_none() || record.uncertain_by < before.uncertain_by)
+                {
+                    before.at = record.at;
+                    before.uncertain_by = record.uncertain_by;
+                }
+                before.host = before.host.take().or_else(|| record.host.clone());
+                if knows_more(kill, known) {
+                    *known = (**kill).clone();
+                }
+            }
+        }
+    }
+    reports
+}
+
+fn is_same_report(one: &TimedRecord, other: &TimedRecord) -> bool {
+    let same_host = match (&one.host, &other.host) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let same_time = match (one.since_boot, other.since_boot) {
+        (Some(one), Some(other)) => one.abs_diff(other) <= SAME_REPORT,
+        _ => is_near((one.at, None), (other.at, None), SAME_SECOND) && one.at.is_some(),
+    };
+    same_host && same_time
+}
+
+/// Which of two readings of one report has more of it.
+fn knows_more(kill: &KernelKill, than: &KernelKill) -> bool {
+    let facts = |kill: &KernelKill| {
+        [
+            kill.whole,
+            kill.memory.is_some(),
+            kill.limit_cgroup.is_some(),
+            kill.victim_cgroup.is_some(),
+            kill.anon.is_some(),
+            !kill.tasks.is_empty(),
+        ]
+        .into_iter()
+        .filter(|is_known| *is_known)
+        .count()
+    };
+    facts(kill) > facts(than)
+}
+
+/// When something was, by either clock.
+type When = (Option<Moment>, Option<f64>);
+
+fn when(kill: &Kill) -> When {
+    (kill.at, kill.since_boot_seconds)
+}
+
+fn when_logged(record: &TimedRecord) -> When {
+    (
+        record.at,
+        record.since_boot.map(|since| since.as_secs_f64()),
+    )
+}
+
+/// Whether the two are no further apart, by a clock that both have. In a log
+/// without any times everything is near.
+fn is_near(one: When, other: When, span: Duration) -> bool {
+    match (one, other) {
+        ((Some(one), _), (Some(other), _)) => one.distance(other) <= span,
+        ((_, Some(one)), (_, Some(other))) => (one - other).abs() <= span.as_secs_f64(),
+        ((None, None), (None, None)) => true,
+        _ => false,
+    }
+}
+
+/// Adds a kill that systemd-oomd told of, unless another log told it already.
+fn add_new(kills: &mut Vec<Kill>, kill: Kill) {
+    let is_known = kills.iter().any(|known| {
+        known.killer == kill.killer
+            && known.cgroup == kill.cgroup
+            && is_near(when(known), when(&kill), SAME_SECOND)
+    });
+    if !is_known {
+        kills.push(kill);
+    }
+}
+
+/// earlyoom and nohang send SIGTERM first and SIGKILL if that was not enough:
+/// that is one kill.
+fn add_program(kills: &mut Vec<Kill>, kill: Kill) {
+    let known = kills.iter_mut().find(|known| {
+        known.program == kill.program
+            && known.pid.is_some()
+            && known.pid == kill.pid
+            && is_near(when(known), when(&kill), UNIT_LAG)
+    });
+    match known {
+        None => kills.push(kill),
+        Some(known) if known.signal == kill.signal => {}
+        Some(known) => {
+            known.signal = kill.signal;
+            known.explanation = kill.explanation;
+        }
+    }
+}
+
+/// Lays what systemd says of a unit upon the kill that it is about.
+fn add_unit(
+    kills: &mut Vec<Kill>,
+    record: &TimedRecord,
+    unit: &KernelText,
+    event: &UnitEvent,
+    facts: &KillFacts,
+) {
+    let known = kills.iter_mut().find(|kill| {
+        is_of_unit(kill, unit)
+            && is_near(when(kill), when_logged(record), UNIT_LAG)
+            && can_be(kill, event)
+    });
+    if let Some(known) = known {
+        if known.unit.is_none() {
+            known.unit = Some(unit.clone());
+        }
+        return;
+    }
+    if let UnitEvent::EndedBy { signal } = event
+        && let Some(known) = kills.iter_mut().find(|kill| {
+            // A program named a process and not its unit.
+            kill.program.is_some()
+                && kill.unit.is_none()
+                && kill.cgroup.is_none()
+                && kill.signal == Some(*signal)
+                && is_near(when(kill), when_logged(record), UNIT_LAG)
+        })
+    {
+        known.unit = Some(unit.clone());
+        return;
+    }
+    kills.extend(by_others::unit(record, unit, event, facts));
+}
+
+/// Whether a kill can be what systemd saw of the unit.
+fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
+    let by_kernel = matches!(
+        kill.killer,
+        Killer::KernelCgroup | Killer::KernelGlobal | Killer::Unknown
+    );
+    match event {
+        UnitEvent::KernelKilled => by_kernel,
+        UnitEvent::OomdKilled(_) => kill.killer == Killer::SystemdOomd,
+        UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),
+        UnitEvent::EndedBy { signal: SIGTERM } => kill.signal == Some(SIGTERM),
+        UnitEvent::EndedBy { .. } => false,
+        UnitEvent::SignalRequested { signal, pid, .. }
+        | UnitEvent::KilledBySystemd { signal, pid, .. } => {
+            kill.signal == Some(*signal) && kill.pid == Some(*pid)
+        }
+    }
+}
+
+fn is_of_unit(kill: &Kill, unit: &KernelText) -> bool {
+    let names_it = |path: &CgroupPath| path.components().any(|name| name == unit.as_bytes());
+    kill.unit.as_ref() == Some(unit) || kill.cgroup.as_ref().is_some_and(names_it)
+}

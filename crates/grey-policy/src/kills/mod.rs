@@ -1,0 +1,93 @@
+//! Kills, explained: who did it, under which limit, who used the most, and
+//! what to do about it.
+//!
+//! [`explain_kills`] puts together what different logs say of the same kill;
+//! [`by_kernel`], [`by_others`] and [`exit_code`] put it in words, [`counters`]
+//! finds kills that no log shows. Pure: times are resolved before.
+
+mod advice;
+mod by_kernel;
+mod by_others;
+mod counters;
+mod exit_code;
+mod merge;
+
+use std::time::Duration;
+
+use grey_model::{KernelText, Kill, KillRecord, Killer, Moment, PageSize};
+
+pub use counters::unlogged_kills;
+pub use exit_code::explain_exit_code;
+pub use merge::explain_kills;
+
+/// A record whose time is resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimedRecord {
+    /// When, if it is known.
+    pub at: Option<Moment>,
+    /// By how much that may be too late.
+    pub uncertain_by: Duration,
+    /// When since boot, if it is known.
+    pub since_boot: Option<Duration>,
+    /// On which machine, where the log names it.
+    pub host: Option<KernelText>,
+    /// What.
+    pub record: KillRecord,
+}
+
+/// What must be known of the machine to explain its kills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KillFacts {
+    /// Its page size; a saved log may be of a machine with another one.
+    pub page_size: PageSize,
+    /// Whether systemd is its PID 1.
+    pub has_systemd: bool,
+    /// Whether the kernel's log was searched: only then does its silence mean
+    /// something.
+    pub kernel_log_searched: bool,
+}
+
+/// SIGKILL's number, which the kernel and systemd-oomd send.
+pub(crate) const SIGKILL: u8 = 9;
+/// SIGTERM's number, which neither of them ever sends.
+pub(crate) const SIGTERM: u8 = 15;
+
+/// A kill of which nothing is known but when and where it was logged.
+pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
+    Kill {
+        at: record.at,
+        at_uncertain_by_seconds: record.at.map(|_| record.uncertain_by.as_secs_f64()),
+        since_boot_seconds: record.since_boot.map(|since| since.as_secs_f64()),
+        host: record.host.clone(),
+        pid: None,
+        name: None,
+        uid: None,
+        killer,
+        program: None,
+        signal: None,
+        cgroup: None,
+        unit: None,
+        limit_cgroup: None,
+        limit_bytes: None,
+        usage_bytes: None,
+        rss_bytes: None,
+        whole_group: false,
+        consumers: None,
+        grew: None,
+        explanation: Vec::new(),
+        advice: Vec::new(),
+    }
+}
+
+/// `postgres (1234)`, as far as it is known.
+pub(crate) fn who(name: Option<&KernelText>, pid: Option<u32>) -> String {
+    match (name, pid) {
+        (Some(name), Some(pid)) => format!("{name} ({pid})"),
+        (Some(name), None) => name.to_string(),
+        (None, Some(pid)) => format!("process {pid}"),
+        (None, None) => "a process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,433 @@
+//! What the kernel says when it is out of memory, line by line.
+//!
+//! Kernel: `mm/oom_kill.c`, `mm/memcontrol.c`, Linux 5.4 to 6.18. Names of
+//! processes may hold anything but a zero byte, so each line is read from both
+//! of its ends. Never puts lines together.
+
+use grey_model::{
+    Bytes, CgroupPath, Constraint, CounterUse, KernelText, MemoryLimit, Pages, TaskRow,
+};
+
+use super::find::{
+    last_position, leading_number, number_after, position, signed_after, split, split_last,
+};
+use crate::ascii;
+
+/// `PAGE_COUNTER_MAX` in KiB, less what different page sizes round: no limit.
+const NO_LIMIT_KIB: u64 = 9_007_199_254_000_000;
+
+/// The order that SysRq F asks with.
+const SYSRQ_ORDER: i64 = -1;
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelLine {
+    /// `X invoked oom-killer: ...`: a report begins.
+    Invoked {
+        /// Who asked for memory.
+        asked_by: KernelText,
+        /// Whether a person asked with SysRq F.
+        by_sysrq: bool,
+    },
+    /// `memory: usage ...`.
+    Memory(CounterUse),
+    /// `swap: usage ...`.
+    Swap(CounterUse),
+    /// `memory+swap: usage ...`.
+    MemoryAndSwap(CounterUse),
+    /// `Memory cgroup stats for /path:`.
+    StatsFor(CgroupPath),
+    /// `Free swap  = ...`.
+    SwapFree(Bytes),
+    /// `Total swap = ...`.
+    SwapTotal(Bytes),
+    /// The table's heading.
+    TableHeading(TableColumns),
+    /// A row, to be read with [`TableColumns::row`].
+    TableRow,
+    /// `oom-kill:constraint=...`: who is to be killed and why.
+    Summary(Summary),
+    /// `...: Killed process ...`.
+    Killed(Killed),
+    /// `Tasks in /path are going to be killed due to memory.oom.group set`.
+    GroupKill(CgroupPath),
+    /// `oom_reaper: reaped process ...`: it was killed before.
+    Reaped {
+        /// Who.
+        pid: u32,
+        /// Its name.
+        name: KernelText,
+    },
+    /// `OOM victim ... is already exiting`: nobody is killed.
+    AlreadyExiting {
+        /// Who.
+        pid: u32,
+    },
+    /// Reports were left out: there were too many at once.
+    Suppressed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Where the table has what, counted in words behind the pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableColumns {
+    rss: usize,
+    swap: usize,
+    oom_score_adj: usize,
+    name: usize,
+}
+
+/// The line that names the victim and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Whose memory was out; `None` when the word is not known.
+    pub constraint: Option<Constraint>,
+    /// The cgroup at its limit; `None` for the machine.
+    pub limit_cgroup: Option<CgroupPath>,
+    /// The victim's cgroup.
+    pub victim_cgroup: Option<CgroupPath>,
+    /// The victim.
+    pub pid: u32,
+    /// Its name.
+    pub name: KernelText,
+    /// Whose process it is.
+    pub uid: Option<u32>,
+}
+
+/// The line that says that it was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Killed {
+    /// Whether a cgroup was out of memory, and not the machine.
+    pub in_cgroup: bool,
+    /// Whether `vm.oom_kill_allocating_task` chose the victim.
+    pub killed_who_asked: bool,
+    /// The victim.
+    pub pid: u32,
+    /// Its name.
+    pub name: KernelText,
+    /// Whose process it was.
+    pub uid: Option<u32>,
+    /// Its anonymous memory.
+    pub anon: Option<Bytes>,
+    /// Its mapped files.
+    pub file: Option<Bytes>,
+    /// Its shared memory.
+    pub shmem: Option<Bytes>,
+    /// Its OOM score's correction.
+    pub oom_score_adj: Option<i16>,
+}
+
+/// Understands one line; `None` when it is about something else.
+#[must_use]
+pub fn parse_kernel_line(text: &[u8]) -> Option<KernelLine> {
+    match text.first()? {
+        b'[' => table_line(text),
+        b'm' | b's' if position(text, b": usage ").is_some() => counter_line(text),
+        b'M' if text.starts_with(b"Memory cgroup stats for ") => stats_for(text),
+        b'F' if text.starts_with(b"Free swap") => {
+            Some(KernelLine::SwapFree(kib_after(text, b"= ")?))
+        }
+        b'T' if text.starts_with(b"Total swap") => {
+            Some(KernelLine::SwapTotal(kib_after(text, b"= ")?))
+        }
+        b'T' if text.starts_with(b"Tasks in ") => group_kill(text),
+        b'o' if text.starts_with(b"oom-kill:") => summary(text).map(KernelLine::Summary),
+        b'o' if text.starts_with(b"oom_reaper: reaped process ") => {
+            let (pid, name) = process(split(text, b"reaped process ")?.1, b"), now ")?;
+            Some(KernelLine::Reaped { pid, name })
+        }
+        b'O' if text.starts_with(b"OOM victim ") => {
+            position(text, b") is already exiting")?;
+            let (pid, _) = leading_number(&text[b"OOM victim ".len()..])?;
+            Some(KernelLine::AlreadyExiting { pid: narrow(pid)? })
+        }
+        _ => None,
+    }
+    .or_else(|| killed(text).map(KernelLine::Killed))
+    .or_else(|| invoked(text))
+    .or_else(|| suppressed(text))
+}
+
+fn narrow(number: u64) -> Option<u32> {
+    u32::try_from(number).ok()
+}
+
+fn kib_after(text: &[u8], key: &[u8]) -> Option<Bytes> {
+    number_after(text, key).map(Bytes::from_kib)
+}
+
+fn invoked(text: &[u8]) -> Option<KernelLine> {
+    let (name, rest) = split_last(text, b" invoked oom-killer: ")?;
+    Some(KernelLine::Invoked {
+        asked_by: KernelText::from(name),
+        by_sysrq: signed_after(rest, b"order=") == Some(SYSRQ_ORDER),
+    })
+}
+
+fn counter_line(text: &[u8]) -> Option<KernelLine> {
+    let (name, rest) = split(text, b": usage ")?;
+    let limit = number_after(rest, b"limit ")?;
+    let counter = CounterUse {
+        usage: Bytes::from_kib(leading_number(rest)?.0),
+        limit: if limit >= NO_LIMIT_KIB {
+            MemoryLimit::Max
+        } else {
+            MemoryLimit::Bytes(Bytes::from_kib(limit))
+        },
+        failures: number_after(rest, b"failcnt ").unwrap_or(0),
+    };
+    match name {
+        b"memory" => Some(KernelLine::Memory(counter)),
+        b"swap" => Some(KernelLine::Swap(counter)),
+        b"memory+swap" => Some(KernelLine::MemoryAndSwap(counter)),
+        _ => None,
+    }
+}
+
+fn stats_for(text: &[u8]) -> Option<KernelLine> {
+    let path = &text[b"Memory cgroup stats for ".len()..];
+    // Before Linux 5.3 the numbers follow on the same line.
+    let end = position(path, b": ").or_else(|| last_position(path, b":"))?;
+    Some(KernelLine::StatsFor(CgroupPath::new(&path[..end])?))
+}
+
+fn group_kill(text: &[u8]) -> Option<KernelLine> {
+    let (path, _) = split_last(
+        &text[b"Tasks in ".len()..],
+        b" are going to be killed due to memory.oom.group",
+    )?;
+    Some(KernelLine::GroupKill(CgroupPath::new(path)?))
+}
+
+/// `[  pid  ]   uid  tgid ...` and `[    123]     0   123 ...`.
+fn table_line(text: &[u8]) -> Option<KernelLine> {
+    let (inner, rest) = split(text.strip_prefix(b"[")?, b"]")?;
+    if inner.trim_ascii() != b"pid" {
+        return ascii::parse_u64(inner.trim_ascii()).map(|_| KernelLine::TableRow);
+    }
+    let place = |name: &[u8]| ascii::words(rest).position(|word| word == name);
+    Some(KernelLine::TableHeading(TableColumns {
+        rss: place(b"rss")?,
+        swap: place(b"swapents")?,
+        oom_score_adj: place(b"oom_score_adj")?,
+        name: place(b"name")?,
+    }))
+}
+
+impl TableColumns {
+    /// Reads a row of the table with this heading; `None` when it is none.
+    #[must_use]
+    pub fn row(&self, text: &[u8]) -> Option<TaskRow> {
+        let (pid, rest) = split(text.strip_prefix(b"[")?, b"]")?;
+        let word = |at: usize| ascii::words(rest).nth(at);
+        let mut name = rest;
+        for _ in 0..self.name {
+            name = name.trim_ascii_start();
+            name = &name[name.iter().position(|&byte| byte == b' ')?..];
+        }
+        Some(TaskRow {
+            pid: narrow(ascii::parse_u64(pid.trim_ascii())?)?,
+            name: KernelText::from(name.strip_prefix(b" ").unwrap_or(name)),
+            rss: Pages(ascii::parse_u64(word(self.rss)?)?),
+            swap: Pages(ascii::parse_u64(word(self.swap)?)?),
+            oom_score_adj: i16::try_from(ascii::parse_i64(word(self.oom_score_adj)?)?).ok()?,
+        })
+    }
+}
+
+fn summary(text: &[u8]) -> Option<Summary> {
+    // From the right: names and paths may hold commas.
+    let (front, uid) = split_last(text, b",uid=").map_or((text, None), |(front, uid)| {
+        (front, leading_number(uid).and_then(|(uid, _)| narrow(uid)))
+    });
+    let (front, pid) = split_last(front, b",pid=")?;
+    let pid = narrow(leading_number(pid)?.0)?;
+    let (front, name) = split_last(front, b",task=")?;
+    let (front, victim_cgroup) = match split(front, b",task_memcg=") {
+        Some((front, path)) => (front, CgroupPath::new(path)),
+        None => (front, None),
+    };
+    let limit_cgroup = split(front, b",oom_memcg=").and_then(|(_, path)| CgroupPath::new(path));
+    let (_, constraint) = split(front, b"constraint=")?;
+    let constraint = constraint.split(|&byte| byte == b',').next()?;
+    Some(Summary {
+        constraint: match constraint {
+            b"CONSTRAINT_NONE" => Some(Constraint::Machine),
+            b"CONSTRAINT_CPUSET" => Some(Constraint::Cpuset),
+            b"CONSTRAINT_MEMORY_POLICY" => Some(Constraint::MemoryPolicy),
+            b"CONSTRAINT_MEMCG" => Some(Constraint::Cgroup),
+            _ => None,
+        },
+        limit_cgroup,
+        victim_cgroup,
+        pid,
+        name: KernelText::from(name),
+        uid,
+    })
+}
+
+fn killed(text: &[u8]) -> Option<Killed> {
+    let (message, victim) = split(text, b": Killed process ")?;
+    let in_cgroup = message == b"Memory cgroup out of memory";
+    if !in_cgroup && !message.starts_with(b"Out of memory") {
+        return None;
+    }
+    let (pid, name) = process(victim, b") total-vm:")
+        .or_else(|| process(victim, b"), UID"))
+        .or_else(|| process(victim, b")"))?;
+    let facts = split_last(victim, b") total-vm:").map_or(&b""[..], |(_, facts)| facts);
+    Some(Killed {
+        in_cgroup,
+        killed_who_asked: position(message, b"(oom_kill_allocating_task)").is_some(),
+        pid,
+        name,
+        uid: number_after(facts, b"UID:").and_then(narrow),
+        anon: kib_after(facts, b"anon-rss:"),
+        file: kib_after(facts, b"file-rss:"),
+        shmem: kib_after(facts, b"shmem-rss:"),
+        oom_score_adj: signed_after(facts, b"oom_score_adj:")
+            .and_then(|score| i16::try_from(score).ok()),
+    })
+}
+
+/// `123 (name) ...`, where `end` is what follows the name.
+fn process(text: &[u8], end: &[u8]) -> Option<(u32, KernelText)> {
+    let (pid, rest) = leading_number(text)?;
+    let (name, _) = split_last(rest.strip_prefix(b" (")?, end)?;
+    Some((narrow(pid)?, KernelText::from(name)))
+}
+
+/// `oom_kill_process: 12 callbacks suppressed`.
+fn suppressed(text: &[u8]) -> Option<KernelLine> {
+    let rest = text.strip_prefix(b"oom_kill_process: ")?;
+    let (count, rest) = leading_number(rest)?;
+    rest.starts_with(b" callbacks suppressed")
+        .then_some(KernelLine::Suppressed { count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<CgroupPath> {
+        CgroupPath::new(text.as_bytes())
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_max() {
+        let line = b"memory: usage 32768kB, limit 9007199254740988kB, failcnt 7";
+        let Some(KernelLine::Memory(counter)) = parse_kernel_line(line) else {
+            panic!("not understood");
+        };
+        assert_eq!(counter.limit, MemoryLimit::Max);
+        assert_eq!(
+            (counter.usage, counter.failures),
+            (Bytes::from_kib(32768), 7)
+        );
+    }
+
+    #[test]
+    fn names_and_paths_with_commas_and_brackets_are_read_whole() {
+        let line = b"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
+                     oom_memcg=/a,b,task_memcg=/a,b/c,task=d,task=x,pid=7,uid=8),pid=77,uid=1000";
+        let Some(KernelLine::Summary(summary)) = parse_kernel_line(line) else {
+            panic!("not understood");
+        };
+        assert_eq!(summary.limit_cgroup, path("/a,b"));
+        assert_eq!(summary.victim_cgroup, path("/a,b/c,task=d"));
+        assert_eq!((summary.pid, summary.uid), (77, Some(1000)));
+        assert_eq!(summary.name, KernelText::from("x,pid=7,uid=8)"));
+        let line = b"Out of memory: Killed process 77 (a) (b) total-vm:8kB, anon-rss:4kB, \
+                     file-rss:0kB, shmem-rss:0kB, UID:5 pgtables:8kB oom_score_adj:-500";
+        let Some(KernelLine::Killed(killed)) = parse_kernel_line(line) else {
+            panic!("not understood");
+        };
+        assert_eq!(killed.name, KernelText::from("a) (b"));
+        assert_eq!(killed.oom_score_adj, Some(-500));
+        assert_eq!(killed.anon, Some(Bytes::from_kib(4)));
+        assert!(!killed.in_cgroup);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_gives_what_it_has() {
+        let line = b"Memory cgroup out of memory: Killed process 77 (x) total-vm:8kB, anon-r";
+        let Some(KernelLine::Killed(killed)) = parse_kernel_line(line) else {
+            panic!("not understood");
+        };
+        assert_eq!((killed.pid, killed.anon), (77, None));
+        assert!(killed.in_cgroup);
+    }
+
+    #[test]
+    fn the_table_is_read_by_its_heading() {
+        let rows = [
+            (
+                "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name",
+                "[    123]     0   123     7000      500    90112        3          -998 a b",
+            ),
+            (
+                "[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name",
+                "[    123]     0   123     7000      500      400      100         0    90112        3          -998 a b",
+            ),
+        ];
+        for (heading, row) in rows {
+            let Some(KernelLine::TableHeading(columns)) = parse_kernel_line(heading.as_bytes())
+            else {
+                panic!("no heading");
+            };
+            assert_eq!(
+                parse_kernel_line(row.as_bytes()),
+                Some(KernelLine::TableRow)
+            );
+            let row = columns.row(row.as_bytes()).unwrap();
+            assert_eq!((row.pid, row.rss, row.swap), (123, Pages(500), Pages(3)));
+            assert_eq!(row.oom_score_adj, -998);
+            assert_eq!(row.name, KernelText::from("a b"));
+        }
+    }
+
+    #[test]
+    fn each_other_line_is_known() {
+        let is = |line: &str| parse_kernel_line(line.as_bytes());
+        assert!(matches!(
+            is("a b invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0"),
+            Some(KernelLine::Invoked { by_sysrq: true, .. })
+        ));
+        assert_eq!(
+            is("Memory cgroup stats for /a/b:"),
+            path("/a/b").map(KernelLine::StatsFor)
+        );
+        assert_eq!(
+            is("Tasks in /a are going to be killed due to memory.oom.group set"),
+            path("/a").map(KernelLine::GroupKill)
+        );
+        assert!(matches!(
+            is("oom_reaper: reaped process 7 (x), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB"),
+            Some(KernelLine::Reaped { pid: 7, .. })
+        ));
+        assert_eq!(
+            is("OOM victim 7 (x) is already exiting. Skip killing the task"),
+            Some(KernelLine::AlreadyExiting { pid: 7 })
+        );
+        assert_eq!(
+            is("oom_kill_process: 12 callbacks suppressed"),
+            Some(KernelLine::Suppressed { count: 12 })
+        );
+        assert!(matches!(
+            is("Out of memory (oom_kill_allocating_task): Killed process 7 (x) total-vm:1kB"),
+            Some(KernelLine::Killed(Killed {
+                killed_who_asked: true,
+                ..
+            }))
+        ));
+        for other in [
+            "",
+            "x: Killed process 7 (x)",
+            "kmem: usage 0kB, limit 1kB, failcnt 0",
+        ] {
+            assert_eq!(is(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Searches the logs, explains the kills, and shows those that were asked for.
+//!
+//! Never changes anything.
+
+use grey_model::{CgroupPath, CountedKills, KernelText, Kill, Moment};
+use grey_policy::{KillFacts, TimedRecord, explain_exit_code, explain_kills, unlogged_kills};
+use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::tree::{TreeBounds, read_tree};
+
+use super::clock::{Clock, moment, timestamp};
+use super::document::{self, KillsDocument};
+use super::options::WhyOptions;
+use super::report;
+use super::sources;
+use crate::cli::GlobalOptions;
+use crate::duration::short;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::roots::open_kernel;
+
+/// The kernel keeps this much of a process's name.
+const NAME_LENGTH: usize = 15;
+
+/// Runs `why --killed`.
+///
+/// # Errors
+/// A [`Failure`] when no log can be read.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &WhyOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let clock = Clock::read();
+    let kernel = open_kernel(global)?;
+    let since = options
+        .since
+        .as_ref()
+        .map(|since| since.resolve(clock.now, &clock.zone));
+    let mut found = match &options.log {
+        Some(path) => sources::saved(path, &clock)?,
+        None => {
+            // Earlier boots are searched only when they were asked for.
+            let since =
+                since.filter(|since| clock.boot().is_none_or(|boot| *since < timestamp(boot)));
+            sources::of_this_machine(options.kmsg.as_deref(), kernel.has_systemd(), since, &clock)?
+        }
+    };
+    let facts = KillFacts {
+        page_size: kernel.page_size,
+        has_systemd: kernel.has_systemd(),
+        kernel_log_searched: found.has_kernel_lines,
+    };
+    let unlogged = match options.log {
+        Some(_) => None,
+        None => counted(&kernel, &found.records, clock.boot()),
+    };
+    let since = since.and_then(moment);
+    let mut kills = explain_kills(&found.records, &facts);
+    let undated = kills.iter().filter(|kill| kill.at.is_none()).count();
+    kills.retain(|kill| is_wanted(kill, options, since));
+    let mut notes = std::mem::take(&mut found.notes);
+    notes.extend(time_notes(&kills, &clock, undated, since.is_some()));
+    let document = KillsDocument {
+        schema: document::SCHEMA,
+        exit_code: options
+            .exit_code
+            .map(|code| explain_exit_code(code, &kills, found.has_kernel_lines)),
+        unlogged,
+        since,
+        searched: found.searched,
+        notes,
+        kills,
+    };
+    if options.json {
+        output.json(&document)?;
+    } else {
+        output.text(&report::render(
+            &document,
+            options,
+            &clock.zone,
+            output.width(),
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// What the counters of the control groups have and the log does not; `None`
+/// where there are no counters.
+fn counted(
+    kernel: &Kernel,
+    records: &[TimedRecord],
+    boot: Option<Moment>,
+) -> Option<Vec<CountedKills>> {
+    let tree = read_tree(
+        kernel,
+        &CgroupPath::root(),
+        TreeBounds::default(),
+        &mut Vec::new(),
+    );
+    if tree.missing.is_some() {
+        return None;
+    }
+    // The counters are of this boot.
+    let of_this_boot = |record: &&TimedRecord| match (record.at, boot) {
+        (Some(at), Some(boot)) => at >= boot,
+        _ => true,
+    };
+    let records: Vec<TimedRecord> = records.iter().filter(of_this_boot).cloned().collect();
+    Some(unlogged_kills(&tree.groups, &records))
+}
+
+fn is_wanted(kill: &Kill, options: &WhyOptions, since: Option<Moment>) -> bool {
+    let in_time = match (kill.at, since) {
+        (Some(at), Some(since)) => at >= since,
+        // Of what has no time nobody knows that it is too old.
+        _ => true,
+    };
+    let is_pid = options.pid.is_none_or(|pid| kill.pid == Some(pid));
+    let is_named = options
+        .name
+        .as_ref()
+        .is_none_or(|name| is_called(kill, name));
+    in_time && is_pid && is_named
+}
+
+/// Whether the process, its unit or its cgroup has this name.
+fn is_called(kill: &Kill, name: &str) -> bool {
+    let name = name.as_bytes();
+    let is = |text: &Option<KernelText>| text.as_ref().is_some_and(|it| it.as_bytes() == name);
+    let is_cut = kill
+        .name
+        .as_ref()
+        .is_some_and(|it| name.len() > NAME_LENGTH && it.as_bytes() == &name[..NAME_LENGTH]);
+    let in_cgroup = kill.cgroup.as_ref().is_some_and(|path| {
+        path.as_bytes() == name || path.components().any(|component| component == name)
+    });
+    is(&kill.name) || is_cut || is(&kill.unit) || in_cgroup
+}
+
+fn time_notes(kills: &[Kill], clock: &Clock, undated: usize, has_since: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    let is_doubtful = |kill: &Kill| kill.at_uncertain_by_seconds.is_some_and(|by| by > 0.0);
+    if kills.iter().any(is_doubtful) {
+        notes.push(format!(
+            "the machine was suspended for {} since boot, in which the kernel's clock stood still: \
+             times may be up to that much too late",
+            short(std::time::Duration::from_secs(clock.suspended().as_secs()))
+        ));
+    }
+    if undated > 0 && has_since {
+        notes.push(
+            "kills whose time the log does not say, or only since an unknown boot, are shown \
+             whatever --since says"
+                .to_owned(),
+        );
+    }
+    notes
+}

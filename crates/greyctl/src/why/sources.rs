@@ -1,0 +1,273 @@
+//! The logs that are searched: a saved one, or this machine's.
+//!
+//! Never waits: the kernel's log is read to its end, the journal until its
+//! deadline. Only a pipe on the standard input is waited for, as the user
+//! asked.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use grey_policy::TimedRecord;
+use grey_telemetry::kill_log::kmsg::{self, KmsgReading, ReadKmsgError, read_kmsg};
+use grey_telemetry::kill_log::{KillLog, LogFindings};
+use jiff::Timestamp;
+
+use super::clock::Clock;
+use super::document::{LogKind, Searched};
+use super::journal::{JournalError, JournalReading, read_journal};
+use crate::exit_code::Exit;
+use crate::failure::{Failure, chain, is_denied};
+
+const PIECE: usize = 64 << 10;
+
+/// The name of the standard input among files.
+const STDIN: &str = "-";
+
+/// What the logs hold.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) records: Vec<TimedRecord>,
+    pub(super) searched: Vec<Searched>,
+    pub(super) notes: Vec<String>,
+    /// Whether lines of the kernel were among them.
+    pub(super) has_kernel_lines: bool,
+}
+
+impl Found {
+    /// Takes what one log held.
+    fn add(&mut self, findings: LogFindings, log: &Log, clock: &Clock) {
+        let assembled = findings.assembled;
+        let time = |time: Option<grey_model::LogTime>| {
+            time.and_then(|time| clock.resolve(time, log.of_this_boot).0)
+        };
+        self.has_kernel_lines |= findings.kernel_lines > 0;
+        self.searched.push(Searched {
+            kind: log.kind,
+            name: log.name.clone(),
+            lines: findings.lines,
+            from: time(findings.first),
+            until: time(findings.last),
+            incomplete: log.incomplete
+                || assembled.dropped > 0
+                || assembled.suppressed > 0
+                || assembled.unfinished > 0
+                || findings.cut_lines > 0,
+            problem: log.problem.clone(),
+        });
+        let name = &log.name;
+        let mut note = |count: u64, what: &str| {
+            if count > 0 {
+                self.notes.push(format!("{name}: {what}: {count}"));
+            }
+        };
+        note(assembled.dropped, "older records that were not kept");
+        note(
+            assembled.suppressed,
+            "reports that the kernel left out because there were too many at once",
+        );
+        note(
+            assembled.unfinished,
+            "reports of the out-of-memory killer that end before they name anybody",
+        );
+        note(findings.cut_lines, "lines that were too long and were cut");
+        self.records.extend(
+            assembled
+                .records
+                .into_iter()
+                .map(|record| clock.timed(record, log.of_this_boot)),
+        );
+    }
+}
+
+/// What is known of a log beside what is in it.
+struct Log {
+    kind: LogKind,
+    name: String,
+    of_this_boot: bool,
+    incomplete: bool,
+    problem: Option<String>,
+}
+
+/// Searches a saved log; `-` is the standard input.
+///
+/// # Errors
+/// A [`Failure`] when it cannot be read.
+pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
+    let is_stdin = path.as_os_str() == STDIN;
+    let name = if is_stdin {
+        "the standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let failed = |error: io::Error| {
+        let exit = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::IsADirectory => Exit::Usage,
+            _ if is_denied(&error) => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("failed to read `{name}`: {error}"))
+            .hint("save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log")
+    };
+    let mut log = KillLog::default();
+    if is_stdin {
+        read_all(&mut io::stdin().lock(), &mut log).map_err(failed)?;
+    } else {
+        let mut file = File::open(path).map_err(failed)?;
+        if file
+            .metadata()
+            .map_err(failed)?
+            .file_type()
+            .is_char_device()
+        {
+            // The end of a device never comes: nor does that of /dev/kmsg.
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("failed to read `{name}`: it is a device, and no saved log"),
+            )
+            .hint("to search this machine's own logs, leave --log out"));
+        }
+        read_all(&mut file, &mut log).map_err(failed)?;
+    }
+    let mut found = Found::default();
+    let log_facts = Log {
+        kind: LogKind::File,
+        name,
+        of_this_boot: false,
+        incomplete: false,
+        problem: None,
+    };
+    found.add(log.finish(), &log_facts, clock);
+    Ok(found)
+}
+
+fn read_all(reader: &mut impl Read, log: &mut KillLog) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => log.push(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Searches the logs of this machine: the kernel's, and the journal's where
+/// systemd runs.
+///
+/// # Errors
+/// A [`Failure`] when neither can be read.
+pub(super) fn of_this_machine(
+    kmsg: Option<&Path>,
+    has_systemd: bool,
+    since: Option<Timestamp>,
+    clock: &Clock,
+) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    let path = kmsg.unwrap_or(Path::new(kmsg::KMSG));
+    let mut log = KillLog::default();
+    let refused = match read_kmsg(path, &mut log) {
+        Ok(reading) => {
+            found.add(log.finish(), &kmsg_facts(path, &reading), clock);
+            if !reading.is_from_boot() {
+                found.notes.push(format!(
+                    "{} no longer has its first records: the kernel has overwritten them",
+                    path.display()
+                ));
+            }
+            None
+        }
+        Err(error) => {
+            found
+                .searched
+                .push(unread(LogKind::Kmsg, path.display().to_string(), &error));
+            Some(error)
+        }
+    };
+    if has_systemd {
+        add_journal(&mut found, since, clock);
+    }
+    let journal_spoke = found.searched.iter().any(|log| log.lines > 0);
+    match refused {
+        Some(error) if !journal_spoke => Err(no_log(&error)),
+        Some(error) => {
+            found.notes.push(format!(
+                "{}: what is told is from the journal alone",
+                chain(&error)
+            ));
+            Ok(found)
+        }
+        None => Ok(found),
+    }
+}
+
+fn kmsg_facts(path: &Path, reading: &KmsgReading) -> Log {
+    Log {
+        kind: LogKind::Kmsg,
+        name: path.display().to_string(),
+        of_this_boot: true,
+        incomplete: !reading.is_from_boot() || reading.overwritten > 0 || reading.cut,
+        problem: None,
+    }
+}
+
+fn add_journal(found: &mut Found, since: Option<Timestamp>, clock: &Clock) {
+    const NAME: &str = "the journal";
+    let mut log = KillLog::default();
+    match read_journal(since, &mut log) {
+        Ok(reading) => {
+            let cut = reading == JournalReading::Cut;
+            let facts = Log {
+                kind: LogKind::Journal,
+                name: NAME.to_owned(),
+                of_this_boot: false,
+                incomplete: cut,
+                problem: cut.then(|| "journalctl took too long, or had too much".to_owned()),
+            };
+            if cut {
+                found.notes.push(
+                    "the journal was not read to its end: say --since to have less of it"
+                        .to_owned(),
+                );
+            }
+            found.add(log.finish(), &facts, clock);
+        }
+        Err(error) => {
+            if !matches!(error, JournalError::Missing) {
+                found.notes.push(chain(&error));
+            }
+            found
+                .searched
+                .push(unread(LogKind::Journal, NAME.to_owned(), &error));
+        }
+    }
+}
+
+fn unread(kind: LogKind, name: String, error: &(dyn std::error::Error + 'static)) -> Searched {
+    Searched {
+        kind,
+        name,
+        lines: 0,
+        from: None,
+        until: None,
+        incomplete: true,
+        problem: Some(chain(error)),
+    }
+}
+
+fn no_log(error: &ReadKmsgError) -> Failure {
+    if error.is_denied() {
+        return Failure::from_error(Exit::NotPermitted, error)
+            .hint("run it as root, or with CAP_SYSLOG, which kernel.dmesg_restrict=1 asks for")
+            .hint("or search a saved log: sudo dmesg | greyctl why --killed --log -");
+    }
+    let exit = if error.is_missing() {
+        Exit::NotSupported
+    } else {
+        Exit::Failed
+    };
+    Failure::from_error(exit, error)
+        .hint("search a saved log, such as the host's: greyctl why --killed --log FILE")
+}

@@ -1,0 +1,307 @@
+//! `why --killed` on saved logs that real kernels wrote, and on a fake host
+//! with a kernel log and a `journalctl` of its own.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use grey_fake_kernel::FakeKernel;
+use serde_json::{Value, json};
+
+use crate::documents::assert_valid;
+use crate::harness::{Ran, forbid, greyctl, host, on, run, unprivileged_on};
+
+fn captured(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/captured")
+        .join(name);
+    path.canonicalize().unwrap().to_str().unwrap().to_owned()
+}
+
+/// The document of a saved log, which is as its schema says.
+fn explained(log: &str, more: &[&str]) -> Value {
+    let arguments = [&["why", "--killed", "--json", "--log", log][..], more].concat();
+    let ran = run(on(&host()), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.kills.v1", &document);
+    document
+}
+
+/// The host with a kernel log in `kmsg` and a `journalctl` that prints
+/// `journal`, or fails if there is none.
+fn with_logs(kernel: &FakeKernel, kmsg: &str, journal: Option<&str>) -> Command {
+    kernel.write("kmsg", kmsg);
+    let script = match journal {
+        Some(entries) => {
+            kernel.write("journal", entries);
+            format!(
+                "#!/bin/sh\nexec cat '{}'\n",
+                kernel.path("journal").display()
+            )
+        }
+        None => "#!/bin/sh\nexit 1\n".to_owned(),
+    };
+    kernel.write("bin/journalctl", script);
+    let program = kernel.path("bin/journalctl");
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = on(kernel);
+    command.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin", kernel.path("bin").display()),
+    );
+    command
+}
+
+fn why(kernel: &FakeKernel, mut command: Command, more: &[&str]) -> Ran {
+    command
+        .args(["why", "--killed", "--kmsg"])
+        .arg(kernel.path("kmsg"));
+    run(command, more)
+}
+
+const KILLED: &str = "\
+4,10,1000000,-;x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+6,11,1000001,-;memory: usage 102400kB, limit 102400kB, failcnt 3
+6,12,1000002,-;Memory cgroup stats for /build/web:
+6,13,1000003,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/build/web,task_memcg=/build/web,task=evil\\x1b[2J,pid=77,uid=0
+3,14,1000004,-;Memory cgroup out of memory: Killed process 77 (evil\\x1b[2J) total-vm:9kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:9kB oom_score_adj:0
+";
+
+#[test]
+fn a_saved_log_of_each_kernel_is_explained() {
+    for kernel in ["5.10", "6.1", "6.12"] {
+        let document = explained(&captured(&format!("{kernel}/dev/kmsg")), &[]);
+        let killers: Vec<_> = document["kills"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kill| kill["killer"].as_str().unwrap())
+            .collect();
+        let expected = [
+            "kernel-cgroup",
+            "kernel-cgroup",
+            "kernel-cgroup",
+            "kernel-global",
+        ];
+        assert_eq!(killers, expected, "{kernel}");
+        let first = &document["kills"][0];
+        assert_eq!(first["limit_cgroup"], "/capture");
+        assert_eq!(first["cgroup"], "/capture/inner");
+        assert_eq!(first["limit_bytes"], 32 << 20);
+        assert_eq!(first["grew"], Value::Null, "there is no history yet");
+        // It is not known of which boot a saved log is.
+        assert_eq!(first["at"], Value::Null);
+        assert!(first["since_boot_seconds"].is_f64());
+        assert_eq!(document["unlogged"], Value::Null);
+    }
+}
+
+#[test]
+fn the_journal_tells_a_limit_a_sigterm_and_a_sigkill_apart() {
+    let document = explained(&captured("6.12/log/journal-json"), &["--exit-code", "143"]);
+    let kills = document["kills"].as_array().unwrap();
+    let facts: Vec<_> = kills
+        .iter()
+        .map(|kill| (&kill["unit"], &kill["killer"], &kill["signal"]))
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            (&json!("web.service"), &json!("kernel-cgroup"), &json!(9)),
+            (&json!("once.service"), &json!("signal"), &json!(15)),
+            (&json!("third.service"), &json!("signal"), &json!(9)),
+        ]
+    );
+    assert_eq!(kills[0]["at"], "2026-11-21T18:29:06.638044Z");
+    assert_eq!(document["exit_code"]["can_be_oom_killer"], false);
+    assert_eq!(document["exit_code"]["signal"], 15);
+}
+
+#[test]
+fn only_what_was_asked_for_is_shown() {
+    let log = captured("6.12/log/journal-json");
+    let count = |more: &[&str]| explained(&log, more)["kills"].as_array().unwrap().len();
+    assert_eq!(count(&["--since", "2026-11-21T18:29:07Z"]), 2);
+    assert_eq!(count(&["--name", "web.service"]), 1);
+    assert_eq!(count(&["--name", "kernel-cases"]), 1);
+    assert_eq!(count(&["--pid", "1"]), 0);
+    let pid = explained(&log, &[])["kills"][0]["pid"].to_string();
+    assert_eq!(count(&["--pid", &pid]), 1);
+}
+
+#[test]
+fn a_log_without_kills_says_what_was_searched() {
+    let kernel = host();
+    kernel.write("quiet.log", "[    1.000000] all is well\n");
+    let path = kernel.path("quiet.log");
+    let arguments = ["why", "--killed", "--log", path.to_str().unwrap()];
+    let ran = run(on(&kernel), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.starts_with("No kill is told of in "),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("quiet.log: 1 line"), "{}", ran.stdout);
+    kernel.write("empty.log", "");
+    let path = kernel.path("empty.log");
+    let arguments = ["why", "--killed", "--log", path.to_str().unwrap()];
+    let ran = run(on(&kernel), &arguments);
+    assert!(ran.stdout.contains("which is empty"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_standard_input_is_a_log() {
+    let mut command = greyctl();
+    command
+        .args(["why", "--killed", "--json", "--log", "-"])
+        .stdin(Stdio::from(
+            std::fs::File::open(captured("6.1/log/dmesg")).unwrap(),
+        ));
+    let document = run(command, &[]).json();
+    assert_eq!(document["kills"].as_array().unwrap().len(), 4);
+    assert_eq!(document["searched"][0]["kind"], "file");
+}
+
+#[test]
+fn the_kernels_log_is_explained_and_no_name_reaches_the_terminal() {
+    let kernel = host();
+    let ran = why(&kernel, with_logs(&kernel, KILLED, Some("")), &[]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains('\x1b'), "{}", ran.stdout);
+    assert!(ran.stdout.contains("evil\\x1b[2J (77)"), "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .contains("the control group /build/web was at its limit")
+    );
+    assert!(
+        ran.stdout.contains("no longer has its first records"),
+        "{}",
+        ran.stdout
+    );
+    let document = why(&kernel, with_logs(&kernel, KILLED, Some("")), &["--json"]).json();
+    assert_valid("grey.kills.v1", &document);
+    assert_eq!(document["kills"][0]["name"], "evil\u{1b}[2J");
+    assert!(document["kills"][0]["at"].is_string());
+    assert_eq!(document["searched"][0]["incomplete"], true);
+}
+
+#[test]
+fn kills_that_only_the_counters_know_are_told() {
+    let kernel = host();
+    let events = "low 0\nhigh 0\nmax 9\noom 3\noom_kill 3\n";
+    for group in ["cgroup/build", "cgroup/build/web"] {
+        kernel.write(format!("{group}/memory.events"), events);
+    }
+    let document = why(&kernel, with_logs(&kernel, KILLED, Some("")), &["--json"]).json();
+    assert_valid("grey.kills.v1", &document);
+    let unlogged = document["unlogged"].as_array().unwrap();
+    let told = json!({"cgroup": "/build/web", "oom_kills": 3, "logged": 1});
+    assert!(unlogged.contains(&told), "{unlogged:?}");
+    assert!(
+        !unlogged.iter().any(|group| group["cgroup"] == "/build"),
+        "{unlogged:?}"
+    );
+    let ran = why(&kernel, with_logs(&kernel, KILLED, Some("")), &[]);
+    assert!(
+        ran.stdout.contains("Kills that no log shows"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn one_kill_in_the_kernels_log_and_in_the_journal_is_one() {
+    let kernel = host();
+    let entry = |text: &str, more: &str| {
+        format!("{{\"MESSAGE\":\"{text}\",\"__REALTIME_TIMESTAMP\":\"1795285746000000\",{more}}}\n")
+    };
+    let journal = [
+        entry(
+            "Memory cgroup out of memory: Killed process 77 (evil\\u001b[2J) total-vm:9kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0",
+            "\"_TRANSPORT\":\"kernel\",\"SYSLOG_IDENTIFIER\":\"kernel\",\"_SOURCE_MONOTONIC_TIMESTAMP\":\"1000004\"",
+        ),
+        entry(
+            "web.service: Main process exited, code=killed, status=15/TERM",
+            "\"SYSLOG_IDENTIFIER\":\"systemd\"",
+        ),
+    ]
+    .concat();
+    let document = why(
+        &kernel,
+        with_logs(&kernel, KILLED, Some(&journal)),
+        &["--json"],
+    )
+    .json();
+    let kills = document["kills"].as_array().unwrap();
+    assert_eq!(kills.len(), 2, "{kills:#?}");
+    let by = |killer: &str| kills.iter().find(|kill| kill["killer"] == killer).unwrap();
+    assert_eq!(
+        by("kernel-cgroup")["limit_cgroup"],
+        "/build/web",
+        "the kernel's log has more"
+    );
+    assert_eq!(by("signal")["unit"], "web.service");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_told_and_stops_nothing() {
+    let kernel = host();
+    let document = why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    assert_eq!(document["kills"].as_array().unwrap().len(), 1);
+    let journal = &document["searched"][1];
+    assert_eq!(journal["kind"], "journal");
+    assert!(
+        journal["problem"]
+            .as_str()
+            .unwrap()
+            .contains("exit status: 1"),
+        "{journal}"
+    );
+}
+
+#[test]
+fn without_the_permission_the_refusal_says_what_to_do() {
+    let kernel = host();
+    let _ = with_logs(&kernel, KILLED, None);
+    forbid(&kernel.path("kmsg"));
+    let path = format!("{}:/usr/bin:/bin", kernel.path("bin").display());
+    let refused = |more: &[&str]| {
+        let mut command = unprivileged_on(&kernel);
+        command.env("PATH", &path);
+        why(&kernel, command, more)
+    };
+    let ran = refused(&[]);
+    assert_eq!(ran.exit, 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains("CAP_SYSLOG"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--log"), "{}", ran.stderr);
+    let document = refused(&["--json"]).json();
+    assert_valid("grey.error.v1", &document);
+}
+
+#[test]
+fn without_a_kernel_log_it_is_not_supported() {
+    let kernel = host();
+    let command = with_logs(&kernel, KILLED, None);
+    std::fs::remove_file(kernel.path("kmsg")).unwrap();
+    let ran = why(&kernel, command, &[]);
+    assert_eq!(ran.exit, 9, "{}", ran.stderr);
+    assert!(ran.stderr.contains("--log FILE"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for arguments in [
+        &["why"][..],
+        &["why", "nginx.service"],
+        &["why", "--killed", "--since", "soon"],
+        &["why", "--killed", "--exit-code", "256"],
+        &["why", "--killed", "--log", "/nonexistent/log"],
+        &["why", "--killed", "--log", "/"],
+        &["why", "--killed", "--log", "/dev/zero"],
+    ] {
+        let ran = run(on(&host()), arguments);
+        assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
+    }
+}

@@ -321,8 +321,8 @@ pub struct Kill {
     /// Who used the most when it was killed, of those that could have been,
     /// largest first; `null` when the log does not say.
     pub consumers: Option<Vec<Consumer>>,
-    /// What had grown before it. Always `null`: it needs a history, which is
-    /// not kept yet.
+    /// What had grown in the five minutes before it, largest growth first;
+    /// `null` where there is no history of that time.
     pub grew: Option<Vec<Growth>>,
     /// What happened, each a sentence.
     pub explanation: Vec<String>,

@@ -73,31 +73,37 @@ fn milliseconds(text: &str) -> Option<i64> {
 impl Moment {
     /// In milliseconds since 1970, when it is `now` in `zone`.
     pub(crate) fn unix_ms(&self, now: Timestamp, zone: &TimeZone) -> u64 {
-        let moment = match self {
-            Self::Now => now.as_millisecond(),
-            Self::Ago(milliseconds) => now.as_millisecond().saturating_sub(*milliseconds),
-            Self::Exact(exact) => exact.as_millisecond(),
+        u64::try_from(self.timestamp(now, zone).as_millisecond()).unwrap_or_default()
+    }
+
+    /// The instant that is meant, when it is `now` in `zone`.
+    pub(crate) fn timestamp(&self, now: Timestamp, zone: &TimeZone) -> Timestamp {
+        match self {
+            Self::Now => now,
+            Self::Ago(milliseconds) => {
+                let then = now.as_millisecond().saturating_sub(*milliseconds);
+                Timestamp::from_millisecond(then).unwrap_or(Timestamp::MIN)
+            }
+            Self::Exact(exact) => *exact,
             Self::Here(here) => in_zone(*here, zone),
             Self::Clock(time) => {
                 let today = now.to_zoned(zone.clone()).date();
                 let at = in_zone(today.to_datetime(*time), zone);
-                if at <= now.as_millisecond() {
-                    at
-                } else {
-                    let yesterday = today.yesterday().unwrap_or(today);
-                    in_zone(yesterday.to_datetime(*time), zone)
+                if at <= now {
+                    return at;
                 }
+                let yesterday = today.yesterday().unwrap_or(today);
+                in_zone(yesterday.to_datetime(*time), zone)
             }
-        };
-        u64::try_from(moment).unwrap_or_default()
+        }
     }
 }
 
 /// A time that the clocks skipped or showed twice is taken as most calendars do.
-fn in_zone(civil: DateTime, zone: &TimeZone) -> i64 {
+fn in_zone(civil: DateTime, zone: &TimeZone) -> Timestamp {
     zone.to_ambiguous_timestamp(civil)
         .compatible()
-        .map_or(0, Timestamp::as_millisecond)
+        .unwrap_or(Timestamp::MIN)
 }
 
 /// A moment for people, in `zone`.
@@ -137,6 +143,7 @@ mod tests {
             ("10:04", "2026-11-21 09:04:00"),
             ("23:59:30", "2026-11-20 22:59:30"),
             ("2026-11-20 10:04", "2026-11-20 09:04:00"),
+            ("2026-11-20", "2026-11-19 23:00:00"),
             ("2026-11-20T10:04:05Z", "2026-11-20 10:04:05"),
         ] {
             assert_eq!(at(text), expected, "{text}");

@@ -9,6 +9,7 @@ use grey_telemetry::cgroup::tree::{TreeBounds, read_tree};
 
 use super::clock::{Clock, moment, timestamp};
 use super::document::{self, KillsDocument};
+use super::grown;
 use super::options::WhyOptions;
 use super::report;
 use super::sources;
@@ -36,7 +37,7 @@ pub(crate) fn run(
     let since = options
         .since
         .as_ref()
-        .map(|since| since.resolve(clock.now, &clock.zone));
+        .map(|since| since.timestamp(clock.now, &clock.zone));
     let mut found = match &options.log {
         Some(path) => sources::saved(path, &clock)?,
         None => {
@@ -59,6 +60,10 @@ pub(crate) fn run(
     let mut kills = explain_kills(&found.records, &facts);
     let undated = kills.iter().filter(|kill| kill.at.is_none()).count();
     kills.retain(|kill| is_wanted(kill, options, since));
+    // A saved log may be of another machine.
+    if options.log.is_none() {
+        grown::fill(global, &mut kills);
+    }
     let mut notes = std::mem::take(&mut found.notes);
     notes.extend(time_notes(&kills, &clock, undated, since.is_some()));
     let document = KillsDocument {

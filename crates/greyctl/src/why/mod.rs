@@ -1,16 +1,16 @@
 //! `greyctl why --killed`: who was killed, by whom, and what to do about it.
 //!
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
-//! and [`journal`] read the logs, [`clock`] makes their times comparable,
+//! and [`journal`] read the logs, [`grown`] asks history, [`clock`] makes their times comparable,
 //! [`document`] is what is published, [`report`] shows it.
 
 mod clock;
 pub(crate) mod command;
 pub(crate) mod document;
+mod grown;
 mod journal;
 pub(crate) mod options;
 mod report;
-mod since;
 mod sources;
 
 pub(crate) use command::run;

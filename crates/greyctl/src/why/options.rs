@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::since::Since;
+use crate::moment::Moment;
 use crate::no_option::NoOption;
 
 /// Options of `why`.
@@ -22,8 +22,8 @@ pub(crate) struct WhyOptions {
     pub(crate) killed: bool,
     /// Only since then; since boot when left out
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true,
-          value_parser = NoOption::<Since>::new())]
-    pub(crate) since: Option<Since>,
+          value_parser = NoOption::<Moment>::new())]
+    pub(crate) since: Option<Moment>,
     /// A saved log instead of this machine's; - for the standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log: Option<PathBuf>,

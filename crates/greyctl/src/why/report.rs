@@ -12,6 +12,9 @@ use crate::count::counted;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
 
 /// How many of those that used the most are shown; JSON has more.
+/// The most processes that are shown to have grown.
+const MOST_GROWN: usize = 3;
+
 const MOST_CONSUMERS: usize = 5;
 
 const INDENT: usize = 2;
@@ -122,6 +125,13 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
     }
     if let Some(consumers) = &kill.consumers {
         text.push_str(&largest(consumers, width));
+    }
+    for growth in kill.grew.iter().flatten().take(MOST_GROWN) {
+        let line = format!(
+            "in the 5 minutes before, {} ({}) grew by {}",
+            growth.name, growth.pid, growth.growth_bytes
+        );
+        text.push_str(&item("", &line, width));
     }
     for line in &kill.advice {
         text.push_str(&advice(line, width));

@@ -150,9 +150,10 @@ fn without_history_the_next_step_is_named() {
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
 }
 
-/// History of the last ten minutes: one process grows by 1 MiB/s, one stays.
-fn write_growth(folder: &std::path::Path) {
-    let now = jiff::Timestamp::now().as_millisecond();
+/// History of the ten minutes before `now`: one process grows by 1 MiB/s, one
+/// stays.
+pub(crate) fn write_growth(folder: &std::path::Path, now: jiff::Timestamp) {
+    let now = now.as_millisecond();
     let mut writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
     for second in 0..600_u64 {
         let process = |pid, name: &str, mib: u64| ProcessSample {
@@ -186,7 +187,7 @@ fn write_growth(folder: &std::path::Path) {
 #[test]
 fn leaks_are_looked_for_in_history() {
     let kernel = host();
-    write_growth(&kernel.path("state/history"));
+    write_growth(&kernel.path("state/history"), jiff::Timestamp::now());
     let arguments = [
         "memory-diagnose",
         "--detect-leaks",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
 use crate::harness::{Ran, forbid, greyctl, host, on, run, unprivileged_on};
+use crate::history::write_growth;
 
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -304,4 +305,24 @@ fn what_makes_no_sense_is_refused() {
         let ran = run(on(&host()), arguments);
         assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn what_had_grown_before_a_kill_is_told_from_history() {
+    let kernel = host();
+    let log = KILLED;
+    let explained = || why(&kernel, with_logs(&kernel, log, None), &["--json"]).json();
+    let kills = explained()["kills"].as_array().unwrap().clone();
+    assert!(kills.iter().all(|kill| kill["grew"].is_null()));
+    let at: jiff::Timestamp = kills[0]["at"].as_str().unwrap().parse().unwrap();
+    write_growth(&kernel.path("state/history"), at);
+    let document = explained();
+    assert_valid("grey.kills.v1", &document);
+    let grew = document["kills"][0]["grew"].as_array().unwrap();
+    assert_eq!(grew[0]["name"], "builder");
+    let growth = grew[0]["growth_bytes"].as_u64().unwrap() >> 20;
+    assert!((297..=300).contains(&growth), "{growth}");
+    let shown = why(&kernel, with_logs(&kernel, log, None), &[]);
+    let told = "in the 5 minutes before, builder (310) grew by";
+    assert!(shown.stdout.contains(told), "{}", shown.stdout);
 }

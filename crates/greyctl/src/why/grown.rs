@@ -1,0 +1,67 @@
+//! What had grown in the minutes before a kill, from history.
+//!
+//! Best effort: where there is no history of that time, it stays unknown.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use grey_model::{Bytes, Growth, Kill, ProcessField, ProcessKey, ProcessSample};
+use grey_telemetry::history::History;
+
+use crate::cli::GlobalOptions;
+use crate::history::record::FOLDER;
+use crate::roots::state_dir;
+
+/// How long before a kill is looked at, in milliseconds: 5 minutes.
+const BEFORE: u64 = 300_000;
+
+/// Fills in `grew` of each kill whose time is known.
+pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
+    let Ok(path) = state_dir(global) else { return };
+    let Ok(mut history) = History::open(&path.join(FOLDER)) else {
+        return;
+    };
+    for kill in kills {
+        let at = kill
+            .at
+            .and_then(|at| u64::try_from(at.unix_microseconds() / 1000).ok());
+        kill.grew = at.and_then(|at| grown(&mut history, at));
+    }
+}
+
+/// Who grew until `at`, largest growth first; `None` where nothing was
+/// recorded then.
+fn grown(history: &mut History, at: u64) -> Option<Vec<Growth>> {
+    let mut known: BTreeMap<ProcessKey, (u64, u64)> = BTreeMap::new();
+    let mut samples = 0_u64;
+    let read = history.samples(at.saturating_sub(BEFORE), at, |sample| {
+        samples += 1;
+        for process in sample.processes {
+            if let Some(held) = held(&process) {
+                known.entry(process.key).or_insert((held, held)).1 = held;
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    // Of one moment alone nobody can tell what grew.
+    if read.is_err() || samples < 2 {
+        return None;
+    }
+    let mut grew: Vec<Growth> = known
+        .into_iter()
+        .filter(|(_, (first, last))| last > first)
+        .map(|(key, (first, last))| Growth {
+            pid: key.id.pid,
+            name: key.name,
+            growth_bytes: Bytes(last - first),
+        })
+        .collect();
+    grew.sort_by_key(|growth| (std::cmp::Reverse(growth.growth_bytes), growth.pid));
+    Some(grew)
+}
+
+/// Anonymous memory and swap.
+fn held(process: &ProcessSample) -> Option<u64> {
+    let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
+    Some(process.values.get(ProcessField::Anonymous)? + swap)
+}

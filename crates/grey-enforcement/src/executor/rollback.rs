@@ -11,7 +11,7 @@ use grey_model::{Knob, KnobValue, PageSize};
 use super::errors::RollbackError;
 use super::{Enforcer, in_one_line};
 use crate::journal::{Change, Ending, Journal, JournalError, Loss};
-use crate::knob::{KnobError, Place, is_equivalent};
+use crate::knob::{KnobError, Place, is_equivalent, is_over_with_its_namespace};
 use crate::lease::boottime;
 
 /// What to roll back.
@@ -265,6 +265,11 @@ impl Enforcer {
         let here = Place::of_this_process(&self.kernel);
         let place = change.saved.place.as_ref();
         if let Some(why) = place.and_then(|place| place.differs(&here, &change.knob)) {
+            if place.is_some_and(|at| is_over_with_its_namespace(&self.kernel, at, &change.knob)) {
+                add_note(item, "its pid namespace is over".to_owned());
+                item.outcome = RollbackOutcome::Gone;
+                return Some(Ending::Gone);
+            }
             item.outcome = RollbackOutcome::Failed(why);
             item.hint = Some("roll it back from where it was changed".to_owned());
             return None;

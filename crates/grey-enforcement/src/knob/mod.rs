@@ -19,7 +19,7 @@ mod unit_property;
 
 pub(crate) use access::{KernelKnobs, KnobAccess, Restored, Saved, connect};
 pub(crate) use held::{HeldCgroup, HeldProcess};
-pub(crate) use place::Place;
+pub(crate) use place::{Place, is_over_with_its_namespace};
 
 use std::io;
 use std::path::PathBuf;

@@ -1,10 +1,13 @@
 //! Where a change was made: in another namespace the same pid, start time or
 //! cgroup path means something else, and what is not seen there is not gone.
 //!
-//! Never decides: who rolls back asks.
+//! Never decides, apart from one thing: a pid namespace without processes is
+//! over, and whatever was set in it.
 
-use grey_model::Knob;
+use grey_model::{Knob, ProcessState};
 use grey_telemetry::Kernel;
+use grey_telemetry::process::stat::parse_stat;
+use grey_telemetry::process::{ProcessList, hides_processes};
 use serde::{Deserialize, Serialize};
 
 /// The namespaces of whoever made a change, as `/proc/self/ns` names them
@@ -21,6 +24,42 @@ pub(crate) struct Place {
     /// Of cgroup paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<String>,
+}
+
+/// The first pid namespace, in which every process is seen; the kernel's
+/// `PROC_PID_INIT_INO`.
+const FIRST: &str = "pid:[4026531836]";
+
+/// Whether a process setting that was made in the pid namespace of `place` is
+/// over with it: from the first namespace every process is seen, and none is in
+/// that one. Where one process may not be looked at, nobody knows.
+pub(crate) fn is_over_with_its_namespace(kernel: &Kernel, place: &Place, knob: &Knob) -> bool {
+    let is_of_a_process = matches!(knob, Knob::OomScoreAdj { .. } | Knob::RlimitData { .. });
+    let (Some(then), Some(here)) = (&place.pid, Place::of_this_process(kernel).pid) else {
+        return false;
+    };
+    if !is_of_a_process || here != FIRST || *then == here || hides_processes(kernel) {
+        return false;
+    }
+    let mut list = ProcessList::new();
+    let Ok(pids) = list.refresh(&kernel.proc) else {
+        return false;
+    };
+    pids.iter()
+        .all(|pid| match kernel.proc.link(format!("{pid}/ns/pid")) {
+            Some(link) => link != then.as_bytes(),
+            // It ended meanwhile, or has ended and waits to be collected.
+            // The first process of all is in the first namespace.
+            None => *pid == 1 || has_no_namespace(kernel, *pid),
+        })
+}
+
+fn has_no_namespace(kernel: &Kernel, pid: u32) -> bool {
+    match kernel.proc.read(format!("{pid}/stat"), &mut Vec::new()) {
+        Ok(text) => parse_stat(text)
+            .is_some_and(|stat| matches!(stat.state, ProcessState::Zombie | ProcessState::Dead)),
+        Err(error) => error.is_vanished(),
+    }
 }
 
 impl Place {

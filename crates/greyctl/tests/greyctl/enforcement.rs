@@ -801,6 +801,42 @@ fn a_rollback_from_another_pid_namespace_leaves_it_to_whoever_sees_it() {
     assert_eq!(sleeper.file("oom_score_adj"), score);
 }
 
+#[test]
+fn what_was_set_in_a_pid_namespace_that_is_over_is_gone() {
+    let is_first = std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|link| link.as_os_str() == "pid:[4026531836]");
+    if !is_first
+        || !in_a_pid_namespace(&["true".as_ref()])
+            .output()
+            .is_ok_and(|done| done.status.success())
+    {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().join("state");
+    let script = "sleep 600 & exec \"$0\" --state-dir \"$1\" memory-enforce -t $! \
+                  --oom-score-adj 700 --observe 0s";
+    let program = greyctl().get_program().to_owned();
+    let inside = in_a_pid_namespace(&[
+        "sh".as_ref(),
+        "-c".as_ref(),
+        script.as_ref(),
+        &program,
+        place.as_os_str(),
+    ]);
+    let changed = run(inside, &[]);
+    assert_eq!(changed.exit, 0, "{}", changed.stderr);
+    let mut command = greyctl();
+    command.arg("--state-dir").arg(&place);
+    let over = run(command, &["rollback"]);
+    assert_eq!(over.exit, 0, "{}{}", over.stdout, over.stderr);
+    assert!(
+        over.stdout.contains("its pid namespace is over"),
+        "{}",
+        over.stdout
+    );
+}
+
 fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let start = Instant::now();
     while !reached() {

@@ -814,21 +814,35 @@ fn what_was_set_in_a_pid_namespace_that_is_over_is_gone() {
     }
     let state = tempfile::tempdir().unwrap();
     let place = state.path().join("state");
-    let script = "sleep 600 & exec \"$0\" --state-dir \"$1\" memory-enforce -t $! \
-                  --oom-score-adj 700 --observe 0s";
+    let script = "sleep 600 & \"$0\" --state-dir \"$1\" memory-enforce -t $! \
+                  --oom-score-adj 700 --observe 0s && echo done && wait";
     let program = greyctl().get_program().to_owned();
-    let inside = in_a_pid_namespace(&[
+    let mut inside = in_a_pid_namespace(&[
         "sh".as_ref(),
         "-c".as_ref(),
         script.as_ref(),
         &program,
         place.as_os_str(),
-    ]);
-    let changed = run(inside, &[]);
-    assert_eq!(changed.exit, 0, "{}", changed.stderr);
-    let mut command = greyctl();
-    command.arg("--state-dir").arg(&place);
-    let over = run(command, &["rollback"]);
+    ])
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let said = BufReader::new(inside.stdout.take().unwrap());
+    assert!(said.lines().any(|line| line.unwrap() == "done"));
+    let roll_back = || {
+        let mut command = greyctl();
+        command.arg("--state-dir").arg(&place);
+        run(command, &["rollback"])
+    };
+    let living = roll_back();
+    assert_eq!(living.exit, 1, "{}{}", living.stdout, living.stderr);
+    // Its first process is the shell: with it goes the namespace.
+    let children = format!("/proc/{0}/task/{0}/children", inside.id());
+    let shell = std::fs::read_to_string(children).unwrap();
+    let shell = rustix::process::Pid::from_raw(shell.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(shell, rustix::process::Signal::KILL).unwrap();
+    inside.wait().unwrap();
+    let over = roll_back();
     assert_eq!(over.exit, 0, "{}{}", over.stdout, over.stderr);
     assert!(
         over.stdout.contains("its pid namespace is over"),

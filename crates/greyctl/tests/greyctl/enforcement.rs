@@ -751,11 +751,21 @@ fn what_is_so_by_a_lease_and_is_asked_for_again_outlives_that_lease() {
     assert_eq!(sleeper.file("oom_score_adj"), score);
 }
 
+/// A process that ends with the test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The same program as the one process of another pid namespace.
 fn in_a_pid_namespace(arguments: &[&std::ffi::OsStr]) -> Command {
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--pid", "--fork", "--mount-proc"])
+        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .args(arguments);
     command
 }
@@ -826,8 +836,9 @@ fn what_was_set_in_a_pid_namespace_that_is_over_is_gone() {
     ])
     .stdout(Stdio::piped())
     .spawn()
+    .map(Killed)
     .unwrap();
-    let said = BufReader::new(inside.stdout.take().unwrap());
+    let said = BufReader::new(inside.0.stdout.take().unwrap());
     assert!(said.lines().any(|line| line.unwrap() == "done"));
     let roll_back = || {
         let mut command = greyctl();
@@ -837,11 +848,11 @@ fn what_was_set_in_a_pid_namespace_that_is_over_is_gone() {
     let living = roll_back();
     assert_eq!(living.exit, 1, "{}{}", living.stdout, living.stderr);
     // Its first process is the shell: with it goes the namespace.
-    let children = format!("/proc/{0}/task/{0}/children", inside.id());
+    let children = format!("/proc/{0}/task/{0}/children", inside.0.id());
     let shell = std::fs::read_to_string(children).unwrap();
     let shell = rustix::process::Pid::from_raw(shell.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(shell, rustix::process::Signal::KILL).unwrap();
-    inside.wait().unwrap();
+    inside.0.wait().unwrap();
     let over = roll_back();
     assert_eq!(over.exit, 0, "{}{}", over.stdout, over.stderr);
     assert!(

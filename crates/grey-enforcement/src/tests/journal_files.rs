@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use grey_fake_kernel::Ended;
 use grey_model::KsmFile;
 
 use super::rig::{Fault, Rig, ksm, plan, plan_over_everything, step};
@@ -270,6 +271,10 @@ fn a_large_journal_with_a_damaged_line_is_kept_whole() {
     assert!(fs::read_to_string(rig.path(FILE)).unwrap() == large);
 }
 
+const NO_TMPFS: Ended = Ended::Skipped {
+    reason: "mounting a tmpfs needs root",
+};
+
 /// A tiny file system of its own; needs root.
 struct Tmpfs {
     path: std::path::PathBuf,
@@ -284,7 +289,6 @@ impl Tmpfs {
             .stderr(std::process::Stdio::null())
             .status();
         if !done.is_ok_and(|status| status.success()) {
-            println!("skipped: mounting a tmpfs needs root");
             return None;
         }
         Some(Self {
@@ -310,10 +314,10 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn a_full_disk_refuses_before_the_first_change() {
+fn a_full_disk_refuses_before_the_first_change() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=64k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     make(&rig, "state/journal", 0o700);
     // One page is left for the lock, and one more: enough for a few records,
@@ -326,13 +330,14 @@ fn a_full_disk_refuses_before_the_first_change() {
         "{refused:?}"
     );
     assert_eq!(rig.read(RUN), "0\n");
+    Ended::Done
 }
 
 #[test]
-fn a_disk_that_fills_up_later_does_not_stop_the_rollback() {
+fn a_disk_that_fills_up_later_does_not_stop_the_rollback() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=128k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     switch_on(&rig).unwrap();
     let mut size = 128 << 10;
@@ -342,13 +347,14 @@ fn a_disk_that_fills_up_later_does_not_stop_the_rollback() {
     let report = rig.roll_back(&RollbackSelection::All, false);
     assert_eq!(report.items[0].outcome, RollbackOutcome::Restored);
     assert_eq!(rig.read(RUN), "0\n");
+    Ended::Done
 }
 
 #[test]
-fn a_read_only_disk_refuses_and_can_be_listed() {
+fn a_read_only_disk_refuses_and_can_be_listed() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=256k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     switch_on(&rig).unwrap();
     disk.remount("ro");
@@ -360,6 +366,7 @@ fn a_read_only_disk_refuses_and_can_be_listed() {
     assert!(refused.is_denied(), "{refused:?}");
     assert_eq!(rig.entries().len(), 1);
     assert_eq!(rig.read("sys/kernel/mm/ksm/sleep_millisecs"), "200\n");
+    Ended::Done
 }
 
 #[test]

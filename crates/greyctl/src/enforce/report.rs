@@ -19,8 +19,9 @@ pub(crate) fn plan(steps: &[PlannedStep], simulation: bool, width: Option<usize>
     let mut table = Table::new(vec![
         Column::number("", 0),
         Column::text("WHAT", 0).gives_way(16),
-        Column::text("BEFORE", 1).optional().gives_way(6),
-        Column::text("AFTER", 1).optional().gives_way(6),
+        // What is set is never hidden, nor cut.
+        Column::text("BEFORE", 0).optional(),
+        Column::text("AFTER", 0).optional(),
         Column::number("PREDICTED", 0),
         Column::text("RISK", 0),
     ]);

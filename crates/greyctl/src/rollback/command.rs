@@ -210,7 +210,16 @@ fn of_changes(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failu
     let of = document.changes.len();
     let rollback = |words: &str| recommend::command(global, words);
     let mut failure = if conflicts > 0 {
-        Failure::new(exit, left_alone(conflicts, of))
+        let mut message = left_alone(conflicts, of);
+        if failed > 0 {
+            message.push_str(&format!("; {failed} could not be put back"));
+        }
+        if covered > 0 {
+            message.push_str(&format!(
+                "; {covered} not put back, as a later one covers it"
+            ));
+        }
+        Failure::new(exit, message)
             .hint(format!(
                 "to override their values: {}",
                 rollback("rollback --force")

@@ -389,3 +389,54 @@ fn a_journal_of_garbage_is_not_cut_and_stays_lost() {
         assert_eq!(rig.read(RUN), "0\n");
     }
 }
+
+/// What stands in the state directory's place, by name.
+type Trap = (&'static str, fn(&Rig));
+
+#[test]
+fn looking_tells_what_opening_would_and_makes_nothing() {
+    let traps: [Trap; 9] = [
+        ("nothing", |_| {}),
+        ("no journal", |rig| make(rig, "state", 0o700)),
+        ("an empty one", |rig| make(rig, "state/journal", 0o700)),
+        ("open to others", |rig| make(rig, "state", 0o777)),
+        ("an open journal", |rig| make(rig, "state/journal", 0o722)),
+        ("a link", |rig| {
+            make(rig, "elsewhere", 0o700);
+            symlink(rig.path("elsewhere"), rig.path("state")).unwrap();
+        }),
+        ("a file", |rig| rig.write("state", "")),
+        ("a directory as lock", |rig| {
+            make(rig, "state/journal/lock", 0o700);
+        }),
+        ("a second name", |rig| {
+            make(rig, "state/journal", 0o700);
+            switch_on(rig).unwrap();
+            rig.roll_back(&RollbackSelection::All, false);
+            fs::hard_link(rig.path(FILE), rig.path("another name")).unwrap();
+        }),
+    ];
+    let mut refused = 0;
+    for (name, set_up) in traps {
+        let rig = Rig::new();
+        set_up(&rig);
+        let names = || {
+            let found = std::process::Command::new("find")
+                .arg(rig.path("."))
+                .output();
+            found.unwrap().stdout
+        };
+        let before = names();
+        let looked = Journal::check(&rig.path("state"));
+        assert!(before == names(), "{name}");
+        let opened = match switch_on(&rig) {
+            Err(ApplyError::Journal { source }) => Err(source),
+            Err(other) => panic!("{name}: {other:?}"),
+            Ok(_) => Ok(()),
+        };
+        refused += u32::from(looked.is_err());
+        let shown = |error: JournalError| error.to_string();
+        assert_eq!(looked.map_err(shown), opened.map_err(shown), "{name}");
+    }
+    assert_eq!(refused, 6);
+}

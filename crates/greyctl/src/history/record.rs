@@ -146,3 +146,19 @@ fn is_full(error: &HistoryError) -> bool {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_a_way_out() {
+        let failure = history_failure(&HistoryError::File {
+            doing: "write",
+            path: "/state/history/current".into(),
+            source: ErrorKind::StorageFull.into(),
+        });
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.hints[0].contains("make room"), "{failure:?}");
+    }
+}

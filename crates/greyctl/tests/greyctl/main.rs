@@ -14,5 +14,7 @@ mod enforcement;
 mod harness;
 mod hints;
 mod history;
+mod interruption;
 mod leaks;
 mod recovery;
+mod simulation;

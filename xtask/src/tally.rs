@@ -4,6 +4,10 @@
 
 use std::fmt;
 
+/// What the line of a test contains that could not show anything here. The
+/// test programs know only passed, failed and ignored, and count it as passed.
+const SKIPPED: &str = "skipped-test: ";
+
 /// How many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -29,7 +33,8 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// Sums the `test result:` lines that `cargo test` prints. A run that failed
+    /// Sums the `test result:` lines that `cargo test` prints, and takes out of
+    /// those that passed what says of itself that it was skipped. A run that failed
     /// without a failed test (it did not compile, it crashed) counts as one
     /// failure, so that it cannot pass for nothing.
     pub(crate) fn of_cargo_test(output: &str, success: bool) -> Self {
@@ -41,6 +46,9 @@ impl Tally {
                 sum.skipped += count(counts, " ignored");
             }
         }
+        let skipped = output.matches(SKIPPED).count() as u64;
+        sum.passed = sum.passed.saturating_sub(skipped);
+        sum.skipped += skipped;
         if !success && sum.failed == 0 {
             sum.failed = 1;
         }
@@ -78,6 +86,20 @@ mod tests {
     fn every_result_line_is_summed() {
         let tally = Tally::of_cargo_test(OUTPUT, false);
         assert_eq!(tally.to_string(), "20 passed, 4 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_test_that_says_it_was_skipped_has_not_passed() {
+        let output = "test a ... ok\nskipped-test: b: needs root\ntest b ... ok\n\
+            test c ... skipped-test: c: needs root\nok\n\
+            test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured\n";
+        let tally = Tally::of_cargo_test(output, true);
+        assert_eq!(tally.to_string(), "1 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn the_tests_say_it_in_the_words_that_are_counted() {
+        assert_eq!(SKIPPED, grey_fake_kernel::SKIPPED);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod captured_log;
 use std::path::Path;
 
 use grey_budget::{Budget, Bytes, SpillOptions, SpillStore, SpillTags};
+use grey_fake_kernel::Ended;
 
 fn open(directory: &Path) -> SpillStore {
     let budget = Budget::new(Bytes::from_mib(64)).unwrap();
@@ -31,10 +32,11 @@ fn warnings(directory: &Path) -> (SpillStore, Vec<String>) {
 }
 
 #[test]
-fn a_directory_in_memory_is_warned_of_once_and_stays_known() {
+fn a_directory_in_memory_is_warned_of_once_and_stays_known() -> Ended {
     let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
-        println!("skipped: there is no /dev/shm here");
-        return;
+        return Ended::Skipped {
+            reason: "there is no /dev/shm here",
+        };
     };
     let (store, warnings) = warnings(directory.path());
     assert_eq!(
@@ -42,6 +44,7 @@ fn a_directory_in_memory_is_warned_of_once_and_stays_known() {
         ["WARNING: the spill directory is in memory: spilling frees nothing"]
     );
     assert!(store.statistics().is_in_memory);
+    Ended::Done
 }
 
 /// By the kernel's table of mounts.
@@ -59,15 +62,17 @@ fn is_mounted_in_memory(path: &Path) -> bool {
 }
 
 #[test]
-fn a_directory_on_a_disk_is_not_warned_of() {
+fn a_directory_on_a_disk_is_not_warned_of() -> Ended {
     // The build's own directory is on a disk mostly, wherever tests keep their
     // files.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     if is_mounted_in_memory(directory.path()) {
-        println!("skipped: the build's directory is in memory");
-        return;
+        return Ended::Skipped {
+            reason: "the build's directory is in memory",
+        };
     }
     let (store, warnings) = warnings(directory.path());
     assert_eq!(warnings, Vec::<String>::new());
     assert!(!store.statistics().is_in_memory);
+    Ended::Done
 }

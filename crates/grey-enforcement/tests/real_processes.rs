@@ -10,7 +10,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "a test: it may panic, and it talks to its own helpers and to people"
 )]
 
@@ -24,6 +23,7 @@ use grey_enforcement::{
     Actor, Applied, ApplyContext, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, Outcome,
     Progress, RollbackOutcome, RollbackReport, RollbackSelection,
 };
+use grey_fake_kernel::Ended;
 use grey_model::{
     CgroupPath, Change, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, ProcessId, Risk, Verdict,
 };
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             Trial::test(*name, move || match test() {
                 Ok(()) => Ok(()),
                 Err(Stop::Skip(reason)) => {
-                    eprintln!("skipped {name}: {reason}");
+                    Ended::Skipped { reason }.tell(name);
                     Ok(())
                 }
                 Err(Stop::Fail(failed)) => Err(failed),

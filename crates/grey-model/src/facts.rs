@@ -4,6 +4,7 @@
 
 use crate::cgroup::CgroupMemory;
 use crate::host::HostFacts;
+use crate::identity::CgroupPath;
 use crate::ksm::KsmState;
 use crate::limit::MemoryLimit;
 use crate::meminfo::Meminfo;
@@ -97,6 +98,9 @@ pub struct PreflightFacts {
     pub cgroup: Option<CgroupMemory>,
     /// Its ancestors, parent first, without the root.
     pub ancestors: Vec<CgroupMemory>,
+    /// Where the target's cgroup is threaded: the nearest cgroup above it that is
+    /// not, which the memory of its processes is charged to.
+    pub threaded_domain: Option<CgroupPath>,
     /// What `memory.min` and `memory.low` of the cgroups right below the target
     /// keep from reclaim on it, together; the target's own do not count.
     pub protected: Option<Bytes>,

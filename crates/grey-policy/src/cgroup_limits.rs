@@ -11,7 +11,7 @@ use grey_model::{
 
 use crate::plan::Draft;
 use crate::reclaimable::{self, Reclaimable, SWAP_ROOM_FLOOR};
-use crate::refusals::{harmful, not_supported};
+use crate::refusals::{harmful, not_supported, threaded};
 use crate::route::{self, Route};
 
 /// Plans `memory.high`.
@@ -234,6 +234,11 @@ fn approach(
             return None;
         }
     };
+    // A process leaves it for a cgroup of its own.
+    if let (false, Some(refusal)) = (route.moves(), threaded(facts)) {
+        draft.refuse(refusal);
+        return None;
+    }
     let Some(account) = Account::new(&route, facts) else {
         draft.refuse(not_supported(
             "the target's memory.current could not be read",

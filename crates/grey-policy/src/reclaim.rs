@@ -8,7 +8,7 @@ use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, Risk, TargetK
 use crate::compressed::warn_of_poor_ratio;
 use crate::plan::Draft;
 use crate::reclaimable;
-use crate::refusals::{harmful, needs_root, needs_v2_memory, not_supported, usage};
+use crate::refusals::{harmful, needs_root, needs_v2_memory, not_supported, threaded, usage};
 
 pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
     if amount == Bytes::ZERO {
@@ -27,6 +27,10 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
             "this kernel has no memory.reclaim, which came with Linux 5.19",
             "--page-out takes single processes' pages; --high reclaims down to a limit",
         ));
+        return;
+    }
+    if let Some(refusal) = threaded(facts) {
+        draft.refuse(refusal);
         return;
     }
     let (Some(target), Some(cgroup)) = (&facts.target, &facts.cgroup) else {

@@ -2,7 +2,7 @@
 //!
 //! A refusal always names the next step.
 
-use grey_model::{Refusal, RefusalKind};
+use grey_model::{PreflightFacts, Refusal, RefusalKind, shell_word};
 
 pub(crate) fn usage(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
     Refusal {
@@ -51,4 +51,27 @@ pub(crate) fn needs_v2_memory(what: &str) -> Refusal {
         "boot with cgroup_no_v1=memory (where systemd runs: systemd.unified_cgroup_hierarchy=1); --page-out, --enable-ksm, --drop-caches, \
          --oom-score-adj and --rlimit-data work without it",
     )
+}
+
+/// A threaded cgroup has no memory of its own to limit or reclaim; `None` where
+/// the target is none.
+pub(crate) fn threaded(facts: &PreflightFacts) -> Option<Refusal> {
+    let domain = facts.threaded_domain.as_ref()?;
+    let cgroup = facts.target.as_ref()?.cgroup.as_ref()?;
+    let hint = if domain.is_root() {
+        "use --page-out for its processes, or start them in a cgroup that is no thread of the root"
+            .to_owned()
+    } else {
+        format!(
+            "name the one that has it: --target {}",
+            shell_word(domain.to_string().as_bytes())
+        )
+    };
+    Some(not_supported(
+        format!(
+            "cgroup {cgroup} is threaded (cgroup.type): the memory of its processes is charged to \
+             {domain}"
+        ),
+        hint,
+    ))
 }

@@ -140,7 +140,7 @@ pub(crate) fn find(
     if std::str::from_utf8(cgroup.as_bytes()).is_err() {
         return Err(not_supported(
             format!("the path of cgroup {cgroup} is not UTF-8, which the journal cannot record"),
-            "rename the cgroup",
+            not_utf8_way_out(cgroup),
         ));
     }
     if !facts.privileges.root {
@@ -161,6 +161,22 @@ pub(crate) fn find(
             around_process(facts, target, process, cgroup, &owner)
         }
         _ => existing_group(facts, cgroup, &owner),
+    }
+}
+
+/// What to do about a name that cannot be recorded. Control groups of version 2
+/// cannot be renamed.
+fn not_utf8_way_out(cgroup: &CgroupPath) -> String {
+    let readable = |path: &CgroupPath| std::str::from_utf8(path.as_bytes()).is_ok();
+    let above = std::iter::successors(cgroup.parent(), CgroupPath::parent)
+        .find(|path| readable(path) && !path.is_root());
+    let make = "have whoever makes it choose a name in UTF-8, as it cannot be renamed";
+    match above {
+        Some(above) => format!(
+            "limit the one above it: --target {}; or {make}",
+            shell_word(above.to_string().as_bytes())
+        ),
+        None => make.to_owned(),
     }
 }
 

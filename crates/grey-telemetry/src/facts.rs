@@ -70,6 +70,9 @@ pub fn gather_facts(
         Some(path) => read_lineage(kernel, path, buffer),
         None => (None, Vec::new()),
     };
+    let threaded_domain = path
+        .as_ref()
+        .and_then(|path| read_threaded_domain(kernel, path, buffer));
     let protected = path
         .as_ref()
         .and_then(|path| read_protected(kernel, path, buffer));
@@ -92,6 +95,7 @@ pub fn gather_facts(
         ksm: read_ksm(kernel, buffer).ok().flatten(),
         cgroup,
         ancestors: above,
+        threaded_domain,
         protected,
         process_summary: summarise(&processes),
         processes,
@@ -188,6 +192,27 @@ fn read_lineage(
         .filter_map(|ancestor| read_cgroup(kernel, &ancestor, buffer).ok())
         .collect();
     (own, above)
+}
+
+/// The cgroup that a threaded one's memory is charged to; `None` for one that
+/// has its own account.
+fn read_threaded_domain(
+    kernel: &Kernel,
+    path: &CgroupPath,
+    buffer: &mut Vec<u8>,
+) -> Option<CgroupPath> {
+    let root = v2_memory(kernel, buffer).ok()?;
+    let mut is_threaded = |path: &CgroupPath| {
+        open_cgroup(root, path).is_ok_and(|cgroup| {
+            cgroup
+                .read("cgroup.type", buffer)
+                .is_ok_and(|kind| kind.trim_ascii() == b"threaded")
+        })
+    };
+    if !is_threaded(path) {
+        return None;
+    }
+    ancestors(path).find(|above| !is_threaded(above))
 }
 
 /// Everything cheap of each process; PSS of the first ones, within bounds.

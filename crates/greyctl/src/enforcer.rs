@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use grey_enforcement::journal::LockError;
 use grey_enforcement::{
     Actor, ApplyError, Deadlines, DisposableProgram, Enforcer, EnforcerOptions, JournalError,
-    OpenEnforcerError,
+    KeeperError, OpenEnforcerError,
 };
 use grey_model::{Plan, Refusal, RefusalKind};
 use grey_telemetry::UserNames;
@@ -23,7 +23,7 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::recommend;
-use crate::roots::{kernel_roots, state_dir};
+use crate::roots::{NAME_PROCFS, kernel_roots, state_dir};
 
 /// Opens the enforcer. `command` is what the journal calls this program.
 ///
@@ -54,10 +54,9 @@ pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Fa
     Enforcer::open(options).map_err(|error| {
         let failure = Failure::from_error(Exit::Failed, &error);
         match error {
-            OpenEnforcerError::Kernel(_) => {
-                failure.hint("name the place where procfs is mounted with --procfs")
-            }
-            OpenEnforcerError::BootId { .. } | OpenEnforcerError::NoBootId => failure,
+            OpenEnforcerError::Kernel(_)
+            | OpenEnforcerError::BootId { .. }
+            | OpenEnforcerError::NoBootId => failure.hint(NAME_PROCFS),
         }
     })
 }
@@ -131,6 +130,15 @@ pub(crate) fn apply_failure(global: &GlobalOptions, error: &ApplyError) -> Failu
         // Most likely another run was faster: the next plan starts from its value.
         return failure.hint("somebody was faster; run it again to plan with the new value");
     }
+    if let ApplyError::Keeper { source } = error {
+        return failure.hint(match source {
+            KeeperError::Orders { .. } => {
+                "--for needs paths that are UTF-8 (--state-dir, and where the kernel's files are): \
+                 name such ones; or leave --for out, and undo it with greyctl rollback"
+            }
+            _ => "leave --for out, and undo it with greyctl rollback",
+        });
+    }
     let look = || recommend::command(global, "memory-diagnose");
     match kind {
         RefusalKind::NotPermitted => failure.hint(not_let()),
@@ -187,8 +195,7 @@ pub(crate) fn journal_failure(error: &JournalError, wanted: JournalUse) -> Failu
         return records_failure(error);
     }
     if error.is_denied() {
-        return Failure::from_error(Exit::NotPermitted, error)
-            .hint("run as root, or name a directory that you may write with --state-dir");
+        return Failure::from_error(Exit::NotPermitted, error).hint(where_to_write(error));
     }
     let failure = Failure::from_error(exit_of_journal(error), error);
     if is_full(error) {
@@ -199,6 +206,18 @@ pub(crate) fn journal_failure(error: &JournalError, wanted: JournalUse) -> Failu
             failure.hint("look at it, and name a directory of your own with --state-dir")
         }
         _ => failure.hint("name another directory with --state-dir"),
+    }
+}
+
+/// Where a journal could be written that may not be written here.
+fn where_to_write(error: &JournalError) -> &'static str {
+    if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) {
+        "that file system is read-only: remount it with rw, or name a directory on another one \
+         with --state-dir"
+    } else if rustix::process::geteuid().is_root() {
+        "this root may not write there: name a directory that it may write with --state-dir"
+    } else {
+        "run as root, or name a directory that you may write with --state-dir"
     }
 }
 
@@ -216,6 +235,9 @@ fn records_failure(error: &JournalError) -> Failure {
         _ if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) => format!(
             "{STANDS}: make the journal's file system writable (remount it with rw), then run this \
              again"
+        ),
+        _ if error.is_denied() && rustix::process::geteuid().is_root() => format!(
+            "{STANDS}: this root may not write there: run this where it may, outside this container"
         ),
         _ if error.is_denied() => format!(
             "{STANDS}: run this as root, or as the user who made the changes and may write there"

@@ -15,6 +15,7 @@ mod error_document;
 mod exit_code;
 mod failure;
 mod history;
+mod interrupt;
 mod journal;
 mod loss;
 mod manual;

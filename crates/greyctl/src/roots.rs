@@ -3,6 +3,7 @@
 //!
 //! Never creates anything.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use grey_telemetry::{Kernel, Roots};
@@ -11,6 +12,9 @@ use crate::cli::GlobalOptions;
 use crate::environment;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+
+/// What to do where procfs is not what it should be.
+pub(crate) const NAME_PROCFS: &str = "name the place where procfs is mounted with --procfs";
 
 /// Where the kernel's file systems are.
 pub(crate) fn kernel_roots(options: &GlobalOptions) -> Roots {
@@ -33,10 +37,22 @@ pub(crate) fn kernel_roots(options: &GlobalOptions) -> Roots {
 /// # Errors
 /// A [`Failure`] when procfs cannot be opened.
 pub(crate) fn open_kernel(options: &GlobalOptions) -> Result<Kernel, Failure> {
-    Kernel::open(&kernel_roots(options)).map_err(|error| {
-        Failure::from_error(Exit::Failed, &error)
-            .hint("name the place where procfs is mounted with --procfs")
-    })
+    Kernel::open(&kernel_roots(options))
+        .map_err(|error| Failure::from_error(Exit::Failed, &error).hint(NAME_PROCFS))
+}
+
+/// Says how to name procfs where `error` is that something is not in it that is
+/// in every one: what was named is another directory.
+pub(crate) fn hint_at_procfs(failure: Failure, error: &(dyn Error + 'static)) -> Failure {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) {
+            return failure.hint(NAME_PROCFS);
+        }
+        next = error.source();
+    }
+    failure
 }
 
 /// The directory that holds the journal.

@@ -5,6 +5,7 @@
 
 use grey_model::{Owner, ResolvedTarget, Target, TargetKind};
 use grey_telemetry::Kernel;
+use grey_telemetry::host::read_host;
 use grey_telemetry::process::hides_processes;
 use grey_telemetry::target::{ResolveTargetError, Resolver, resolve_target};
 
@@ -111,11 +112,29 @@ fn failure(global: &GlobalOptions, kernel: &Kernel, error: &ResolveTargetError) 
              sudo",
         );
     }
+    let of_cgroups = matches!(
+        error,
+        ResolveTargetError::NoSuchCgroup { .. } | ResolveTargetError::NoSuchThing { .. }
+    );
+    if of_cgroups && !lists_cgroups(kernel) {
+        // A diagnosis shows those of version 2 alone.
+        return failure.hint(
+            "see where a process is: the line with `memory` of /proc/PID/cgroup; or name the \
+             process itself by its pid",
+        );
+    }
     let hint = error.hint().unwrap_or_else(|| {
         let look = recommend::command(global, "memory-diagnose --verbose");
         format!("see what there is: {look}")
     });
     failure.hint(hint)
+}
+
+/// Whether a diagnosis lists the control groups of this machine.
+fn lists_cgroups(kernel: &Kernel) -> bool {
+    read_host(kernel, &mut Vec::new())
+        .cgroup_mode
+        .has_v2_memory()
 }
 
 /// The things that have the name, one a line.

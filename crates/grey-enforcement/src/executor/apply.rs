@@ -2,6 +2,8 @@
 //!
 //! Never begins before the whole plan was checked and the journal has room.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grey_model::{Bytes, Change, Effect, Plan, PlanStep, ResolvedTarget, Verdict};
@@ -26,6 +28,8 @@ pub struct ApplyContext {
     pub lease: Option<Duration>,
     /// How long to watch for what comes back at the end; zero for not at all.
     pub observe: Duration,
+    /// Raised by whoever does not want to watch any longer.
+    pub end_observation: Arc<AtomicBool>,
 }
 
 impl Default for ApplyContext {
@@ -35,6 +39,7 @@ impl Default for ApplyContext {
             reason: String::new(),
             lease: None,
             observe: Duration::from_secs(10),
+            end_observation: Arc::default(),
         }
     }
 }
@@ -121,12 +126,14 @@ pub(super) struct Run<'plan> {
 }
 
 impl Enforcer {
-    /// Asks everything that [`Self::apply`] asks before its first write, apart
-    /// from the journal. Changes nothing.
+    /// Asks what [`Self::apply`] asks before its first write, apart from what
+    /// only a write can tell: room on the journal's disk, the lock, a keeper.
+    /// Changes nothing.
     ///
     /// # Errors
     /// [`ApplyError`] when the plan would be refused.
     pub fn check(&self, plan: &Plan) -> Result<(), ApplyError> {
+        Journal::check(&self.options.state_dir)?;
         check_plan(plan, &self.kernel, self.knobs.as_ref())
     }
 
@@ -174,7 +181,9 @@ impl Enforcer {
         let watched = self.run_steps(plan, &mut run, &mut journal, &mut applied, progress);
         // Others may work while we only watch.
         drop(journal);
-        self.observe(context.observe, &watched, &mut applied.effects, progress);
+        let effects = &mut applied.effects;
+        let ended_early = self.observe(context, &watched, effects, progress);
+        applied.remarks.extend(ended_early);
         if applied.outcome == Outcome::Complete {
             applied.outcome = outcome_of(&applied.effects);
         }

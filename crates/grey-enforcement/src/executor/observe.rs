@@ -3,13 +3,14 @@
 //!
 //! Never holds the journal while it waits, and changes nothing.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, CgroupPath, Effect, Pages, Verdict};
 use grey_telemetry::Kernel;
 
 use super::Enforcer;
-use super::apply::Progress;
+use super::apply::{ApplyContext, Progress};
 use crate::measure::{self, Reading, Subject};
 
 /// How often progress is told.
@@ -58,22 +59,30 @@ pub(super) struct Watched {
 }
 
 impl Enforcer {
-    /// Waits once for all steps, then fills in what came back.
+    /// Waits once for all steps, then fills in what came back. A sentence when
+    /// it was ended early: what is told then is of a shorter time.
     pub(super) fn observe(
         &self,
-        total: Duration,
+        context: &ApplyContext,
         watched: &[Watched],
         effects: &mut [Effect],
         progress: &mut dyn FnMut(Progress<'_>),
-    ) {
+    ) -> Option<String> {
+        let total = context.observe;
         if total.is_zero() || watched.is_empty() {
-            return;
+            return None;
         }
+        let ended = || context.end_observation.load(Ordering::Relaxed);
+        let mut lasted = total;
         let start = Instant::now();
         loop {
             let elapsed = start.elapsed().min(total);
             progress(Progress::Observing { elapsed, total });
             if elapsed >= total {
+                break;
+            }
+            if ended() {
+                lasted = elapsed;
                 break;
             }
             std::thread::sleep(TICK.min(total - elapsed));
@@ -86,30 +95,46 @@ impl Enforcer {
                 Watch::Refaults { cgroup, before } => {
                     if let Some(now) = measure::refaults(&self.kernel, cgroup.as_ref()) {
                         let back = Pages(now.0.saturating_sub(before.0));
-                        note_refaults(effect, back.bytes(self.kernel.page_size), total);
+                        note_refaults(effect, back.bytes(self.kernel.page_size), lasted);
                     }
                 }
                 Watch::Pss { subject, before } => {
                     let delta = subject.read(&self.kernel).since(before);
                     if let Some(growth) = delta.pss {
-                        note_growth(effect, growth, total);
+                        note_growth(effect, growth, lasted);
                     }
                 }
             }
         }
+        (lasted < total).then(|| {
+            format!(
+                "watching ended early, after {} of {}",
+                seconds(lasted),
+                seconds(total)
+            )
+        })
     }
 }
 
-fn note_refaults(effect: &mut Effect, back: Bytes, total: Duration) {
+fn note_refaults(effect: &mut Effect, back: Bytes, lasted: Duration) {
     effect.refaulted = Some(back);
-    let seconds = total.as_secs();
+    let within = seconds(lasted);
     if came_back(effect, back) {
-        effect.detail = format!("{}; {back} came back within {seconds} s", effect.detail);
+        effect.detail = format!("{}; {back} came back within {within}", effect.detail);
+    }
+}
+
+/// `10 s`; with a tenth where it was not whole seconds.
+fn seconds(time: Duration) -> String {
+    if time.subsec_nanos() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
     }
 }
 
 /// Growth may be new memory: it is told, and never counted as refaults.
-fn note_growth(effect: &mut Effect, growth: i64, total: Duration) {
+fn note_growth(effect: &mut Effect, growth: i64, lasted: Duration) {
     let left = matches!(
         effect.verdict,
         Verdict::Worked | Verdict::PartlyWorked | Verdict::MovedNotFreed
@@ -118,13 +143,13 @@ fn note_growth(effect: &mut Effect, growth: i64, total: Duration) {
         return;
     }
     let grown = Bytes(growth.max(0).unsigned_abs());
-    let seconds = total.as_secs();
+    let within = seconds(lasted);
     came_back(effect, grown);
     effect.detail = if grown == Bytes::ZERO {
-        format!("{}; nothing came back within {seconds} s", effect.detail)
+        format!("{}; nothing came back within {within}", effect.detail)
     } else {
         format!(
-            "{}; PSS grew by {grown} within {seconds} s: no more than that came back",
+            "{}; PSS grew by {grown} within {within}: no more than that came back",
             effect.detail
         )
     };

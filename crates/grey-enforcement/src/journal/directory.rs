@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::JournalError;
@@ -50,6 +50,67 @@ pub(super) fn open_existing(state: &Path) -> Result<Option<OwnedFd>, JournalErro
     }
 }
 
+/// The same as [`open_or_make`], without making anything: `None` where it would
+/// make the directory and is let to.
+pub(super) fn look_for_writing(state: &Path) -> Result<Option<OwnedFd>, JournalError> {
+    let state = &without_tail(state);
+    let path = state.join(NAME);
+    let is_missing = |path: &Path| {
+        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if is_missing(state) {
+        let nearest = state.ancestors().skip(1).find(|path| !is_missing(path));
+        let nearest = match nearest {
+            Some(path) if !path.as_os_str().is_empty() => path,
+            _ => Path::new("."),
+        };
+        return may_make_in(CWD.as_fd(), nearest, state).map(|()| None);
+    }
+    let outer = open(CWD.as_fd(), state, state)?;
+    check(&outer, state)?;
+    if is_missing(&path) {
+        return may_make_in(outer.as_fd(), Path::new("."), &path).map(|()| None);
+    }
+    let inner = open(outer.as_fd(), Path::new(NAME), &path)?;
+    check(&inner, &path)?;
+    Ok(Some(inner))
+}
+
+/// Looks at a file as [`open_file`] would open it for writing, without making
+/// it; `None` where it would make it and is let to.
+pub(super) fn look_at_file(
+    directory: &OwnedFd,
+    directory_path: &Path,
+    name: &str,
+) -> Result<Option<OwnedFd>, JournalError> {
+    match open_file(directory, directory_path, name, OFlags::RDWR) {
+        Err(JournalError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let path = directory_path.join(name);
+            may_make_in(directory.as_fd(), Path::new("."), &path).map(|()| None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Whether we may make something in the directory `name`, which is below
+/// `parent`; the kernel says no on a read-only file system, to root as well.
+fn may_make_in(
+    parent: rustix::fd::BorrowedFd<'_>,
+    name: &Path,
+    wanted: &Path,
+) -> Result<(), JournalError> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::statat(parent, name, AtFlags::empty())
+        .and_then(|status| {
+            if FileType::from_raw_mode(status.st_mode).is_dir() {
+                rustix::fs::accessat(parent, name, access, AtFlags::EACCESS)
+            } else {
+                Err(Errno::NOTDIR)
+            }
+        })
+        .map_err(|errno| open_error(wanted, errno))
+}
+
 /// Opens a regular file of ours. Nothing but a regular file with one name is
 /// accepted: not a link, not a device, not a hard link to somebody's file.
 pub(super) fn open_file(
@@ -67,7 +128,7 @@ pub(super) fn open_file(
         },
     )?;
     let status = rustix::fs::fstat(&file).map_err(|errno| open_error(&path, errno))?;
-    if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile {
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return Err(unsafe_error(&path, "it is no regular file"));
     }
     if status.st_nlink > 1 {
@@ -104,8 +165,8 @@ fn open(
 ) -> Result<OwnedFd, JournalError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| {
-        let is_link = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink());
+        let is_link = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|status| FileType::from_raw_mode(status.st_mode).is_symlink());
         if is_link {
             unsafe_error(path, "it is a symbolic link")
         } else {

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::JournalError;
-use super::directory::open_file;
+use super::directory::{look_at_file, open_file};
 
 const NAME: &str = "lock";
 /// How often the lock is tried.
@@ -105,6 +105,11 @@ impl Drop for Lock {
         // Releases it for those who inherited it, too: closing alone would not.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
+}
+
+/// Whether the lock could be opened. Neither makes nor takes it.
+pub(super) fn look(directory: &OwnedFd, directory_path: &Path) -> Result<(), JournalError> {
+    look_at_file(directory, directory_path, NAME).map(|_| ())
 }
 
 fn read_holder(file: BorrowedFd<'_>) -> Option<u32> {

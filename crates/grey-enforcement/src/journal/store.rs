@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use super::JournalError;
-use super::directory::{open_existing, open_file, open_or_make};
+use super::directory::{look_at_file, look_for_writing, open_existing, open_file, open_or_make};
 use super::entry::{JournalEntry, Ledger};
 use super::lock::Lock;
 use super::loss::Loss;
@@ -82,6 +82,27 @@ impl Journal {
     #[must_use]
     pub fn is_record(line: &[u8]) -> bool {
         matches!(Record::from_line(line), Line::Record(_))
+    }
+
+    /// Whether the journal in `state_dir` could be opened for writing now, apart
+    /// from the room on its disk and from whoever has the lock. Makes nothing.
+    ///
+    /// # Errors
+    /// [`JournalError`], the one that opening would end with.
+    pub(crate) fn check(state_dir: &Path) -> Result<(), JournalError> {
+        let Some(directory) = look_for_writing(state_dir)? else {
+            return Ok(());
+        };
+        let path = state_dir.join("journal");
+        super::lock::look(&directory, &path)?;
+        let Some(file) = look_at_file(&directory, &path, NAME)? else {
+            return Ok(());
+        };
+        let file_path = path.join(NAME);
+        if Replay::of(&read_all(&file, &file_path)?).other_version {
+            return Err(JournalError::OtherVersion { path: file_path });
+        }
+        Ok(())
     }
 
     /// Whether somebody is writing to the journal in `state_dir` right now, or

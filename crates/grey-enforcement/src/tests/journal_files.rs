@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use grey_fake_kernel::Ended;
 use grey_model::KsmFile;
 
 use super::rig::{Fault, Rig, ksm, plan, plan_over_everything, step};
@@ -270,6 +271,10 @@ fn a_large_journal_with_a_damaged_line_is_kept_whole() {
     assert!(fs::read_to_string(rig.path(FILE)).unwrap() == large);
 }
 
+const NO_TMPFS: Ended = Ended::Skipped {
+    reason: "mounting a tmpfs needs root",
+};
+
 /// A tiny file system of its own; needs root.
 struct Tmpfs {
     path: std::path::PathBuf,
@@ -284,7 +289,6 @@ impl Tmpfs {
             .stderr(std::process::Stdio::null())
             .status();
         if !done.is_ok_and(|status| status.success()) {
-            println!("skipped: mounting a tmpfs needs root");
             return None;
         }
         Some(Self {
@@ -310,10 +314,10 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn a_full_disk_refuses_before_the_first_change() {
+fn a_full_disk_refuses_before_the_first_change() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=64k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     make(&rig, "state/journal", 0o700);
     // One page is left for the lock, and one more: enough for a few records,
@@ -326,13 +330,14 @@ fn a_full_disk_refuses_before_the_first_change() {
         "{refused:?}"
     );
     assert_eq!(rig.read(RUN), "0\n");
+    Ended::Done
 }
 
 #[test]
-fn a_disk_that_fills_up_later_does_not_stop_the_rollback() {
+fn a_disk_that_fills_up_later_does_not_stop_the_rollback() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=128k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     switch_on(&rig).unwrap();
     let mut size = 128 << 10;
@@ -342,13 +347,14 @@ fn a_disk_that_fills_up_later_does_not_stop_the_rollback() {
     let report = rig.roll_back(&RollbackSelection::All, false);
     assert_eq!(report.items[0].outcome, RollbackOutcome::Restored);
     assert_eq!(rig.read(RUN), "0\n");
+    Ended::Done
 }
 
 #[test]
-fn a_read_only_disk_refuses_and_can_be_listed() {
+fn a_read_only_disk_refuses_and_can_be_listed() -> Ended {
     let rig = Rig::new();
     let Some(disk) = Tmpfs::mount(&rig.path("state"), "size=256k,mode=700") else {
-        return;
+        return NO_TMPFS;
     };
     switch_on(&rig).unwrap();
     disk.remount("ro");
@@ -360,6 +366,7 @@ fn a_read_only_disk_refuses_and_can_be_listed() {
     assert!(refused.is_denied(), "{refused:?}");
     assert_eq!(rig.entries().len(), 1);
     assert_eq!(rig.read("sys/kernel/mm/ksm/sleep_millisecs"), "200\n");
+    Ended::Done
 }
 
 #[test]
@@ -381,4 +388,55 @@ fn a_journal_of_garbage_is_not_cut_and_stays_lost() {
         assert!(!report.losses.is_empty(), "{garbage}");
         assert_eq!(rig.read(RUN), "0\n");
     }
+}
+
+/// What stands in the state directory's place, by name.
+type Trap = (&'static str, fn(&Rig));
+
+#[test]
+fn looking_tells_what_opening_would_and_makes_nothing() {
+    let traps: [Trap; 9] = [
+        ("nothing", |_| {}),
+        ("no journal", |rig| make(rig, "state", 0o700)),
+        ("an empty one", |rig| make(rig, "state/journal", 0o700)),
+        ("open to others", |rig| make(rig, "state", 0o777)),
+        ("an open journal", |rig| make(rig, "state/journal", 0o722)),
+        ("a link", |rig| {
+            make(rig, "elsewhere", 0o700);
+            symlink(rig.path("elsewhere"), rig.path("state")).unwrap();
+        }),
+        ("a file", |rig| rig.write("state", "")),
+        ("a directory as lock", |rig| {
+            make(rig, "state/journal/lock", 0o700);
+        }),
+        ("a second name", |rig| {
+            make(rig, "state/journal", 0o700);
+            switch_on(rig).unwrap();
+            rig.roll_back(&RollbackSelection::All, false);
+            fs::hard_link(rig.path(FILE), rig.path("another name")).unwrap();
+        }),
+    ];
+    let mut refused = 0;
+    for (name, set_up) in traps {
+        let rig = Rig::new();
+        set_up(&rig);
+        let names = || {
+            let found = std::process::Command::new("find")
+                .arg(rig.path("."))
+                .output();
+            found.unwrap().stdout
+        };
+        let before = names();
+        let looked = Journal::check(&rig.path("state"));
+        assert!(before == names(), "{name}");
+        let opened = match switch_on(&rig) {
+            Err(ApplyError::Journal { source }) => Err(source),
+            Err(other) => panic!("{name}: {other:?}"),
+            Ok(_) => Ok(()),
+        };
+        refused += u32::from(looked.is_err());
+        let shown = |error: JournalError| error.to_string();
+        assert_eq!(looked.map_err(shown), opened.map_err(shown), "{name}");
+    }
+    assert_eq!(refused, 6);
 }

@@ -156,6 +156,7 @@ pub(crate) fn machine() -> PreflightFacts {
         target: Some(target(TargetKind::Cgroup, "/web", Owner::Nobody)),
         cgroup: Some(group("/web")),
         ancestors: Vec::new(),
+        threaded_domain: None,
         protected: Some(Bytes::ZERO),
         processes: vec![process(77)],
         process_summary: TargetProcesses {

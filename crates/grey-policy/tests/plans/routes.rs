@@ -273,3 +273,31 @@ fn the_root_has_no_limit() {
     let facts = owned("/", Owner::Root);
     assert_eq!(refusal(&facts, LIMIT).kind, RefusalKind::Unsafe);
 }
+
+#[test]
+fn a_cgroup_whose_name_is_not_utf_8_is_not_told_to_be_renamed() {
+    let hint = |bytes: &[u8]| {
+        let mut facts = owned("/web", Owner::Nobody);
+        let mut target = facts.target.unwrap();
+        target.cgroup = CgroupPath::new(bytes);
+        facts.target = Some(target);
+        refusal(&facts, LIMIT).hint
+    };
+    let below = hint(b"/build/w\xffb");
+    assert!(below.starts_with("limit the one above it: --target /build; or "));
+    assert!(below.contains("cannot be renamed"), "{below}");
+    assert!(hint(b"/w\xffb").starts_with("have whoever makes it"));
+}
+
+#[test]
+fn what_is_threaded_is_refused_by_its_type_and_not_by_its_files() {
+    let told = |domain: &str| {
+        let mut facts = owned("/web/threads", Owner::Nobody);
+        facts.cgroup = None;
+        facts.threaded_domain = Some(path(domain));
+        refusal(&facts, LIMIT)
+    };
+    assert!(told("/web").reason.contains("is threaded"));
+    assert!(told("/web").hint.ends_with("--target /web"));
+    assert!(!told("/").hint.contains("--target"));
+}

@@ -176,3 +176,22 @@ fn without_a_target_the_machine_is_described() {
     assert_eq!(facts.processes, []);
     assert_eq!(facts.meminfo.mem_total, Some(Bytes::from_mib(1000)));
 }
+
+#[test]
+fn of_a_threaded_cgroup_the_domain_above_is_known() {
+    let facts = |kinds: &[(&str, &str)]| {
+        let host = kinds
+            .iter()
+            .fold(FakeKernel::full(), |host, (group, kind)| {
+                host.with(format!("cgroup/{group}/cgroup.type"), format!("{kind}\n"))
+            });
+        gather(&host, "/build/web").threaded_domain
+    };
+    assert_eq!(facts(&[]), None);
+    assert_eq!(facts(&[("build/web", "domain")]), None);
+    assert_eq!(facts(&[("build/web", "domain threaded")]), None);
+    let one = facts(&[("build", "domain threaded"), ("build/web", "threaded")]);
+    assert_eq!(one.unwrap().to_string(), "/build");
+    let both = facts(&[("build", "threaded"), ("build/web", "threaded")]);
+    assert!(both.unwrap().is_root());
+}

@@ -18,6 +18,9 @@ use crate::failure::{Failure, is_denied};
 /// The largest file that is read: over 100,000 processes.
 const LARGEST: u64 = 256 << 20;
 
+/// At most this many links are followed, as the kernel does.
+const MOST_LINKS: u32 = 40;
+
 /// What every document of ours begins with.
 #[derive(Deserialize)]
 struct Header {
@@ -49,6 +52,8 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         )
         .hint("to print it, use --json"));
     }
+    // A link stays one: the file that it leads to is replaced.
+    let path = &followed(path).map_err(failed)?;
     let beside = beside(path);
     let written = write(diagnosis, &beside).and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| {
@@ -56,6 +61,23 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         let _ = fs::remove_file(&beside);
         failed(error)
     })
+}
+
+/// Where the links lead that begin at `path`; `path` itself where there is
+/// none. The last one may lead to a file that is yet to be made.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(next) => path = path.parent().unwrap_or(Path::new("")).join(next),
+            // No link, or nothing there.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
 }
 
 /// Where a file is written before it takes its name.

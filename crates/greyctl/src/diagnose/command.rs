@@ -201,7 +201,7 @@ fn unreadable_machine(error: ReadError) -> Failure {
     } else {
         Exit::Failed
     };
-    Failure::from_error(exit, &error)
+    crate::roots::hint_at_procfs(Failure::from_error(exit, &error), &error)
 }
 
 /// The processes of the targets, each once, and how many could not be read in

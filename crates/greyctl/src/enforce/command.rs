@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grey_enforcement::{Applied, ApplyContext, Enforcer, Outcome as Ended};
+use grey_enforcement::{Applied, ApplyContext, Enforcer, Outcome as Ended, Progress};
 use grey_model::{
     Change, Effect, EnforcementRequest, Plan, Refusal, RefusalKind, ResolvedTarget, Verdict,
 };
@@ -15,11 +15,13 @@ use super::document::{Enforcement, Outcome, PlannedStep, SCHEMA};
 use super::progress::ProgressLine;
 use super::{planning, report};
 use crate::cli::{EnforceOptions, GlobalOptions};
+use crate::count::counted;
 use crate::duration::short;
 use crate::enforcer::{self, apply_failure, exit_of};
 use crate::error_document::Ending;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::recommend;
 use crate::rollback::document::RolledBack;
@@ -188,19 +190,30 @@ fn apply(
 ) -> Result<Exit, Failure> {
     let mut enforcer: Enforcer = enforcer::open(global, "memory-enforce")?;
     enforcer::say_if_locked(global, output);
+    let mut interrupt = Interrupt::default();
     let context = ApplyContext {
         target,
         reason: request.reason.clone(),
         lease: request.lease,
         observe: options.observe.0,
+        end_observation: interrupt.flag(),
     };
     let mut line = ProgressLine::new(output.shows_progress());
-    let applied = enforcer.apply(plan, &context, &mut |progress| line.update(&progress));
+    let applied = enforcer.apply(plan, &context, &mut |progress| {
+        // Not before: a step that is under way is ended by Ctrl-C. Where the
+        // signal cannot be taken, it ends the watching as well.
+        if matches!(progress, Progress::Observing { .. }) {
+            let _ = interrupt.watch();
+        }
+        line.update(&progress);
+    });
     line.finish();
+    interrupt.release();
     let applied = applied.map_err(|error| apply_failure(global, &error))?;
+    let told = document.warnings.len();
     record(&applied, request.lease, document);
-    for remark in &applied.remarks {
-        output.warn(remark);
+    for warning in document.warnings.iter().skip(told) {
+        output.warn(warning);
     }
     if !options.json {
         output.text(&report::effects(&document.effects, output.width()))?;
@@ -232,6 +245,13 @@ fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement
     document.plan_id = Some(applied.plan_id.clone());
     document.undone = applied.undone.iter().map(RolledBack::new).collect();
     document.warnings.extend(applied.remarks.iter().cloned());
+    let settled = document
+        .effects
+        .iter()
+        .filter(|effect| effect.verdict == Verdict::AlreadySo);
+    if let (Some(lease), so @ 1..) = (lease, settled.count()) {
+        document.warnings.push(not_leased(so, lease));
+    }
     let every = |verdicts: &[Verdict]| {
         let mut effects = document.effects.iter();
         effects.all(|effect| verdicts.contains(&effect.verdict))
@@ -254,6 +274,16 @@ fn record(applied: &Applied, lease: Option<Duration>, document: &mut Enforcement
     if !document.journal_ids.is_empty() {
         document.lease_until = lease.and_then(until);
     }
+}
+
+/// What was so before is not ours to undo.
+fn not_leased(settings: usize, lease: Duration) -> String {
+    let what = counted(settings as u64, "setting was", "settings were");
+    format!(
+        "{what} so already, and {} so: nothing of that is undone after {}",
+        if settings == 1 { "stays" } else { "stay" },
+        short(lease)
+    )
 }
 
 fn until(lease: Duration) -> Option<String> {

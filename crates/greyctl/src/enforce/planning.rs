@@ -12,6 +12,7 @@ use grey_telemetry::{Kernel, gather_facts};
 use crate::cli::EnforceOptions;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain, is_denied};
+use crate::roots::hint_at_procfs;
 
 /// What planning came to.
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ pub(crate) fn plan(
         } else {
             Exit::Failed
         };
-        Failure::from_error(exit, &error)
+        hint_at_procfs(Failure::from_error(exit, &error), &error)
     })?;
     ask_systemd(&mut facts, &mut planned.warnings);
     if options.simulation && options.actions().is_empty() {

@@ -19,8 +19,9 @@ pub(crate) fn plan(steps: &[PlannedStep], simulation: bool, width: Option<usize>
     let mut table = Table::new(vec![
         Column::number("", 0),
         Column::text("WHAT", 0).gives_way(16),
-        Column::text("BEFORE", 1).optional().gives_way(6),
-        Column::text("AFTER", 1).optional().gives_way(6),
+        // What is set is never hidden, nor cut.
+        Column::text("BEFORE", 0).optional(),
+        Column::text("AFTER", 0).optional(),
         Column::number("PREDICTED", 0),
         Column::text("RISK", 0),
     ]);
@@ -163,6 +164,8 @@ fn verdict(verdict: Verdict) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use grey_model::{Change, OneShot};
+
     use super::*;
 
     #[test]
@@ -188,6 +191,31 @@ mod tests {
         };
         assert!(!shown(52).contains("144"), "{}", shown(52));
         assert!(shown(1024).contains("-144.0 KiB"), "{}", shown(1024));
+    }
+
+    #[test]
+    fn however_narrow_it_is_what_will_be_set_is_shown_in_full() {
+        let step = PlannedStep {
+            action: "limit".to_owned(),
+            knob: "memory.max of /a/long/path/of/groups".to_owned(),
+            before: Some("314572800".to_owned()),
+            after: Some("134217728".to_owned()),
+            predicted_bytes: Some(1 << 20),
+            risk: Risk::High,
+            reason: String::new(),
+            undo: String::new(),
+            change: Change::Once {
+                shot: OneShot::PageOut {
+                    processes: Vec::new(),
+                },
+            },
+        };
+        for width in 30..120 {
+            let text = plan(std::slice::from_ref(&step), false, Some(width));
+            for value in ["BEFORE", "300.0 MiB", "AFTER", "128.0 MiB"] {
+                assert!(text.contains(value), "{width}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Needs no signal handler: what was recorded is kept whenever it is killed.
 
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use grey_telemetry::history::{
@@ -129,6 +130,35 @@ pub(crate) fn history_failure(error: &HistoryError) -> Failure {
         _ if exit == Exit::NotPermitted => {
             failure.hint("run as root, or name a directory of your own with --state-dir")
         }
+        _ if is_full(error) => {
+            failure.hint("make room there, or name a directory elsewhere with --state-dir")
+        }
         _ => failure,
+    }
+}
+
+fn is_full(error: &HistoryError) -> bool {
+    let HistoryError::File { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_a_way_out() {
+        let failure = history_failure(&HistoryError::File {
+            doing: "write",
+            path: "/state/history/current".into(),
+            source: ErrorKind::StorageFull.into(),
+        });
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.hints[0].contains("make room"), "{failure:?}");
     }
 }

@@ -16,6 +16,7 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::loss::{self, LostRecord};
 use crate::output::Output;
+use crate::recommend;
 use crate::roots::{open_kernel, state_dir};
 
 /// Runs `journal`.
@@ -56,6 +57,13 @@ pub(crate) fn run(
     } else {
         let text = report::render(&listing, known, &TimeZone::system(), output.width());
         output.text(&text)?;
+        if known == 0 && global.state_dir.is_none() && !rustix::process::geteuid().is_root() {
+            output.hint(&format!(
+                "that is the journal of this user, in {}; for root's: sudo {}",
+                directory.display(),
+                recommend::command(global, "journal")
+            ));
+        }
     }
     ended
 }

@@ -210,7 +210,16 @@ fn of_changes(document: &Rollback, global: &GlobalOptions) -> Result<Exit, Failu
     let of = document.changes.len();
     let rollback = |words: &str| recommend::command(global, words);
     let mut failure = if conflicts > 0 {
-        Failure::new(exit, left_alone(conflicts, of))
+        let mut message = left_alone(conflicts, of);
+        if failed > 0 {
+            message.push_str(&format!("; {failed} could not be put back"));
+        }
+        if covered > 0 {
+            message.push_str(&format!(
+                "; {covered} not put back, as a later one covers it"
+            ));
+        }
+        Failure::new(exit, message)
             .hint(format!(
                 "to override their values: {}",
                 rollback("rollback --force")
@@ -301,6 +310,35 @@ mod tests {
         assert_eq!(hints.count(), 1);
         let failure = of_changes(&document(&[true, false]), &global).unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn what_failed_is_counted_beside_what_was_left_alone() {
+        let mut document = document(&[false, false, false]);
+        document.changes[0].outcome = RolledBackState::Conflict;
+        document.changes[0].detail = String::new();
+        let global = Cli::try_parse_from(["greyctl", "rollback"]).unwrap().global;
+        let failure = of_changes(&document, &global).unwrap_err();
+        assert_eq!(
+            failure.message,
+            "1 of 3 changes was left alone: somebody else has set it since; \
+             2 could not be put back"
+        );
+    }
+
+    #[test]
+    fn however_narrow_it_is_what_was_set_and_found_is_shown_in_full() {
+        let mut document = document(&[false]);
+        let change = &mut document.changes[0];
+        change.before = Some("314572800".to_owned());
+        change.after = Some("134217728".to_owned());
+        change.found = Some("268435456".to_owned());
+        for width in 30..120 {
+            let text = report::changes("Rollback", &document.changes, Some(width));
+            for value in ["WAS SET TO", "300.0 MiB", "FOUND", "128.0 MiB", "256.0 MiB"] {
+                assert!(text.contains(value), "{width}: {text}");
+            }
+        }
     }
 
     #[test]

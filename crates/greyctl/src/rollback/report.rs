@@ -11,9 +11,10 @@ pub(crate) fn changes(title: &str, changes: &[RolledBack], width: Option<usize>)
     let mut table = Table::new(vec![
         Column::number("ID", 0),
         Column::text("WHAT", 0).gives_way(16),
-        Column::text("WAS SET TO", 2).gives_way(8),
-        Column::text("FOUND", 1).gives_way(8),
-        Column::text("BEFORE", 0).gives_way(8),
+        // What was set, and to what it goes back, is never hidden, nor cut.
+        Column::text("WAS SET TO", 0),
+        Column::text("FOUND", 0),
+        Column::text("BEFORE", 0),
         Column::text("OUTCOME", 0),
     ]);
     for change in changes {

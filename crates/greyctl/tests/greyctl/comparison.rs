@@ -201,3 +201,34 @@ fn a_diagnosis_is_saved_whole_for_its_owner_alone_or_not_at_all() {
     });
     assert_eq!(left.count(), 0);
 }
+
+#[test]
+fn a_diagnosis_saved_through_a_link_replaces_the_file_and_keeps_the_link() {
+    let kernel = host();
+    let (real, link, second) = (
+        kernel.path("real.json"),
+        kernel.path("link"),
+        kernel.path("second"),
+    );
+    // The first time, the file is yet to be made.
+    std::os::unix::fs::symlink("real.json", &link).unwrap();
+    std::os::unix::fs::symlink(&link, &second).unwrap();
+    for _ in 0..2 {
+        let path = second.to_str().unwrap();
+        let ran = run(on(&kernel), &["memory-diagnose", "--save", path]);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        for link in [&link, &second] {
+            assert!(std::fs::symlink_metadata(link).unwrap().is_symlink());
+        }
+        let facts = std::fs::symlink_metadata(&real).unwrap();
+        assert!(facts.is_file() && facts.len() > 0);
+    }
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("second", &link).unwrap();
+    let ran = run(
+        on(&kernel),
+        &["memory-diagnose", "--save", link.to_str().unwrap()],
+    );
+    assert_eq!(ran.exit, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("symbolic links"), "{}", ran.stderr);
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use grey_fake_kernel::FakeKernel;
+use grey_fake_kernel::{Ended, FakeKernel};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
@@ -641,9 +641,11 @@ fn an_empty_journal_says_so() {
 }
 
 #[test]
-fn a_rollback_of_anothers_journal_names_its_owner() {
+fn a_rollback_of_anothers_journal_names_its_owner() -> Ended {
     if !rustix::process::geteuid().is_root() {
-        return;
+        return Ended::Skipped {
+            reason: "giving a directory away needs root",
+        };
     }
     // Only root can give a directory away. `daemon` is user 1 everywhere;
     // user 54321 has no name.
@@ -660,6 +662,7 @@ fn a_rollback_of_anothers_journal_names_its_owner() {
         let end = format!(" --state-dir {}\n", state.display());
         assert!(ran.stderr.ends_with(&end), "{}", ran.stderr);
     }
+    Ended::Done
 }
 
 /// A process of this machine that only waits, and ends with the test.
@@ -771,13 +774,15 @@ fn in_a_pid_namespace(arguments: &[&std::ffi::OsStr]) -> Command {
 }
 
 #[test]
-fn a_rollback_from_another_pid_namespace_leaves_it_to_whoever_sees_it() {
+fn a_rollback_from_another_pid_namespace_leaves_it_to_whoever_sees_it() -> Ended {
     // Needs root, and a kernel and a sandbox that let it.
     if !in_a_pid_namespace(&["true".as_ref()])
         .output()
         .is_ok_and(|done| done.status.success())
     {
-        return;
+        return Ended::Skipped {
+            reason: "no pid namespace can be made here",
+        };
     }
     let sleeper = Sleeper::new();
     let state = tempfile::tempdir().unwrap();
@@ -809,6 +814,7 @@ fn a_rollback_from_another_pid_namespace_leaves_it_to_whoever_sees_it() {
     assert_eq!(sleeper.file("oom_score_adj"), "700");
     assert_eq!(run(with_state(), &["rollback"]).exit, 0);
     assert_eq!(sleeper.file("oom_score_adj"), score);
+    Ended::Done
 }
 
 #[test]

@@ -65,7 +65,11 @@ pub(crate) fn on(kernel: &FakeKernel) -> Command {
 
 /// The same as a user who is not root, whoever runs the tests.
 pub(crate) fn unprivileged_on(kernel: &FakeKernel) -> Command {
-    let given = on(kernel);
+    as_nobody(kernel, &on(kernel))
+}
+
+/// The same with the arguments of `given`. `kernel` gives it a place.
+pub(crate) fn as_nobody(kernel: &FakeKernel, given: &Command) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
         // The build folder may be closed to others.
         let program = kernel.path("greyctl");

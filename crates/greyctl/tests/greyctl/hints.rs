@@ -1,11 +1,13 @@
 //! What people are told to do next: commands that can be pasted, whatever the
 //! state directory is called, and nothing that drives a terminal.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
 use grey_fake_kernel::FakeKernel;
 
-use crate::harness::{Ran, greyctl, host, is_taken, pasted, recommended, run};
+use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, pasted, recommended, run};
 
 const SCORE: &str = "proc/310/oom_score_adj";
 
@@ -112,4 +114,100 @@ fn a_path_in_an_error_cannot_drive_the_terminal() {
     assert_ne!(ran.exit, 0);
     assert!(ran.stderr.contains("a\\x1b[2Jb"), "{}", ran.stderr);
     assert!(!ran.stderr.contains('\x1b'), "{}", ran.stderr);
+}
+
+#[test]
+fn whoever_finds_an_empty_journal_is_told_whose_it_is() {
+    let kernel = as_root();
+    let home = kernel.path("home");
+    std::fs::create_dir(&home).unwrap();
+    let mut command = as_nobody(&kernel, &stateless(&kernel));
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("HOME", &home);
+    let ran = run(command, &["journal"]);
+    assert_eq!(ran.stdout, "Nothing was changed.\n", "{}", ran.stderr);
+    let place = home.to_str().unwrap();
+    assert!(ran.stderr.contains(place), "{}", ran.stderr);
+    assert!(only_command(&ran).starts_with("greyctl journal"));
+    assert!(ran.stderr.contains(": sudo greyctl "), "{}", ran.stderr);
+    // Whoever named one knows.
+    let ran = run(on(&kernel), &["journal"]);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_directory_that_is_no_procfs_is_told_how_to_be_named() {
+    let kernel = as_root();
+    let empty = kernel.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let mut command = greyctl();
+    command.arg("--procfs").arg(&empty);
+    let ran = run(command, &["memory-diagnose"]);
+    assert_eq!(ran.exit, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("mounted with --procfs"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn without_version_2_nobody_is_sent_to_a_list_of_cgroups_that_is_empty() {
+    for kernel in [as_root().with_v1_cgroups(), as_root().with_hybrid_cgroups()] {
+        let ran = run(on(&kernel), &["memory-diagnose", "-t", "/nowhere"]);
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("--verbose"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("/proc/PID/cgroup"), "{}", ran.stderr);
+    }
+    let ran = run(on(&as_root()), &["memory-diagnose", "-t", "/nowhere"]);
+    assert!(ran.stderr.contains("--verbose"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_lease_beside_a_path_that_is_not_utf_8_says_what_it_needs() {
+    let kernel = as_root();
+    let state = kernel.path(OsStr::from_bytes(b"st\xffate"));
+    let mut command = stateless(&kernel);
+    command.arg("--state-dir").arg(state);
+    let ran = run(command, &[&SET[..], &["--for", "1h"]].concat());
+    assert_eq!(ran.exit, 7, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("hint: --for needs paths"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("memory-diagnose"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_threaded_cgroup_is_told_by_its_type_and_who_has_its_memory() {
+    let root = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
+    let kernel = as_root()
+        .with("proc/self/status", root)
+        .with("cgroup/build/cgroup.type", "domain threaded\n")
+        .with("cgroup/build/web/cgroup.type", "threaded\n");
+    for action in [["--high", "200M"], ["--reclaim", "1M"]] {
+        let ran = run(
+            on(&kernel),
+            &[&["memory-enforce", "-t", "/build/web"][..], &action].concat(),
+        );
+        assert_eq!(ran.exit, 9, "{}", ran.stderr);
+        assert!(ran.stderr.contains("is threaded"), "{}", ran.stderr);
+        let hint = "hint: name the one that has it: --target /build\n";
+        assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_lease_says_when_it_has_nothing_to_undo() {
+    let kernel = as_root().with(SCORE, "100\n");
+    let ran = run(on(&kernel), &[&SET[..], &["--for", "1h"]].concat());
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let warning = "warning: 1 setting was so already, and stays so: nothing of that is undone \
+                   after 1h\n";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
+    let ran = run(on(&kernel), &SET);
+    assert!(!ran.stderr.contains("undone"), "{}", ran.stderr);
 }

@@ -14,6 +14,8 @@ mod enforcement;
 mod harness;
 mod hints;
 mod history;
+mod interruption;
 mod kills;
 mod leaks;
 mod recovery;
+mod simulation;

@@ -5,9 +5,6 @@
 //! not the run; a second one, and one after the window, ends the run.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use grey_model::{CgroupPath, ProcessId, ResolvedTarget, TargetKind};
@@ -16,13 +13,13 @@ use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
 use grey_telemetry::process::{
     AnonymousMemory, Detail, ProcessList, Scratch, read_anonymous, read_process,
 };
-use signal_hook::consts::SIGINT;
 
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
 use super::progress::WindowBar;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 
 /// At most this many readings: a longer window is read less often.
 pub(super) const MOST_READINGS: u32 = 720;
@@ -59,7 +56,8 @@ pub(crate) fn watch(
     interval: Duration,
     visible: bool,
 ) -> Result<Watched, Failure> {
-    let interrupted = watch_for_interrupt().map_err(|error| {
+    let mut interrupt = Interrupt::default();
+    interrupt.watch().map_err(|error| {
         Failure::new(
             Exit::Failed,
             format!("failed to watch for the interrupt signal: {error}"),
@@ -91,29 +89,19 @@ pub(crate) fn watch(
         if due > window {
             break;
         }
-        while started.elapsed() < due && !interrupted.load(Ordering::Relaxed) {
+        while started.elapsed() < due && !interrupt.is_raised() {
             bar.update(started.elapsed(), watched.followed.running());
             let left = due.saturating_sub(started.elapsed());
             std::thread::sleep(left.min(ATTENTION));
         }
-        if interrupted.load(Ordering::Relaxed) {
+        if interrupt.is_raised() {
             watched.ended_early = true;
             break;
         }
     }
     bar.finish();
-    // From here on the first Ctrl-C ends the run.
-    interrupted.store(true, Ordering::Relaxed);
+    interrupt.release();
     Ok(watched)
-}
-
-/// A flag that the first Ctrl-C raises; the second one ends the process.
-fn watch_for_interrupt() -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    // In this order: the first signal finds the flag down, and raises it.
-    signal_hook::flag::register_conditional_default(SIGINT, Arc::clone(&interrupted))?;
-    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
-    Ok(interrupted)
 }
 
 /// Buffers, and what was asked for.

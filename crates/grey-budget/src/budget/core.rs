@@ -409,12 +409,13 @@ impl Core {
     /// Ends a component: all that it was charged goes back.
     pub(super) fn unregister(&self, index: usize) {
         let mut state = self.state();
+        let mut granted = state.refuse_waiters_of(index, &self.waiting);
         let charged = state.account(index).charged;
         state.uncharge(index, charged);
         state.committed = state.committed.saturating_sub(state.account(index).floor);
         state.accounts[index] = None;
         self.returned.fetch_add(charged, Ordering::Relaxed);
-        let mut granted = self.note_overdraft(&mut state);
+        granted.0.extend(self.note_overdraft(&mut state).0);
         granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();

@@ -250,6 +250,27 @@ impl State {
         (0..self.waiters.len()).max_by_key(|place| rank(&self.waiters[*place]))
     }
 
+    /// Takes those out of the queue who wait for a component that ends. Who
+    /// waits borrows its component, so that only a request that was leaked is
+    /// still there; left in, it would be looked up where nobody is, or charged
+    /// to whoever comes next.
+    pub(super) fn refuse_waiters_of(&mut self, index: usize, waiting: &AtomicUsize) -> Settled {
+        let mut settled = Settled::default();
+        let mut place = 0;
+        while let Some(waiter) = self.waiters.get(place) {
+            if waiter.account != index {
+                place += 1;
+                continue;
+            }
+            let refusal = self.refusal(index, waiter.bytes, true);
+            if let Some(waiter) = self.waiters.remove(place) {
+                waiting.fetch_sub(1, Ordering::SeqCst);
+                settled.0.push((waiter.cell, Outcome::Refused(refusal)));
+            }
+        }
+        settled
+    }
+
     /// Takes those out of the queue whom no patience will help any more.
     pub(super) fn refuse_hopeless(&mut self, waiting: &AtomicUsize) -> Settled {
         let mut settled = Settled::default();

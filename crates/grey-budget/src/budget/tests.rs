@@ -791,3 +791,28 @@ fn a_request_is_counted_once_when_it_is_refused_and_not_when_it_had_to_wait() {
     assert!(future.as_mut().poll(&mut context).is_ready());
     assert_eq!(budget.refusals(), 206, "a task");
 }
+
+#[test]
+fn a_request_that_was_leaked_ends_with_its_component() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let budget = budget(10);
+    let holder = component(&budget, "holder");
+    let held = holder.reserve(mib(10)).unwrap();
+    let leaking = component(&budget, "leaking");
+    let mut future = Box::pin(leaking.reserve_async(mib(8)));
+    let waker = Waker::from(Arc::new(Nobody));
+    let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    std::mem::forget(future);
+    drop(leaking);
+    assert_eq!(budget.waiters(), (0, None));
+    // Who comes next has its place, and is not charged for what it never asked.
+    let next = component(&budget, "next");
+    drop(held);
+    assert_eq!(next.reserved(), Bytes::ZERO);
+    assert_eq!(budget.committed(), Bytes::ZERO);
+    assert_eq!(next.reserve(mib(10)).unwrap().size(), mib(10));
+}

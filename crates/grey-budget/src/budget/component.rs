@@ -181,10 +181,12 @@ impl Component {
     }
 
     /// Charges `bytes` that are held already, whatever the limits say, so that
-    /// the account is true. The controller sees when it is too much.
+    /// the account is true. The controller sees when it is too much. A component
+    /// is charged `u64::MAX` bytes at most: beyond that the reservation is
+    /// smaller than `bytes`.
     pub fn overdraw(&self, bytes: Bytes) -> Reservation<'_> {
-        self.inner.core.overdraw(self.inner.index, bytes.get());
-        Reservation::of(self, bytes.get())
+        let charged = self.inner.core.overdraw(self.inner.index, bytes.get());
+        Reservation::of(self, charged)
     }
 
     /// Whether both are handles to the same component.

@@ -162,7 +162,10 @@ impl Core {
         } else {
             self.quantum()
         };
-        if state.waiters.is_empty() && state.try_charge(account, needed.saturating_add(quantum)) {
+        if state.waiters.is_empty()
+            && let Some(with_quantum) = needed.checked_add(quantum)
+            && state.try_charge(account, with_quantum)
+        {
             cell.fetch_add(quantum, Ordering::SeqCst);
             self.after_charge(state);
             return Ok(());
@@ -198,26 +201,29 @@ impl Core {
         }
     }
 
-    /// Takes `bytes` whatever the limits say.
-    pub(super) fn overdraw(&self, account: usize, bytes: u64) {
+    /// Takes `bytes` whatever the limits say, and tells how many it took: what
+    /// one account was charged is a number of 64 bits.
+    pub(super) fn overdraw(&self, account: usize, bytes: u64) -> u64 {
         let mut state = self.state();
+        let bytes = bytes.min(u64::MAX - state.account(account).charged);
         state.charge(account, bytes);
         let settled = self.note_overdraft(&mut state);
         drop(state);
         settled.tell();
+        bytes
     }
 
     /// While more is taken than there is, nothing may stay in a cell, just as
     /// when somebody waits: an overdraft is one more who waits.
     fn note_overdraft(&self, state: &mut State) -> Settled {
         let mut settled = Settled::default();
-        if state.committed > state.limit && !state.is_overdrawn {
+        if state.is_over_limit() && !state.is_overdrawn {
             state.is_overdrawn = true;
             self.waiting.fetch_add(1, Ordering::SeqCst);
             fence_for_loom();
             settled = self.call_back(state);
         }
-        if state.committed <= state.limit && state.is_overdrawn {
+        if !state.is_over_limit() && state.is_overdrawn {
             state.is_overdrawn = false;
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
@@ -396,7 +402,7 @@ impl Core {
             });
         }
         let slack = Arc::clone(&account.slack);
-        state.committed = state.committed.saturating_add(account.committed());
+        state.committed = state.committed.saturating_add(u128::from(account.committed()));
         let index = place(&mut state.accounts, account);
         // What is kept for the new one may be what somebody waits for.
         let mut settled = self.note_overdraft(&mut state);
@@ -412,7 +418,8 @@ impl Core {
         let mut granted = state.refuse_waiters_of(index, &self.waiting);
         let charged = state.account(index).charged;
         state.uncharge(index, charged);
-        state.committed = state.committed.saturating_sub(state.account(index).floor);
+        let floor = u128::from(state.account(index).floor);
+        state.committed = state.committed.saturating_sub(floor);
         state.accounts[index] = None;
         self.returned.fetch_add(charged, Ordering::Relaxed);
         granted.0.extend(self.note_overdraft(&mut state).0);

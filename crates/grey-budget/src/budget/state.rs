@@ -33,8 +33,9 @@ pub(super) struct State {
     pub(super) limit: u64,
     /// Who of those that wait may be served.
     pub(super) admission: Admission,
-    /// The sum of what all accounts take.
-    pub(super) committed: u64,
+    /// The sum of what all accounts take: of numbers each of which may be as
+    /// large as an overdraft can be.
+    pub(super) committed: u128,
     /// More is taken than there is, and counted among those who wait.
     pub(super) is_overdrawn: bool,
     pub(super) accounts: Vec<Option<Account>>,
@@ -87,6 +88,15 @@ impl State {
             .expect("an account lives as long as its component")
     }
 
+    /// What is taken, as far as a number of bytes can say it.
+    pub(super) fn committed(&self) -> u64 {
+        u64::try_from(self.committed).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.committed > u128::from(self.limit)
+    }
+
     pub(super) fn floors(&self) -> u64 {
         self.accounts
             .iter()
@@ -100,7 +110,7 @@ impl State {
         let account = self.account(index);
         // What is left of its own floor, and what nobody has.
         let own = account.floor.saturating_sub(account.charged);
-        let free = self.limit.saturating_sub(self.committed);
+        let free = self.limit.saturating_sub(self.committed());
         let mut least = (own.saturating_add(free), Bound::Budget, self.limit);
         let mut bound = |left: u64, bound: Bound, limit: u64| {
             if left < least.0 {
@@ -122,7 +132,7 @@ impl State {
         {
             let name = std::sync::Arc::clone(&tenant.name);
             bound(
-                limit.saturating_sub(tenant.charged),
+                u64::try_from(u128::from(limit).saturating_sub(tenant.charged)).unwrap_or(limit),
                 Bound::Tenant(name),
                 limit,
             );
@@ -168,10 +178,10 @@ impl State {
         account.peak = account.peak.max(account.charged);
         let grown = account.committed() - before;
         let tenant = account.tenant;
-        self.committed = self.committed.saturating_add(grown);
+        self.committed = self.committed.saturating_add(u128::from(grown));
         self.taken = self.taken.wrapping_add(bytes);
         if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_add(bytes);
+            tenant.charged = tenant.charged.saturating_add(u128::from(bytes));
         }
     }
 
@@ -192,9 +202,9 @@ impl State {
         account.charged = account.charged.saturating_sub(bytes);
         let shrunk = before - account.committed();
         let tenant = account.tenant;
-        self.committed = self.committed.saturating_sub(shrunk);
+        self.committed = self.committed.saturating_sub(u128::from(shrunk));
         if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_sub(bytes);
+            tenant.charged = tenant.charged.saturating_sub(u128::from(bytes));
         }
     }
 

@@ -144,7 +144,7 @@ impl Budget {
     /// overdrew or the limit fell.
     #[must_use]
     pub fn committed(&self) -> Bytes {
-        Bytes(self.core.state().committed)
+        Bytes(self.core.state().committed())
     }
 
     /// What part of it is reserved.

@@ -43,6 +43,8 @@ pub(super) struct Inner {
     pub(super) spill: Option<SpillStore>,
     pub(super) state: Option<PathBuf>,
     pub(super) shutdown: Shutdown,
+    /// Whether its steps were added to the shutdown.
+    pub(super) takes_part_in_shutdown: Mutex<bool>,
     pub(super) running: Mutex<Option<Monitoring>>,
     pub(super) providers: Mutex<Vec<Provider>>,
     pub(super) watching: Mutex<Watching>,

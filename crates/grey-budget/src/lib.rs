@@ -174,7 +174,7 @@ pub use sharded::ShardedCounter;
 #[cfg(feature = "tower")]
 pub use shed::{Shed, ShedError, ShedFuture, ShedLayer};
 pub use shutdown::{Shutdown, ShutdownReason, ShutdownReport, ShutdownSettings, ShutdownStep};
-pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 pub use spill::{SpillError, SpillOptions, SpillStore, SpillTags};
 pub use system_level::{SystemLevelWatch, SystemStatus};
 pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};

@@ -32,6 +32,7 @@ impl Inner {
     /// done at it.
     pub(super) fn judge(&self, now: Duration, settings: &ControllerSettings) -> Tick {
         let rss = self.asker.source.rss();
+        let rlimits = self.asker.source.rlimits();
         let full = {
             let state = lock(&self.state);
             state
@@ -68,6 +69,14 @@ impl Inner {
             && fraction(resident, outer) > fraction(used, whole)
         {
             (used, whole) = (resident, outer);
+        }
+        // And so is what an rlimit leaves.
+        if let (Some(resident), Ok(rss)) = (resident, rss) {
+            for room in state.rooms(&rlimits, rss) {
+                if fraction(resident, room) > fraction(used, whole) {
+                    (used, whole) = (resident, room);
+                }
+            }
         }
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
@@ -119,6 +128,7 @@ impl Inner {
         let Ok(rss) = self.asker.source.rss() else {
             return;
         };
+        let rlimits = self.asker.source.rlimits();
         let (thresholds, sheds) = {
             let settings = lock(&self.settings);
             (settings.thresholds, settings.sheds)
@@ -134,6 +144,8 @@ impl Inner {
             Some(MemoryLimit::Bytes(outer)) => outer,
             _ => Bytes(u64::MAX),
         };
+        let rooms = state.rooms(&rlimits, rss).into_iter();
+        let outer = rooms.fold(outer, Bytes::min);
         let with = |more: Bytes| -> Level {
             let used = reserved.max(resident).saturating_add(more);
             let whole = fraction(used, limit);

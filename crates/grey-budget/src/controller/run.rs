@@ -127,6 +127,7 @@ impl Controller {
                     full_at: None,
                     credits: Vec::new(),
                     unseen: Unseen::default(),
+                    mapped: Default::default(),
                     keepers: 0,
                     admits_otherwise: false,
                     acted_at: None,

@@ -10,12 +10,14 @@ use grey_model::{Bytes, Level, Levels};
 use super::history::History;
 use super::queue::ActionQueue;
 use super::reclaim::Asker;
+use super::rlimit::Mapped;
 use super::run::ControllerStatistics;
 use super::settings::ControllerSettings;
 use super::subscribe::Subscribers;
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::source::Reading;
+use crate::limits::LimitKind;
+use crate::source::{Reading, RlimitUse};
 
 /// What was given back and stayed with the allocator, which some keep for good:
 /// it is as good as free until as much is reserved again.
@@ -62,6 +64,8 @@ pub(super) struct State {
     /// What was given back and may not show in the resident set yet.
     pub(super) credits: Vec<(Duration, Bytes)>,
     pub(super) unseen: Unseen,
+    /// What is mapped, for each kind of rlimit.
+    pub(super) mapped: [Mapped; 2],
     /// How many threads tick.
     pub(super) keepers: usize,
     /// Whether the budget was closed, or opened a little, between two levels.
@@ -73,6 +77,21 @@ pub(super) struct State {
     pub(super) seen_shortages: u64,
     pub(super) stall: Option<(u64, Duration)>,
     pub(super) statistics: ControllerStatistics,
+}
+
+impl State {
+    /// How much may be resident under each of `rlimits`, while `resident` is.
+    pub(super) fn rooms(&mut self, rlimits: &[RlimitUse], resident: Bytes) -> Vec<Bytes> {
+        let rooms = rlimits.iter().map(|rlimit| {
+            let mapped = match rlimit.kind {
+                LimitKind::AddressSpace => &mut self.mapped[0],
+                LimitKind::Data => &mut self.mapped[1],
+            };
+            mapped.observe(rlimit.used, resident);
+            mapped.room(rlimit.limit)
+        });
+        rooms.collect()
+    }
 }
 
 #[derive(Debug)]

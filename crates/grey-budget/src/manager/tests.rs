@@ -10,7 +10,7 @@ use grey_model::{Bytes, Level, MemoryLimit, SystemLevel};
 use super::*;
 use crate::budget::Budget;
 use crate::controller::ControllerSettings;
-use crate::limits::{Bounded, LimitError, LimitWarning, Machine};
+use crate::limits::{Bounded, LimitError, LimitKind, LimitWarning, Machine};
 use crate::saved_state::{Restored, SavedProject};
 use crate::shutdown::{Shutdown, ShutdownSettings, ShutdownStep, StepOutcome};
 use crate::spill::{SpillOptions, SpillStore};
@@ -325,4 +325,24 @@ fn a_machine_that_is_full_degrades_the_program() {
     });
     assert!(degraded);
     assert!(manager.degradation().admit().is_err());
+}
+
+#[test]
+fn a_budget_beyond_an_rlimit_is_told() {
+    let machine = Machine::new(Some(mib(16_384)));
+    let with = |rlimit: u64| {
+        let machine = machine.clone().with_rlimit(LimitKind::AddressSpace, mib(rlimit));
+        MemoryManager::builder(MemoryLimits::of(mib(512)))
+            .source(Arc::new(FakeSource::new(mib(10))))
+            .machine(machine)
+            .build()
+            .unwrap()
+            .check_budget()
+    };
+    assert!(matches!(with(512), Ok(None)));
+    let refused = with(300).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Requested limit 0.50 GB exceeds RLIMIT_AS of 0.29 GB"
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grey_model::level::fraction;
-use grey_model::{Bytes, Level, MemoryLimit, Transition};
+use grey_model::{Bytes, Level, Transition};
 
 use super::action::{Action, ActionKind};
 use super::busy::Who;
@@ -63,12 +63,13 @@ impl Inner {
         let resident = rss.ok().map(|rss| rss.saturating_sub(credit));
         let mut used = reserved.max(resident.unwrap_or_default());
         let mut whole = limit;
-        // A limit of the cgroup that is nearer than the budget is what counts.
-        if let (Some(resident), Some(MemoryLimit::Bytes(outer))) =
-            (resident, state.full.cgroup_limit)
-            && fraction(resident, outer) > fraction(used, whole)
-        {
-            (used, whole) = (resident, outer);
+        // A limit of the cgroup that is nearer than the budget is what counts,
+        // for this process and for all of the cgroup together.
+        if let (Ok(rss), Some(outer)) = (rss, state.cgroup_limit()) {
+            let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
+            if fraction(together, outer) > fraction(used, whole) {
+                (used, whole) = (together, outer);
+            }
         }
         // And so is what an rlimit leaves.
         if let (Some(resident), Ok(rss)) = (resident, rss) {
@@ -99,7 +100,7 @@ impl Inner {
             let at = if eases { Level::Hard } else { level };
             self.budget.set_exchange(true);
             // Who waits is told once nothing is locked any more.
-            self.budget.change_admission(Admission::at(at));
+            self.admit(&mut state, Admission::at(at));
         }
         if level > Level::Normal && !paused && (rose || (due && lasts)) {
             state.acted_at = Some(now);
@@ -140,23 +141,22 @@ impl Inner {
         }
         let credit = state.unseen.within(limit, reserved, rss);
         let resident = rss.saturating_sub(credit);
-        let outer = match state.full.cgroup_limit {
-            Some(MemoryLimit::Bytes(outer)) => outer,
-            _ => Bytes(u64::MAX),
-        };
-        let rooms = state.rooms(&rlimits, rss).into_iter();
-        let outer = rooms.fold(outer, Bytes::min);
+        let used = reserved.max(resident);
+        let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
+        let outer = state.cgroup_limit().unwrap_or(Bytes(u64::MAX));
+        let rooms = state.rooms(&rlimits, rss);
         let with = |more: Bytes| -> Level {
-            let used = reserved.max(resident).saturating_add(more);
-            let whole = fraction(used, limit);
-            thresholds.level(whole.max(fraction(resident.saturating_add(more), outer)))
+            let of = |used: Bytes, whole| fraction(used.saturating_add(more), whole);
+            let nearest = of(used, limit).max(of(together, outer));
+            let rooms = rooms.iter().map(|room| of(resident, *room));
+            thresholds.level(rooms.fold(nearest, f64::max))
         };
         if with(Bytes::ZERO) == Level::Emergency {
-            self.budget.change_admission(Admission::CriticalOnly);
+            self.admit(&mut state, Admission::CriticalOnly);
         } else if with(Bytes(limit.get() / LOOK_AHEAD)) == Level::Emergency {
             // Work goes on; only caches wait for the tick.
             if self.budget.admission() == Admission::Open {
-                self.budget.change_admission(Admission::NoRefill);
+                self.admit(&mut state, Admission::NoRefill);
             }
             self.budget.set_exchange(false);
         } else {
@@ -184,12 +184,19 @@ impl Inner {
         self.budget.serve_waiters();
     }
 
+    /// Closes the budget, or opens it. Who waits is served by the caller, once
+    /// nothing is locked any more.
+    fn admit(&self, state: &mut State, admission: Admission) {
+        state.has_closed = admission != Admission::Open;
+        self.budget.change_admission(admission);
+    }
+
     /// Opens the budget; the next tick closes it again if it has to. Who waits
     /// is served by the caller, once nothing is locked any more.
     pub(super) fn open(&self, state: &mut State) {
         state.admits_otherwise = true;
         self.budget.set_exchange(true);
-        self.budget.change_admission(Admission::Open);
+        self.admit(state, Admission::Open);
     }
 
     /// Closes or opens the budget, logs, and tells who wants to know.
@@ -200,7 +207,8 @@ impl Inner {
         settings: &ControllerSettings,
     ) {
         if settings.sheds {
-            self.budget.set_admission(Admission::at(transition.to));
+            self.admit(&mut lock(&self.state), Admission::at(transition.to));
+            self.budget.serve_waiters();
         }
         let (used, budget) = (seen.used, seen.budget);
         match transition.to {

@@ -81,7 +81,8 @@ pub struct Tick {
 }
 
 /// Keeps a budget: reads what the process weighs, judges it, and has memory
-/// given back. Clones are handles to the same controller.
+/// given back. Clones are handles to the same controller. The last of them opens
+/// the budget if it was closed.
 #[derive(Debug, Clone)]
 pub struct Controller {
     pub(super) inner: Arc<Inner>,
@@ -130,6 +131,7 @@ impl Controller {
                     mapped: Default::default(),
                     keepers: 0,
                     admits_otherwise: false,
+                    has_closed: false,
                     acted_at: None,
                     futile: 0,
                     paused: None,

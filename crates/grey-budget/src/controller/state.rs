@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use grey_model::{Bytes, Level, Levels};
+use grey_model::{Bytes, Level, Levels, MemoryLimit};
 
 use super::history::History;
 use super::queue::ActionQueue;
@@ -14,7 +14,7 @@ use super::rlimit::Mapped;
 use super::run::ControllerStatistics;
 use super::settings::ControllerSettings;
 use super::subscribe::Subscribers;
-use crate::budget::Budget;
+use crate::budget::{Admission, Budget};
 use crate::clock::Clock;
 use crate::limits::LimitKind;
 use crate::source::{Reading, RlimitUse};
@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) keepers: usize,
     /// Whether the budget was closed, or opened a little, between two levels.
     pub(super) admits_otherwise: bool,
+    /// Whether the budget is closed, wholly or in part, by this controller.
+    pub(super) has_closed: bool,
     pub(super) acted_at: Option<Duration>,
     pub(super) futile: u32,
     /// Until when nothing is evicted, and the resident set at that time.
@@ -80,6 +82,25 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The nearest limit of the cgroup and those above it.
+    pub(super) fn cgroup_limit(&self) -> Option<Bytes> {
+        self.full.cgroup_limit.and_then(MemoryLimit::bytes)
+    }
+
+    /// What counts against it: what all processes of the cgroup hold, as it was
+    /// at the last full reading, less the file cache that the kernel takes back
+    /// first, and with what this process, of which `rss` is resident now, took
+    /// or gave since. 0 where it cannot be read.
+    pub(super) fn cgroup_use(&self, rss: Bytes) -> Bytes {
+        let held = self.full.cgroup_usage.map(|usage| {
+            usage
+                .saturating_sub(self.full.cgroup_reclaimable.unwrap_or_default())
+                .saturating_add(rss)
+                .saturating_sub(self.full.rss)
+        });
+        held.unwrap_or_default()
+    }
+
     /// How much may be resident under each of `rlimits`, while `resident` is.
     pub(super) fn rooms(&mut self, rlimits: &[RlimitUse], resident: Bytes) -> Vec<Bytes> {
         let rooms = rlimits.iter().map(|rlimit| {
@@ -106,6 +127,17 @@ pub(super) struct Inner {
     /// Held while actions are done, so that they are done one by one.
     pub(super) doing: Mutex<()>,
     pub(super) history: Mutex<History>,
+}
+
+/// Nobody would open the budget that it has closed.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let closed = lock(&self.state).has_closed;
+        if closed {
+            self.budget.set_exchange(true);
+            self.budget.set_admission(Admission::Open);
+        }
+    }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -53,3 +53,70 @@ fn a_look_minds_an_rlimit_that_is_nearer() {
     assert_eq!(rig.controller.budget().admission(), Admission::CriticalOnly);
 }
 
+/// A cgroup of 500 MiB, half of the budget.
+fn rig_with_cgroup() -> Rig {
+    let rig = rig();
+    rig.process.cgroup_limit.store(500 * MIB, Ordering::SeqCst);
+    rig
+}
+
+#[test]
+fn what_others_of_the_cgroup_hold_counts() {
+    let mut rig = rig_with_cgroup();
+    let cache = rig.pieces("cache", Priority::Low, 60);
+    let others = &rig.process.others;
+    others.store(340 * MIB, Ordering::SeqCst);
+    let tick = rig.controller.tick();
+    assert_eq!((tick.level, tick.budget), (Level::Soft, mib(500)));
+    assert_eq!((tick.used, cache.held()), (mib(400), 35));
+}
+
+#[test]
+fn file_cache_of_the_cgroup_does_not_count() {
+    let rig = rig_with_cgroup();
+    rig.process.others.store(480 * MIB, Ordering::SeqCst);
+    rig.process.file_cache.store(300 * MIB, Ordering::SeqCst);
+    assert_eq!(rig.controller.tick().level, Level::Normal);
+}
+
+#[test]
+fn the_part_of_this_process_in_the_cgroup_is_as_new_as_its_resident_set() {
+    let rig = rig_with_cgroup();
+    rig.process.others.store(300 * MIB, Ordering::SeqCst);
+    assert_eq!(rig.controller.tick().level, Level::Normal);
+    // Before the cgroup is read again.
+    rig.fill(195);
+    rig.clock.advance(100);
+    assert_eq!(rig.controller.tick().level, Level::Emergency);
+    rig.controller.inner.begin();
+    rig.controller.budget().set_admission(Admission::Open);
+    rig.controller.inner.look();
+    assert_eq!(rig.controller.budget().admission(), Admission::CriticalOnly);
+}
+
+#[test]
+fn what_is_promised_beyond_the_cgroup_closes_the_budget() {
+    let rig = rig_with_cgroup();
+    let work = rig.controller.budget().component("work");
+    let work = work.register().unwrap();
+    let _held = work.reserve(mib(495)).unwrap();
+    assert_eq!(rig.controller.tick().level, Level::Emergency);
+    assert!(work.reserve(mib(100)).is_err());
+}
+
+#[test]
+fn a_controller_that_is_dropped_leaves_the_budget_open() {
+    let rig = rig();
+    rig.fill(990);
+    let budget = rig.controller.budget().clone();
+    rig.controller.tick();
+    assert_eq!(budget.admission(), Admission::CriticalOnly);
+    drop(rig);
+    assert_eq!(budget.admission(), Admission::Open);
+    // What the program itself has closed stays so.
+    let rig = rig_with(ControllerSettings::default());
+    let other = rig.controller.budget().clone();
+    other.set_admission(Admission::NoRefill);
+    drop(rig);
+    assert_eq!(other.admission(), Admission::NoRefill);
+}

@@ -402,7 +402,9 @@ impl Core {
             });
         }
         let slack = Arc::clone(&account.slack);
-        state.committed = state.committed.saturating_add(u128::from(account.committed()));
+        state.committed = state
+            .committed
+            .saturating_add(u128::from(account.committed()));
         let index = place(&mut state.accounts, account);
         // What is kept for the new one may be what somebody waits for.
         let mut settled = self.note_overdraft(&mut state);

@@ -823,7 +823,10 @@ fn the_largest_overdrafts_leave_the_account_of_the_others_true() {
     for _ in 0..2 {
         let mut first = one.overdraw(Bytes(u64::MAX));
         let second = one.overdraw(Bytes(u64::MAX));
-        assert_eq!((first.size(), second.size()), (Bytes(u64::MAX), Bytes::ZERO));
+        assert_eq!(
+            (first.size(), second.size()),
+            (Bytes(u64::MAX), Bytes::ZERO)
+        );
         first.merge(second).unwrap();
         let third = other.overdraw(Bytes(u64::MAX));
         let fourth = bounded.overdraw(Bytes(u64::MAX));

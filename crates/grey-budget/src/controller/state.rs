@@ -2,7 +2,7 @@
 //!
 //! Never acts.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use grey_model::{Bytes, Level, Levels, MemoryLimit};
@@ -115,6 +115,41 @@ impl State {
     }
 }
 
+/// Whose turn it is to do actions. It is no lock: who waits for it does not wait
+/// for ever.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    is_taken: Mutex<bool>,
+    over: Condvar,
+}
+
+/// The turn is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken<'t>(&'t Turn);
+
+impl Turn {
+    /// `None` when it is still another's after `patience`.
+    pub(super) fn take(&self, patience: Duration) -> Option<Taken<'_>> {
+        let is_taken = lock(&self.is_taken);
+        let waited = self
+            .over
+            .wait_timeout_while(is_taken, patience, |is_taken| *is_taken);
+        let (mut is_taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *is_taken {
+            return None;
+        }
+        *is_taken = true;
+        Some(Taken(self))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.is_taken) = false;
+        self.0.over.notify_one();
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) budget: Budget,
@@ -124,8 +159,8 @@ pub(super) struct Inner {
     pub(super) queue: ActionQueue,
     pub(super) subscribers: Subscribers,
     pub(super) state: Mutex<State>,
-    /// Held while actions are done, so that they are done one by one.
-    pub(super) doing: Mutex<()>,
+    /// Taken while actions are done, so that they are done one by one.
+    pub(super) doing: Turn,
     pub(super) history: Mutex<History>,
 }
 

@@ -14,8 +14,8 @@ use grey_model::{Bytes, Level, MemoryLimit, Priority};
 use super::*;
 use crate::budget::{Admission, Budget, Component};
 use crate::clock::Clock;
-use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::limits::LimitKind;
+use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 
 const MIB: u64 = 1 << 20;

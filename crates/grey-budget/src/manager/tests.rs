@@ -302,7 +302,10 @@ fn work_that_does_not_end_in_time_is_counted_in_the_report() {
         ..ShutdownSettings::default()
     };
     let report = manager.graceful_shutdown(&settings);
-    let drained = report.steps.iter().find(|step| step.0 == ShutdownStep::Drain);
+    let drained = report
+        .steps
+        .iter()
+        .find(|step| step.0 == ShutdownStep::Drain);
     assert_eq!(
         drained.map(|step| step.2.clone()),
         Some(StepOutcome::Failed(
@@ -331,7 +334,9 @@ fn a_machine_that_is_full_degrades_the_program() {
 fn a_budget_beyond_an_rlimit_is_told() {
     let machine = Machine::new(Some(mib(16_384)));
     let with = |rlimit: u64| {
-        let machine = machine.clone().with_rlimit(LimitKind::AddressSpace, mib(rlimit));
+        let machine = machine
+            .clone()
+            .with_rlimit(LimitKind::AddressSpace, mib(rlimit));
         MemoryManager::builder(MemoryLimits::of(mib(512)))
             .source(Arc::new(FakeSource::new(mib(10))))
             .machine(machine)

@@ -348,17 +348,8 @@ impl Core {
     }
 
     pub(super) fn set_limit(&self, limit: u64) -> Result<(), BudgetError> {
-        if limit == 0 {
-            return Err(BudgetError::Empty);
-        }
         let mut state = self.state();
-        let floors = state.floors();
-        if floors > limit {
-            return Err(BudgetError::FloorsExceedLimit {
-                floors: Bytes(floors),
-                limit: Bytes(limit),
-            });
-        }
+        state.check_limit(limit)?;
         state.limit = limit;
         self.quantum.store(quantum_of(limit), Ordering::Relaxed);
         let mut granted = self.call_back(&mut state);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use grey_model::Bytes;
 
 use super::account::{Account, TenantAccount};
-use super::error::{Bound, Consumer, ReserveError};
+use super::error::{Bound, BudgetError, Consumer, ReserveError};
 use super::settings::Admission;
 use super::wait::{Outcome, WaitCell};
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -103,6 +103,21 @@ impl State {
             .flatten()
             .map(|account| account.floor)
             .fold(0, u64::saturating_add)
+    }
+
+    /// Whether the budget may be of this size.
+    pub(super) fn check_limit(&self, limit: u64) -> Result<(), BudgetError> {
+        if limit == 0 {
+            return Err(BudgetError::Empty);
+        }
+        let floors = self.floors();
+        if floors > limit {
+            return Err(BudgetError::FloorsExceedLimit {
+                floors: Bytes(floors),
+                limit: Bytes(limit),
+            });
+        }
+        Ok(())
     }
 
     /// How much the account could have now, and what bounds it.

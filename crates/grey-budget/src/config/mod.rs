@@ -58,6 +58,7 @@ mod tests;
 
 pub use error::{ConfigError, ValueError};
 pub use file_watch::{FileWatch, WatchFileError};
+pub(crate) use handle::Fit;
 pub use handle::{ConfigHandle, ReloadResult};
 pub use loader::{ConfigLoader, DEFAULT_PREFIX};
 pub use observer::{ConfigObserver, ConfigReloaded, ObserverGuard, ReloadFailed, TooManyObservers};

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::callbacks::{Callback, CallbackRegistration};
-use super::configured::{Alerts, Turn, Watching};
+use super::configured::{Alerts, FitsBudget, Turn, Watching};
 use super::monitoring::Monitoring;
 use super::pressure::{Pressure, PressureFrom};
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
@@ -51,7 +51,7 @@ pub(super) struct Inner {
     pub(super) alerts: Arc<Alerts>,
     /// Whether the latest configuration says that it watches.
     pub(super) enabled: Mutex<Option<bool>>,
-    pub(super) following: Mutex<Option<ObserverGuard>>,
+    pub(super) following: Mutex<Option<(ObserverGuard, Arc<FitsBudget>)>>,
     pub(super) turn: Mutex<Turn>,
     pub(super) pressure_from: PressureFrom,
     pub(super) pressure: Mutex<Pressure>,

@@ -78,6 +78,13 @@
 //!   it holds a lock of its own.
 //! - It cannot see memory that nobody charges to a component: that is told as
 //!   unaccounted and is never evicted for.
+//! - It does not go on in a child that the program forks: threads do not. A budget
+//!   that was made before the fork counts the child's own from then on; if a
+//!   thread of the parent was taking or giving just then, what asks the budget for
+//!   more is refused ([`ReserveError::Forked`]), what is given back is not counted,
+//!   and nothing waits. What a thread had kept of a component may still be given.
+//!   A child that goes on for long should make a budget and a manager of its own.
+//!   A [`SpillStore`] refuses to write in a child.
 //! - It is no limit. Between two readings a program that does not reserve can
 //!   outgrow its budget; [`limits`] and a cgroup are what the kernel enforces.
 //! - A closure that hangs is left behind, not ended: a thread cannot be killed.

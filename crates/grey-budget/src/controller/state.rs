@@ -167,8 +167,9 @@ pub(super) struct Inner {
 /// Nobody would open the budget that it has closed.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let closed = lock(&self.state).has_closed;
-        if closed {
+        // Not locked: in a child, a thread of the parent may hold it.
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.has_closed {
             self.budget.set_exchange(true);
             self.budget.set_admission(Admission::Open);
         }

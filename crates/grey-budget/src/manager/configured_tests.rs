@@ -210,7 +210,7 @@ fn a_budget_below_what_is_promised_is_not_applied_and_neither_is_the_rest() {
     assert!(!result.success);
     let error = result.error.unwrap();
     let cause = std::error::Error::source(&*error).unwrap().to_string();
-    assert!(cause.contains("floors"), "{cause}");
+    assert!(cause.contains("600.0 MiB"), "{cause}");
     assert!(handle.last_error().is_some());
     assert_eq!(handle.current().memory.total_budget, mib(1000));
     assert_eq!(manager.budget().limit(), mib(1000));

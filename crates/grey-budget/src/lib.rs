@@ -76,8 +76,15 @@
 //!
 //! - It installs no global allocator, and calls no function of the program while
 //!   it holds a lock of its own.
-//! - It cannot see memory that nobody charges to a component: that is told as
-//!   unaccounted and is never evicted for.
+//! - It does not know whose memory is that nobody charges to a component, and
+//!   cannot have it given back. It is told as unaccounted, and takes its place in
+//!   the budget like the rest: as it grows, caches are evicted to make room for it
+//!   (their floors apart), at 98 % all that may be, and the budget stays closed
+//!   until it shrinks. Only where evicting does not lower the resident set is it
+//!   paused.
+//! - It is one for each program: two budgets each count the whole resident set,
+//!   the other's part too. Parts that are to be bounded apart are components or
+//!   tenants of one budget.
 //! - It does not go on in a child that the program forks: threads do not. A budget
 //!   that was made before the fork counts the child's own from then on; if a
 //!   thread of the parent was taking or giving just then, what asks the budget for

@@ -1,5 +1,5 @@
-//! Facts about limits that are nearer than the budget: an rlimit, a cgroup with
-//! others in it.
+//! Facts about limits that are nearer than the budget (an rlimit, a cgroup with
+//! others in it), and about memory that is not the budget's own.
 
 use super::*;
 
@@ -119,4 +119,45 @@ fn a_controller_that_is_dropped_leaves_the_budget_open() {
     other.set_admission(Admission::NoRefill);
     drop(rig);
     assert_eq!(other.admission(), Admission::NoRefill);
+}
+
+#[test]
+fn caches_make_room_for_memory_that_nobody_charges() {
+    let mut rig = rig();
+    let cache = rig.pieces("cache", Priority::Low, 300);
+    let critical = rig.pieces("critical", Priority::Critical, 50);
+    // 940 MiB that nobody reserved come to it, and stay.
+    rig.fill(1290);
+    for _ in 0..10 {
+        rig.clock.advance(10_000);
+        rig.controller.tick();
+    }
+    assert_eq!((cache.held(), critical.held()), (0, 50));
+    assert_eq!(rig.controller.level(), Level::Emergency);
+    assert_eq!(rig.controller.budget().admission(), Admission::CriticalOnly);
+    rig.process.used.fetch_sub(500 * MIB, Ordering::SeqCst);
+    rig.clock.advance(10_000);
+    rig.controller.tick();
+    assert_eq!(rig.controller.budget().admission(), Admission::Open);
+}
+
+#[test]
+fn two_budgets_of_one_program_each_count_the_whole_resident_set() {
+    let rig = rig();
+    let source: Arc<dyn MemorySource> = Arc::<Process>::clone(&rig.process);
+    let second = Controller::new(
+        Budget::new(mib(1000)).unwrap(),
+        source,
+        ControllerSettings::default(),
+    );
+    let hold = |controller: &Controller| {
+        let component = controller.budget().component("half").register().unwrap();
+        rig.process.used.fetch_add(475 * MIB, Ordering::SeqCst);
+        component.reserve_owned(mib(475)).unwrap()
+    };
+    let _held = (hold(&rig.controller), hold(&second));
+    for controller in [&rig.controller, &second] {
+        let tick = controller.tick();
+        assert_eq!((tick.used, tick.level), (mib(950), Level::Hard));
+    }
 }

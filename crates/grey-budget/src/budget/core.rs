@@ -9,6 +9,7 @@
 use grey_model::Bytes;
 
 use super::account::{Account, Slack, TenantAccount};
+use super::alarm::Alarm;
 use super::error::{BudgetError, ReserveError};
 use super::settings::Admission;
 use super::state::{Settled, State, Waiter, place};
@@ -54,25 +55,6 @@ pub(super) struct Core {
     /// Whether what comes in may take the place of what is held while nothing
     /// new is admitted.
     pub(super) exchanges: std::sync::atomic::AtomicBool,
-}
-
-/// Who keeps the budget.
-#[derive(Clone)]
-pub(crate) struct Alarm {
-    /// Unparked when something does not fit or much was taken.
-    pub(crate) thread: std::thread::Thread,
-    /// Called by the thread that takes, before it goes on: with more threads
-    /// than processors the keeper may come too late. Short; waits for nobody.
-    pub(crate) look: std::sync::Arc<dyn Fn() + Send + Sync>,
-}
-
-impl std::fmt::Debug for Alarm {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Alarm")
-            .field("thread", &self.thread)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Core {

@@ -1,9 +1,5 @@
 //! A process whose `RLIMIT_AS` is far nearer than its budget goes on: without
 //! looking at the limit it would end with `memory allocation failed`.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, its functions too"
-)]
 
 use std::sync::Arc;
 use std::time::Duration;

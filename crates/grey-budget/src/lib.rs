@@ -76,8 +76,21 @@
 //!
 //! - It installs no global allocator, and calls no function of the program while
 //!   it holds a lock of its own.
-//! - It cannot see memory that nobody charges to a component: that is told as
-//!   unaccounted and is never evicted for.
+//! - It does not know whose memory is that nobody charges to a component, and
+//!   cannot have it given back. It is told as unaccounted, and takes its place in
+//!   the budget like the rest: as it grows, caches are evicted to make room for it,
+//!   from 98 % on all that may be, and the budget stays closed until it shrinks.
+//!   Eviction is paused only where it does not lower the resident set.
+//! - It does not know of another budget: two in one program each count the whole
+//!   resident set, the other's part too. Parts that are to be bounded apart are
+//!   components or tenants of one budget.
+//! - It does not go on in a child that the program forks: threads do not. There, a
+//!   budget from before is a copy of the parent's accounts; if a thread of the
+//!   parent was taking or giving just then, what asks it for more is refused
+//!   ([`ReserveError::Forked`]), what is given back is not counted, and nothing
+//!   waits. What a thread had kept of a component may still be given. A child that
+//!   goes on for long should make a budget and a manager of its own. A
+//!   [`SpillStore`] refuses to write in a child.
 //! - It is no limit. Between two readings a program that does not reserve can
 //!   outgrow its budget; [`limits`] and a cgroup are what the kernel enforces.
 //! - A closure that hangs is left behind, not ended: a thread cannot be killed.
@@ -174,7 +187,7 @@ pub use sharded::ShardedCounter;
 #[cfg(feature = "tower")]
 pub use shed::{Shed, ShedError, ShedFuture, ShedLayer};
 pub use shutdown::{Shutdown, ShutdownReason, ShutdownReport, ShutdownSettings, ShutdownStep};
-pub use source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+pub use source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 pub use spill::{SpillError, SpillOptions, SpillStore, SpillTags};
 pub use system_level::{SystemLevelWatch, SystemStatus};
 pub use thresholds::{MemoryWarning, check_thresholds, check_thresholds_by};

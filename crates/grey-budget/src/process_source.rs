@@ -11,7 +11,8 @@ use grey_telemetry::proc::meminfo::parse_meminfo;
 use grey_telemetry::{Kernel, Roots};
 
 use crate::allocator::{self, Heap};
-use crate::source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+use crate::limits::{LimitCalls as _, LimitKind, LinuxCalls};
+use crate::source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 
 mod bounds;
 mod cgroup;
@@ -121,6 +122,18 @@ impl MemorySource for ProcessSource {
         reading.cgroup_reclaimable = cgroup.reclaimable;
         reading.cgroup_limit = cgroup.limit;
         Ok(reading)
+    }
+
+    fn rlimits(&self) -> Vec<RlimitUse> {
+        // Nothing is allocated or read where there is no limit.
+        [LimitKind::AddressSpace, LimitKind::Data]
+            .into_iter()
+            .filter_map(|kind| {
+                let limit = LinuxCalls.get(kind).soft?;
+                let used = LinuxCalls.used(kind).ok()?;
+                Some(RlimitUse { kind, used, limit })
+            })
+            .collect()
     }
 
     fn allocator(&self) -> AllocatorKind {

@@ -114,7 +114,8 @@ pub trait Reclaimer: Send + Sync {
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes;
 
     /// Gives memory back. Called on a thread of the controller, under no lock
-    /// of ours; should look at the request's deadline and at `stop`.
+    /// of ours; should look at the request's deadline and at `stop`, and wait for
+    /// no thread that asks the controller to evict: that one waits for this.
     fn reclaim(&self, request: &ReclaimRequest, stop: &Stop) -> Reclaimed;
 
     /// Which modes it knows; asked once, when it is registered.

@@ -1,12 +1,13 @@
 //! Ending in good order: stop watching, take nothing new, let what is in flight
-//! end, save, close. Each step has its share of the time, and none can keep the
-//! next from running.
+//! end, save, close. Each step has its share of the time, and each piece of a
+//! step its share of that: none can keep the next from running.
 //!
 //! Never ends the process by itself, but for a second signal: `main` returns
 //! [`Shutdown::exit_code`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,12 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::clock::instant_after;
+
+/// How long after its time a piece may still say why it is not done.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often what was added meanwhile is done by the same run.
+const MOST_PASSES: usize = 8;
 
 /// What a program ends with that was shut down because its memory was
 /// critical: `EX_TEMPFAIL` of `sysexits.h`, "start me again".
@@ -130,7 +137,8 @@ struct State {
     sleepers: Vec<Weak<dyn Sleeper>>,
     reason: Option<ShutdownReason>,
     pieces: Vec<Piece>,
-    report: Option<ShutdownReport>,
+    /// What was done so far.
+    report: ShutdownReport,
     running: bool,
 }
 
@@ -233,7 +241,10 @@ impl Shutdown {
     }
 
     /// `work` is done at `step`, with the instant at which it should be over.
-    /// Within a step, in the order of this call.
+    /// Within a step, in the order of this call; one that takes more than its
+    /// share of what is left of the step's time (the half, when one more comes
+    /// after it) goes on beside the next. What is added while [`Self::run`] runs
+    /// is done by that; what is added after, by the next.
     pub fn at(
         &self,
         step: ShutdownStep,
@@ -276,69 +287,123 @@ impl Shutdown {
         })
     }
 
-    /// Ends in good order, once: whoever calls again waits for the same report.
-    /// Asks for the end if nobody has.
+    /// Ends in good order: does each piece that was added, once. Whoever calls
+    /// meanwhile waits; whoever calls after has what was added since done. The
+    /// report has the pieces of every run so far. Asks for the end if nobody has.
     pub fn run(&self, settings: &ShutdownSettings) -> ShutdownReport {
         self.request(ShutdownReason::Requested);
-        let mut pieces = {
-            let mut state = self.state();
-            loop {
-                if let Some(report) = &state.report {
-                    return report.clone();
-                }
-                if !state.running {
-                    break;
-                }
-                state = self
-                    .inner
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            state.running = true;
-            std::mem::take(&mut state.pieces)
-        };
-        pieces.sort_by_key(|piece| piece.step);
-        let mut report = ShutdownReport::default();
-        let mut of_step = (None, Instant::now());
-        for piece in pieces {
-            if of_step.0 != Some(piece.step) {
-                of_step = (Some(piece.step), instant_after(settings.of(piece.step)));
-            }
-            let outcome = run_piece(piece.work, of_step.1);
-            if outcome != StepOutcome::Done {
-                tracing::warn!(
-                    piece = piece.name,
-                    ?outcome,
-                    "a step of the shutdown is not done"
-                );
-            }
-            report.steps.push((piece.step, piece.name, outcome));
+        let mut state = self.state();
+        while state.running {
+            state = self
+                .inner
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        self.state().report = Some(report.clone());
+        state.running = true;
+        for _ in 0..MOST_PASSES {
+            let pieces = std::mem::take(&mut state.pieces);
+            if pieces.is_empty() {
+                break;
+            }
+            drop(state);
+            let done = run_pieces(pieces, settings);
+            state = self.state();
+            state.report.steps.extend(done);
+        }
+        state.running = false;
+        let report = state.report.clone();
+        drop(state);
         self.inner.changed.notify_all();
         report
     }
 }
 
-/// Does one piece on a thread of its own, so that it cannot keep the others.
-fn run_piece(work: Work, until: Instant) -> StepOutcome {
-    let (answer, answered) = std::sync::mpsc::sync_channel(1);
-    let started = thread::Builder::new()
-        .name("grey-shutdown".to_owned())
-        .spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| work(until)));
-            // Nobody listens any more when it was late.
-            let _ = answer.send(result);
-        });
-    if let Err(error) = started {
-        return StepOutcome::Failed(format!("no thread could be started: {error}"));
+type Done = (ShutdownStep, String, StepOutcome);
+
+/// Does all pieces, step by step.
+fn run_pieces(mut pieces: Vec<Piece>, settings: &ShutdownSettings) -> Vec<Done> {
+    // A stable sort: within a step they stay in order.
+    pieces.sort_by_key(|piece| piece.step);
+    let mut done = Vec::with_capacity(pieces.len());
+    for of_step in pieces.chunk_by_mut(|one, next| one.step == next.step) {
+        let until = instant_after(settings.of(of_step[0].step));
+        done.extend(run_step(of_step, until));
     }
-    match answered.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(Ok(Ok(()))) => StepOutcome::Done,
-        Ok(Ok(Err(why))) => StepOutcome::Failed(why),
-        Ok(Err(_)) => StepOutcome::Panicked,
-        Err(_) => StepOutcome::TimedOut,
+    done
+}
+
+/// Does the pieces of one step. Who takes more than its share of the time is
+/// left to itself until all have begun, and looked after again at the end.
+fn run_step(pieces: &mut [Piece], until: Instant) -> Vec<Done> {
+    let count = pieces.len();
+    let mut begun = Vec::with_capacity(count);
+    for (place, piece) in pieces.iter_mut().enumerate() {
+        let work = std::mem::replace(&mut piece.work, Box::new(|_| Ok(())));
+        let started = Started::begin(work, until);
+        let left = until.saturating_duration_since(Instant::now());
+        let share = u32::try_from(count - place).map_or(Duration::ZERO, |after| left / after);
+        begun.push((piece, started.wait(share)));
+    }
+    let late = instant_plus(until, GRACE);
+    let mut done = Vec::with_capacity(count);
+    for (piece, answer) in begun {
+        let outcome = match answer {
+            Ok(outcome) => outcome,
+            Err(started) => started
+                .wait(late.saturating_duration_since(Instant::now()))
+                .unwrap_or(StepOutcome::TimedOut),
+        };
+        if outcome != StepOutcome::Done {
+            tracing::warn!(
+                piece = piece.name,
+                ?outcome,
+                "a step of the shutdown is not done"
+            );
+        }
+        done.push((piece.step, std::mem::take(&mut piece.name), outcome));
+    }
+    done
+}
+
+fn instant_plus(instant: Instant, more: Duration) -> Instant {
+    instant.checked_add(more).unwrap_or(instant)
+}
+
+/// A piece on a thread of its own.
+enum Started {
+    Running(Receiver<thread::Result<Result<(), String>>>),
+    Not(String),
+}
+
+impl Started {
+    fn begin(work: Work, until: Instant) -> Self {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let started = thread::Builder::new()
+            .name("grey-shutdown".to_owned())
+            .spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| work(until)));
+                // Nobody listens any more when it was late.
+                let _ = answer.send(result);
+            });
+        match started {
+            Ok(_) => Self::Running(answered),
+            Err(error) => Self::Not(format!("no thread could be started: {error}")),
+        }
+    }
+
+    /// How it ended; itself when it has not after `patience`.
+    fn wait(self, patience: Duration) -> Result<StepOutcome, Self> {
+        let answered = match self {
+            Self::Running(answered) => answered,
+            Self::Not(why) => return Ok(StepOutcome::Failed(why)),
+        };
+        match answered.recv_timeout(patience) {
+            Ok(Ok(Ok(()))) => Ok(StepOutcome::Done),
+            Ok(Ok(Err(why))) => Ok(StepOutcome::Failed(why)),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Ok(StepOutcome::Panicked),
+            Err(RecvTimeoutError::Timeout) => Err(Self::Running(answered)),
+        }
     }
 }
 
@@ -429,6 +494,65 @@ mod tests {
         let report = shutdown.run(&settings);
         assert_eq!(report.steps[0].2, StepOutcome::TimedOut);
         assert_eq!(report.steps[1].2, StepOutcome::Done);
+    }
+
+    #[test]
+    fn one_that_hangs_leaves_time_to_the_others_of_its_step() {
+        let shutdown = Shutdown::new();
+        let (_open, gate) = std::sync::mpsc::channel::<()>();
+        shutdown.at(ShutdownStep::Persist, "stuck", move |_| {
+            gate.recv().map_err(|error| error.to_string())
+        });
+        let (saved, was_saved) = std::sync::mpsc::channel();
+        shutdown.at(ShutdownStep::Persist, "cache", move |until| {
+            assert!(until > Instant::now(), "there is time left");
+            saved.send(()).map_err(|error| error.to_string())
+        });
+        let settings = ShutdownSettings {
+            persist: Duration::from_secs(4),
+            ..ShutdownSettings::default()
+        };
+        let report = shutdown.run(&settings);
+        assert_eq!(report.steps[0].2, StepOutcome::TimedOut);
+        assert_eq!(report.steps[1].2, StepOutcome::Done);
+        assert!(was_saved.try_recv().is_ok());
+    }
+
+    #[test]
+    fn one_that_takes_more_than_its_share_and_ends_in_time_is_done() {
+        let shutdown = Shutdown::new();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        shutdown.at(ShutdownStep::Persist, "slow", move |_| {
+            gate.recv().map_err(|error| error.to_string())
+        });
+        shutdown.at(ShutdownStep::Persist, "next", move |_| {
+            open.send(()).map_err(|error| error.to_string())
+        });
+        let settings = ShutdownSettings {
+            persist: Duration::from_secs(2),
+            ..ShutdownSettings::default()
+        };
+        let report = shutdown.run(&settings);
+        assert!(report.is_complete(), "{report:?}");
+    }
+
+    #[test]
+    fn what_is_added_during_a_run_or_after_it_is_not_lost() {
+        let shutdown = Shutdown::new();
+        let during = shutdown.clone();
+        shutdown.at(ShutdownStep::Close, "first", move |_| {
+            during.at(ShutdownStep::Persist, "during", |_| Ok(()));
+            Ok(())
+        });
+        let names = |report: &ShutdownReport| -> Vec<String> {
+            report.steps.iter().map(|step| step.1.clone()).collect()
+        };
+        let report = shutdown.run(&ShutdownSettings::default());
+        assert_eq!(names(&report), ["first", "during"]);
+        shutdown.at(ShutdownStep::Drain, "after", |_| Err("full".to_owned()));
+        let report = shutdown.run(&ShutdownSettings::default());
+        assert_eq!(names(&report), ["first", "during", "after"]);
+        assert!(!report.is_complete());
     }
 
     #[test]

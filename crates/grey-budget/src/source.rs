@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use grey_model::{Bytes, MemoryLimit};
 
+use crate::limits::LimitKind;
+
 /// One reading of the process and of what bounds it. What could not be read is
 /// `None`, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +47,17 @@ impl Reading {
             ..Self::default()
         }
     }
+}
+
+/// How much of what an rlimit bounds is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RlimitUse {
+    /// Which rlimit.
+    pub kind: LimitKind,
+    /// What the kernel counts against it.
+    pub used: Bytes,
+    /// The soft limit.
+    pub limit: Bytes,
 }
 
 /// Which allocator serves the program.
@@ -125,6 +138,12 @@ pub trait MemorySource: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`SourceError`], when not even the resident set size can be read.
     fn read(&self) -> Result<Reading, SourceError>;
+
+    /// The rlimits on the memory of the process, one of a kind; none if not
+    /// said. Asked for as often as the resident set size.
+    fn rlimits(&self) -> Vec<RlimitUse> {
+        Vec::new()
+    }
 
     /// Which allocator serves the program.
     fn allocator(&self) -> AllocatorKind;

@@ -24,6 +24,50 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
+/// How often a lock that is taken is tried before it is asked whose it is, and
+/// how long it is tried in a process that was forked: whoever holds it there for
+/// longer stayed behind in the parent.
+#[cfg(not(grey_loom))]
+const TRIES: u32 = 100;
+#[cfg(not(grey_loom))]
+const ORPHANED_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Locks, unless this process was forked from `owner` while a thread of that
+/// held the lock: then nobody will ever open it. Free locks cost no more.
+#[cfg(not(grey_loom))]
+pub(crate) fn lock_unless_orphaned<T>(mutex: &Mutex<T>, owner: u32) -> Option<MutexGuard<'_, T>> {
+    use std::sync::TryLockError;
+    let attempt = || match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    };
+    for _ in 0..TRIES {
+        if let Some(guard) = attempt() {
+            return Some(guard);
+        }
+        std::hint::spin_loop();
+    }
+    if std::process::id() == owner {
+        return Some(lock(mutex));
+    }
+    let until = crate::clock::instant_after(ORPHANED_AFTER);
+    while std::time::Instant::now() < until {
+        if let Some(guard) = attempt() {
+            return Some(guard);
+        }
+        std::thread::yield_now();
+    }
+    None
+}
+
+/// Nothing forks in a model.
+#[cfg(grey_loom)]
+#[expect(clippy::unnecessary_wraps, reason = "as the one that is not loom's")]
+pub(crate) fn lock_unless_orphaned<T>(mutex: &Mutex<T>, _owner: u32) -> Option<MutexGuard<'_, T>> {
+    Some(lock(mutex))
+}
+
 /// Makes loom see what `SeqCst` already promises: loom treats each access that
 /// is `SeqCst` as `AcqRel`, and only fences as sequentially consistent.
 #[inline]

@@ -560,3 +560,31 @@ fn reloads_of_several_threads_are_told_without_a_gap() {
         assert_eq!(pair[0].1, pair[1].0, "{budgets:?}");
     }
 }
+
+#[test]
+fn a_file_that_says_nothing_any_more_keeps_the_last_good_configuration() {
+    let place = Place::new();
+    let handle = ConfigHandle::load(place.loader()).unwrap();
+    for emptied in ["", "\n", "# nothing yet\n", "memory:\n"] {
+        place.write(emptied);
+        let result = handle.reload();
+        assert!(!result.success, "{emptied:?}");
+        assert!(matches!(
+            result.error.as_deref(),
+            Some(ConfigError::Emptied { .. })
+        ));
+        assert!(handle.last_error().is_some());
+        assert_eq!(handle.current().memory.total_budget, Bytes::from_mib(100));
+    }
+    place.write(&budget_of(200));
+    assert!(handle.reload().success);
+    assert_eq!(handle.current().memory.total_budget, Bytes::from_mib(200));
+}
+
+#[test]
+fn a_file_that_never_said_anything_may_go_on_so() {
+    let place = Place::new();
+    place.write("");
+    let handle = ConfigHandle::load(place.loader()).unwrap();
+    assert!(handle.reload().success);
+}

@@ -1,5 +1,5 @@
 //! A source that was made before a fork reads the process that asks, not the
-//! one that made it.
+//! one that made it; a budget keeps no child waiting.
 
 #![expect(
     unsafe_code,
@@ -9,10 +9,12 @@
 use std::hint::black_box;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use grey_budget::{
-    Budget, Bytes, Controller, ControllerSettings, MemoryLimits, MemoryManager, MemorySource,
-    ProcessSource,
+    Budget, Bytes, Component, Controller, ControllerSettings, MemoryLimits, MemoryManager,
+    MemorySource, ProcessSource,
 };
 
 const LARGE: usize = 192 << 20;
@@ -21,6 +23,8 @@ const LARGE: usize = 192 << 20;
 const CHILD_READ_ITSELF: i32 = 42;
 const CHILD_READ_ITS_PARENT: i32 = 43;
 const CHILD_FAILED: i32 = 44;
+/// It does not say so: a signal ended it.
+const CHILD_WAS_KILLED: i32 = -1;
 
 #[test]
 fn a_child_may_drop_what_runs_in_its_parent() {
@@ -54,6 +58,59 @@ fn a_child_may_drop_what_runs_in_its_parent() {
     manager.stop_monitoring();
 }
 
+/// Takes and gives until told to stop, always under the budget's lock.
+fn keep_busy(component: &Component, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        drop(component.reserve(Bytes::from_mib(1)));
+    }
+}
+
+#[test]
+fn a_child_of_a_busy_parent_waits_for_nobody() {
+    let budget = Budget::new(Bytes::from_mib(1024)).unwrap();
+    let component = budget.component("busy").register().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| keep_busy(&component, &is_over));
+        }
+        for _ in 0..40 {
+            let held = component.reserve(Bytes::from_mib(1)).unwrap();
+            // SAFETY: the child takes no lock of the test program; whether the
+            // budget's hang is what is tried, and SIGALRM ends one that hangs.
+            // WHY: see above.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0, "the fork failed");
+            if child == 0 {
+                // SAFETY: takes a number. WHY: the standard library has no alarm.
+                unsafe { libc::alarm(60) };
+                drop(held);
+                for _ in 0..10 {
+                    drop(component.reserve(Bytes::from_mib(1)));
+                    drop(component.reserve_timeout(Bytes::from_mib(1), Duration::ZERO));
+                    drop(component.overdraw(Bytes(1)));
+                }
+                let _ = (budget.reserved(), budget.limit(), component.reserved());
+                let refused = component.reserve(Bytes::from_mib(2048)).is_err();
+                let code = if refused {
+                    CHILD_READ_ITSELF
+                } else {
+                    CHILD_FAILED
+                };
+                // SAFETY: ends the child alone. WHY: see below.
+                unsafe { libc::_exit(code) };
+            }
+            let code = ending_of(child);
+            if code != CHILD_READ_ITSELF {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(code, CHILD_READ_ITSELF);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
 /// The exit code of a child of ours.
 fn ending_of(child: libc::pid_t) -> i32 {
     let mut status = 0;
@@ -61,7 +118,9 @@ fn ending_of(child: libc::pid_t) -> i32 {
     // WHY: `std::process::Child` cannot be made of a pid.
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(waited, child);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status}");
+    if !libc::WIFEXITED(status) {
+        return CHILD_WAS_KILLED;
+    }
     libc::WEXITSTATUS(status)
 }
 

@@ -103,5 +103,6 @@ pub(super) struct TenantAccount {
     pub(super) name: std::sync::Arc<str>,
     pub(super) priority: Priority,
     pub(super) limit: Option<u64>,
-    pub(super) charged: u64,
+    /// The sum over its components.
+    pub(super) charged: u128,
 }

@@ -84,14 +84,18 @@ impl Component {
     /// What it has reserved. While others reserve and release, nearly.
     #[must_use]
     pub fn reserved(&self) -> Bytes {
-        Bytes(self.inner.core.state().account(self.inner.index).reserved())
+        let state = self.inner.core.accounts();
+        let reserved = state.map(|state| state.account(self.inner.index).reserved());
+        Bytes(reserved.unwrap_or_default())
     }
 
     /// How much it could reserve now, once what threads keep is called back.
     #[must_use]
     pub fn available(&self) -> Bytes {
         self.inner.core.settle();
-        Bytes(self.inner.core.state().available(self.inner.index).0)
+        let state = self.inner.core.accounts();
+        let available = state.map(|state| state.available(self.inner.index).0);
+        Bytes(available.unwrap_or_default())
     }
 
     /// Takes `bytes`, at once or not at all.
@@ -181,10 +185,12 @@ impl Component {
     }
 
     /// Charges `bytes` that are held already, whatever the limits say, so that
-    /// the account is true. The controller sees when it is too much.
+    /// the account is true. The controller sees when it is too much. A component
+    /// is charged `u64::MAX` bytes at most: beyond that the reservation is
+    /// smaller than `bytes`.
     pub fn overdraw(&self, bytes: Bytes) -> Reservation<'_> {
-        self.inner.core.overdraw(self.inner.index, bytes.get());
-        Reservation::of(self, bytes.get())
+        let charged = self.inner.core.overdraw(self.inner.index, bytes.get());
+        Reservation::of(self, charged)
     }
 
     /// Whether both are handles to the same component.

@@ -3,11 +3,13 @@
 //! Components keep a little of what they were charged in cells, one for each
 //! thread, and give and take there without this lock. What lies in a cell is
 //! charged, so the sum is never too low; it is called back before anybody is
-//! refused. Nobody's code runs under the lock.
+//! refused. Nobody's code runs under the lock, and nobody waits for it in a
+//! process that was forked while it was held.
 
 use grey_model::Bytes;
 
 use super::account::{Account, Slack, TenantAccount};
+use super::alarm::Alarm;
 use super::error::{BudgetError, ReserveError};
 use super::settings::Admission;
 use super::state::{Settled, State, Waiter, place};
@@ -15,6 +17,7 @@ use super::wait::{Outcome, WaitCell};
 use crate::sharded::SHARDS;
 use crate::sync::{
     Arc, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence_for_loom, lock,
+    lock_unless_orphaned,
 };
 
 /// The most components of one budget.
@@ -32,6 +35,12 @@ pub(super) type SharedCore = Arc<Core>;
 #[derive(Debug)]
 pub(super) struct Core {
     state: Mutex<State>,
+    /// The process that made it.
+    owner: u32,
+    /// In a process that was forked while another thread held the lock: nobody
+    /// will open it, and this empty one is asked in its place.
+    is_orphaned: std::sync::atomic::AtomicBool,
+    orphan: Mutex<State>,
     waiting: AtomicUsize,
     admission: AtomicU8,
     quantum: AtomicU64,
@@ -48,29 +57,13 @@ pub(super) struct Core {
     pub(super) exchanges: std::sync::atomic::AtomicBool,
 }
 
-/// Who keeps the budget.
-#[derive(Clone)]
-pub(crate) struct Alarm {
-    /// Unparked when something does not fit or much was taken.
-    pub(crate) thread: std::thread::Thread,
-    /// Called by the thread that takes, before it goes on: with more threads
-    /// than processors the keeper may come too late. Short; waits for nobody.
-    pub(crate) look: std::sync::Arc<dyn Fn() + Send + Sync>,
-}
-
-impl std::fmt::Debug for Alarm {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Alarm")
-            .field("thread", &self.thread)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Core {
     pub(super) fn new(limit: u64) -> Self {
         Self {
             state: Mutex::new(State::new(limit)),
+            owner: std::process::id(),
+            is_orphaned: std::sync::atomic::AtomicBool::new(false),
+            orphan: Mutex::new(State::new(limit)),
             waiting: AtomicUsize::new(0),
             admission: AtomicU8::new(Admission::Open.code()),
             quantum: AtomicU64::new(quantum_of(limit)),
@@ -83,8 +76,22 @@ impl Core {
         }
     }
 
+    /// The accounts. In a child whose parent's thread held the lock: no accounts.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.accounts().unwrap_or_else(|| lock(&self.orphan))
+    }
+
+    /// The accounts; `None` in a child whose parent's thread held the lock.
+    pub(super) fn accounts(&self) -> Option<MutexGuard<'_, State>> {
+        if self.is_orphaned.load(std::sync::atomic::Ordering::Relaxed) {
+            return None;
+        }
+        let state = lock_unless_orphaned(&self.state, self.owner);
+        if state.is_none() {
+            self.is_orphaned
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        state
     }
 
     #[inline]
@@ -147,7 +154,9 @@ impl Core {
         shard: usize,
         bytes: u64,
     ) -> Result<(), ReserveError> {
-        let mut state = self.state();
+        let Some(mut state) = self.accounts() else {
+            return Err(orphaned(bytes));
+        };
         let slack = Arc::clone(&state.account(account).slack);
         let cell = slack.cell(shard);
         // What lies in the shard is charged already.
@@ -162,7 +171,10 @@ impl Core {
         } else {
             self.quantum()
         };
-        if state.waiters.is_empty() && state.try_charge(account, needed.saturating_add(quantum)) {
+        if state.waiters.is_empty()
+            && let Some(with_quantum) = needed.checked_add(quantum)
+            && state.try_charge(account, with_quantum)
+        {
             cell.fetch_add(quantum, Ordering::SeqCst);
             self.after_charge(state);
             return Ok(());
@@ -198,26 +210,31 @@ impl Core {
         }
     }
 
-    /// Takes `bytes` whatever the limits say.
-    pub(super) fn overdraw(&self, account: usize, bytes: u64) {
-        let mut state = self.state();
+    /// Takes `bytes` whatever the limits say, and tells how many it took: what
+    /// one account was charged is a number of 64 bits.
+    pub(super) fn overdraw(&self, account: usize, bytes: u64) -> u64 {
+        let Some(mut state) = self.accounts() else {
+            return bytes;
+        };
+        let bytes = bytes.min(u64::MAX - state.account(account).charged);
         state.charge(account, bytes);
         let settled = self.note_overdraft(&mut state);
         drop(state);
         settled.tell();
+        bytes
     }
 
     /// While more is taken than there is, nothing may stay in a cell, just as
     /// when somebody waits: an overdraft is one more who waits.
     fn note_overdraft(&self, state: &mut State) -> Settled {
         let mut settled = Settled::default();
-        if state.committed > state.limit && !state.is_overdrawn {
+        if state.is_over_limit() && !state.is_overdrawn {
             state.is_overdrawn = true;
             self.waiting.fetch_add(1, Ordering::SeqCst);
             fence_for_loom();
             settled = self.call_back(state);
         }
-        if state.committed <= state.limit && state.is_overdrawn {
+        if !state.is_over_limit() && state.is_overdrawn {
             state.is_overdrawn = false;
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
@@ -226,7 +243,9 @@ impl Core {
 
     /// Gives `bytes` back to the budget, and to whoever waits.
     pub(super) fn give_back(&self, account: usize, bytes: u64) {
-        let mut state = self.state();
+        let Some(mut state) = self.accounts() else {
+            return;
+        };
         state.uncharge(account, bytes);
         self.returned.fetch_add(bytes, Ordering::Relaxed);
         let mut granted = self.note_overdraft(&mut state);
@@ -264,7 +283,9 @@ impl Core {
         account: usize,
         bytes: u64,
     ) -> Result<Option<(u64, Arc<WaitCell>)>, ReserveError> {
-        let mut state = self.state();
+        let Some(mut state) = self.accounts() else {
+            return Err(orphaned(bytes));
+        };
         if let Some(never) = state.never_fits(account, bytes) {
             return Err(never);
         }
@@ -304,8 +325,10 @@ impl Core {
     }
 
     /// Leaves the queue. `Some` with the reason when it was still in it.
-    pub(super) fn leave(&self, id: u64) -> Option<ReserveError> {
-        let mut state = self.state();
+    pub(super) fn leave(&self, id: u64, bytes: u64) -> Option<ReserveError> {
+        let Some(mut state) = self.accounts() else {
+            return Some(orphaned(bytes));
+        };
         let place = state.waiters.iter().position(|waiter| waiter.id == id)?;
         let waiter = state.waiters.remove(place)?;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -342,17 +365,8 @@ impl Core {
     }
 
     pub(super) fn set_limit(&self, limit: u64) -> Result<(), BudgetError> {
-        if limit == 0 {
-            return Err(BudgetError::Empty);
-        }
         let mut state = self.state();
-        let floors = state.floors();
-        if floors > limit {
-            return Err(BudgetError::FloorsExceedLimit {
-                floors: Bytes(floors),
-                limit: Bytes(limit),
-            });
-        }
+        state.check_limit(limit)?;
         state.limit = limit;
         self.quantum.store(quantum_of(limit), Ordering::Relaxed);
         let mut granted = self.call_back(&mut state);
@@ -396,7 +410,9 @@ impl Core {
             });
         }
         let slack = Arc::clone(&account.slack);
-        state.committed = state.committed.saturating_add(account.committed());
+        state.committed = state
+            .committed
+            .saturating_add(u128::from(account.committed()));
         let index = place(&mut state.accounts, account);
         // What is kept for the new one may be what somebody waits for.
         let mut settled = self.note_overdraft(&mut state);
@@ -408,13 +424,17 @@ impl Core {
 
     /// Ends a component: all that it was charged goes back.
     pub(super) fn unregister(&self, index: usize) {
-        let mut state = self.state();
+        let Some(mut state) = self.accounts() else {
+            return;
+        };
+        let mut granted = state.refuse_waiters_of(index, &self.waiting);
         let charged = state.account(index).charged;
         state.uncharge(index, charged);
-        state.committed = state.committed.saturating_sub(state.account(index).floor);
+        let floor = u128::from(state.account(index).floor);
+        state.committed = state.committed.saturating_sub(floor);
         state.accounts[index] = None;
         self.returned.fetch_add(charged, Ordering::Relaxed);
-        let mut granted = self.note_overdraft(&mut state);
+        granted.0.extend(self.note_overdraft(&mut state).0);
         granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();
@@ -425,7 +445,9 @@ impl Core {
     }
 
     pub(super) fn forget_tenant(&self, index: usize) {
-        self.state().tenants[index] = None;
+        if let Some(mut state) = self.accounts() {
+            state.tenants[index] = None;
+        }
     }
 
     pub(super) fn tenant_reserved(&self, index: usize) -> Bytes {
@@ -448,12 +470,23 @@ impl Core {
         }
     }
 
+    /// Not in a child: the keeper is the parent's.
     #[cold]
     fn alarm(&self) -> Option<Alarm> {
+        if std::process::id() != self.owner {
+            return None;
+        }
         self.alarm
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cold]
+const fn orphaned(bytes: u64) -> ReserveError {
+    ReserveError::Forked {
+        asked: Bytes(bytes),
     }
 }
 

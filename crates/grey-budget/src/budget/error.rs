@@ -91,6 +91,13 @@ pub enum ReserveError {
         /// What is still admitted.
         admission: Admission,
     },
+    /// This process was forked while a thread of its parent took or gave: the
+    /// accounts it has are of no use. It may have a budget of its own.
+    #[error("failed to reserve {asked}: the budget is that of the parent process")]
+    Forked {
+        /// For how much.
+        asked: Bytes,
+    },
 }
 
 impl ReserveError {

@@ -12,6 +12,7 @@
 //! refuses.
 
 mod account;
+mod alarm;
 mod component;
 mod core;
 mod error;
@@ -21,8 +22,8 @@ mod state;
 mod top;
 mod wait;
 
+pub(crate) use alarm::Alarm;
 pub use component::Component;
-pub(crate) use core::Alarm;
 pub use error::{Bound, BudgetError, Consumer, ReserveError};
 pub use reservation::Reservation;
 pub use settings::{Admission, ComponentBuilder, Tenant};

@@ -114,7 +114,11 @@ impl<'c> Reservation<'c> {
         if !self.component().is_same(other.component()) {
             return Err(other);
         }
-        self.bytes += other.bytes;
+        // Both are charged to one component, whose charge is such a number.
+        let Some(total) = self.bytes.checked_add(other.bytes) else {
+            return Err(other);
+        };
+        self.bytes = total;
         other.disarm();
         Ok(())
     }

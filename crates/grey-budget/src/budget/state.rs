@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use grey_model::Bytes;
 
 use super::account::{Account, TenantAccount};
-use super::error::{Bound, Consumer, ReserveError};
+use super::error::{Bound, BudgetError, Consumer, ReserveError};
 use super::settings::Admission;
 use super::wait::{Outcome, WaitCell};
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -33,8 +33,9 @@ pub(super) struct State {
     pub(super) limit: u64,
     /// Who of those that wait may be served.
     pub(super) admission: Admission,
-    /// The sum of what all accounts take.
-    pub(super) committed: u64,
+    /// The sum of what all accounts take: of numbers each of which may be as
+    /// large as an overdraft can be.
+    pub(super) committed: u128,
     /// More is taken than there is, and counted among those who wait.
     pub(super) is_overdrawn: bool,
     pub(super) accounts: Vec<Option<Account>>,
@@ -87,6 +88,15 @@ impl State {
             .expect("an account lives as long as its component")
     }
 
+    /// What is taken, as far as a number of bytes can say it.
+    pub(super) fn committed(&self) -> u64 {
+        u64::try_from(self.committed).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.committed > u128::from(self.limit)
+    }
+
     pub(super) fn floors(&self) -> u64 {
         self.accounts
             .iter()
@@ -95,12 +105,27 @@ impl State {
             .fold(0, u64::saturating_add)
     }
 
+    /// Whether the budget may be of this size.
+    pub(super) fn check_limit(&self, limit: u64) -> Result<(), BudgetError> {
+        if limit == 0 {
+            return Err(BudgetError::Empty);
+        }
+        let floors = self.floors();
+        if floors > limit {
+            return Err(BudgetError::FloorsExceedLimit {
+                floors: Bytes(floors),
+                limit: Bytes(limit),
+            });
+        }
+        Ok(())
+    }
+
     /// How much the account could have now, and what bounds it.
     pub(super) fn available(&self, index: usize) -> (u64, Bound, u64) {
         let account = self.account(index);
         // What is left of its own floor, and what nobody has.
         let own = account.floor.saturating_sub(account.charged);
-        let free = self.limit.saturating_sub(self.committed);
+        let free = self.limit.saturating_sub(self.committed());
         let mut least = (own.saturating_add(free), Bound::Budget, self.limit);
         let mut bound = |left: u64, bound: Bound, limit: u64| {
             if left < least.0 {
@@ -122,7 +147,7 @@ impl State {
         {
             let name = std::sync::Arc::clone(&tenant.name);
             bound(
-                limit.saturating_sub(tenant.charged),
+                u64::try_from(u128::from(limit).saturating_sub(tenant.charged)).unwrap_or(limit),
                 Bound::Tenant(name),
                 limit,
             );
@@ -168,10 +193,10 @@ impl State {
         account.peak = account.peak.max(account.charged);
         let grown = account.committed() - before;
         let tenant = account.tenant;
-        self.committed = self.committed.saturating_add(grown);
+        self.committed = self.committed.saturating_add(u128::from(grown));
         self.taken = self.taken.wrapping_add(bytes);
         if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_add(bytes);
+            tenant.charged = tenant.charged.saturating_add(u128::from(bytes));
         }
     }
 
@@ -192,9 +217,9 @@ impl State {
         account.charged = account.charged.saturating_sub(bytes);
         let shrunk = before - account.committed();
         let tenant = account.tenant;
-        self.committed = self.committed.saturating_sub(shrunk);
+        self.committed = self.committed.saturating_sub(u128::from(shrunk));
         if let Some(tenant) = tenant.and_then(|index| self.tenants[index].as_mut()) {
-            tenant.charged = tenant.charged.saturating_sub(bytes);
+            tenant.charged = tenant.charged.saturating_sub(u128::from(bytes));
         }
     }
 
@@ -248,6 +273,27 @@ impl State {
     pub(super) fn largest_waiter(&self) -> Option<usize> {
         let rank = |waiter: &Waiter| (self.is_admitted(waiter.account), waiter.bytes);
         (0..self.waiters.len()).max_by_key(|place| rank(&self.waiters[*place]))
+    }
+
+    /// Takes those out of the queue who wait for a component that ends. Who
+    /// waits borrows its component, so that only a request that was leaked is
+    /// still there; left in, it would be looked up where nobody is, or charged
+    /// to whoever comes next.
+    pub(super) fn refuse_waiters_of(&mut self, index: usize, waiting: &AtomicUsize) -> Settled {
+        let mut settled = Settled::default();
+        let mut place = 0;
+        while let Some(waiter) = self.waiters.get(place) {
+            if waiter.account != index {
+                place += 1;
+                continue;
+            }
+            let refusal = self.refusal(index, waiter.bytes, true);
+            if let Some(waiter) = self.waiters.remove(place) {
+                waiting.fetch_sub(1, Ordering::SeqCst);
+                settled.0.push((waiter.cell, Outcome::Refused(refusal)));
+            }
+        }
+        settled
     }
 
     /// Takes those out of the queue whom no patience will help any more.

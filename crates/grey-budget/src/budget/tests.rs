@@ -791,3 +791,53 @@ fn a_request_is_counted_once_when_it_is_refused_and_not_when_it_had_to_wait() {
     assert!(future.as_mut().poll(&mut context).is_ready());
     assert_eq!(budget.refusals(), 206, "a task");
 }
+
+#[test]
+fn a_request_that_was_leaked_ends_with_its_component() {
+    let budget = budget(10);
+    let holder = component(&budget, "holder");
+    let held = holder.reserve(mib(10)).unwrap();
+    let leaking = component(&budget, "leaking");
+    let mut future = leaking.reserve_async(mib(8));
+    assert!(poll(&mut future, &Arc::new(Woken::default())).is_pending());
+    std::mem::forget(future);
+    drop(leaking);
+    assert_eq!(budget.waiters(), (0, None));
+    // Who comes next has its place, and is not charged for what it never asked.
+    let next = component(&budget, "next");
+    drop(held);
+    assert_eq!(next.reserved(), Bytes::ZERO);
+    assert_eq!(budget.committed(), Bytes::ZERO);
+    assert_eq!(next.reserve(mib(10)).unwrap().size(), mib(10));
+}
+
+#[test]
+fn the_largest_overdrafts_leave_the_account_of_the_others_true() {
+    let budget = budget(100);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(50)).unwrap();
+    let (one, other) = (component(&budget, "one"), component(&budget, "other"));
+    let tenant = budget.tenant("tenant", Priority::High, Some(mib(10)));
+    let bounded = budget.component("bounded").tenant(&tenant);
+    let bounded = bounded.register().unwrap();
+    for _ in 0..2 {
+        let mut first = one.overdraw(Bytes(u64::MAX));
+        let second = one.overdraw(Bytes(u64::MAX));
+        assert_eq!(
+            (first.size(), second.size()),
+            (Bytes(u64::MAX), Bytes::ZERO)
+        );
+        first.merge(second).unwrap();
+        let third = other.overdraw(Bytes(u64::MAX));
+        let fourth = bounded.overdraw(Bytes(u64::MAX));
+        assert!(cache.reserve(Bytes(1)).is_err());
+        assert_eq!(budget.committed(), Bytes(u64::MAX));
+        drop((first, third, fourth));
+        assert_eq!(budget.committed(), mib(50));
+    }
+    let refused = cache.reserve(mib(80)).unwrap_err();
+    assert!(refused.waiting_helps(), "{refused}");
+    drop(bounded.reserve(mib(10)).unwrap());
+    drop(cache.reserve(mib(50)).unwrap());
+    drop(held);
+}

@@ -125,6 +125,11 @@ impl Budget {
         self.core.set_limit(limit.get())
     }
 
+    /// Whether it may be of this size now.
+    pub(crate) fn check_limit(&self, limit: Bytes) -> Result<(), BudgetError> {
+        self.core.state().check_limit(limit.get())
+    }
+
     /// What all components have reserved. While others reserve and release,
     /// nearly; exact when they are done.
     #[must_use]
@@ -144,7 +149,7 @@ impl Budget {
     /// overdrew or the limit fell.
     #[must_use]
     pub fn committed(&self) -> Bytes {
-        Bytes(self.core.state().committed)
+        Bytes(self.core.state().committed())
     }
 
     /// What part of it is reserved.

@@ -90,7 +90,7 @@ struct Place<'c> {
 impl Place<'_> {
     fn leave(&mut self) -> Option<ReserveError> {
         self.done = true;
-        self.component.core().leave(self.id)
+        self.component.core().leave(self.id, self.bytes)
     }
 }
 

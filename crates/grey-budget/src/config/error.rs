@@ -38,6 +38,19 @@ pub enum ConfigError {
         /// The most that is read, in bytes.
         most: u64,
     },
+    /// It says nothing any more: whoever writes it is not done, or it was cut.
+    #[error("failed to reload the configuration `{}`: it says nothing, and said something before", path.display())]
+    Emptied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What runs cannot do what it says.
+    #[error("failed to apply the configuration to what runs")]
+    NotApplicable {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file is no text.
     #[error("failed to read the configuration `{}`, line {line}: it is not UTF-8", path.display())]
     NotUtf8 {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,14 @@ use super::observer::{
 };
 use super::origin::Entry;
 use super::schema::Config;
+
+/// Says whether what runs could do what a configuration says.
+pub(crate) trait Fit: Send + Sync + std::fmt::Debug {
+    /// # Errors
+    /// Why it could not. Called while no other reload goes on; calls nothing of
+    /// the program.
+    fn fits(&self, config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
 
 /// What a reload gave.
 #[derive(Debug, Clone)]
@@ -51,6 +59,8 @@ struct Shared {
     /// What the files were just before they were last read.
     read_from: Mutex<Fingerprint>,
     observers: Arc<Observers>,
+    /// Who is asked before a configuration is swapped in, as long as they live.
+    fits: Mutex<Vec<Weak<dyn Fit>>>,
 }
 
 impl ConfigHandle {
@@ -72,6 +82,7 @@ impl ConfigHandle {
                 last_error: Mutex::new(None),
                 read_from: Mutex::new(files),
                 observers: Arc::default(),
+                fits: Mutex::default(),
             }),
         })
     }
@@ -98,6 +109,13 @@ impl ConfigHandle {
         observer: impl ConfigObserver + 'static,
     ) -> Result<ObserverGuard, TooManyObservers> {
         self.shared.observers.register(Arc::new(observer))
+    }
+
+    /// `fit` is asked from now on whether a configuration can be applied.
+    pub(crate) fn ask(&self, fit: Weak<dyn Fit>) {
+        let mut fits = locked(&self.shared.fits);
+        fits.retain(|fit| fit.strong_count() > 0);
+        fits.push(fit);
     }
 
     /// Reads and checks everything again, swaps, and tells the observers if
@@ -145,11 +163,21 @@ enum Outcome {
 }
 
 impl Shared {
+    fn check_fits(&self, config: Config) -> Result<Config, ConfigError> {
+        let fits = locked(&self.fits).clone();
+        for fit in fits.iter().filter_map(Weak::upgrade) {
+            fit.fits(&config)
+                .map_err(|source| ConfigError::NotApplicable { source })?;
+        }
+        Ok(config)
+    }
+
     fn rebuild(&self) -> Outcome {
         let old = self.current.load_full();
         // Before they are read, so that a change meanwhile is one more change.
         *locked(&self.read_from) = Fingerprint::of(&self.loader);
         let loaded = self.loader.load_over(Some(&old.entries));
+        let loaded = loaded.and_then(|config| self.check_fits(config));
         let timestamp = SystemTime::now();
         match loaded {
             Err(error) => {

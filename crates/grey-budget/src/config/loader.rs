@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::error::ConfigError;
 use super::layers::{Layers, PROJECTS};
-use super::origin::Entry;
+use super::origin::{Entry, Origin};
 use super::schema::{Config, MOST_PROJECTS};
 use super::yaml;
 use crate::limits::Machine;
@@ -110,7 +110,8 @@ impl ConfigLoader {
     }
 
     /// The same for a program that runs with `running`: keys that need a
-    /// restart stay what they are there.
+    /// restart stay what they are there, and a file that gave a value is not
+    /// taken when it gives none: that is how one looks that is being written.
     pub(super) fn load_over(
         &self,
         running: Option<&BTreeMap<String, Entry>>,
@@ -127,11 +128,11 @@ impl ConfigLoader {
         let mut layers = Layers::new(&self.prefix, &environment, running);
         if let Some(path) = &self.file {
             let path: Arc<Path> = path.as_path().into();
-            layers.add(&path, &[], yaml::parse(&path, &read(&path)?)?);
+            layers.add(&path, &[], leaves_of(&path, running)?);
         }
         for (name, path) in self.project_files()? {
             let path: Arc<Path> = path.into();
-            let leaves = yaml::parse(&path, &read(&path)?)?;
+            let leaves = leaves_of(&path, running)?;
             layers.add(&path, &[PROJECTS, &name], leaves);
         }
         let machine = self.machine.clone().unwrap_or_else(Machine::read);
@@ -183,6 +184,23 @@ impl ConfigLoader {
         }
         Ok(files)
     }
+}
+
+/// What the file at `path` says.
+fn leaves_of(
+    path: &Arc<Path>,
+    running: Option<&BTreeMap<String, Entry>>,
+) -> Result<Vec<yaml::Leaf>, ConfigError> {
+    let leaves = yaml::parse(path, &read(path)?)?;
+    let gave =
+        |entry: &Entry| matches!(&entry.origin, Origin::File { path: from, .. } if from == path);
+    let says_nothing = leaves.iter().all(|leaf| leaf.text.is_none());
+    if says_nothing && running.is_some_and(|running| running.values().any(gave)) {
+        return Err(ConfigError::Emptied {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(leaves)
 }
 
 fn project_name(path: &Path) -> Option<String> {

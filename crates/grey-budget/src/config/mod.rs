@@ -23,7 +23,9 @@
 //! of a project is `GREY_PROJECTS_CORE_API_MEMORY_PRIORITY`.
 //!
 //! A configuration is built and checked whole, then swapped in; one that is
-//! wrong changes nothing. Nothing here acts on a value: observers do, and a
+//! wrong changes nothing, and neither does a file that says nothing where it said
+//! something (it is being written): to go back to the defaults, restart. Nor does
+//! one whose budget is below what the manager's components were promised. Nothing here acts on a value: observers do, and a
 //! [`MemoryManager`](crate::MemoryManager) that is made from it is one.
 //!
 //! | Key | What it decides | A reload |
@@ -56,6 +58,7 @@ mod tests;
 
 pub use error::{ConfigError, ValueError};
 pub use file_watch::{FileWatch, WatchFileError};
+pub(crate) use handle::Fit;
 pub use handle::{ConfigHandle, ReloadResult};
 pub use loader::{ConfigLoader, DEFAULT_PREFIX};
 pub use observer::{ConfigObserver, ConfigReloaded, ObserverGuard, ReloadFailed, TooManyObservers};

@@ -19,13 +19,16 @@ pub(super) enum Who {
     Reclaimer(ReclaimerId),
     /// A callback, by its subscription.
     Callback(u64),
+    /// Work of the program's own, by where it is: it stays there as long as the
+    /// call is out.
+    Work(usize),
 }
 
 /// A call whose time is over and that has not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LateCall {
-    /// The reclaimer, or `callback of a level`.
+    /// The reclaimer, the action, or `callback of a level`.
     pub name: String,
     /// For how long it has been out.
     pub out_for: Duration,
@@ -128,6 +131,13 @@ impl Busy {
             .collect();
         calls.sort_by_key(|call| std::cmp::Reverse(call.out_for));
         calls
+    }
+
+    /// How many actions of the program's own have not come back.
+    pub(super) fn works(&self) -> usize {
+        let table = lock(&self.0);
+        let is_work = |who: &&Who| matches!(who, Who::Work(_));
+        table.calls.keys().filter(is_work).count()
     }
 
     /// How many calls were late so far.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most calls that are out at once, late ones among them: each has a thread,
 /// which takes some ten KiB while it hangs.
@@ -18,6 +18,12 @@ pub(super) const MOST_CALLS: usize = 256;
 /// Of these, places for who has come back from every request so far: however
 /// many others hang, they are called.
 pub(super) const RESERVED_CALLS: usize = 32;
+
+/// How often who waits for a call looks whether it should.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// How long a call is waited for at most, and whether it is waited for no longer.
+pub(super) type Patience<'a> = (Duration, Option<&'a dyn Fn() -> bool>);
 
 /// How a call ended.
 #[derive(Debug)]
@@ -55,12 +61,13 @@ impl Caller {
 
     /// Calls `work`, and waits for it at most for `deadline`. `returned` runs
     /// after it on its thread, however late.
-    /// `is_proven` for who may have a reserved place.
+    /// `is_proven` for who may have a reserved place. `gives_up` is asked now and
+    /// then whether it is waited for no longer.
     pub(super) fn call<T: Send + 'static>(
         &self,
         name: &str,
         is_proven: bool,
-        deadline: Duration,
+        (deadline, gives_up): Patience<'_>,
         work: impl FnOnce() -> T + Send + 'static,
         returned: impl FnOnce() + Send + 'static,
     ) -> Called<T> {
@@ -85,11 +92,25 @@ impl Caller {
         if thread.is_err() {
             return Called::NotMade("no thread could be started");
         }
-        match answered.recv_timeout(deadline) {
-            Ok(Ok(value)) => Called::Returned(value),
-            Ok(Err(panic)) => Called::Panicked(panic),
-            Err(RecvTimeoutError::Timeout) => Called::Late,
-            Err(RecvTimeoutError::Disconnected) => Called::Panicked("its result".to_owned()),
+        let until = super::run::later(deadline);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = if gives_up.is_some() {
+                left.min(SLICE)
+            } else {
+                left
+            };
+            return match answered.recv_timeout(wait) {
+                Ok(Ok(value)) => Called::Returned(value),
+                Ok(Err(panic)) => Called::Panicked(panic),
+                Err(RecvTimeoutError::Disconnected) => Called::Panicked("its result".to_owned()),
+                Err(RecvTimeoutError::Timeout)
+                    if wait < left && !gives_up.is_some_and(|gives_up| gives_up()) =>
+                {
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => Called::Late,
+            };
         }
     }
 }

@@ -9,27 +9,35 @@ use std::time::{Duration, Instant};
 use grey_model::{Bytes, Level, Priority};
 
 use super::action::{Action, ActionId, ActionKind, ActionResult, ActionStatus, CustomWork};
-use super::call::Called;
+use super::busy::Who;
+use super::call::Patience;
 use super::history::Eviction;
-use super::reclaim::{Reclamation, Round, Stage};
+use super::reclaim::{Outcome, Reclamation, Round, Stage};
 use super::settings::ControllerSettings;
-use super::state::{Inner, lock};
+use super::state::{Inner, Taken, lock};
 use crate::reclaimer::ReclaimMode;
 
 /// How long one reclaimer may keep the others waiting in an emergency. It may go
 /// on by itself after.
 const EMERGENCY_DEADLINE: Duration = Duration::from_secs(1);
 
+/// The most actions of the program's own that have not returned: reclaimers find
+/// a place beside them.
+pub(super) const MOST_WORKS: usize = 64;
+
 /// Credit entries that are kept at once.
 const MOST_CREDITS: usize = 64;
 
 impl Inner {
     /// Does what is queued now, the most urgent first; what is queued meanwhile
-    /// waits. After `time` it begins no other action.
+    /// waits. After `time` it begins no other action. Nothing, when another thread
+    /// does not end its own.
     pub(super) fn execute_queued(&self, time: Option<Duration>) -> Vec<ActionResult> {
         let start = Instant::now();
-        let _one_by_one = lock(&self.doing);
         let mut results = Vec::new();
+        let Some(_one_by_one) = self.take_turn() else {
+            return results;
+        };
         for _ in 0..self.queue.len() {
             let Some((id, action)) = self.queue.pop() else {
                 break;
@@ -40,6 +48,13 @@ impl Inner {
             }
         }
         results
+    }
+
+    /// One action at a time. Waits half as long as a call may take: whom a call
+    /// waits for must not use all of its time by waiting for that action.
+    pub(super) fn take_turn(&self) -> Option<Taken<'_>> {
+        let patience = lock(&self.settings).call_deadline / 2;
+        self.doing.take(patience)
     }
 
     fn execute(&self, id: ActionId, action: Action) -> ActionResult {
@@ -73,35 +88,26 @@ impl Inner {
         result
     }
 
-    fn custom(&self, name: &str, work: CustomWork, result: &mut ActionResult) {
+    fn custom(&self, name: &Arc<str>, work: CustomWork, result: &mut ActionResult) {
         let deadline = lock(&self.settings).call_deadline;
-        let called = self
-            .asker
-            .caller
-            .call(name, false, deadline, move || work(), || {});
+        let who = Who::Work(Arc::as_ptr(&work).addr());
+        let called = if self.asker.busy.works() < MOST_WORKS {
+            let gives_up = || self.is_emergency_unseen();
+            let patience: Patience<'_> = (deadline, Some(&gives_up));
+            self.asker
+                .call_unless((who, name), name, patience, move || work())
+        } else {
+            Err(Outcome::NotCalled("too many actions have not returned"))
+        };
         let (status, error) = match called {
-            Called::Returned(Ok(freed)) => {
+            Ok(Ok(Bytes::ZERO)) => (ActionStatus::NothingToFree, None),
+            Ok(Ok(freed)) => {
                 result.given_back = freed;
-                let none = freed == Bytes::ZERO;
-                (
-                    if none {
-                        ActionStatus::NothingToFree
-                    } else {
-                        ActionStatus::Completed
-                    },
-                    None,
-                )
+                (ActionStatus::Completed, None)
             }
-            Called::Returned(Err(error)) => (ActionStatus::Failed, Some(error)),
-            Called::Panicked(message) => (
-                ActionStatus::Failed,
-                Some(format!("`{name}` panicked: {message}")),
-            ),
-            Called::Late => (
-                ActionStatus::TimedOut,
-                Some(format!("`{name}` did not return in time")),
-            ),
-            Called::NotMade(why) => (ActionStatus::Failed, Some(why.to_owned())),
+            Ok(Err(error)) => (ActionStatus::Failed, Some(error)),
+            Err(Outcome::Late) => (ActionStatus::TimedOut, Outcome::Late.error(name)),
+            Err(outcome) => (ActionStatus::Failed, outcome.error(name)),
         };
         result.status = status;
         result.error = error;

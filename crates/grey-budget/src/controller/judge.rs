@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grey_model::level::fraction;
-use grey_model::{Bytes, Level, MemoryLimit, Transition};
+use grey_model::{Bytes, Level, Thresholds, Transition};
 
 use super::action::{Action, ActionKind};
 use super::busy::Who;
@@ -17,6 +17,7 @@ use super::settings::ControllerSettings;
 use super::state::{Inner, State, lock};
 use super::subscribe::LevelEvent;
 use crate::budget::Admission;
+use crate::source::RlimitUse;
 use crate::thresholds::amount_to_free;
 
 /// How often everything is read, not only the resident set: cgroup limits may
@@ -32,6 +33,7 @@ impl Inner {
     /// done at it.
     pub(super) fn judge(&self, now: Duration, settings: &ControllerSettings) -> Tick {
         let rss = self.asker.source.rss();
+        let rlimits = self.asker.source.rlimits();
         let full = {
             let state = lock(&self.state);
             state
@@ -53,22 +55,15 @@ impl Inner {
         if rss.is_err() {
             state.statistics.failed_readings += 1;
         }
+        let rss = rss.ok();
         state.credits.retain(|(until, _)| now < *until);
         let mut credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
-        if let Ok(rss) = rss {
+        if let Some(rss) = rss {
             credit = credit.saturating_add(state.unseen.within(limit, reserved, rss));
         }
         // What was given back is not asked for again.
-        let resident = rss.ok().map(|rss| rss.saturating_sub(credit));
-        let mut used = reserved.max(resident.unwrap_or_default());
-        let mut whole = limit;
-        // A limit of the cgroup that is nearer than the budget is what counts.
-        if let (Some(resident), Some(MemoryLimit::Bytes(outer))) =
-            (resident, state.full.cgroup_limit)
-            && fraction(resident, outer) > fraction(used, whole)
-        {
-            (used, whole) = (resident, outer);
-        }
+        let resident = rss.map(|rss| rss.saturating_sub(credit));
+        let (used, whole) = self.nearest(&mut state, reserved, rss, credit, &rlimits);
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
         let rose = transition.is_some_and(|transition| transition.to > transition.from);
@@ -90,7 +85,7 @@ impl Inner {
             let at = if eases { Level::Hard } else { level };
             self.budget.set_exchange(true);
             // Who waits is told once nothing is locked any more.
-            self.budget.change_admission(Admission::at(at));
+            self.admit(&mut state, Admission::at(at));
         }
         if level > Level::Normal && !paused && (rose || (due && lasts)) {
             state.acted_at = Some(now);
@@ -113,38 +108,100 @@ impl Inner {
         }
     }
 
+    /// What counts as used, and of what: the limit that is nearest.
+    fn nearest(
+        &self,
+        state: &mut State,
+        reserved: Bytes,
+        rss: Option<Bytes>,
+        credit: Bytes,
+        rlimits: &[RlimitUse],
+    ) -> (Bytes, Bytes) {
+        let limit = self.budget.limit();
+        let Some(rss) = rss else {
+            return (reserved, limit);
+        };
+        let resident = rss.saturating_sub(credit);
+        let (mut used, mut whole) = (reserved.max(resident), limit);
+        // A limit of the cgroup that is nearer than the budget is what counts,
+        // for this process and for all of the cgroup together.
+        if let Some(outer) = state.cgroup_limit() {
+            let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
+            if fraction(together, outer) > fraction(used, whole) {
+                (used, whole) = (together, outer);
+            }
+        }
+        // And so is what an rlimit leaves.
+        for room in state.rooms(rlimits, rss) {
+            if fraction(resident, room) > fraction(used, whole) {
+                (used, whole) = (resident, room);
+            }
+        }
+        (used, whole)
+    }
+
+    /// What is cheap to ask the source, which may be the program's: never under
+    /// a lock.
+    fn said(&self) -> Option<(Bytes, Vec<RlimitUse>)> {
+        let rss = self.asker.source.rss().ok()?;
+        Some((rss, self.asker.source.rlimits()))
+    }
+
+    /// The level by what the source says now, if `more` came to it.
+    fn level_with(
+        &self,
+        state: &mut State,
+        (rss, rlimits): &(Bytes, Vec<RlimitUse>),
+        thresholds: &Thresholds,
+        more: Bytes,
+    ) -> Level {
+        let rss = *rss;
+        let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
+        let credit = state.unseen.within(limit, reserved, rss);
+        let resident = rss.saturating_sub(credit);
+        let used = reserved.max(resident);
+        let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
+        let outer = state.cgroup_limit().unwrap_or(Bytes(u64::MAX));
+        let of = |used: Bytes, whole| fraction(used.saturating_add(more), whole);
+        let nearest = of(used, limit).max(of(together, outer));
+        let rooms = state.rooms(rlimits, rss).into_iter();
+        thresholds.level(rooms.map(|room| of(resident, room)).fold(nearest, f64::max))
+    }
+
+    /// Whether there is an emergency that no tick has seen yet.
+    pub(super) fn is_emergency_unseen(&self) -> bool {
+        let Some(said) = self.said() else {
+            return false;
+        };
+        let thresholds = lock(&self.settings).thresholds;
+        let mut state = lock(&self.state);
+        state.levels.current() < Level::Emergency
+            && self.level_with(&mut state, &said, &thresholds, Bytes::ZERO) == Level::Emergency
+    }
+
     /// A look by a thread that takes much: closes the budget at once when an
     /// emergency is near, and leaves the rest to the next tick.
     pub(super) fn look(&self) {
-        let Ok(rss) = self.asker.source.rss() else {
+        let Some(said) = self.said() else {
             return;
         };
         let (thresholds, sheds) = {
             let settings = lock(&self.settings);
             (settings.thresholds, settings.sheds)
         };
-        let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
+        let near = Bytes(self.budget.limit().get() / LOOK_AHEAD);
         let mut state = lock(&self.state);
         if !sheds || state.keepers == 0 {
             return;
         }
-        let credit = state.unseen.within(limit, reserved, rss);
-        let resident = rss.saturating_sub(credit);
-        let outer = match state.full.cgroup_limit {
-            Some(MemoryLimit::Bytes(outer)) => outer,
-            _ => Bytes(u64::MAX),
-        };
-        let with = |more: Bytes| -> Level {
-            let used = reserved.max(resident).saturating_add(more);
-            let whole = fraction(used, limit);
-            thresholds.level(whole.max(fraction(resident.saturating_add(more), outer)))
-        };
-        if with(Bytes::ZERO) == Level::Emergency {
-            self.budget.change_admission(Admission::CriticalOnly);
-        } else if with(Bytes(limit.get() / LOOK_AHEAD)) == Level::Emergency {
+        let mut with = |more| self.level_with(&mut state, &said, &thresholds, more);
+        let (now, soon) = (with(Bytes::ZERO), with(near));
+        if now == Level::Emergency {
+            self.admit(&mut state, Admission::CriticalOnly);
+        } else if soon == Level::Emergency {
             // Work goes on; only caches wait for the tick.
             if self.budget.admission() == Admission::Open {
-                self.budget.change_admission(Admission::NoRefill);
+                self.admit(&mut state, Admission::NoRefill);
             }
             self.budget.set_exchange(false);
         } else {
@@ -172,12 +229,19 @@ impl Inner {
         self.budget.serve_waiters();
     }
 
+    /// Closes the budget, or opens it. Who waits is served by the caller, once
+    /// nothing is locked any more.
+    fn admit(&self, state: &mut State, admission: Admission) {
+        state.has_closed = admission != Admission::Open;
+        self.budget.change_admission(admission);
+    }
+
     /// Opens the budget; the next tick closes it again if it has to. Who waits
     /// is served by the caller, once nothing is locked any more.
     pub(super) fn open(&self, state: &mut State) {
         state.admits_otherwise = true;
         self.budget.set_exchange(true);
-        self.budget.change_admission(Admission::Open);
+        self.admit(state, Admission::Open);
     }
 
     /// Closes or opens the budget, logs, and tells who wants to know.
@@ -188,7 +252,8 @@ impl Inner {
         settings: &ControllerSettings,
     ) {
         if settings.sheds {
-            self.budget.set_admission(Admission::at(transition.to));
+            self.admit(&mut lock(&self.state), Admission::at(transition.to));
+            self.budget.serve_waiters();
         }
         let (used, budget) = (seen.used, seen.budget);
         match transition.to {

@@ -7,6 +7,7 @@
 //! - `reclaim`: how much is asked of whom, and what the kernel got back.
 //! - `history`: what was evicted, when, and from whom.
 //! - `subscribe`: who wants to know of a level.
+//! - `rlimit`: what an rlimit leaves.
 //! - `judge`: from a reading to a level, and what is to be done at it.
 //! - `execute`: doing it.
 //! - `state`: what is remembered between ticks.
@@ -24,6 +25,7 @@ mod judge;
 mod queue;
 mod reclaim;
 mod registry;
+mod rlimit;
 mod run;
 mod settings;
 mod state;

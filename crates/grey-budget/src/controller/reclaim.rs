@@ -10,7 +10,7 @@ use std::time::Duration;
 use grey_model::{Bytes, Priority};
 
 use super::busy::{Busy, Who};
-use super::call::{Called, Caller};
+use super::call::{Called, Caller, Patience};
 use super::registry::{Entry, ReclaimerId, Registry};
 use super::state::lock;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
@@ -34,7 +34,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// What went wrong, in words.
-    fn error(&self, name: &str) -> Option<String> {
+    pub(super) fn error(&self, name: &str) -> Option<String> {
         match self {
             Self::Gave(_) => None,
             Self::Panicked(message) => Some(format!("`{name}` panicked: {message}")),
@@ -230,6 +230,8 @@ impl Asker {
         self.busy.keep(|who| match who {
             Who::Reclaimer(id) => ids.contains(&id),
             Who::Callback(_) => true,
+            // Has no reserved place.
+            Who::Work(_) => false,
         });
         lock(&self.doubted).retain(|id| ids.contains(id));
         for entry in registered {
@@ -315,24 +317,35 @@ impl Asker {
     /// Calls one, unless it has not returned from before.
     pub(super) fn call<T: Send + 'static>(
         &self,
-        (who, name): (Who, &Arc<str>),
+        who: (Who, &Arc<str>),
         what: &str,
         deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Outcome> {
+        self.call_unless(who, what, (deadline, None), work)
+    }
+
+    /// The same, waiting no longer once the patience is over.
+    pub(super) fn call_unless<T: Send + 'static>(
+        &self,
+        (who, name): (Who, &Arc<str>),
+        what: &str,
+        patience: Patience<'_>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Outcome> {
         if !self.busy.begin(who, name) {
             return Err(Outcome::Busy);
         }
         let busy = self.busy.clone();
-        let is_reclaimer = matches!(who, Who::Reclaimer(_));
+        let is_of_an_action = matches!(who, Who::Reclaimer(_) | Who::Work(_));
         let inside = move || {
-            INSIDE.set(is_reclaimer);
+            INSIDE.set(is_of_an_action);
             work()
         };
         let is_proven = self.busy.is_proven(who);
         let called = self
             .caller
-            .call(what, is_proven, deadline, inside, move || busy.end(who));
+            .call(what, is_proven, patience, inside, move || busy.end(who));
         match called {
             Called::Returned(value) => Ok(value),
             Called::Panicked(message) => Err(Outcome::Panicked(message)),
@@ -352,8 +365,8 @@ thread_local! {
     static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Whether this thread runs a reclaimer for a controller: it must not wait for
-/// a controller then.
-pub(super) fn is_inside_a_reclaimer() -> bool {
+/// Whether this thread runs a reclaimer, or work of the program's own, for a
+/// controller: it must not wait for a controller then.
+pub(super) fn is_inside_an_action() -> bool {
     INSIDE.get()
 }

@@ -17,10 +17,10 @@ use super::busy::{Busy, LateCall};
 use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
 use super::queue::{ActionQueue, QueueFull};
-use super::reclaim::{Asker, Round, is_inside_a_reclaimer};
+use super::reclaim::{Asker, Round, is_inside_an_action};
 use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
-use super::state::{Inner, State, Unseen, lock};
+use super::state::{Inner, State, Turn, Unseen, lock};
 use super::subscribe::{LevelEvent, Subscribers, Subscription};
 use crate::background::Background;
 use crate::budget::{Alarm, Budget};
@@ -81,7 +81,8 @@ pub struct Tick {
 }
 
 /// Keeps a budget: reads what the process weighs, judges it, and has memory
-/// given back. Clones are handles to the same controller.
+/// given back. Clones are handles to the same controller. The last of them opens
+/// the budget if it was closed.
 #[derive(Debug, Clone)]
 pub struct Controller {
     pub(super) inner: Arc<Inner>,
@@ -127,8 +128,10 @@ impl Controller {
                     full_at: None,
                     credits: Vec::new(),
                     unseen: Unseen::default(),
+                    mapped: Default::default(),
                     keepers: 0,
                     admits_otherwise: false,
+                    has_closed: false,
                     acted_at: None,
                     futile: 0,
                     paused: None,
@@ -136,7 +139,7 @@ impl Controller {
                     stall: None,
                     statistics: ControllerStatistics::default(),
                 }),
-                doing: Mutex::new(()),
+                doing: Turn::default(),
                 history: Mutex::new(History::default()),
             }),
         }
@@ -224,9 +227,9 @@ impl Controller {
         statistics
     }
 
-    /// Reclaimers and callbacks that did not return in time and still have not,
-    /// the longest first. They are not called before they return, and others
-    /// are. At most 256 calls are out at once, of which 32 are kept for who came
+    /// Reclaimers, actions of the program's own and callbacks that did not return
+    /// in time and still have not, the longest first. They are not called before
+    /// they return, and others are. At most 64 such actions are out at once; at most 256 calls are out at once, of which 32 are kept for who came
     /// back from every request so far; beyond that nobody is called.
     #[must_use]
     pub fn late_calls(&self) -> Vec<LateCall> {
@@ -254,23 +257,26 @@ impl Controller {
     }
 
     /// Does what is queued, the most urgent first, and tells how each ended.
-    /// From within a reclaimer it does nothing: that action is being done.
+    /// From within a reclaimer or an action it does nothing, and neither while
+    /// another thread's is being done for half as long as a call may take: what is
+    /// queued stays so.
     pub fn execute_all_actions(&self) -> Vec<ActionResult> {
-        if is_inside_a_reclaimer() {
+        if is_inside_an_action() {
             return Vec::new();
         }
         self.inner.execute_queued(None)
     }
 
-    /// Evicts now, whatever the level is.
+    /// Evicts now, whatever the level is. While another action is being done it
+    /// waits for that half as long as a call may take, and then says so in
+    /// `errors`; from within a reclaimer or an action it says so at once.
     pub fn emergency_eviction(&self, request: &EvictionRequest) -> EvictionResult {
-        if is_inside_a_reclaimer() {
-            return EvictionResult {
-                errors: vec!["asked for from within a reclaimer".to_owned()],
-                ..EvictionResult::default()
-            };
+        if is_inside_an_action() {
+            return not_evicted("asked for from within a reclaimer or an action");
         }
-        let _one_by_one = lock(&self.inner.doing);
+        let Some(_one_by_one) = self.inner.take_turn() else {
+            return not_evicted("another action is being done and has not ended");
+        };
         let round = Round {
             target: request.target,
             excluded_projects: request.excluded_projects.clone(),
@@ -304,7 +310,7 @@ impl Controller {
         }
         self.inner.look_after_waiters(now, &settings);
         // What is queued must not keep the next reading waiting.
-        let results = if is_inside_a_reclaimer() {
+        let results = if is_inside_an_action() {
             Vec::new()
         } else {
             self.inner.execute_queued(Some(settings.interval))
@@ -363,6 +369,13 @@ impl Controller {
         }
         self.inner.budget.clear_alarm(thread::current().id());
         self.inner.end();
+    }
+}
+
+fn not_evicted(why: &str) -> EvictionResult {
+    EvictionResult {
+        errors: vec![why.to_owned()],
+        ..EvictionResult::default()
     }
 }
 

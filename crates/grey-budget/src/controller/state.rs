@@ -2,20 +2,22 @@
 //!
 //! Never acts.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use grey_model::{Bytes, Level, Levels};
+use grey_model::{Bytes, Level, Levels, MemoryLimit};
 
 use super::history::History;
 use super::queue::ActionQueue;
 use super::reclaim::Asker;
+use super::rlimit::Mapped;
 use super::run::ControllerStatistics;
 use super::settings::ControllerSettings;
 use super::subscribe::Subscribers;
-use crate::budget::Budget;
+use crate::budget::{Admission, Budget};
 use crate::clock::Clock;
-use crate::source::Reading;
+use crate::limits::LimitKind;
+use crate::source::{Reading, RlimitUse};
 
 /// What was given back and stayed with the allocator, which some keep for good:
 /// it is as good as free until as much is reserved again.
@@ -62,10 +64,14 @@ pub(super) struct State {
     /// What was given back and may not show in the resident set yet.
     pub(super) credits: Vec<(Duration, Bytes)>,
     pub(super) unseen: Unseen,
+    /// What is mapped, for each kind of rlimit.
+    pub(super) mapped: [Mapped; 2],
     /// How many threads tick.
     pub(super) keepers: usize,
     /// Whether the budget was closed, or opened a little, between two levels.
     pub(super) admits_otherwise: bool,
+    /// Whether the budget is closed, wholly or in part, by this controller.
+    pub(super) has_closed: bool,
     pub(super) acted_at: Option<Duration>,
     pub(super) futile: u32,
     /// Until when nothing is evicted, and the resident set at that time.
@@ -73,6 +79,75 @@ pub(super) struct State {
     pub(super) seen_shortages: u64,
     pub(super) stall: Option<(u64, Duration)>,
     pub(super) statistics: ControllerStatistics,
+}
+
+impl State {
+    /// The nearest limit of the cgroup and those above it.
+    pub(super) fn cgroup_limit(&self) -> Option<Bytes> {
+        self.full.cgroup_limit.and_then(MemoryLimit::bytes)
+    }
+
+    /// What counts against it: what all processes of the cgroup hold, as it was
+    /// at the last full reading, less the file cache that the kernel takes back
+    /// first, and with what this process, of which `rss` is resident now, took
+    /// or gave since. 0 where it cannot be read.
+    pub(super) fn cgroup_use(&self, rss: Bytes) -> Bytes {
+        let held = self.full.cgroup_usage.map(|usage| {
+            usage
+                .saturating_sub(self.full.cgroup_reclaimable.unwrap_or_default())
+                .saturating_add(rss)
+                .saturating_sub(self.full.rss)
+        });
+        held.unwrap_or_default()
+    }
+
+    /// How much may be resident under each of `rlimits`, while `resident` is.
+    pub(super) fn rooms(&mut self, rlimits: &[RlimitUse], resident: Bytes) -> Vec<Bytes> {
+        let rooms = rlimits.iter().map(|rlimit| {
+            let mapped = match rlimit.kind {
+                LimitKind::AddressSpace => &mut self.mapped[0],
+                LimitKind::Data => &mut self.mapped[1],
+            };
+            mapped.observe(rlimit.used, resident);
+            mapped.room(rlimit.limit)
+        });
+        rooms.collect()
+    }
+}
+
+/// Whose turn it is to do actions. It is no lock: who waits for it does not wait
+/// for ever.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    is_taken: Mutex<bool>,
+    over: Condvar,
+}
+
+/// The turn is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken<'t>(&'t Turn);
+
+impl Turn {
+    /// `None` when it is still another's after `patience`.
+    pub(super) fn take(&self, patience: Duration) -> Option<Taken<'_>> {
+        let is_taken = lock(&self.is_taken);
+        let waited = self
+            .over
+            .wait_timeout_while(is_taken, patience, |is_taken| *is_taken);
+        let (mut is_taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *is_taken {
+            return None;
+        }
+        *is_taken = true;
+        Some(Taken(self))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.is_taken) = false;
+        self.0.over.notify_one();
+    }
 }
 
 #[derive(Debug)]
@@ -84,9 +159,21 @@ pub(super) struct Inner {
     pub(super) queue: ActionQueue,
     pub(super) subscribers: Subscribers,
     pub(super) state: Mutex<State>,
-    /// Held while actions are done, so that they are done one by one.
-    pub(super) doing: Mutex<()>,
+    /// Taken while actions are done, so that they are done one by one.
+    pub(super) doing: Turn,
     pub(super) history: Mutex<History>,
+}
+
+/// Nobody would open the budget that it has closed.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Not locked: in a child, a thread of the parent may hold it.
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.has_closed {
+            self.budget.set_exchange(true);
+            self.budget.set_admission(Admission::Open);
+        }
+    }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

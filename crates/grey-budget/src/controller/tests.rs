@@ -1,6 +1,7 @@
 //! Facts about levels, actions, reclaimers and evictions.
 
 mod between_ticks;
+mod bounds;
 mod hanging;
 mod waiters;
 
@@ -13,8 +14,9 @@ use grey_model::{Bytes, Level, MemoryLimit, Priority};
 use super::*;
 use crate::budget::{Admission, Budget, Component};
 use crate::clock::Clock;
+use crate::limits::LimitKind;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
-use crate::source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+use crate::source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 
 const MIB: u64 = 1 << 20;
 
@@ -50,6 +52,12 @@ struct Process {
     kept: AtomicU64,
     never_purges: AtomicBool,
     cgroup_limit: AtomicU64,
+    /// What others in the cgroup hold, and what of it is its file cache.
+    others: AtomicU64,
+    file_cache: AtomicU64,
+    /// `RLIMIT_AS`, and what is mapped.
+    rlimit: AtomicU64,
+    mapped: AtomicU64,
     purges: AtomicUsize,
 }
 
@@ -73,7 +81,23 @@ impl MemorySource for Process {
         let mut reading = Reading::of_rss(self.resident());
         let limit = self.cgroup_limit.load(Ordering::SeqCst);
         reading.cgroup_limit = (limit > 0).then_some(MemoryLimit::Bytes(Bytes(limit)));
+        if limit > 0 {
+            let others = Bytes(self.others.load(Ordering::SeqCst));
+            reading.cgroup_usage = Some(self.resident().saturating_add(others));
+            reading.cgroup_reclaimable = Some(Bytes(self.file_cache.load(Ordering::SeqCst)));
+        }
         Ok(reading)
+    }
+
+    fn rlimits(&self) -> Vec<RlimitUse> {
+        let limit = self.rlimit.load(Ordering::SeqCst);
+        let used = Bytes(self.mapped.load(Ordering::SeqCst));
+        let rlimit = RlimitUse {
+            kind: LimitKind::AddressSpace,
+            used,
+            limit: Bytes(limit),
+        };
+        (limit > 0).then_some(rlimit).into_iter().collect()
     }
 
     fn allocator(&self) -> AllocatorKind {

@@ -18,14 +18,17 @@ pub enum Bounded {
     System,
     /// The strictest limit of our control group and those above it.
     Cgroup,
+    /// An rlimit of the process.
+    Rlimit(LimitKind),
 }
 
 impl fmt::Display for Bounded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::System => "total system memory",
-            Self::Cgroup => "the control group's effective limit of",
-        })
+        match self {
+            Self::System => formatter.write_str("total system memory"),
+            Self::Cgroup => formatter.write_str("the control group's effective limit of"),
+            Self::Rlimit(kind) => write!(formatter, "{} of", kind.name()),
+        }
     }
 }
 

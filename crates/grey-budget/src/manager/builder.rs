@@ -310,6 +310,7 @@ impl MemoryManagerBuilder {
                 spill,
                 state: self.state,
                 shutdown: self.shutdown,
+                takes_part_in_shutdown: Mutex::default(),
                 running: Mutex::new(None),
                 providers: Mutex::default(),
                 watching: Mutex::new(self.watching),

@@ -13,7 +13,8 @@ use grey_model::{Level, SystemLevel, Thresholds};
 use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::operations::{MemoryManager, lock};
 use super::status::LimitsChanged;
-use crate::config::{Config, ConfigHandle, ConfigReloaded, MonitoringConfig};
+use crate::budget::Budget;
+use crate::config::{Config, ConfigHandle, ConfigReloaded, Fit, MonitoringConfig};
 use crate::degrade::DegradationSettings;
 use crate::tracker::ComponentCounts;
 
@@ -120,6 +121,16 @@ impl Alerts {
     }
 }
 
+/// Whether the budget may be as large as a configuration says.
+#[derive(Debug)]
+pub(super) struct FitsBudget(Budget);
+
+impl Fit for FitsBudget {
+    fn fits(&self, config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.check_limit(config.memory.total_budget)?)
+    }
+}
+
 /// Who applies a reload now, and whether there was another meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -172,9 +183,11 @@ impl MemoryManager {
     }
 
     /// Applies each reload of `handle` from now on, in place of any that it
-    /// followed before, until the manager is gone. A configuration that the
-    /// budget refuses is logged as an error and changes nothing; keys that need
-    /// a restart are named by the event of the reload and in the log.
+    /// followed before, until the manager is gone. A reload to a budget below what
+    /// its components were promised fails
+    /// ([`ConfigError::NotApplicable`](crate::ConfigError::NotApplicable)) and
+    /// changes nothing; keys that need a restart are named by the event of the
+    /// reload and in the log.
     ///
     /// # Errors
     /// [`ManagerError::Follow`], when the configuration has too many observers.
@@ -188,7 +201,10 @@ impl MemoryManager {
                 }
             })
             .map_err(ManagerError::Follow)?;
-        let replaced = lock(&self.inner.following).replace(guard);
+        let fit = Arc::new(FitsBudget(self.budget().clone()));
+        let asked: Arc<dyn Fit> = Arc::<FitsBudget>::clone(&fit);
+        handle.ask(Arc::downgrade(&asked));
+        let replaced = lock(&self.inner.following).replace((guard, fit));
         drop(replaced);
         // It may have been reloaded since the manager was made.
         self.apply_current(handle);

@@ -206,12 +206,21 @@ fn a_budget_below_what_is_promised_is_not_applied_and_neither_is_the_rest() {
     let _index = component.register().unwrap();
     let small = QUIET.replace("1000", "500");
     place.write(&format!("{small}resources:\n  exit_when_critical: true\n"));
-    assert!(handle.reload().success);
+    let result = handle.reload();
+    assert!(!result.success);
+    let error = result.error.unwrap();
+    let cause = std::error::Error::source(&*error).unwrap().to_string();
+    assert!(cause.contains("600.0 MiB"), "{cause}");
+    assert!(handle.last_error().is_some());
+    assert_eq!(handle.current().memory.total_budget, mib(1000));
     assert_eq!(manager.budget().limit(), mib(1000));
     assert_eq!(manager.limits().total, mib(1000));
     assert!(!manager.degradation().settings().exit_when_critical);
-    let refused = manager.apply(&handle.current());
+    let refused = manager.apply(&place.handle().current());
     assert!(matches!(refused, Err(ManagerError::Budget(_))));
+    // What was promised is given back with the manager.
+    drop(manager);
+    assert!(handle.reload().success);
 }
 
 #[test]

@@ -33,8 +33,23 @@ impl MemoryManager {
     }
 
     /// Stops watching, lets what is in flight end, saves the state, and closes
-    /// the store.
+    /// the store; with it all that was added to its [`Shutdown`](crate::Shutdown)
+    /// and is not done yet. Of several managers that share one, each ends by its
+    /// own call, in any order and after a run of the shutdown itself, too; the
+    /// report has the steps of all so far. A second call does nothing again.
     pub fn graceful_shutdown(&self, settings: &ShutdownSettings) -> ShutdownReport {
+        {
+            // Held while the steps are added, so that who comes second runs them.
+            let mut takes_part = lock(&self.inner.takes_part_in_shutdown);
+            if !std::mem::replace(&mut *takes_part, true) {
+                self.take_part();
+            }
+        }
+        self.inner.shutdown.run(settings)
+    }
+
+    /// Adds its steps to the shutdown.
+    fn take_part(&self) {
         let shutdown = &self.inner.shutdown;
         let manager = self.clone();
         shutdown.at(ShutdownStep::StopMonitoring, "monitoring", move |_| {
@@ -47,7 +62,7 @@ impl MemoryManager {
             match degradation.drain(left) {
                 true => Ok(()),
                 false => Err(format!(
-                    "{} pieces of work have not ended",
+                    "pieces of work that have not ended: {}",
                     degradation.in_flight()
                 )),
             }
@@ -61,7 +76,6 @@ impl MemoryManager {
             Some(store) => store.flush().map_err(|error| error.to_string()),
             None => Ok(()),
         });
-        shutdown.run(settings)
     }
 
     fn save_state(&self) -> Result<(), String> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};
 use super::callbacks::{Callback, CallbackRegistration};
-use super::configured::{Alerts, Turn, Watching};
+use super::configured::{Alerts, FitsBudget, Turn, Watching};
 use super::monitoring::Monitoring;
 use super::pressure::{Pressure, PressureFrom};
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
@@ -24,7 +24,7 @@ use crate::controller::{
     Subscription,
 };
 use crate::degrade::Degradation;
-use crate::limits::{LimitError, LimitWarning, Machine, check_memory_limit};
+use crate::limits::{Bounded, LimitError, LimitWarning, Machine, check_memory_limit};
 use crate::reclaimer::{ReclaimMode, Reclaimer};
 use crate::saved_state::SavedProject;
 use crate::shutdown::Shutdown;
@@ -43,13 +43,15 @@ pub(super) struct Inner {
     pub(super) spill: Option<SpillStore>,
     pub(super) state: Option<PathBuf>,
     pub(super) shutdown: Shutdown,
+    /// Whether its steps were added to the shutdown.
+    pub(super) takes_part_in_shutdown: Mutex<bool>,
     pub(super) running: Mutex<Option<Monitoring>>,
     pub(super) providers: Mutex<Vec<Provider>>,
     pub(super) watching: Mutex<Watching>,
     pub(super) alerts: Arc<Alerts>,
     /// Whether the latest configuration says that it watches.
     pub(super) enabled: Mutex<Option<bool>>,
-    pub(super) following: Mutex<Option<ObserverGuard>>,
+    pub(super) following: Mutex<Option<(ObserverGuard, Arc<FitsBudget>)>>,
     pub(super) turn: Mutex<Turn>,
     pub(super) pressure_from: PressureFrom,
     pub(super) pressure: Mutex<Pressure>,
@@ -159,18 +161,27 @@ impl MemoryManager {
         })
     }
 
-    /// Does the budget fit this machine and its control group, as they are now?
-    /// It is kept either way: a budget beyond them never fills, and the kernel
-    /// ends the process before the levels are reached. A limit of the control
-    /// group that is nearer than the budget is what the controller judges by.
+    /// Does the budget fit this machine, its control group and the rlimits of the
+    /// process, as they are now? It is kept either way: a budget beyond them never
+    /// fills. A limit of the control group, and what an rlimit leaves, is what
+    /// the controller judges by where it is nearer than the budget.
     ///
     /// # Errors
     /// [`LimitError::Exceeds`], when it is larger.
     pub fn check_budget(&self) -> Result<Option<LimitWarning>, LimitError> {
         let total = self.limits().total;
-        match &self.inner.machine {
-            Some(machine) => check_memory_limit(machine, total),
-            None => check_memory_limit(&Machine::read(), total),
+        let machine = match &self.inner.machine {
+            Some(machine) => machine.clone(),
+            None => Machine::read(),
+        };
+        let warning = check_memory_limit(&machine, total)?;
+        match machine.rlimit() {
+            Some((kind, limit)) if total > limit => Err(LimitError::Exceeds {
+                limit: total,
+                available: limit,
+                bounded: Bounded::Rlimit(kind),
+            }),
+            _ => Ok(warning),
         }
     }
 

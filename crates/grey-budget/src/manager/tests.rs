@@ -10,9 +10,9 @@ use grey_model::{Bytes, Level, MemoryLimit, SystemLevel};
 use super::*;
 use crate::budget::Budget;
 use crate::controller::ControllerSettings;
-use crate::limits::{Bounded, LimitError, LimitWarning, Machine};
+use crate::limits::{Bounded, LimitError, LimitKind, LimitWarning, Machine};
 use crate::saved_state::{Restored, SavedProject};
-use crate::shutdown::{Shutdown, ShutdownSettings};
+use crate::shutdown::{Shutdown, ShutdownSettings, ShutdownStep, StepOutcome};
 use crate::spill::{SpillOptions, SpillStore};
 use crate::testkit::{FakeClock, FakeSource};
 
@@ -253,6 +253,67 @@ fn a_graceful_shutdown_saves_what_the_next_start_restores() {
     );
 }
 
+/// Two managers that end by one shutdown, and the files that they save to.
+fn two_that_share(
+    shutdown: &Shutdown,
+    directory: &std::path::Path,
+) -> [(MemoryManager, std::path::PathBuf); 2] {
+    ["one", "other"].map(|name| {
+        let path = directory.join(name);
+        let manager = MemoryManager::builder(MemoryLimits::of(mib(64)))
+            .source(Arc::new(FakeSource::new(mib(10))))
+            .saved_state(&path)
+            .shutdown(shutdown)
+            .build()
+            .unwrap();
+        manager.start_monitoring(Duration::from_secs(30)).unwrap();
+        (manager, path)
+    })
+}
+
+#[test]
+fn two_managers_of_one_shutdown_are_both_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    for end_the_shutdown_first in [false, true] {
+        let shutdown = Shutdown::new();
+        let managers = two_that_share(&shutdown, directory.path());
+        if end_the_shutdown_first {
+            assert!(shutdown.run(&ShutdownSettings::default()).is_complete());
+        }
+        for (place, (manager, path)) in managers.iter().enumerate() {
+            let report = manager.graceful_shutdown(&ShutdownSettings::default());
+            assert!(report.is_complete(), "{report:?}");
+            assert_eq!(report.steps.len(), 4 * (place + 1));
+            assert!(!manager.is_monitoring());
+            assert!(std::fs::remove_file(path).is_ok(), "saved");
+            let again = manager.graceful_shutdown(&ShutdownSettings::default());
+            assert_eq!(again, report);
+            assert!(!path.exists(), "once is enough");
+        }
+    }
+}
+
+#[test]
+fn work_that_does_not_end_in_time_is_counted_in_the_report() {
+    let manager = manager(100).0;
+    let _work = manager.degradation().admit().unwrap();
+    let settings = ShutdownSettings {
+        drain: Duration::from_millis(20),
+        ..ShutdownSettings::default()
+    };
+    let report = manager.graceful_shutdown(&settings);
+    let drained = report
+        .steps
+        .iter()
+        .find(|step| step.0 == ShutdownStep::Drain);
+    assert_eq!(
+        drained.map(|step| step.2.clone()),
+        Some(StepOutcome::Failed(
+            "pieces of work that have not ended: 1".to_owned()
+        ))
+    );
+}
+
 #[test]
 fn a_machine_that_is_full_degrades_the_program() {
     let (manager, source) = manager(100);
@@ -267,4 +328,26 @@ fn a_machine_that_is_full_degrades_the_program() {
     });
     assert!(degraded);
     assert!(manager.degradation().admit().is_err());
+}
+
+#[test]
+fn a_budget_beyond_an_rlimit_is_told() {
+    let machine = Machine::new(Some(mib(16_384)));
+    let with = |rlimit: u64| {
+        let machine = machine
+            .clone()
+            .with_rlimit(LimitKind::AddressSpace, mib(rlimit));
+        MemoryManager::builder(MemoryLimits::of(mib(512)))
+            .source(Arc::new(FakeSource::new(mib(10))))
+            .machine(machine)
+            .build()
+            .unwrap()
+            .check_budget()
+    };
+    assert!(matches!(with(512), Ok(None)));
+    let refused = with(300).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Requested limit 0.50 GB exceeds RLIMIT_AS of 0.29 GB"
+    );
 }

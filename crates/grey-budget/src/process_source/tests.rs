@@ -49,3 +49,23 @@ fn the_bounds_hold_the_machine_and_the_rlimits() {
     let (_, strictest) = bounds.strictest().unwrap();
     assert!(strictest <= bounds.machine.unwrap());
 }
+
+#[test]
+fn an_rlimit_is_told_with_what_counts_against_it() {
+    use crate::limits::{LimitCalls as _, LimitKind, LinuxCalls, Range};
+    let source = ProcessSource::new().unwrap();
+    let before = LinuxCalls.get(LimitKind::Data);
+    // Far above what any test holds.
+    let limit = Bytes(1 << 45);
+    let range = Range {
+        soft: Some(limit),
+        ..before
+    };
+    LinuxCalls.set(LimitKind::Data, range).unwrap();
+    let told = source.rlimits();
+    LinuxCalls.set(LimitKind::Data, before).unwrap();
+    let data = told.iter().find(|rlimit| rlimit.kind == LimitKind::Data);
+    let data = data.unwrap();
+    assert_eq!(data.limit, limit);
+    assert!(data.used > Bytes::ZERO && data.used < limit, "{data:?}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use grey_model::Bytes;
 
-use crate::source::{AllocatorKind, MemorySource, Purge, Reading, SourceError};
+use crate::source::{AllocatorKind, MemorySource, Purge, Reading, RlimitUse, SourceError};
 
 #[derive(Debug)]
 struct State {
@@ -19,6 +19,7 @@ struct State {
     kept: Bytes,
     /// Readings that fail from now on.
     failures: u64,
+    rlimits: Vec<RlimitUse>,
     allocator: AllocatorKind,
     purge_takes: Duration,
     readings: u64,
@@ -41,6 +42,7 @@ impl FakeSource {
                 reading: Reading::of_rss(rss),
                 kept: Bytes::ZERO,
                 failures: 0,
+                rlimits: Vec::new(),
                 allocator: AllocatorKind::Glibc,
                 purge_takes: Duration::ZERO,
                 readings: 0,
@@ -67,6 +69,11 @@ impl FakeSource {
         let mut reading = self.state().reading;
         change(&mut reading);
         self.state().reading = reading;
+    }
+
+    /// The rlimits on its memory.
+    pub fn set_rlimits(&self, rlimits: impl IntoIterator<Item = RlimitUse>) {
+        self.state().rlimits = rlimits.into_iter().collect();
     }
 
     /// The program takes memory: first what the allocator has kept, then more
@@ -148,6 +155,10 @@ impl MemorySource for FakeSource {
 
     fn read(&self) -> Result<Reading, SourceError> {
         self.state().read()
+    }
+
+    fn rlimits(&self) -> Vec<RlimitUse> {
+        self.state().rlimits.clone()
     }
 
     fn allocator(&self) -> AllocatorKind {

@@ -3,6 +3,7 @@
 use std::sync::{Condvar, mpsc};
 
 use super::super::call::{MOST_CALLS, RESERVED_CALLS};
+use super::super::execute::MOST_WORKS;
 use super::*;
 
 /// Keeps whoever enters until it is opened.
@@ -234,4 +235,135 @@ fn a_controller_may_be_stopped_from_an_action() {
             .enqueue_action(Action::new(kind, "stops", 1))
             .unwrap();
     });
+}
+
+fn enqueue(
+    rig: &Rig,
+    name: &str,
+    work: impl Fn() -> Result<Bytes, String> + Send + Sync + 'static,
+) {
+    let kind = ActionKind::custom(name, work);
+    rig.controller
+        .enqueue_action(Action::new(kind, name, 1))
+        .unwrap();
+}
+
+#[test]
+fn an_action_that_asks_for_another_is_told_and_waits_for_nobody() {
+    let rig = rig_with(settings(Duration::from_secs(3600)));
+    let (told, heard) = mpsc::channel();
+    let controller = rig.controller.clone();
+    enqueue(&rig, "evicts", move || {
+        let request = EvictionRequest::new(mib(10));
+        told.send(controller.emergency_eviction(&request)).unwrap();
+        assert!(controller.execute_all_actions().is_empty());
+        Ok(mib(1))
+    });
+    let results = rig.controller.execute_all_actions();
+    assert_eq!(results[0].status, ActionStatus::Completed);
+    assert_eq!(
+        heard.try_recv().unwrap().errors,
+        ["asked for from within a reclaimer or an action"]
+    );
+}
+
+#[test]
+fn an_action_that_hangs_is_named_and_not_done_again_before_it_returns() {
+    let rig = rig_with(settings(Duration::from_millis(20)));
+    let gate = Arc::new(Gate::default());
+    let entered = Arc::clone(&gate);
+    let kind = ActionKind::custom("compact", move || {
+        entered.enter();
+        Ok(Bytes::ZERO)
+    });
+    let done = || {
+        let action = Action::new(kind.clone(), "again", 1);
+        rig.controller.enqueue_action(action).unwrap();
+        rig.controller.execute_all_actions().remove(0)
+    };
+    assert_eq!(done().status, ActionStatus::TimedOut);
+    let again = done();
+    assert_eq!(again.status, ActionStatus::Failed);
+    assert_eq!(
+        again.error.as_deref(),
+        Some("`compact` has not returned from an earlier call")
+    );
+    assert_eq!(rig.controller.late_calls()[0].name, "compact");
+    assert_eq!(rig.controller.statistics().late_calls, 1);
+    gate.open();
+    wait_until(|| rig.controller.late_calls().is_empty());
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn actions_that_hang_leave_room_for_reclaimers() {
+    let mut rig = rig_with(settings(Duration::from_millis(2)));
+    let gate = Arc::new(Gate::default());
+    for _ in 0..300 {
+        let entered = Arc::clone(&gate);
+        enqueue(&rig, "stuck", move || {
+            entered.enter();
+            Ok(Bytes::ZERO)
+        });
+    }
+    let results = rig.controller.execute_all_actions();
+    let out = rig.controller.statistics().calls_out;
+    assert_eq!(out, u64::try_from(MOST_WORKS).unwrap());
+    assert!(
+        results[299]
+            .error
+            .as_ref()
+            .unwrap()
+            .contains("too many actions")
+    );
+    rig.controller
+        .set_settings(settings(Duration::from_secs(60)));
+    let cache = rig.pieces("cache", Priority::Low, 100);
+    rig.controller
+        .emergency_eviction(&EvictionRequest::new(mib(10)));
+    assert_eq!(cache.held(), 90);
+    gate.open();
+}
+
+#[test]
+fn an_action_that_hangs_does_not_hide_an_emergency() {
+    let rig = rig_with(settings(Duration::from_secs(3600)));
+    let gate = Arc::new(Gate::default());
+    let (entered, process) = (Arc::clone(&gate), Arc::clone(&rig.process));
+    enqueue(&rig, "stuck", move || {
+        process.used.store(990 * MIB, Ordering::SeqCst);
+        entered.enter();
+        Ok(Bytes::ZERO)
+    });
+    let tick = rig.controller.tick();
+    assert_eq!(tick.level, Level::Normal);
+    assert_eq!(tick.results[0].status, ActionStatus::TimedOut);
+    assert_eq!(rig.controller.tick().level, Level::Emergency);
+    gate.open();
+}
+
+#[test]
+fn a_reclaimer_that_joins_a_thread_which_evicts_keeps_half_of_its_time() {
+    let mut rig = rig_with(settings(Duration::from_secs(10)));
+    let (told, heard) = mpsc::channel();
+    let controller = rig.controller.clone();
+    rig.register(&Rogue::new("joins", move |_| {
+        let controller = controller.clone();
+        let evicts = move || controller.emergency_eviction(&EvictionRequest::new(mib(10)));
+        told.send(std::thread::spawn(evicts).join().unwrap())
+            .unwrap();
+        Reclaimed {
+            freed: mib(10),
+            ..Reclaimed::default()
+        }
+    }));
+    let done = rig
+        .controller
+        .emergency_eviction(&EvictionRequest::new(mib(10)));
+    assert_eq!(done.evicted, mib(10));
+    assert!(done.errors.is_empty(), "{:?}", done.errors);
+    assert_eq!(
+        heard.try_recv().unwrap().errors,
+        ["another action is being done and has not ended"]
+    );
 }

@@ -17,6 +17,12 @@
 //! one of its shards and must not call the cache; all else of the program
 //! (weigher, loaders, codec, spill target, drops) runs under no lock of ours.
 //!
+//! Each priority may fill the whole. When the whole is full, the lowest that
+//! holds anything makes room, by a little more than is needed; a value for which
+//! only higher ones could go is refused. A cache is cut by the hashes of its keys
+//! into pieces, and of each a priority fills no more than the piece's part of
+//! the capacity.
+//!
 //! Never holds more than its capacity, never evicts what is critical or
 //! pinned, and never refuses a read because memory is short.
 

@@ -10,7 +10,7 @@
 //! - `reclaim`: giving memory back.
 //! - `persist`: what is worth writing before the program ends.
 //! - `spill`: where dropped entries may go, and how they are encoded.
-//! - `slot`, `account`, `away`, `flight`, `capacity`: the parts of it.
+//! - `slot`, `account`, `away`, `flight`, `late`, `capacity`: the parts of it.
 //!
 //! Under it lies `quick_cache`, one for each priority in use. The hash, the
 //! equality and the clone of keys and the clone of values run under the lock of
@@ -33,6 +33,7 @@ mod capacity;
 mod core;
 mod exchange;
 mod flight;
+mod late;
 mod load;
 mod options;
 mod persist;

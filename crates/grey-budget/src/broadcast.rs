@@ -109,6 +109,8 @@ struct Shared<T> {
     ttl: Duration,
     weigher: Option<Weigher<T>>,
     clock: std::sync::Arc<dyn Clock>,
+    /// How many broadcasters there are; with the last one it is closed.
+    senders: AtomicU64,
     /// A copy of the ring's, for whoever has no lock.
     next: CachePadded<AtomicU64>,
     ring: CachePadded<Mutex<Ring<T>>>,
@@ -214,7 +216,8 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-/// Sends events to any number of subscribers. Clones send on the same.
+/// Sends events to any number of subscribers. Clones send on the same; when the
+/// last one is dropped, it is closed: see [`Self::close`].
 ///
 /// Events are shared, not copied: a subscriber that keeps one keeps its memory,
 /// which is then its own matter and no longer charged here.
@@ -224,8 +227,18 @@ pub struct Broadcaster<T> {
 
 impl<T> Clone for Broadcaster<T> {
     fn clone(&self) -> Self {
+        self.shared.senders.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: std::sync::Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// Nobody may wait for what nobody can send.
+impl<T> Drop for Broadcaster<T> {
+    fn drop(&mut self) {
+        if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
         }
     }
 }

@@ -152,6 +152,7 @@ impl<T> BroadcasterBuilder<T> {
                 ttl: self.ttl,
                 weigher: self.weigher,
                 clock: self.clock,
+                senders: AtomicU64::new(1),
                 next: CachePadded::new(AtomicU64::new(0)),
                 ring: CachePadded::new(Mutex::new(Ring {
                     kept: VecDeque::new(),

@@ -303,3 +303,26 @@ async fn a_task_that_gives_up_waiting_misses_nothing() {
     broadcaster.send(1).unwrap();
     assert_eq!(*subscriber.recv_async().await.unwrap(), 1);
 }
+
+#[test]
+fn who_waits_is_told_when_the_last_broadcaster_is_dropped() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::<u64>::new(component);
+    let other = broadcaster.clone();
+    let mut subscriber = broadcaster.subscribe();
+    let mut late = broadcaster.subscribe();
+    let patience = Duration::from_secs(20);
+    let waiting = thread::spawn(move || subscriber.recv_timeout(patience));
+    drop(broadcaster);
+    other.send(7).unwrap();
+    assert_eq!(waiting.join().unwrap().map(|event| *event), Ok(7));
+    let mut waits = late.clone();
+    let waiting = thread::spawn(move || {
+        let first = waits.recv_timeout(patience).map(|event| *event);
+        (first, waits.recv_timeout(patience).map(|event| *event))
+    });
+    drop(other);
+    assert_eq!(waiting.join().unwrap(), (Ok(7), Err(RecvError::Closed)));
+    assert_eq!(*late.try_recv().unwrap(), 7, "what is kept is received");
+    assert_eq!(late.try_recv().unwrap_err(), RecvError::Closed);
+}

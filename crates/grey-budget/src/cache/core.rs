@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,12 @@ pub(super) struct Inner<K: Hash + Eq, V: Clone> {
     /// The largest weight that each class takes.
     pub(super) largest: [AtomicU64; CLASSES],
     pub(super) grants: Mutex<Grants>,
+    /// One bit for each class that made room and is bounded by what it was left.
+    pub(super) tight: AtomicU8,
+    /// At least so much is free; looked at while more than one class is in use.
+    pub(super) spare: AtomicI64,
+    /// What has room and is not in yet.
+    pub(super) taking: AtomicU64,
     pub(super) flights: Flights<K, V>,
     pub(super) heap: Weigher<K, V>,
     pub(super) settings: Settings,
@@ -111,6 +117,9 @@ where
             used: AtomicU8::new(0),
             largest: [const { AtomicU64::new(0) }; CLASSES],
             grants: Mutex::new(Grants::new(capacity)),
+            tight: AtomicU8::new(0),
+            spare: AtomicI64::new(0),
+            taking: AtomicU64::new(0),
             flights: Flights::new(),
             heap,
             settings,
@@ -194,6 +203,7 @@ where
         }
         self.inner.unkeep(kept);
         self.inner.account.component.release(weight);
+        self.inner.note_room();
         Some(value)
     }
 
@@ -246,13 +256,13 @@ where
                 let weight = slot.weight;
                 // Its room goes with it.
                 inner.unkeep(weight);
-                inner.make_way(class, weight);
+                inner.loosen(class);
                 let moved = inner.transfer(key.to_owned(), slot, KEPT, class);
                 if !moved {
                     // Whoever took it out gave its room back too.
                     inner.grants().keep_anyway(weight);
-                    inner.resize_all();
                 }
+                inner.fit();
                 moved
             }
             _ => false,
@@ -293,9 +303,8 @@ where
     /// Makes the whole larger or smaller, now. Low goes first, then medium,
     /// then high; what is kept stays.
     pub fn set_capacity(&self, capacity: Bytes) {
-        let sole = self.inner.sole();
-        self.inner.grants().set_total(capacity.get(), sole);
-        self.inner.resize_all();
+        self.inner.grants().set_total(capacity.get());
+        self.inner.fit();
     }
 
     /// Bounds what `priority` may hold of the whole, now. Nothing happens for
@@ -303,9 +312,8 @@ where
     pub fn set_priority_capacity(&self, priority: Priority, capacity: Bytes) {
         let class = priority.index();
         if class < CLASSES {
-            let sole = self.inner.sole();
-            self.inner.grants().set_limit(class, capacity.get(), sole);
-            self.inner.resize_all();
+            self.inner.grants().set_limit(class, capacity.get());
+            self.inner.fit();
         }
     }
 

@@ -104,13 +104,12 @@ where
             return;
         }
         let held = (0..=KEPT).map(|class| self.weight_of(class)).sum();
-        let sole = self.sole();
         {
             let mut grants = self.grants();
-            grants.freeze(held, sole);
+            grants.freeze(held);
             self.frozen.store(FROZEN, Ordering::SeqCst);
         }
-        self.resize_all();
+        self.fit();
     }
 
     /// Something was given back to a closed budget: it is not taken again
@@ -123,14 +122,13 @@ where
 
     /// The budget takes again: so does the cache, up to its capacity.
     fn thaw(&self) {
-        let sole = self.sole();
         {
             let mut grants = self.grants();
             if self.frozen.swap(THAWED, Ordering::SeqCst) == THAWED {
                 return;
             }
-            grants.thaw(sole);
+            grants.thaw();
         }
-        self.resize_all();
+        self.fit();
     }
 }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use super::late::{Late, watch};
+
 /// Keys are spread over so many locks; a power of two.
 const STRIPES: usize = 64;
 
@@ -35,6 +37,8 @@ pub(super) struct Flights<K, V> {
 #[derive(Debug, Default)]
 struct Waiting {
     over: bool,
+    /// Tasks wait no longer.
+    given_up: bool,
     wakers: Vec<Waker>,
 }
 
@@ -47,6 +51,8 @@ pub(super) struct Flight<V> {
     owner: Option<ThreadId>,
     /// Somebody put another value in, or removed the key.
     superseded: AtomicBool,
+    /// Whether somebody looks after how long tasks wait.
+    is_watched: AtomicBool,
 }
 
 /// What a caller is to do.
@@ -109,6 +115,7 @@ impl<K: Hash + Eq, V> Flights<K, V> {
             over: Condvar::new(),
             owner,
             superseded: AtomicBool::new(false),
+            is_watched: AtomicBool::new(false),
         });
         stripe.insert(key.clone(), Arc::clone(&flight));
         self.under_way.fetch_add(1, Ordering::SeqCst);
@@ -205,18 +212,43 @@ impl<V> Flight<V> {
     }
 }
 
-/// Waits as a task until a load is over.
-pub(super) struct Landing<V>(pub(super) Arc<Flight<V>>);
+impl<V: Send + Sync + 'static> Flight<V> {
+    /// Waits as a task, as long as a thread would. Tells whether the load is
+    /// over.
+    pub(super) async fn land(self: &Arc<Self>) -> bool {
+        if !self.is_watched.swap(true, Ordering::Relaxed) {
+            let load = Arc::downgrade(self);
+            watch(load);
+        }
+        Landing(Arc::clone(self)).await
+    }
+}
+
+impl<V: Send + Sync> Late for Flight<V> {
+    fn give_up(&self) {
+        let wakers = {
+            let mut waiting = self.waiting();
+            waiting.given_up = true;
+            std::mem::take(&mut waiting.wakers)
+        };
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// Waits as a task until a load is over, or was given up.
+struct Landing<V>(Arc<Flight<V>>);
 
 impl<V> Future for Landing<V> {
-    type Output = ();
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
         // The clone may be the program's code: before the lock.
         let waker = context.waker().clone();
         let mut waiting = self.0.waiting();
-        if waiting.over {
-            return Poll::Ready(());
+        if waiting.over || waiting.given_up {
+            return Poll::Ready(waiting.over);
         }
         // A task that is polled again has its older waker replaced.
         let same = waiting

@@ -8,12 +8,11 @@
 use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::account::count;
 use super::core::{Cache, Inner};
-use super::flight::{LONGEST_WAIT, Landing, Lead, Role};
+use super::flight::{LONGEST_WAIT, Lead, Role};
 use super::options::EntryOptions;
 use super::slot::{Meta, NEVER};
 
@@ -93,9 +92,9 @@ where
     }
 
     /// Reads a value, or awaits `load` and puts it in. One task loads; others
-    /// that ask for the same key wait as tasks. Dropping the future that loads
-    /// lets the next one try. A loader that asks for its own key waits for
-    /// itself.
+    /// that ask for the same key wait as tasks, up to half a minute, then load
+    /// alone. Dropping the future that loads lets the next one try. A loader
+    /// that asks for its own key waits for itself as long.
     ///
     /// # Errors
     /// What `load` returns.
@@ -125,7 +124,9 @@ where
                     return load.await.map(|value| inner.land(lead, value, options));
                 }
                 Role::Follow(flight) => {
-                    Landing(Arc::clone(&flight)).await;
+                    if !flight.land().await {
+                        break;
+                    }
                     if let Some(value) = flight.value() {
                         count(&inner.account.counters().hits);
                         return Ok(value.clone());

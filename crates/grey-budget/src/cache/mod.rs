@@ -10,12 +10,18 @@
 //! - `reclaim`: giving memory back.
 //! - `persist`: what is worth writing before the program ends.
 //! - `spill`: where dropped entries may go, and how they are encoded.
-//! - `slot`, `account`, `away`, `flight`, `capacity`: the parts of it.
+//! - `slot`, `account`, `away`, `flight`, `late`, `capacity`: the parts of it.
 //!
 //! Under it lies `quick_cache`, one for each priority in use. The hash, the
 //! equality and the clone of keys and the clone of values run under the lock of
 //! one of its shards and must not call the cache; all else of the program
 //! (weigher, loaders, codec, spill target, drops) runs under no lock of ours.
+//!
+//! Each priority may fill the whole. When the whole is full, the lowest that
+//! holds anything makes room, by a little more than is needed; a value for which
+//! only higher ones could go is refused. A cache is cut by the hashes of its keys
+//! into pieces, and of each a priority fills no more than the piece's part of
+//! the capacity.
 //!
 //! Never holds more than its capacity, never evicts what is critical or
 //! pinned, and never refuses a read because memory is short.
@@ -27,6 +33,7 @@ mod capacity;
 mod core;
 mod exchange;
 mod flight;
+mod late;
 mod load;
 mod options;
 mod persist;

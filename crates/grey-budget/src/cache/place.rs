@@ -16,6 +16,7 @@ use super::core::{Cache, Class, Inner, KEPT};
 use super::exchange::THAWED;
 use super::flight::{Lead, supersede};
 use super::options::{EntryOptions, Rejected, Rejection};
+use super::room::Taking;
 use super::slot::{Evicted, Meta, NEVER, Slot, TICK_MS, touch_with};
 
 /// In which order the classes are looked through.
@@ -26,9 +27,6 @@ const ONLY_MEDIUM: u8 = 1 << 1;
 
 /// The clock is looked at once in so many insertions of a thread.
 const CLOCK_EVERY: u64 = 1024;
-
-/// Whether others have room to give is asked once in so many insertions.
-const BALANCE_EVERY: u64 = 16;
 
 impl<K: Hash + Eq, V: Clone> Inner<K, V> {
     #[inline]
@@ -90,6 +88,7 @@ where
         let mut evicted = Evicted::default();
         self.push(class, &mut evicted, key, slot);
         self.settle(&mut evicted);
+        self.note_room();
         Some(weight)
     }
 
@@ -161,28 +160,26 @@ where
     ) -> Result<(), Rejected<V>> {
         let weight = self.weigh(&key, &value);
         let class = meta.priority.index();
-        if let Err(rejection) = self.admit(class, weight) {
-            return Err(self.reject(&key, value, rejection, lead.is_some()));
-        }
+        let taking = match self.admit(class, weight) {
+            Ok(taking) => taking,
+            Err(rejection) => return Err(self.reject(&key, value, rejection, lead.is_some())),
+        };
         let account = &*self.account;
         let id = account.next_id();
         let slot = Slot::new(value, weight, id, account.tick(), meta);
         let mut evicted = Evicted::default();
         self.place(class, key, slot, &mut evicted, lead);
-        let evictions = evicted.evictions;
+        drop(taking);
         self.settle(&mut evicted);
         if id.is_multiple_of(CLOCK_EVERY) {
             account.look_at_clock();
         }
-        if evictions > 0 && id.is_multiple_of(BALANCE_EVERY) {
-            self.balance(class);
-        }
         Ok(())
     }
 
-    /// Takes the charge, when the value finds room.
+    /// Takes the charge and the room, when the value finds some.
     #[inline]
-    pub(super) fn admit(&self, class: usize, weight: u64) -> Result<(), Rejection> {
+    fn admit(&self, class: usize, weight: u64) -> Result<Taking<'_>, Rejection> {
         if self.frozen.load(Ordering::Relaxed) != THAWED {
             self.thaw_or_refuse(class, weight)?;
         }
@@ -196,13 +193,17 @@ where
             }
             Err(error) => self.exchange(class, weight, error)?,
         }
-        if class == KEPT && !self.keep(weight) {
+        let taking = if class == KEPT {
+            self.keep(weight).then_some(Taking::default())
+        } else {
+            self.take_room(class, weight)
+        };
+        taking.ok_or_else(|| {
             self.account.component.release(weight);
-            return Err(Rejection::NoRoom {
+            Rejection::NoRoom {
                 weight: Bytes(weight),
-            });
-        }
-        Ok(())
+            }
+        })
     }
 
     #[cold]
@@ -348,6 +349,7 @@ where
                 self.settle(&mut evicted);
             }
         }
+        self.note_room();
     }
 }
 

@@ -1,22 +1,36 @@
 //! Giving the classes their room, and moving entries between them.
 //!
+//! Every class may fill the whole. With more than one in use, a value that
+//! comes in takes its weight of what is known to be free (`spare`); when that
+//! is used up, what is held is counted, and if it is too much the lowest class
+//! that holds anything shrinks, by a little more than is needed.
+//!
 //! Never resizes under the lock of the grants: what falls out is the program's.
 
 use std::hash::Hash;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use grey_model::Bytes;
 use quick_cache::OptionsBuilder;
 
 use super::builder::LARGEST_PERCENT;
-use super::capacity::{CLASSES, Grants};
+use super::capacity::{CLASSES, Grants, victims};
 use super::core::{Class, Inner, KEPT};
 use super::options::Rejection;
 use super::slot::{Evicted, Leave, Slot, SlotWeight};
 
 /// How often a class's capacity is set again because it changed meanwhile.
 const MOST_RESIZES: usize = 8;
+
+/// Of a class, what was used more than once may fill this part: it can be told
+/// exactly, and so can what it is of any multiple of [`EVEN`]. `quick_cache`
+/// multiplies it by the change at each resize and cuts it to whole bytes: of
+/// other sizes a little would be lost each time.
+const HOT_PART: f64 = 31.0 / 32.0;
+
+/// The pieces of classes that share the whole are multiples of this.
+const EVEN: u64 = 32;
 
 impl<K, V> Inner<K, V>
 where
@@ -81,6 +95,7 @@ where
             // It would lower the number of shards for few entries.
             .estimated_items_capacity(entries.max(32 * self.settings.shards))
             .shards(self.settings.shards)
+            .hot_allocation(HOT_PART)
             .build()
             .expect("both capacities are set");
         let leave = Leave {
@@ -95,10 +110,12 @@ where
         self.largest[class].store(largest, Ordering::Relaxed);
     }
 
-    /// The only class that may be evicted and is in use.
-    pub(super) fn sole(&self) -> Option<usize> {
+    /// Whether more than one class that may be evicted is in use: one alone is
+    /// bounded by its own capacity.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
         let evictable = self.used.load(Ordering::SeqCst) & !(1 << KEPT);
-        (evictable.count_ones() == 1).then(|| evictable.trailing_zeros() as usize)
+        evictable & evictable.wrapping_sub(1) != 0
     }
 
     pub(super) fn weight_of(&self, class: usize) -> u64 {
@@ -116,7 +133,9 @@ where
                 largest: Bytes(largest),
             });
         }
-        if self.make_way(class, weight) {
+        self.loosen(class);
+        self.open(class);
+        if weight <= self.largest[class].load(Ordering::Relaxed) {
             Ok(())
         } else {
             Err(Rejection::NoRoom {
@@ -125,69 +144,169 @@ where
         }
     }
 
-    /// Gives a class room until it takes `weight`. Each move is a part of the
-    /// whole, so there are few.
-    pub(super) fn make_way(&self, class: usize, weight: u64) -> bool {
+    /// Lets a class grow up to the whole.
+    pub(super) fn loosen(&self, class: usize) {
+        {
+            let mut grants = self.grants();
+            grants.loosen(class);
+            self.tight.store(grants.tight(), Ordering::SeqCst);
+        }
+        self.resize(class);
+    }
+
+    /// Takes room of the whole for a value of `class`, which is put in while
+    /// what is returned lives. What is known to be free is one number; it is
+    /// counted anew when it is used up. `None` when all is held by what goes
+    /// later.
+    #[inline]
+    pub(super) fn take_room(&self, class: usize, weight: u64) -> Option<Taking<'_>> {
+        if !self.is_shared() {
+            return Some(Taking::default());
+        }
+        self.taking.fetch_add(weight, Ordering::SeqCst);
+        let taking = Taking(Some((&self.taking, weight)));
+        let signed = i64::try_from(weight).unwrap_or(i64::MAX);
+        let spare = self.spare.fetch_sub(signed, Ordering::SeqCst);
+        // What goes later than this one pushes this one out, not its own.
+        let tight_above = self.tight.load(Ordering::Relaxed) >> (class + 1) != 0;
+        if spare >= signed && !tight_above {
+            return Some(taking);
+        }
+        self.make_room(class, weight).then_some(taking)
+    }
+
+    /// Somebody gave room back other than for a value that comes in.
+    #[inline]
+    pub(super) fn note_room(&self) {
+        if self.tight.load(Ordering::Relaxed) != 0 {
+            self.spare.fetch_min(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Counts what is held, and evicts what is too much for a value of `class`:
+    /// what goes first, and nothing that goes later than `class`. `false`, and
+    /// nothing is evicted, when that is not enough.
+    #[cold]
+    pub(super) fn make_room(&self, class: usize, weight: u64) -> bool {
+        for above in class + 1..CLASSES {
+            if self.tight.load(Ordering::Relaxed) & 1 << above != 0 {
+                self.loosen(above);
+            }
+        }
+        for _ in 0..MOST_RESIZES {
+            // In this order, so that what others take meanwhile is counted
+            // twice rather than not at all.
+            let before = self.spare.load(Ordering::SeqCst);
+            let taking = self.taking.load(Ordering::SeqCst);
+            let used: [u64; CLASSES] = std::array::from_fn(|class| self.weight_of(class));
+            let held = used.iter().copied().fold(taking, u64::saturating_add);
+            let (room, step, is_roomy) = {
+                let grants = self.grants();
+                let room = grants.evictable();
+                let free = room.saturating_sub(held);
+                (room, grants.step(), grants.is_roomy(free))
+            };
+            if held <= room {
+                if class < CLASSES && is_roomy && self.is_tight(class) {
+                    self.loosen(class);
+                }
+                let spare = i64::try_from(room - held).unwrap_or(i64::MAX);
+                self.spare
+                    .fetch_add(spare.saturating_sub(before), Ordering::SeqCst);
+                return true;
+            }
+            let Some(gives) = victims(class.saturating_add(1), held - room, step, used) else {
+                return false;
+            };
+            for victim in (0..CLASSES).filter(|victim| gives[*victim] > 0) {
+                let least = if victim == class {
+                    self.need(weight)
+                } else {
+                    0
+                };
+                self.shrink(victim, used[victim] - gives[victim], least);
+            }
+        }
+        false
+    }
+
+    fn is_tight(&self, class: usize) -> bool {
+        self.tight.load(Ordering::Relaxed) & 1 << class != 0
+    }
+
+    /// How large a class must be to take a value of `weight`.
+    fn need(&self, weight: u64) -> u64 {
         let shards = self.settings.shards as u64;
-        let need = weight
+        weight
             .saturating_mul(shards)
             .saturating_mul(100)
             .div_ceil(LARGEST_PERCENT)
-            .saturating_add(100 * shards);
+            .saturating_add(100 * shards)
+    }
+
+    /// Evicts from a class until no more than `left` is in it, and lets it grow
+    /// again if it would be smaller than `least`. Its pieces are not equally full, so it is made smaller
+    /// by halves of the way: else the fullest would lose far more than is asked.
+    fn shrink(&self, class: usize, left: u64, least: u64) {
+        let mut size = self.grants().given(class);
+        if self.settings.shards == 1 {
+            size = left;
+        }
         loop {
-            let given = self.grants().given(class);
-            if given > 0 {
-                self.open(class);
-                if weight <= self.largest[class].load(Ordering::Relaxed) {
-                    return true;
-                }
+            let way = size.saturating_sub(left) / 2;
+            size = if way <= left / 128 { left } else { left + way };
+            self.tighten(class, size);
+            if size == left || self.weight_of(class) <= left {
+                break;
             }
-            if !self.move_room(class, need.saturating_sub(given)) {
-                return false;
-            }
+        }
+        if size < least {
+            self.loosen(class);
         }
     }
 
-    /// Others may have room that this class needs.
-    #[cold]
-    pub(super) fn balance(&self, class: usize) {
-        let others = self.used.load(Ordering::Relaxed) & !(1 << class);
-        if class < KEPT && others != 0 {
-            self.move_room(class, 1);
-        }
-    }
-
-    pub(super) fn move_room(&self, class: usize, need: u64) -> bool {
-        let used = std::array::from_fn(|class| self.weight_of(class));
-        let (from, bytes) = {
+    fn tighten(&self, class: usize, left: u64) {
+        {
             let mut grants = self.grants();
-            let Some(plan) = grants.plan(class, need, used) else {
-                return false;
-            };
-            (plan.from, grants.take(plan))
-        };
-        if let Some(from) = from {
-            self.resize(from);
+            grants.tighten(class, left);
+            self.tight.store(grants.tight(), Ordering::SeqCst);
         }
-        self.grants().give(class, bytes);
         self.resize(class);
-        bytes > 0
+    }
+
+    /// Makes what is held fit the whole: low goes first.
+    pub(super) fn fit(&self) {
+        if self.is_shared() {
+            let used: [u64; CLASSES] = std::array::from_fn(|class| self.weight_of(class));
+            let held = used.iter().copied().fold(0, u64::saturating_add);
+            let over = held.saturating_sub(self.grants().evictable());
+            let gives = victims(CLASSES, over, 0, used).unwrap_or_default();
+            for victim in (0..CLASSES).filter(|victim| gives[*victim] > 0) {
+                self.shrink(victim, used[victim] - gives[victim], 0);
+            }
+            self.spare.fetch_min(0, Ordering::SeqCst);
+        }
+        self.resize_all();
     }
 
     /// Makes room for what is kept. `false` when there is none.
     pub(super) fn keep(&self, weight: u64) -> bool {
-        let kept = self.grants().keep(weight);
-        if kept {
-            self.resize_all();
+        if !self.grants().keep(weight) {
+            return false;
         }
-        kept
+        if self.is_shared() && !self.make_room(KEPT, 0) {
+            self.unkeep(weight);
+            return false;
+        }
+        self.resize_all();
+        true
     }
 
     #[inline]
     pub(super) fn unkeep(&self, weight: u64) {
         if weight > 0 {
-            let sole = self.sole();
-            self.grants().unkeep(weight, sole);
+            self.grants().unkeep(weight);
+            self.note_room();
             self.resize_all();
         }
     }
@@ -199,15 +318,22 @@ where
     }
 
     /// Makes a class as large as it was given; what falls out is settled.
-    pub(super) fn resize(&self, class: usize) {
+    fn resize(&self, class: usize) {
         let Some(opened) = self.class(class) else {
             return;
         };
         let shards = opened.num_shards() as u64;
         for _ in 0..MOST_RESIZES {
             let given = self.grants().given(class);
-            // Every shard gets as much, and together not more.
-            let each = given / shards * shards;
+            // Every shard gets as much.
+            let each = if !self.is_shared() {
+                given / shards * shards
+            } else if self.is_tight(class) || given < self.grants().evictable() {
+                given / (shards * EVEN) * (shards * EVEN)
+            } else {
+                // The whole is looked after by `make_room`.
+                given.next_multiple_of(shards * EVEN)
+            };
             if opened.capacity() != each {
                 let _settled = self.account.resizing();
                 opened.set_capacity(each);
@@ -216,6 +342,19 @@ where
             if self.grants().given(class) == given {
                 return;
             }
+        }
+    }
+}
+
+/// A value that has room and is not in yet.
+#[derive(Default)]
+pub(super) struct Taking<'a>(Option<(&'a AtomicU64, u64)>);
+
+impl Drop for Taking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((taking, weight)) = self.0 {
+            taking.fetch_sub(weight, Ordering::SeqCst);
         }
     }
 }

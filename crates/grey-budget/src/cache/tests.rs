@@ -4,6 +4,7 @@ mod kit;
 mod loads;
 mod model;
 mod reclaims;
+mod room;
 mod spills;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -73,9 +73,10 @@ impl<T> WorkQueueBuilder<T> {
         }
     }
 
-    /// The most items inside at once; at least 1. 10,000 if not said.
+    /// The most items inside at once; of 0, every item is refused as too large.
+    /// 10,000 if not said.
     pub fn max_items(mut self, items: u64) -> Self {
-        self.limits.items = items.max(1);
+        self.limits.items = items;
         self
     }
 
@@ -100,7 +101,11 @@ impl<T> WorkQueueBuilder<T> {
     }
 
     /// Makes it.
-    pub fn build(self) -> WorkQueue<T> {
+    pub fn build(mut self) -> WorkQueue<T> {
+        if self.limits.items == 0 {
+            // So that nobody waits for room that never comes.
+            self.limits.bytes = 0;
+        }
         let core = Core::new(self.component, self.limits, self.weigher);
         WorkQueue::of(core, self.policy)
     }

@@ -77,6 +77,20 @@ fn a_queue_holds_10_000_items_and_no_more() {
 }
 
 #[test]
+fn a_queue_of_no_items_takes_none_and_lets_nobody_wait() {
+    let (_budget, queue) = queue_of(0);
+    assert_eq!(queue.max_items(), 0);
+    for outcome in [
+        queue.try_push(7),
+        queue.push(7),
+        queue.push_timeout(7, PATIENCE),
+    ] {
+        assert!(matches!(outcome, Err(PushError::TooLarge { item: 7, .. })));
+    }
+    assert!(queue.is_empty());
+}
+
+#[test]
 fn limits_hold_for_what_is_inside_and_not_for_what_went_through() {
     let (_budget, component) = component(Bytes::from_mib(1));
     let queue = WorkQueue::builder(component)

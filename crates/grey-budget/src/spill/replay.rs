@@ -103,7 +103,9 @@ impl Reader<'_> {
             Next::Known(header) => tail.end == header.previous_end,
             Next::Nothing | Next::Unknown => tail.end == candidate.length,
         };
-        if !is_whole {
+        if is_whole {
+            is_damaged |= matches!(next, Next::Nothing) && self.is_cut(candidate, tail.end);
+        } else {
             is_damaged |= self.end(candidate, next, &mut tail)?;
         }
         if is_damaged {
@@ -159,6 +161,9 @@ impl Reader<'_> {
                 Ok(true)
             }
             Next::Nothing if self.is_torn(candidate, tail.end)? => {
+                if self.is_cut(candidate, tail.end) {
+                    return Ok(true);
+                }
                 let torn = self.cut(candidate, tail.end)?;
                 self.recovery.torn = self.recovery.torn.saturating_add(torn);
                 Ok(false)
@@ -190,20 +195,48 @@ impl Reader<'_> {
         Ok(Bytes(candidate.length - end))
     }
 
+    /// Whether records are missing behind `end` that were there for good. They
+    /// are lost, since they may have replaced or removed what came before; what
+    /// was still being written is not.
+    fn is_cut(&mut self, candidate: &Candidate, end: u64) -> bool {
+        let marked = self.roster(candidate).map_or(0, List::marked);
+        if marked <= end {
+            return false;
+        }
+        self.lose(candidate, end, Some(marked));
+        true
+    }
+
+    /// The roster of the segment that is read.
+    fn roster(&mut self, candidate: &Candidate) -> Option<&List> {
+        let (disk, segment) = (&*self.options.disk, &candidate.segment);
+        let salt = candidate.header.salt;
+        self.roster
+            .get_or_insert_with(|| List::read(disk, &segment.path, segment.id, salt))
+            .as_ref()
+    }
+
     /// Records of a segment between two places are damaged, or all from the
     /// first place on. How many, when the roster knows; else nothing that was
     /// read so far is believed.
     fn lose(&mut self, candidate: &Candidate, from: u64, to: Option<u64>) -> Option<usize> {
-        let (disk, segment) = (&*self.options.disk, &candidate.segment);
-        let salt = candidate.header.salt;
-        let named = self
-            .roster
-            .get_or_insert_with(|| List::read(disk, &segment.path, segment.id, salt))
-            .as_ref()
+        let (segment, length) = (candidate.segment.id, candidate.length);
+        let named: Option<Vec<_>> = self
+            .roster(candidate)
             .and_then(|roster| roster.between(from, to))
-            .map(<[_]>::to_vec);
+            .map(|named| {
+                named
+                    .iter()
+                    .filter(|named| named.length > 0)
+                    .copied()
+                    .collect()
+            });
         let Some(named) = named else {
             self.distrust();
+            // What follows in this segment is not dead.
+            if let Some(numbers) = self.state.segments.get_mut(&segment) {
+                numbers.dead = to.unwrap_or(length);
+            }
             return None;
         };
         for named in &named {

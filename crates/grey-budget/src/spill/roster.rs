@@ -6,6 +6,11 @@
 //! segment is known by its keys: those lose their values, and no other key
 //! does. It is read only then, and when a segment is written on.
 //!
+//! When what was named so far is in the segment for good, because it was synced
+//! or the store was closed, a mark says so: an entry without a length. What is
+//! named before a mark and is not in the segment was lost; what is named after
+//! the last one may never have been written.
+//!
 //! Never says where a value is: that is read from the segment alone.
 
 use std::num::NonZeroU32;
@@ -169,6 +174,17 @@ impl Roster {
         Ok(written)
     }
 
+    /// Notes that the segment is whole up to `segment_end`, at `end` in the
+    /// roster; how many bytes that took.
+    pub(super) fn mark(&self, end: u64, segment_end: u64) -> Result<u64, SpillError> {
+        let mark = Named {
+            hash: [0; 2],
+            at: segment_end,
+            length: 0,
+        };
+        self.write(&mark.encode(self.salt, self.segment), end)
+    }
+
     fn write(&self, bytes: &[u8], at: u64) -> Result<u64, SpillError> {
         if !bytes.is_empty() {
             self.file
@@ -259,8 +275,14 @@ impl List {
             .map_or(HEADER as u64, |last| self.named[last].end())
     }
 
-    /// All records between two places in the segment, in order; up to the end
-    /// when `to` is `None`. `None` when the roster does not know them all.
+    /// Up to where the segment was whole when that was noted last.
+    pub(super) fn marked(&self) -> u64 {
+        let mut marks = self.named.iter().rev().filter(|named| named.length == 0);
+        marks.next().map_or(HEADER as u64, |mark| mark.at)
+    }
+
+    /// All records between two places in the segment, in order, and marks; up to
+    /// the end when `to` is `None`. `None` when the roster does not know them all.
     pub(super) fn between(&self, from: u64, to: Option<u64>) -> Option<&[Named]> {
         let first = self.named.partition_point(|named| named.at < from);
         if self.end_of(first) != from {

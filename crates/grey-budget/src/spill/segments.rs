@@ -112,6 +112,7 @@ impl Writer {
             end: HEADER as u64,
             roster,
             roster_end: HEADER as u64,
+            marked: HEADER as u64,
         });
         Ok(())
     }
@@ -171,6 +172,7 @@ impl Writer {
                 .map_err(|error| SpillError::of_io("sync", &options.directory, error))?;
             self.has_new_names = false;
         }
+        self.mark();
         Ok(())
     }
 }

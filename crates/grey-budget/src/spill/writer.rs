@@ -38,6 +38,8 @@ pub(super) struct Active {
     pub(super) end: u64,
     pub(super) roster: Arc<Roster>,
     pub(super) roster_end: u64,
+    /// Where its last mark ends.
+    pub(super) marked: u64,
 }
 
 /// What was written and is not synced yet.
@@ -111,6 +113,29 @@ impl Writer {
                 self.flush(ticket, written);
             }
             self.tend_garbage(asked.garbage);
+        }
+        self.mark();
+    }
+
+    /// Notes that all that was written is there for good, so that it is known
+    /// to be lost if it is not there later. Without it, it would be taken for
+    /// what was still being written: a mark that fails is tried again later.
+    pub(super) fn mark(&mut self) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        if active.marked == active.roster_end {
+            return;
+        }
+        let Ok(length) = active.roster.mark(active.roster_end, active.end) else {
+            return;
+        };
+        active.roster_end += length;
+        active.marked = active.roster_end;
+        let mut state = self.shared.state();
+        state.on_disk += length;
+        if let Some(numbers) = state.segments.get_mut(&active.segment.id) {
+            numbers.roster += length;
         }
     }
 
@@ -380,6 +405,7 @@ fn resume(shared: &Shared, tail: Tail) -> Option<Active> {
         end: tail.end,
         roster,
         roster_end,
+        marked: roster_end,
     })
 }
 

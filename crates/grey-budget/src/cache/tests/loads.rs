@@ -160,3 +160,26 @@ async fn a_cancelled_loader_lets_the_next_one_try() {
     assert_eq!(waiting.await.unwrap(), Ok(6));
     assert_eq!(cache.get(&1), Some(6));
 }
+
+#[tokio::test]
+async fn a_task_does_not_wait_for_a_load_that_was_forgotten() {
+    use crate::cache::late::Late as _;
+    let Setup { cache, .. } = setup(100_000);
+    let forgotten = cache.clone();
+    let mut stuck = Box::pin(async move {
+        let never = std::future::pending::<Result<u64, ()>>();
+        forgotten.get_or_insert_async(&1, PLAIN, never).await
+    });
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(stuck.as_mut().poll(&mut context).is_pending());
+    std::mem::forget(stuck);
+    let mut waits = Box::pin(cache.get_or_insert_async(&1, PLAIN, async { Ok::<u64, ()>(6) }));
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    let hash = cache.inner.hash_of(&1_u64);
+    let flight = cache.inner.flights.lock(hash).get(&1).cloned();
+    flight.unwrap().give_up();
+    assert_eq!(
+        waits.as_mut().poll(&mut context),
+        std::task::Poll::Ready(Ok(6))
+    );
+}

@@ -132,6 +132,11 @@ fn without_the_list_of_its_keys_a_damaged_segment_is_not_believed() {
     });
     let store = open_without(directory.path(), &[0, 1, 2, 3]);
     assert_eq!(store.recovery().distrusted, 10);
+    store.collect_garbage(Bytes::from_mib(1)).unwrap();
+    for key in 4..10_u64 {
+        let read = store.read(&key.to_le_bytes()).unwrap();
+        assert_eq!(read, Some(value(key, 1000)), "{key} is moved, and stays");
+    }
 }
 
 #[test]
@@ -142,7 +147,8 @@ fn a_segment_that_its_list_of_keys_does_not_cover_is_not_written_on() {
         if is_missing {
             std::fs::remove_file(list).unwrap();
         } else {
-            damage(&list, |bytes| bytes.truncate(bytes.len() - 28));
+            // The last record, and the mark behind it.
+            damage(&list, |bytes| bytes.truncate(bytes.len() - 2 * 28));
         }
         let store = open_without(directory.path(), &[]);
         put(&store, b"more", value(1, 10));
@@ -157,7 +163,11 @@ fn a_segment_that_its_list_of_keys_does_not_cover_is_not_written_on() {
 fn a_list_of_keys_that_was_ahead_of_its_segment_is_right_again() {
     let (directory, path) = ten_values();
     damage(&path, |bytes| bytes.truncate(HEADER + 19 * RECORD));
-    // The last write is gone, and the value before it is there.
+    // Nothing says that the last write ever ended.
+    damage(&path.with_extension("keys"), |bytes| {
+        bytes.truncate(bytes.len() - 28);
+    });
+    // It is gone, and the value before it is there.
     let store = SpillStore::open(options(directory.path())).unwrap();
     assert_eq!(
         store.read(&9_u64.to_le_bytes()).unwrap(),
@@ -243,6 +253,37 @@ proptest! {
             }
             prop_assert_eq!(wrong, 0);
             store.collect_garbage(Bytes::from_mib(1)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_brings_back_nothing_that_was_replaced_or_removed() {
+    for is_flushed in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SpillStore::open(options(directory.path())).unwrap();
+        put(&store, b"balance", value(100, 8));
+        put(&store, b"secret", value(1, 8));
+        put(&store, b"other", value(2, 8));
+        store.flush().unwrap();
+        let path = segments(directory.path()).remove(0);
+        let length = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+        put(&store, b"balance", value(0, 8));
+        assert!(store.remove(b"secret").unwrap());
+        if is_flushed {
+            store.flush().unwrap();
+        }
+        drop(store);
+        damage(&path, |bytes| bytes.truncate(length));
+        for turn in 0..2 {
+            let store = SpillStore::open(options(directory.path())).unwrap();
+            assert_eq!(store.read(b"balance").unwrap(), None);
+            assert_eq!(store.read(b"secret").unwrap(), None);
+            assert_eq!(store.read(b"other").unwrap(), Some(value(2, 8)));
+            if turn == 0 {
+                assert_eq!(store.recovery().lost, 2);
+                assert_eq!(store.recovery().damaged, std::slice::from_ref(&path));
+            }
         }
     }
 }

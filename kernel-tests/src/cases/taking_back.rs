@@ -456,8 +456,13 @@ fn ksm_merges_and_is_put_back(guest: &Guest) -> Result<Outcome, Failure> {
     let done = enforce(guest, &["--enable-ksm", "--aggressive"])?.expect_code(0)?;
     assert_eq!(guest.read("/sys/kernel/mm/ksm/run")?, "1");
     assert_eq!(guest.read("/sys/kernel/mm/ksm/pages_to_scan")?, "1000");
+    // What was so already is a step without a record.
     let settings_made = array(&done.document, "journal_ids")?.len();
-    assert_eq!(settings_made, done.plan()?.len());
+    let effects = done.effects()?;
+    let worked = effects
+        .iter()
+        .filter(|effect| effect["verdict"] == "worked");
+    assert_eq!(settings_made, worked.count(), "{effects:?}");
     // Nearly all of the 8192 pages become uses of a few that are kept.
     guest.wait_until("the pages are merged", MERGE_BOUND, || {
         guest
@@ -480,10 +485,9 @@ fn the_advisor_of_ksm_is_put_back(guest: &Guest) -> Result<Outcome, Failure> {
     let settings = KernelState::read();
     let done = enforce(guest, &["--enable-ksm", "--aggressive"])?.expect_code(0)?;
     let effects = done.effects()?;
-    assert!(
-        effects.iter().all(|effect| effect["verdict"] == "worked"),
-        "{effects:?}"
-    );
+    let is_fine =
+        |effect: &Value| effect["verdict"] == "worked" || effect["verdict"] == "already_so";
+    assert!(effects.iter().all(is_fine), "{effects:?}");
     let mode = guest.read("/sys/kernel/mm/ksm/advisor_mode")?;
     assert_eq!(mode, "[none] scan-time");
     assert_eq!(guest.read("/sys/kernel/mm/ksm/pages_to_scan")?, "1000");

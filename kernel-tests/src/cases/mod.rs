@@ -15,6 +15,7 @@ mod hidden_processes;
 mod killed_midway;
 mod leases;
 mod limits;
+mod merging;
 mod reused_names;
 mod systemd_budget_scopes;
 mod systemd_killed_midway;
@@ -41,6 +42,7 @@ const FILES: &[&[Case]] = &[
     systemd_scopes::CASES,
     systemd_leases::CASES,
     systemd_killed_midway::CASES,
+    merging::CASES,
     taking_back::CASES,
     compressed_swap::CASES,
     limits::CASES,

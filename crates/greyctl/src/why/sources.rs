@@ -1,8 +1,8 @@
 //! The logs that are searched: a saved one, or this machine's.
 //!
-//! Never waits: the kernel's log is read to its end, the journal until its
-//! deadline. Only a pipe on the standard input is waited for, as the user
-//! asked.
+//! Never waits for a log of this machine: the kernel's is read to its end, the
+//! journal until its deadline. What the user names is read to its end, however
+//! long a pipe takes to get there.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -269,5 +269,6 @@ fn no_log(error: &ReadKmsgError) -> Failure {
         Exit::Failed
     };
     Failure::from_error(exit, error)
-        .hint("search a saved log, such as the host's: greyctl why --killed --log FILE")
+        .hint("save the host's log there: dmesg > kernel.log")
+        .hint("and search it here: greyctl why --killed --log kernel.log")
 }

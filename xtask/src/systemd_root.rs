@@ -23,7 +23,8 @@ pub(crate) const KERNEL_ARGUMENTS: &str =
 /// systemd 257. Newer than what most machines build for, so that their programs
 /// find a C library that is not older than their own.
 const SUITE: &str = "trixie";
-const PACKAGES: &str = "systemd,systemd-sysv,systemd-oomd,dbus,udev,kmod,procps,util-linux";
+const PACKAGES: &str =
+    "systemd,systemd-sysv,systemd-oomd,dbus,udev,kmod,procps,util-linux,earlyoom,nohang";
 const SIZE: &str = "640M";
 
 /// Run on the unpacked root, whose path is `$1`.
@@ -34,7 +35,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer \
     getty@tty1.service serial-getty@ttyS0.service systemd-networkd.service \
     systemd-timesyncd.service systemd-resolved.service systemd-firstboot.service \
-    systemd-pcrphase.service systemd-update-utmp.service systemd-hwdb-update.service; do
+    systemd-pcrphase.service systemd-update-utmp.service systemd-hwdb-update.service \
+    earlyoom.service nohang.service nohang-desktop.service; do
     ln -sf /dev/null "$systemd_folder/$unit"
 done
 printf '/dev/vdc / ext4 noatime 0 1\n' > "$1/etc/fstab"

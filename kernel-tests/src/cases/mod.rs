@@ -10,6 +10,7 @@ mod budget_examples;
 mod compressed_swap;
 mod documents;
 mod explained_kills;
+mod explained_service_kills;
 mod guest_itself;
 mod hidden_processes;
 mod killed_midway;
@@ -51,6 +52,7 @@ const FILES: &[&[Case]] = &[
     budget_examples::CASES,
     systemd_budget_scopes::CASES,
     explained_kills::CASES,
+    explained_service_kills::CASES,
 ];
 
 /// Every case of every guest.

@@ -11,6 +11,7 @@ mod compressed_swap;
 mod documents;
 mod explained_kills;
 mod explained_service_kills;
+mod growth;
 mod guest_itself;
 mod hidden_processes;
 mod killed_midway;
@@ -53,6 +54,7 @@ const FILES: &[&[Case]] = &[
     systemd_budget_scopes::CASES,
     explained_kills::CASES,
     explained_service_kills::CASES,
+    growth::CASES,
 ];
 
 /// Every case of every guest.

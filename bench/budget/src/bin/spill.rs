@@ -4,8 +4,10 @@
 //! heap grows by while a store spills.
 //!
 //! The log is the least that can be done: it encodes each record, checks it
-//! with a checksum, and keeps the offsets in a vector. `GREY_BENCH_MIB` is how
-//! much is written (64).
+//! with a checksum, and keeps the offsets in a vector. What a disk gives for
+//! cold reads is told by bare loops of preads of the same files. `GREY_BENCH_MIB`
+//! is how much is written (64); with `GREY_BENCH_PEERS=0` fjall, redb, sled,
+//! foyer and a file a key are left out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{File, OpenOptions};
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use bench_budget::{Contender, compare, timed};
+use bench_budget::{Contender, compare, median, timed};
 use grey_budget::spill::{Compression, Take};
 use grey_budget::{Budget, Bytes, SpillOptions, SpillStore, SpillTags};
 
@@ -181,7 +183,7 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
     let mut log_zstd = zstd::bulk::Decompressor::new().expect("zstd");
     let total = 2 * count as u64;
     let mut kept_by_foyer = count;
-    compare(title, ROUNDS, &mut [
+    let mut contenders = vec![
         Contender::new("bare log", || {
             let path = fresh(base, "log");
             timed(total, || {
@@ -289,7 +291,12 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
                 }
             })
         }),
-    ]);
+    ];
+    if std::env::var_os("GREY_BENCH_PEERS").is_some_and(|wanted| wanted == "0") {
+        contenders.truncate(3);
+    }
+    compare(title, ROUNDS, &mut contenders);
+    drop(contenders);
     println!("foyer still had {kept_by_foyer} of {count}: it drops what it cannot write in time");
 }
 
@@ -358,6 +365,54 @@ fn drop_pages(path: &Path) {
     }
 }
 
+/// How many of a bare loop's preads are in flight at once.
+const IN_FLIGHT: [usize; 4] = [1, 4, 16, 64];
+
+/// Megabytes a second that a bare loop of preads gets of the store's own files:
+/// so many threads, each with its part of the places, in their order or not.
+fn bare_reads(path: &Path, values: usize, length: usize, threads: usize, sorted: bool) -> f64 {
+    let mut files: Vec<File> = std::fs::read_dir(path)
+        .expect("there")
+        .map(|entry| File::open(entry.expect("there").path()).expect("there"))
+        .collect();
+    let size = |file: &File| file.metadata().expect("open").len();
+    // The segments: whatever is long.
+    files.retain(|file| size(file) > (1 << 20));
+    let total: u64 = files.iter().map(size).sum();
+    let record = total / values as u64;
+    let mut places: Vec<(usize, u64)> = (0..COLD)
+        .map(|turn| {
+            let mut at = (turn.wrapping_mul(7919) % values) as u64 * record;
+            let mut file = 0;
+            while at >= size(&files[file]) {
+                at -= size(&files[file]);
+                file += 1;
+            }
+            (file, at)
+        })
+        .collect();
+    if sorted {
+        places.sort_unstable();
+    }
+    drop_pages(path);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for part in places.chunks(places.len().div_ceil(threads)) {
+            let files = &files;
+            scope.spawn(move || {
+                let mut buffer = vec![0; length];
+                for (file, at) in part {
+                    black_box(files[*file].read_at(&mut buffer, *at).expect("it is there"));
+                }
+            });
+        }
+    });
+    (COLD * length) as f64 / start.elapsed().as_secs_f64() / 1e6
+}
+
+/// How many values are read cold.
+const COLD: usize = 4096;
+
 fn cold(base: &Path, values: &[Arc<[u8]>]) {
     let count = values.len();
     let path = fresh(base, "ours");
@@ -366,23 +421,46 @@ fn cold(base: &Path, values: &[Arc<[u8]>]) {
         store.write(&key(number), SpillTags::default(), Arc::clone(value)).expect("room");
     }
     store.flush().expect("room");
-    let wanted: Vec<_> = (0..4096).map(|turn: usize| key(turn.wrapping_mul(7919) % count)).collect();
+    let wanted: Vec<_> = (0..COLD).map(|turn: usize| key(turn.wrapping_mul(7919) % count)).collect();
     let keys: Vec<&[u8]> = wanted.iter().map(|key| &key[..]).collect();
-    let bytes = keys.len() * values[0].len();
-    let rate = |took: Duration| bytes as f64 / took.as_secs_f64() / 1e6;
-    drop_pages(&path);
-    let start = Instant::now();
-    for key in &keys {
-        black_box(store.read(key).expect("whole"));
+    let length = values[0].len();
+    let rate = |took: Duration| (keys.len() * length) as f64 / took.as_secs_f64() / 1e6;
+    let (mut alone, mut several) = (Vec::new(), Vec::new());
+    let mut bare = vec![Vec::new(); 2 * IN_FLIGHT.len()];
+    for _ in 0..COLD_ROUNDS {
+        drop_pages(&path);
+        let start = Instant::now();
+        for key in &keys {
+            black_box(store.read(key).expect("whole"));
+        }
+        alone.push(rate(start.elapsed()));
+        drop_pages(&path);
+        let start = Instant::now();
+        for read in store.read_many(&keys).expect("whole") {
+            black_box(read.expect("whole"));
+        }
+        several.push(rate(start.elapsed()));
+        for (place, threads) in IN_FLIGHT.iter().enumerate() {
+            for (sorted, rates) in bare[2 * place..2 * place + 2].iter_mut().enumerate() {
+                rates.push(bare_reads(&path, count, length, *threads, sorted == 1));
+            }
+        }
     }
-    println!("\ncold random reads, one at a time: {:.0} MB/s", rate(start.elapsed()));
-    drop_pages(&path);
-    let start = Instant::now();
-    for read in store.read_many(&keys).expect("whole") {
-        black_box(read.expect("whole"));
+    println!("\ncold random reads of {length} bytes, MB/s (median of {COLD_ROUNDS} rounds)");
+    println!("SpillStore, one at a time: {:.0}", median(&mut alone));
+    let several = median(&mut several);
+    println!("SpillStore, several in flight: {several:.0}");
+    let mut best: f64 = 0.0;
+    for (place, threads) in IN_FLIGHT.iter().enumerate() {
+        let [random, sorted] = [0, 1].map(|order| median(&mut bare[2 * place + order]));
+        println!("bare preads, {threads} in flight: {random:.0}, in the order of the disk {sorted:.0}");
+        best = best.max(random).max(sorted);
     }
-    println!("cold random reads, several in flight: {:.0} MB/s", rate(start.elapsed()));
+    println!("several in flight, over the best bare loop: {:.2}", several / best);
 }
+
+/// Rounds of cold reads.
+const COLD_ROUNDS: usize = 5;
 
 fn heap(base: &Path, values: &[Arc<[u8]>]) {
     let before = HELD.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ use grey_model::Bytes;
 use quick_cache::DefaultHashBuilder;
 
 use super::away::{Arrival, Away, ROW_BYTES};
-use super::slot::{Evicted, NEVER, Slot, TICK_MS};
+use super::slot::{Evicted, MOST_IDS, NEVER, Slot, TICK_MS};
 use super::spill::{Codec, Header, SpillError, SpillTarget, read_header, write_header};
 use crate::budget::Component;
 use crate::clock::Clock;
@@ -93,7 +93,7 @@ struct Numbers {
 /// Entry numbers are handed to threads in blocks of so many.
 const NUMBERS: u32 = 1 << 12;
 
-/// The first number that no thread has. It would take centuries to wrap.
+/// The first number that no thread has. It would take years to wrap.
 static NUMBERED: AtomicU64 = AtomicU64::new(0);
 
 /// How many caches there were so far.
@@ -112,10 +112,10 @@ fn next_number() -> u64 {
         numbers.left = NUMBERS;
     }
     MINE.set(Numbers {
-        next: numbers.next + 1,
+        next: numbers.next.wrapping_add(1),
         left: numbers.left - 1,
     });
-    numbers.next
+    numbers.next % MOST_IDS
 }
 
 /// The way to disk.
@@ -218,6 +218,13 @@ impl<K, V> Account<K, V> {
         Resizing(&self.resizing)
     }
 
+    /// Whether entries that were evicted are written or dropped: others are
+    /// not even copied.
+    #[inline]
+    pub(super) const fn is_handed_over(&self) -> bool {
+        std::mem::needs_drop::<(K, V)>() || self.spill.is_some()
+    }
+
     /// Notes that an entry leaves memory for the disk. Called under a lock.
     #[inline]
     pub(super) fn leaves(&self, key: &K, id: u64) {
@@ -238,13 +245,19 @@ impl<K, V> Account<K, V> {
         if evictions > 0 {
             count_many(&self.counters().evictions, evictions);
         }
+        if self.is_handed_over() {
+            self.settle_entries(evicted);
+        }
+        self.component.release(weight);
+    }
+
+    fn settle_entries(&self, evicted: &mut Evicted<K, V>) {
         while let Some((key, slot)) = evicted.pop() {
             if let Some(spill) = &self.spill {
                 self.write_if_leaving(spill, &key, &slot);
             }
             self.drop_entry(key, slot);
         }
-        self.component.release(weight);
     }
 
     /// Drops what is the program's; a panic there ends nothing of ours.
@@ -263,7 +276,7 @@ impl<K, V> Account<K, V> {
 
     fn write_if_leaving(&self, spill: &SpillSide<K, V>, key: &K, slot: &Slot<V>) {
         let hash = self.hash(key);
-        if self.away.is_leaving(hash, slot.id) {
+        if self.away.is_leaving(hash, slot.id()) {
             self.write(spill, hash, key, slot);
         }
     }
@@ -280,7 +293,7 @@ impl<K, V> Account<K, V> {
         let written = guarded("write", || self.encode_and_store(spill, key, slot));
         match written {
             Ok((bytes, name)) => {
-                if self.away.arrive(hash, slot.id) == Arrival::Stale {
+                if self.away.arrive(hash, slot.id()) == Arrival::Stale {
                     self.forget_written(spill, &name);
                     return None;
                 }
@@ -289,7 +302,7 @@ impl<K, V> Account<K, V> {
                 Some(bytes)
             }
             Err(error) => {
-                self.away.abandon(hash, slot.id);
+                self.away.abandon(hash, slot.id());
                 self.tell_failure(&error);
                 None
             }
@@ -305,7 +318,7 @@ impl<K, V> Account<K, V> {
         let name = spill.codec.encode_key(key)?;
         let project = self.project_name(slot.project());
         let expires = self.expiry_for_disk(slot.expires);
-        let mut out = write_header(slot.priority(), slot.cost, expires, project.as_deref());
+        let mut out = write_header(slot.priority(), slot.cost(), expires, project.as_deref());
         spill.codec.encode(&slot.value, &mut out)?;
         let bytes = u64::try_from(out.len()).unwrap_or(u64::MAX);
         spill

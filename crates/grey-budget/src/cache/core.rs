@@ -143,9 +143,9 @@ where
     {
         let inner = &*self.inner;
         match inner.lookup(key) {
-            Some(slot) => {
+            Some(value) => {
                 count(&inner.account.counters().hits);
-                Some(slot.value)
+                Some(value)
             }
             None => self.get_away(key),
         }
@@ -224,7 +224,7 @@ where
         match inner.peek(key) {
             Some((KEPT, _)) => true,
             Some((class, slot)) => {
-                let weight = slot.weight;
+                let weight = slot.weight();
                 inner.thaw_if_open();
                 // Room is made once it has left its class, which would otherwise
                 // drop the very entry that is to stay.
@@ -253,7 +253,7 @@ where
         match inner.peek(key) {
             Some((KEPT, slot)) if slot.priority().is_evictable() => {
                 let class = slot.priority().index();
-                let weight = slot.weight;
+                let weight = slot.weight();
                 // Its room goes with it.
                 inner.unkeep(weight);
                 inner.loosen(class);

@@ -60,9 +60,9 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let inner = &*self.inner;
-        if let Some(slot) = inner.lookup(key) {
+        if let Some(value) = inner.lookup(key) {
             count(&inner.account.counters().hits);
-            return Ok(slot.value);
+            return Ok(value);
         }
         let hash = inner.hash_of(key);
         for _ in 0..MOST_JOINS {
@@ -109,9 +109,9 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let inner = &*self.inner;
-        if let Some(slot) = inner.lookup(key) {
+        if let Some(value) = inner.lookup(key) {
             count(&inner.account.counters().hits);
-            return Ok(slot.value);
+            return Ok(value);
         }
         let hash = inner.hash_of(key);
         for _ in 0..MOST_JOINS {
@@ -193,7 +193,7 @@ where
         match self.flights.join(hash, key.to_owned(), me) {
             Role::Lead(lead) => {
                 let value = match self.lookup::<K>(lead.key()) {
-                    Some(slot) => slot.value,
+                    Some(value) => value,
                     None => self.read_back(&lead)?,
                 };
                 lead.finish(value.clone());
@@ -210,10 +210,9 @@ where
     /// Looks once more: who loaded before may have just ended; and on disk.
     fn find_before_load<'a>(&self, lead: Lead<'a, K, V>) -> Result<V, Lead<'a, K, V>> {
         let counters = self.account.counters();
-        let found = match self.lookup::<K>(lead.key()) {
-            Some(slot) => Some(slot.value),
-            None => self.read_back(&lead),
-        };
+        let found = self
+            .lookup::<K>(lead.key())
+            .or_else(|| self.read_back(&lead));
         match found {
             Some(value) => {
                 count(&counters.hits);
@@ -237,7 +236,7 @@ where
         let (header, value) = self.account.read(spill, lead.key())?;
         // Between the look and the read a newer value may have come and gone.
         if lead.is_superseded() {
-            return self.lookup::<K>(lead.key()).map(|slot| slot.value);
+            return self.lookup::<K>(lead.key());
         }
         let Some(expires) = self.account.expiry_from_disk(header.expires_ms) else {
             count(&self.account.counters().expired);

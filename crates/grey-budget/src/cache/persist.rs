@@ -86,7 +86,7 @@ where
             let mut ranked = Vec::new();
             inner.visit(class, |key, slot| {
                 if !slot.is_expired(tick) && ranked.len() < MOST_ENTRIES {
-                    ranked.push((Rank::of(slot, tick), slot.weight, key.clone(), slot.id));
+                    ranked.push((Rank::of(slot, tick), slot.weight(), key.clone(), slot.id()));
                 }
             });
             ranked.sort_unstable_by_key(|ranked| Reverse(ranked.0));
@@ -116,14 +116,14 @@ where
         };
         let mut entries = self.entries_for_persistence(limit);
         while let Some((key, id)) = entries.next_key() {
-            let Some((_, slot)) = inner.peek(&key).filter(|(_, slot)| slot.id == id) else {
+            let Some((_, slot)) = inner.peek(&key).filter(|(_, slot)| slot.id() == id) else {
                 continue;
             };
             let hash = inner.account.hash(&key);
             inner.account.away.leave(hash, id);
             if inner.account.write(spill, hash, &key, &slot).is_some() {
                 persisted.entries += 1;
-                persisted.bytes = persisted.bytes.saturating_add(Bytes(slot.weight));
+                persisted.bytes = persisted.bytes.saturating_add(Bytes(slot.weight()));
             } else {
                 persisted.failed += 1;
             }
@@ -161,7 +161,7 @@ where
             let tick = inner.account.look_at_clock();
             let Some((_, slot)) = inner
                 .peek(&key)
-                .filter(|(_, slot)| slot.id == id && !slot.is_expired(tick))
+                .filter(|(_, slot)| slot.id() == id && !slot.is_expired(tick))
             else {
                 continue;
             };
@@ -170,9 +170,9 @@ where
             return Some(KeptEntry {
                 project: inner.account.project_name(slot.project()),
                 priority: slot.priority(),
-                cost: slot.cost,
+                cost: slot.cost(),
                 ttl,
-                weight: Bytes(slot.weight),
+                weight: Bytes(slot.weight()),
                 value: slot.value,
                 key,
             });

@@ -17,7 +17,7 @@ use super::exchange::THAWED;
 use super::flight::{Lead, supersede};
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::room::Taking;
-use super::slot::{Evicted, Meta, NEVER, Slot, TICK_MS, touch_with};
+use super::slot::{Evicted, Meta, NEVER, Reading, Slot, TICK_MS, round_weight};
 
 /// In which order the classes are looked through.
 const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
@@ -40,41 +40,71 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The slot of a key that may be read, marked as used.
+    /// The value of a key, marked as used.
     #[inline]
-    pub(super) fn lookup<Q>(&self, key: &Q) -> Option<Slot<V>>
+    pub(super) fn lookup<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        touch_with(self.account.tick());
         let used = self.used.load(Ordering::Relaxed);
         if used == ONLY_MEDIUM {
-            let slot = self.class(1)?.get(key)?;
-            return self.unless_expired(key, 1, slot);
+            return self.lookup_in(1, key);
         }
+        self.lookup_among(used, key)
+    }
+
+    /// Of several classes. Apart, so that one alone is looked up without a call.
+    #[inline(never)]
+    fn lookup_among<Q>(&self, used: u8, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         LOOKUP
             .into_iter()
             .filter(|class| used & 1 << class != 0)
-            .find_map(|class| {
-                let slot = self.class(class)?.get(key)?;
-                self.unless_expired(key, class, slot)
-            })
+            .find_map(|class| self.lookup_in(class, key))
     }
 
+    /// Hands on the value alone: the processor waits when it moves a whole slot
+    /// that was just written in parts.
     #[inline]
-    pub(super) fn unless_expired<Q>(&self, key: &Q, class: usize, slot: Slot<V>) -> Option<Slot<V>>
+    fn lookup_in<Q>(&self, class: usize, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        if slot.expires == NEVER || !slot.is_expired(self.account.look_at_clock()) {
-            return Some(slot);
+        let opened = self.class(class)?;
+        let reading = Reading::at(self.account.tick());
+        let found = opened.get(key);
+        drop(reading);
+        match found {
+            Some(slot) if slot.expires == NEVER || !self.is_over(slot.expires, class, key) => {
+                Some(slot.value)
+            }
+            _ => None,
         }
-        if self.remove_exact(class, key, slot.id).is_some() {
+    }
+
+    /// Whether a time is over. Then the entry of `key` is taken out, if it is.
+    #[inline(never)]
+    fn is_over<Q>(&self, expires: u32, class: usize, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let tick = self.account.look_at_clock();
+        if expires > tick {
+            return false;
+        }
+        if self
+            .remove_if(class, key, |slot| slot.is_expired(tick))
+            .is_some()
+        {
             count(&self.account.counters().expired);
         }
-        None
+        true
     }
 
     /// Takes out the entry of `key` if it is number `id`, and tells its weight.
@@ -83,8 +113,21 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (key, slot) = self.class(class)?.remove_if(key, |slot| slot.id == id)?;
-        let weight = slot.weight;
+        self.remove_if(class, key, |slot| slot.id() == id)
+    }
+
+    fn remove_if<Q>(
+        &self,
+        class: usize,
+        key: &Q,
+        is_meant: impl FnOnce(&Slot<V>) -> bool,
+    ) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let (key, slot) = self.class(class)?.remove_if(key, is_meant)?;
+        let weight = slot.weight();
         let mut evicted = Evicted::default();
         self.push(class, &mut evicted, key, slot);
         self.settle(&mut evicted);
@@ -98,7 +141,6 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        touch_with(0);
         LOOKUP
             .into_iter()
             .find_map(|class| Some((class, self.class(class)?.peek(key)?)))
@@ -116,9 +158,8 @@ where
     }
 
     pub(super) fn weigh(&self, key: &K, value: &V) -> u64 {
-        (self.heap)(key, value)
-            .saturating_add(Cache::<K, V>::ENTRY_OVERHEAD)
-            .get()
+        let heap = (self.heap)(key, value);
+        round_weight(heap.saturating_add(Cache::<K, V>::ENTRY_OVERHEAD).get())
     }
 
     /// What an entry is put in with, in this cache's numbers.
@@ -236,7 +277,7 @@ where
         let bit = 1 << class;
         let alone = self.used.load(Ordering::Relaxed) == bit;
         if alone && self.account.spill.is_none() && lead.is_none() && self.flights.is_idle() {
-            let id = slot.id;
+            let id = slot.id();
             if let Some(class) = self.class(class) {
                 class.insert_with_lifecycle(key, slot, evicted);
             }
@@ -256,7 +297,7 @@ where
         evicted: &mut Evicted<K, V>,
         lead: Option<&Lead<'_, K, V>>,
     ) {
-        let (hash, id) = (self.account.hash(&key), slot.id);
+        let (hash, id) = (self.account.hash(&key), slot.id());
         let spilled = self
             .account
             .spill
@@ -288,7 +329,7 @@ where
     pub(super) fn make_sole(&self, class: usize, id: u64, evicted: &mut Evicted<K, V>) {
         let mut found = None;
         self.visit(class, |key, slot| {
-            if slot.id == id {
+            if slot.id() == id {
                 found = Some(key.clone());
             }
         });
@@ -309,7 +350,7 @@ where
 
     pub(super) fn push(&self, class: usize, evicted: &mut Evicted<K, V>, key: K, slot: Slot<V>) {
         if class == KEPT {
-            evicted.kept += slot.weight;
+            evicted.kept += slot.weight();
         }
         evicted.push(key, slot);
     }
@@ -358,7 +399,7 @@ impl<K: Hash + Eq, V: Clone> Drop for Inner<K, V> {
         let mut weight = 0;
         for class in self.classes.iter_mut().filter_map(OnceLock::get_mut) {
             for (key, slot) in class.drain() {
-                weight += slot.weight;
+                weight += slot.weight();
                 self.account.drop_entry(key, slot);
             }
         }

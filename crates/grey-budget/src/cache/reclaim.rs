@@ -58,7 +58,7 @@ impl Rank {
             clippy::cast_precision_loss,
             reason = "the order of costs needs no more than a float has"
         )]
-        let for_each_byte = slot.cost / slot.weight as f32;
+        let for_each_byte = slot.cost() / slot.weight() as f32;
         // Of floats that are not negative, the bits order as the values do.
         let cost = for_each_byte.to_bits();
         let exponent = usize::try_from(cost >> 23).unwrap_or_default() % COSTS;
@@ -155,7 +155,7 @@ where
                 let tick = work.tick;
                 self.visit(class, |key, slot| {
                     if slot.is_expired(tick) && expired.len() < CHUNK {
-                        expired.push((key.clone(), slot.id, slot.project()));
+                        expired.push((key.clone(), slot.id(), slot.project()));
                     }
                 });
                 let full = expired.len() == CHUNK;
@@ -201,7 +201,7 @@ where
         let mut weights = vec![0_u64; AGES * COSTS];
         self.visit(class, |_, slot| {
             if may_go(slot) {
-                weights[Rank::of(slot, tick).bucket] += slot.weight;
+                weights[Rank::of(slot, tick).bucket] += slot.weight();
             }
         });
         let mut sum = 0_u64;
@@ -221,8 +221,8 @@ where
             if rank.bucket <= last {
                 chosen.push(Candidate {
                     key: key.clone(),
-                    id: slot.id,
-                    weight: slot.weight,
+                    id: slot.id(),
+                    weight: slot.weight(),
                     project: slot.project(),
                     rank,
                 });
@@ -279,12 +279,12 @@ where
     ) -> bool {
         let Some((_, slot)) = self
             .peek(&candidate.key)
-            .filter(|(found, slot)| *found == class && slot.id == candidate.id)
+            .filter(|(found, slot)| *found == class && slot.id() == candidate.id)
         else {
             return false;
         };
         let hash = self.account.hash(&candidate.key);
-        self.account.away.leave(hash, slot.id);
+        self.account.away.leave(hash, slot.id());
         self.account
             .write(spill, hash, &candidate.key, &slot)
             .is_some()

@@ -44,13 +44,13 @@ where
     /// Moves an entry from one class to another, if it is still the same.
     /// Readers find it all the time.
     pub(super) fn transfer(&self, key: K, slot: Slot<V>, from: usize, to: usize) -> bool {
-        let (id, weight) = (slot.id, slot.weight);
+        let (id, weight) = (slot.id(), slot.weight());
         let mut evicted = Evicted::default();
         let opened = self.open(to);
         let stripe = self.flights.lock(self.account.hash(&key));
         let same = self
             .class(from)
-            .is_some_and(|class| class.peek(&key).is_some_and(|found| found.id == id));
+            .is_some_and(|class| class.peek(&key).is_some_and(|found| found.id() == id));
         if same {
             // Twice in memory for a moment, so twice charged.
             std::mem::forget(self.account.component.overdraw(Bytes(weight)));

@@ -61,6 +61,8 @@ impl SpillStore {
             if state.pending == 0 || state.pending + cost <= limit {
                 return Ok(state);
             }
+            state.is_short = true;
+            shared.wake(&mut state);
             state = wait(shared, state, "take another value", start, patience)?;
         }
     }

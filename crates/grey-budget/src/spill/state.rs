@@ -14,11 +14,14 @@ use grey_model::Bytes;
 use super::error::SpillError;
 use super::index::{Entry, Index, Location, Place, Staged};
 use super::key_hash::{KeyHash, Salt};
-use super::options::{MOST_PROJECTS, READERS, SpillOptions};
+use super::options::{MOST_PROJECTS, READERS, SpillOptions, WRITE_BUFFER};
 use super::reading::{Scratch, Segment};
 use super::statistics::{Collected, Recovery, SpillStatistics};
 use crate::budget::Reservation;
 use crate::disk::DiskLock;
+
+/// So much of values is written at once; half of what the buffer holds.
+const GATHERED: u64 = WRITE_BUFFER as u64 / 2;
 
 /// One segment's numbers.
 #[derive(Debug)]
@@ -46,6 +49,17 @@ impl Numbers {
 pub(super) enum Work {
     Value(Arc<Staged>),
     Remove(KeyHash),
+}
+
+/// What the thread that writes does now, for whoever brings it something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thread {
+    /// It will look at the queue by itself.
+    Works,
+    /// It waits a little for more, so that it writes much in one piece.
+    Gathers,
+    /// It waits until it is woken.
+    Sleeps,
 }
 
 /// Something that callers ask the thread for, and wait for.
@@ -115,6 +129,9 @@ pub(super) struct State {
     pub(super) on_disk: u64,
     pub(super) projects: Projects,
     pub(super) queue: VecDeque<Work>,
+    pub(super) thread: Thread,
+    /// Somebody waits for room: what is there is to be written.
+    pub(super) is_short: bool,
     /// What could not be written, in order.
     pub(super) held: VecDeque<Work>,
     /// What values that are not on the disk take of the staging buffer.
@@ -138,6 +155,8 @@ impl State {
             on_disk: 0,
             projects: Projects::default(),
             queue: VecDeque::new(),
+            thread: Thread::Works,
+            is_short: false,
             held: VecDeque::new(),
             pending: 0,
             failure: None,
@@ -193,6 +212,11 @@ impl State {
             }
             self.queue.push_front(work);
         }
+    }
+
+    /// Whether what waits is worth writing at once.
+    pub(super) const fn is_enough(&self) -> bool {
+        self.pending >= GATHERED || self.is_short
     }
 
     pub(super) fn dead(&self) -> u64 {
@@ -253,6 +277,15 @@ impl Shared {
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Wakes the thread for what was just queued, if it would not see it, or is
+    /// waiting for more than it has now. Waking costs a system call.
+    pub(super) fn wake(&self, state: &mut State) {
+        if state.thread == Thread::Sleeps || state.thread == Thread::Gathers && state.is_enough() {
+            state.thread = Thread::Works;
+            self.work.notify_one();
+        }
     }
 
     /// Refuses in a process that was forked: its copy of the lock may be held

@@ -161,8 +161,8 @@ impl SpillStore {
         );
         state.pending += cost;
         state.queue.push_back(Work::Value(staged));
+        self.shared.wake(&mut state);
         drop_later(state, old);
-        self.shared.work.notify_one();
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl SpillStore {
         let was_there = old.is_some();
         if was_there {
             state.queue.push_back(Work::Remove(hash));
-            self.shared.work.notify_one();
+            self.shared.wake(&mut state);
         }
         drop_later(state, old);
         Ok(was_there)
@@ -220,7 +220,7 @@ impl SpillStore {
         {
             let old = state.index.remove(hash);
             state.queue.push_back(Work::Remove(hash));
-            self.shared.work.notify_one();
+            self.shared.wake(&mut state);
             drop_later(state, old);
         }
         Ok(())

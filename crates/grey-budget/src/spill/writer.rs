@@ -1,14 +1,14 @@
-//! The thread that writes: it takes what waits, encodes it into one buffer,
-//! writes that in one piece behind the last segment, and only then lets the
-//! values go.
+//! The thread that writes: it lets a little gather, takes what waits, encodes
+//! it into one buffer, writes that in one piece behind the last segment, and
+//! only then lets the values go.
 //!
 //! Needs no memory while it works. What cannot be written stays in memory and
 //! readable; nothing is dropped.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use grey_model::Bytes;
 
@@ -16,14 +16,19 @@ use super::codec::Encoder;
 use super::commit::{Commit, apply};
 use super::error::SpillError;
 use super::garbage::Compaction;
+use super::index::Staged;
 use super::options::WRITE_BUFFER;
 use super::reading::{Scratch, Segment};
 use super::recovery::Tail;
 use super::roster::{ROSTER_BUFFER, Roster};
-use super::state::{Shared, State, Work};
+use super::state::{Shared, State, Thread, Work};
 
 /// What the thread moves on its own between two looks at the queue.
 const OWN_STEP: Bytes = Bytes::from_mib(4);
+
+/// How long the first of what waits is kept for more to come. Each write costs
+/// as much as many small values; nobody waits for them meanwhile.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// What somebody waits for, by ticket.
 struct Asked {
@@ -144,30 +149,59 @@ impl Writer {
     fn wait_for_work(&self, batch: &mut VecDeque<Work>) -> Option<Asked> {
         let mut state = self.shared.state();
         while state.queue.is_empty()
-            && !state.flush.is_open()
-            && !state.garbage.is_open()
+            && !is_asked(&state)
             && !state.is_closing
             && !self.has_own_garbage(&state)
         {
+            state.thread = Thread::Sleeps;
             state = self
                 .shared
                 .work
                 .wait(state)
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        let nothing_waits =
-            state.queue.is_empty() && !state.flush.is_open() && !state.garbage.is_open();
-        if state.is_closing && nothing_waits {
+        state = self.gather(state);
+        state.thread = Thread::Works;
+        if state.is_closing && state.queue.is_empty() && !is_asked(&state) {
             return None;
         }
         std::mem::swap(&mut state.queue, batch);
-        Some(Asked {
+        state.is_short = false;
+        let asked = Asked {
             flush: state.flush.is_open().then_some(state.flush.asked),
             garbage: state
                 .garbage
                 .is_open()
                 .then_some((state.garbage.asked, state.garbage_budget)),
-        })
+        };
+        let replaced = leave_out_replaced(&mut state, batch);
+        drop(state);
+        if !replaced.is_empty() {
+            self.shared.done.notify_all();
+        }
+        Some(asked)
+    }
+
+    /// Waits a little for more, unless there is enough or somebody waits.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.queue.is_empty() {
+            return state;
+        }
+        let until = Instant::now() + GATHERING;
+        while !state.is_enough() && !is_asked(&state) && !state.is_closing {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state.thread = Thread::Gathers;
+            state = self
+                .shared
+                .work
+                .wait_timeout(state, left)
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .0;
+        }
+        state
     }
 
     /// Syncs what was `written`, and answers whoever flushed.
@@ -235,18 +269,7 @@ impl Writer {
 
     fn append(&mut self, work: &Work) -> Result<(), SpillError> {
         match work {
-            Work::Value(staged) => {
-                let mut state = self.shared.state();
-                if !state.is_current(staged) {
-                    // Replaced or removed since; what did so comes later.
-                    state.pending = state.pending.saturating_sub(staged.cost());
-                    drop(state);
-                    self.shared.done.notify_all();
-                    return Ok(());
-                }
-                drop(state);
-                self.append_value(staged)
-            }
+            Work::Value(staged) => self.append_value(staged),
             Work::Remove(hash) => self.append_tombstone(*hash, true),
         }
     }
@@ -379,6 +402,28 @@ impl Writer {
             self.leave_segment();
         }
     }
+}
+
+/// Whether somebody waits for a flush or for garbage.
+fn is_asked(state: &State) -> bool {
+    state.flush.is_open() || state.garbage.is_open()
+}
+
+/// Takes what was replaced or removed since out of a batch: what did so comes
+/// later. Gives it back, to be dropped outside of the lock.
+fn leave_out_replaced(state: &mut State, batch: &mut VecDeque<Work>) -> Vec<Arc<Staged>> {
+    let mut replaced = Vec::new();
+    batch.retain(|work| match work {
+        Work::Value(staged) if !state.is_current(staged) => {
+            replaced.push(Arc::clone(staged));
+            false
+        }
+        Work::Value(_) | Work::Remove(_) => true,
+    });
+    for staged in &replaced {
+        state.pending = state.pending.saturating_sub(staged.cost());
+    }
+    replaced
 }
 
 /// The segment that an earlier store ended in, if it can be written on.

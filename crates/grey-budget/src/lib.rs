@@ -116,6 +116,7 @@ pub mod degrade;
 pub mod disk;
 pub mod embeddings;
 pub mod limits;
+pub mod load_back;
 pub mod manager;
 pub mod metric_names;
 pub mod metrics;
@@ -168,6 +169,7 @@ pub use limits::{
     AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
     get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
+pub use load_back::{LoadBackCount, LoadBackEnd, LoadBackRation, LoadBackReport};
 pub use manager::{MemoryLimits, MemoryManager, MemoryManagerBuilder, MemoryStatus};
 pub use oom_score::{OomScoreError, OomScoreGuard, oom_score_adj, set_oom_score_adj};
 pub use pool::{

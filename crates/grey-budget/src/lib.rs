@@ -56,6 +56,7 @@
 //! | [`controller`], [`reclaimer`] | levels, action queue, whom to ask for what, history; what a part implements to be asked |
 //! | [`cache`], [`embeddings`] | caches that charge the budget and are shrunk by it |
 //! | [`spill`], [`disk`] | values on disk, crash-safe, readable while they are written |
+//! | [`load_back`] | what was spilled comes back when pressure is over: how much, and what came of it |
 //! | [`queue`], [`channel`], [`broadcast`], [`rolling_log`] | bounded by items and by bytes |
 //! | [`pool`] | the account of a connection pool that exists elsewhere |
 //! | [`degrade`], `shed` | doing less when the machine is full; the same as a tower layer |
@@ -140,6 +141,8 @@ pub mod system_level;
 pub mod testkit;
 pub mod thresholds;
 pub mod tracker;
+#[cfg(test)]
+mod wait_until;
 
 pub use broadcast::{
     BroadcastError, Broadcaster, BroadcasterBuilder, CoarseClock, RecvError, RecvFuture, Subscriber,

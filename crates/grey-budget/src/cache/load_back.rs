@@ -118,6 +118,10 @@ where
         slice.min(free)
     }
 
+    fn overhead(&self) -> Bytes {
+        Cache::<K, V>::ENTRY_OVERHEAD
+    }
+
     fn is_too_large(&mut self) {
         if !self.is_bound {
             self.ration.note_too_large();

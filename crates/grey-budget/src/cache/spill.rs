@@ -123,6 +123,11 @@ pub trait OfferTaker {
     /// asked again; none to end it.
     fn room(&mut self) -> Bytes;
 
+    /// What a value takes in memory beside its bytes as they were written.
+    fn overhead(&self) -> Bytes {
+        Bytes::ZERO
+    }
+
     /// A value is larger than the room, and is not offered.
     fn is_too_large(&mut self);
 

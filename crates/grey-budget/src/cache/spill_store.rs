@@ -63,6 +63,10 @@ impl Taker for ToCache<'_> {
         self.0.room()
     }
 
+    fn overhead(&self) -> Bytes {
+        self.0.overhead()
+    }
+
     fn is_too_large(&mut self) {
         self.0.is_too_large();
     }

@@ -192,6 +192,11 @@ impl Loading {
         self.over.notify_all();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.state).running().is_some()
+    }
+
     /// Ends the round that is under way, if one is, and waits for it; not from
     /// within a call, which it may be waiting for.
     pub(super) fn stop_and_wait(&self, end: LoadBackEnd) {

@@ -141,7 +141,7 @@ impl SpillStore {
 }
 
 /// How much is worth reading at once from the first of these records on: up to
-/// the last one that is near the one before it.
+/// the last one that comes behind the one before it, and near it.
 pub(super) fn ahead<T>(records: &[T], location: impl Fn(&T) -> Location) -> usize {
     let Some(first) = records.first().map(&location) else {
         return 0;
@@ -151,6 +151,7 @@ pub(super) fn ahead<T>(records: &[T], location: impl Fn(&T) -> Location) -> usiz
         let next = location(record);
         let next_end = next.offset() + u64::from(next.length);
         if next.segment != first.segment
+            || next.offset() < end
             || next.offset() > end + NEAR
             || next_end > first.offset() + WINDOW as u64
         {

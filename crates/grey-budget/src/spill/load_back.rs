@@ -90,6 +90,11 @@ pub(crate) trait Taker {
     /// How many bytes may come now. Asked before each piece; none to end it.
     fn room(&mut self) -> Bytes;
 
+    /// What a value takes in memory beside its length.
+    fn overhead(&self) -> Bytes {
+        Bytes::ZERO
+    }
+
     /// A value is larger than the room, and is not read.
     fn is_too_large(&mut self);
 
@@ -293,14 +298,14 @@ impl SpillStore {
     ) -> Result<Goes, SpillError> {
         let (mut rest, mut goes) = (items, Goes::On);
         while !rest.is_empty() {
-            let room = taker.room();
+            let (room, overhead) = (taker.room(), taker.overhead());
             if room == Bytes::ZERO {
                 return Ok(Goes::Stop);
             }
             let mut piece = Vec::new();
             let mut sum = Bytes::ZERO;
             while let Some((first, others)) = rest.split_first() {
-                let length = first.length();
+                let length = first.length().saturating_add(overhead);
                 let with = sum.saturating_add(length);
                 if length > room {
                     goes = Goes::NoLower;
@@ -313,7 +318,10 @@ impl SpillStore {
                 }
                 rest = others;
             }
-            piece.sort_unstable_by_key(Item::order);
+            // Where room is short, what was spilled last comes first to the end.
+            if room >= LOAD_BACK_SLICE.scale(2, 1) {
+                piece.sort_unstable_by_key(Item::order);
+            }
             if !self.offer_piece(&piece, priority, taker, work)? {
                 return Ok(Goes::Stop);
             }

@@ -56,6 +56,7 @@
 //! | [`controller`], [`reclaimer`] | levels, action queue, whom to ask for what, history; what a part implements to be asked |
 //! | [`cache`], [`embeddings`] | caches that charge the budget and are shrunk by it |
 //! | [`spill`], [`disk`] | values on disk, crash-safe, readable while they are written |
+//! | [`load_back`] | what was spilled comes back when pressure is over: how much, and what came of it |
 //! | [`queue`], [`channel`], [`broadcast`], [`rolling_log`] | bounded by items and by bytes |
 //! | [`pool`] | the account of a connection pool that exists elsewhere |
 //! | [`degrade`], `shed` | doing less when the machine is full; the same as a tower layer |
@@ -116,6 +117,7 @@ pub mod degrade;
 pub mod disk;
 pub mod embeddings;
 pub mod limits;
+pub mod load_back;
 pub mod manager;
 pub mod metric_names;
 pub mod metrics;
@@ -139,6 +141,8 @@ pub mod system_level;
 pub mod testkit;
 pub mod thresholds;
 pub mod tracker;
+#[cfg(test)]
+mod wait_until;
 
 pub use broadcast::{
     BroadcastError, Broadcaster, BroadcasterBuilder, CoarseClock, RecvError, RecvFuture, Subscriber,
@@ -168,6 +172,7 @@ pub use limits::{
     AppliedLimit, LimitError, LimitKind, LimitWarning, Machine, adjust_memory_limit,
     get_system_memory, set_memory_limit, validate_memory_limit, validate_total_allocations,
 };
+pub use load_back::{LoadBackCount, LoadBackEnd, LoadBackRation, LoadBackReport};
 pub use manager::{MemoryLimits, MemoryManager, MemoryManagerBuilder, MemoryStatus};
 pub use oom_score::{OomScoreError, OomScoreGuard, oom_score_adj, set_oom_score_adj};
 pub use pool::{

@@ -83,6 +83,10 @@ metrics! {
         "Things that were written to disk.";
     SPILLED Counter "grey_budget_spilled_bytes_total":
         "Bytes that were written to disk.";
+    LOADED_BACK Counter "grey_budget_loaded_back_total":
+        "Spilled values that came back before anybody asked for them.";
+    LOADED_BACK_BYTES Counter "grey_budget_loaded_back_bytes_total":
+        "What these weigh in memory.";
     REJECTIONS Counter "grey_budget_rejections_total":
         "Requests for memory or work that were refused.";
     PURGED Counter "grey_budget_purged_bytes_total":

@@ -47,6 +47,10 @@ pub struct Totals {
     pub spills: u64,
     /// Bytes that were written to disk.
     pub spilled: Bytes,
+    /// Values that were loaded back.
+    pub loaded_back: u64,
+    /// What these weigh.
+    pub loaded_back_bytes: Bytes,
     /// Requests that were refused.
     pub rejections: u64,
     /// Bytes that the kernel got back by purges.
@@ -109,6 +113,8 @@ fn publish_totals(totals: &Totals) {
         (names::EVICTED, totals.evicted.get()),
         (names::SPILLS, totals.spills),
         (names::SPILLED, totals.spilled.get()),
+        (names::LOADED_BACK, totals.loaded_back),
+        (names::LOADED_BACK_BYTES, totals.loaded_back_bytes.get()),
         (names::REJECTIONS, totals.rejections),
         (names::PURGED, totals.purged.get()),
     ] {
@@ -197,6 +203,8 @@ mod tests {
                     evicted: Bytes(13),
                     spills: 14,
                     spilled: Bytes(15),
+                    loaded_back: 18,
+                    loaded_back_bytes: Bytes(19),
                     rejections: 16,
                     purged: Bytes(17),
                 },
@@ -225,6 +233,8 @@ mod tests {
             "grey_budget_evicted_bytes_total 13",
             "grey_budget_spills_total 14",
             "grey_budget_spilled_bytes_total 15",
+            "grey_budget_loaded_back_total 18",
+            "grey_budget_loaded_back_bytes_total 19",
             "grey_budget_rejections_total 16",
             "grey_budget_purged_bytes_total 17",
         ] {

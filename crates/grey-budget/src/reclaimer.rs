@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, Priority};
 
+use crate::load_back::{LoadBackRation, LoadBackReport};
+
 /// How memory is given back, from the mildest to the hardest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReclaimMode {
@@ -121,6 +123,22 @@ pub trait Reclaimer: Send + Sync {
     /// Which modes it knows; asked once, when it is registered.
     fn modes(&self) -> &[ReclaimMode] {
         &[ReclaimMode::Trim, ReclaimMode::Spill, ReclaimMode::Evict]
+    }
+
+    /// Whether it takes back by itself what it spilled; asked once, when it is
+    /// registered.
+    fn loads_back(&self) -> bool {
+        false
+    }
+
+    /// Takes back what it spilled of `priority`, into room that is free: it must
+    /// drop nothing for it. Called by the controller once memory has been normal
+    /// for a while, on a thread beside that of [`Self::reclaim`]. It asks
+    /// `ration` for each slice and for each value, and returns as soon as that
+    /// is over.
+    fn load_back(&self, priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
+        let _ = (priority, ration);
+        LoadBackReport::default()
     }
 }
 

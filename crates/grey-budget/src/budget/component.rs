@@ -118,6 +118,14 @@ impl Component {
         Ok(Reservation::of(self, bytes.get()).into_owned())
     }
 
+    /// Takes `bytes` that nobody has or waits for. That they are not there is no
+    /// shortage: nobody is asked to make room.
+    pub(crate) fn reserve_if_free(&self, bytes: Bytes) -> Option<Reservation<'_>> {
+        let (core, index) = (&self.inner.core, self.inner.index);
+        core.charge_if_free(index, bytes.get())
+            .then(|| Reservation::of(self, bytes.get()))
+    }
+
     /// Counts who is given this error.
     #[cold]
     pub(crate) fn refused(&self, error: ReserveError) -> ReserveError {

@@ -201,6 +201,20 @@ impl Core {
         refused
     }
 
+    /// Takes `bytes`, if they are free and nobody waits; refuses without a word.
+    pub(super) fn charge_if_free(&self, account: usize, bytes: u64) -> bool {
+        let Some(mut state) = self.accounts() else {
+            return false;
+        };
+        let takes = state.waiters.is_empty()
+            && state.is_admitted(account)
+            && state.try_charge(account, bytes);
+        if takes {
+            self.after_charge(state);
+        }
+        takes
+    }
+
     fn after_charge(&self, mut state: MutexGuard<'_, State>) {
         let calls = state.calls_for_reading();
         drop(state);

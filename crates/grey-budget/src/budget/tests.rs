@@ -1,5 +1,10 @@
 //! Facts about budgets, components, reservations and waiting.
 
+mod invariants;
+mod shut_out;
+mod tasks;
+mod waiting;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -33,6 +38,23 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
     panic!("never: {what}");
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll<'c>(
+    future: &mut ReserveFuture<'c>,
+    woken: &Arc<Woken>,
+) -> Poll<Result<Reservation<'c>, ReserveError>> {
+    let waker = Waker::from(Arc::clone(woken));
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
 #[test]
@@ -277,314 +299,6 @@ fn a_closed_door_sheds_caches_first_and_then_all_but_the_critical() {
 }
 
 #[test]
-fn who_waits_is_served_when_another_gives_back() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(8)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let served = cache.reserve_timeout(mib(5), Duration::from_secs(60));
-            served.map(|served| served.size())
-        });
-        until("one waits", || budget.waiters() == (1, Some(mib(5))));
-        drop(held);
-        assert_eq!(waiting.join().unwrap(), Ok(mib(5)));
-    });
-    assert_eq!(budget.waiters().0, 0);
-    assert_eq!(budget.reserved(), Bytes::ZERO);
-}
-
-#[test]
-fn small_pieces_that_come_back_serve_who_waits_too() {
-    let budget = budget(1);
-    let cache = component(&budget, "cache");
-    // Smaller than what a cell keeps.
-    let mut pieces: Vec<_> = (0..10_000)
-        .map(|_| cache.reserve(Bytes(100)).unwrap())
-        .collect();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            cache
-                .reserve_timeout(mib(1), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("one waits", || budget.waiters().0 == 1);
-        pieces.clear();
-        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
-    });
-}
-
-#[test]
-fn waiting_ends_with_its_time_and_leaves_nothing() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(8)).unwrap();
-    let error = cache
-        .reserve_timeout(mib(5), Duration::from_millis(1))
-        .unwrap_err();
-    assert!(error.may_retry(), "{error}");
-    assert_eq!(budget.waiters().0, 0);
-    drop(held);
-    assert_eq!(budget.reserved(), Bytes::ZERO);
-}
-
-#[test]
-fn a_large_request_is_not_overtaken_for_ever_by_small_ones() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(8)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            cache
-                .reserve_timeout(mib(9), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("one waits", || budget.waiters().0 == 1);
-        assert!(cache.reserve(mib(1)).is_err());
-        drop(held);
-        assert_eq!(waiting.join().unwrap(), Ok(mib(9)));
-    });
-}
-
-#[test]
-fn who_waits_for_its_own_limit_holds_up_nobody() {
-    let budget = budget(10);
-    let narrow = budget.component("narrow").limit(mib(2)).register().unwrap();
-    let wide = component(&budget, "wide");
-    let held = narrow.reserve(mib(2)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            narrow
-                .reserve_timeout(mib(1), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("one waits", || budget.waiters().0 == 1);
-        drop(wide.reserve(mib(4)).unwrap());
-        drop(held);
-        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
-    });
-}
-
-#[test]
-fn the_largest_that_waits_is_refused_when_nobody_moves() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(9)).unwrap();
-    std::thread::scope(|scope| {
-        let large = scope.spawn(|| {
-            cache
-                .reserve_timeout(mib(8), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("one waits", || budget.waiters().0 == 1);
-        let small = scope.spawn(|| {
-            cache
-                .reserve_timeout(mib(2), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("two wait", || budget.waiters().0 == 2);
-        assert_eq!(
-            budget.fail_largest_waiter().map(|(_, bytes)| bytes),
-            Some(mib(8))
-        );
-        let error = large.join().unwrap().unwrap_err();
-        assert!(
-            !error.may_retry() && error.to_string().contains("nobody gave"),
-            "{error}"
-        );
-        drop(held);
-        assert_eq!(small.join().unwrap(), Ok(mib(2)));
-    });
-}
-
-#[test]
-fn who_waits_for_what_can_never_be_again_is_told() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(5)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            cache
-                .reserve_timeout(mib(8), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        until("one waits", || budget.waiters().0 == 1);
-        budget.set_limit(mib(6)).unwrap();
-        let error = waiting.join().unwrap().unwrap_err();
-        assert!(matches!(error, ReserveError::Exceeds { .. }), "{error}");
-    });
-    drop(held);
-}
-
-/// A budget of 10 MiB, wholly held, for which `work` waits in a line; the door
-/// is closed to it. What it holds, and the one who waits.
-struct ShutOut<'c> {
-    held: Reservation<'c>,
-    woken: Arc<Woken>,
-    future: ReserveFuture<'c>,
-}
-
-fn shut_out<'c>(budget: &Budget, holder: &'c Component, work: &'c Component) -> ShutOut<'c> {
-    let held = holder.reserve(mib(10)).unwrap();
-    let woken = Arc::new(Woken::default());
-    let mut future = work.reserve_async(mib(6));
-    assert!(poll(&mut future, &woken).is_pending());
-    budget.set_admission(Admission::CriticalOnly);
-    ShutOut {
-        held,
-        woken,
-        future,
-    }
-}
-
-fn critical(budget: &Budget) -> Component {
-    let builder = budget.component("vital").priority(Priority::Critical);
-    builder.register().unwrap()
-}
-
-#[test]
-fn what_an_emergency_frees_is_not_given_to_whom_it_shuts_out() {
-    let budget = budget(10);
-    let (holder, work) = (component(&budget, "holder"), component(&budget, "work"));
-    let mut shut = shut_out(&budget, &holder, &work);
-    drop(shut.held);
-    budget.settle();
-    assert_eq!(budget.reserved(), Bytes::ZERO);
-    assert_eq!(budget.waiters(), (1, Some(mib(6))), "it keeps its place");
-    budget.set_admission(Admission::NoRefill);
-    assert_eq!(shut.woken.0.load(Ordering::SeqCst), 1);
-    let Poll::Ready(Ok(served)) = poll(&mut shut.future, &shut.woken) else {
-        panic!("not served when the door opened");
-    };
-    assert_eq!(budget.reserved(), served.size());
-}
-
-#[test]
-fn the_critical_pass_those_who_are_shut_out() {
-    let budget = budget(10);
-    let (holder, work) = (component(&budget, "holder"), component(&budget, "work"));
-    let vital = critical(&budget);
-    let shut = shut_out(&budget, &holder, &work);
-    let mut in_line = vital.reserve_async(mib(7));
-    assert!(poll(&mut in_line, &shut.woken).is_pending());
-    drop(shut.held);
-    let Poll::Ready(Ok(served)) = poll(&mut in_line, &shut.woken) else {
-        panic!("held up by one who is not admitted");
-    };
-    assert_eq!(vital.reserve(mib(2)).unwrap().size(), mib(2));
-    drop(served);
-    assert_eq!(budget.waiters().0, 1);
-}
-
-#[test]
-fn closing_the_door_lets_the_critical_through_that_stood_behind_others() {
-    let budget = budget(10);
-    let work = component(&budget, "work");
-    let vital = critical(&budget);
-    let held = work.reserve(mib(6)).unwrap();
-    let woken = Arc::new(Woken::default());
-    let (mut first, mut second) = (work.reserve_async(mib(8)), vital.reserve_async(mib(3)));
-    assert!(poll(&mut first, &woken).is_pending());
-    assert!(poll(&mut second, &woken).is_pending());
-    budget.set_admission(Admission::CriticalOnly);
-    assert!(matches!(poll(&mut second, &woken), Poll::Ready(Ok(_))));
-    drop(held);
-}
-
-#[test]
-fn who_is_shut_out_times_out_and_is_told_why() {
-    let budget = budget(10);
-    let (holder, work) = (component(&budget, "holder"), component(&budget, "work"));
-    let held = holder.reserve(mib(10)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let served = work.reserve_timeout(mib(5), Duration::from_millis(200));
-            served.map(|served| served.size())
-        });
-        until("one waits or is done", || {
-            budget.waiters().0 == 1 || waiting.is_finished()
-        });
-        budget.set_admission(Admission::CriticalOnly);
-        drop(held);
-        let error = waiting.join().unwrap().unwrap_err();
-        assert!(error.may_retry(), "{error}");
-    });
-    assert_eq!((budget.waiters().0, budget.reserved()), (0, Bytes::ZERO));
-}
-
-#[test]
-fn one_who_may_be_served_is_refused_before_one_who_is_shut_out() {
-    let budget = budget(10);
-    let (holder, work) = (component(&budget, "holder"), component(&budget, "work"));
-    let vital = critical(&budget);
-    let mut shut = shut_out(&budget, &holder, &work);
-    let mut in_line = vital.reserve_async(mib(1));
-    assert!(poll(&mut in_line, &shut.woken).is_pending());
-    let refused = || budget.fail_largest_waiter().map(|(_, bytes)| bytes);
-    assert_eq!(refused(), Some(mib(1)));
-    drop(shut.held);
-    assert_eq!(refused(), Some(mib(6)));
-    let Poll::Ready(Err(error)) = poll(&mut shut.future, &shut.woken) else {
-        panic!("waits for ever");
-    };
-    assert!(matches!(error, ReserveError::Shedding { .. }), "{error}");
-    assert_eq!(refused(), None);
-}
-
-#[derive(Default)]
-struct Woken(AtomicUsize);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn poll<'c>(
-    future: &mut ReserveFuture<'c>,
-    woken: &Arc<Woken>,
-) -> Poll<Result<Reservation<'c>, ReserveError>> {
-    let waker = Waker::from(Arc::clone(woken));
-    std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker))
-}
-
-#[test]
-fn a_task_is_woken_once_and_finds_its_bytes() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let held = cache.reserve(mib(8)).unwrap();
-    let woken = Arc::new(Woken::default());
-    let mut future = cache.reserve_async(mib(5));
-    assert!(poll(&mut future, &woken).is_pending());
-    drop(held);
-    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-    let Poll::Ready(Ok(reservation)) = poll(&mut future, &woken) else {
-        panic!("not served");
-    };
-    assert_eq!(reservation.size(), mib(5));
-}
-
-#[test]
-fn a_task_that_is_dropped_loses_nothing_whenever_it_goes() {
-    let budget = budget(10);
-    let cache = component(&budget, "cache");
-    let woken = Arc::new(Woken::default());
-    // Still in the queue.
-    let held = cache.reserve(mib(8)).unwrap();
-    let mut future = cache.reserve_async(mib(5));
-    assert!(poll(&mut future, &woken).is_pending());
-    drop(future);
-    assert_eq!(budget.waiters().0, 0);
-    // Served, and never polled again.
-    let mut future = cache.reserve_async(mib(5));
-    assert!(poll(&mut future, &woken).is_pending());
-    drop(held);
-    assert_eq!(budget.reserved(), mib(5));
-    drop(future);
-    assert_eq!(budget.reserved(), Bytes::ZERO);
-}
-
-#[test]
 fn two_budgets_know_nothing_of_each_other() {
     let (first, second) = (budget(10), budget(10));
     let one = component(&first, "cache");
@@ -616,136 +330,6 @@ fn overflowing_requests_are_refused_and_change_nothing() {
     ));
     assert!(held.grow(Bytes(u64::MAX)).is_err());
     assert_eq!((held.size(), budget.reserved()), (mib(1), mib(1)));
-}
-
-#[test]
-fn nothing_is_given_twice_when_many_take_and_give_at_once() {
-    let budget = budget(4);
-    let names = ["a", "b", "c"];
-    let components = names.map(|name| component(&budget, name));
-    let held = AtomicU64::new(0);
-    let most = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for seed in 0..6_u64 {
-            let (held, most, components) = (&held, &most, &components);
-            scope.spawn(move || {
-                let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-                let mut mine = Vec::new();
-                for _ in 0..4000 {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    let size = Bytes(random % 300_000);
-                    let chosen = &components[usize::try_from(random >> 40).unwrap() % 3];
-                    if random.is_multiple_of(3) {
-                        mine.pop().map(|reservation: Reservation<'_>| {
-                            held.fetch_sub(reservation.size().get(), Ordering::SeqCst)
-                        });
-                    } else if let Ok(reservation) = if random.is_multiple_of(5) {
-                        chosen.reserve_timeout(size, Duration::from_micros(50))
-                    } else {
-                        chosen.reserve(size)
-                    } {
-                        let now = held.fetch_add(size.get(), Ordering::SeqCst) + size.get();
-                        most.fetch_max(now, Ordering::SeqCst);
-                        mine.push(reservation);
-                    }
-                }
-                for reservation in mine {
-                    held.fetch_sub(reservation.size().get(), Ordering::SeqCst);
-                }
-            });
-        }
-    });
-    // `held` is raised after the bytes were given and lowered before they go
-    // back, or it would be a false witness.
-    assert!(most.load(Ordering::SeqCst) <= 4 * MIB);
-    assert_eq!(budget.reserved(), Bytes::ZERO);
-    assert_eq!(budget.waiters().0, 0);
-    budget.settle();
-    assert_eq!(budget.committed(), Bytes::ZERO);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Reserve(usize, u64),
-    Drop(usize),
-    Grow(usize, u64),
-    Shrink(usize, u64),
-    Split(usize, u64),
-    Limit(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let size = || prop_oneof![0_u64..2000, 0_u64..3_000_000];
-    prop_oneof![
-        4 => (0_usize..3, size()).prop_map(|(who, bytes)| Step::Reserve(who, bytes)),
-        2 => (0_usize..20).prop_map(Step::Drop),
-        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Grow(which, bytes)),
-        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Shrink(which, bytes)),
-        1 => (0_usize..20, size()).prop_map(|(which, bytes)| Step::Split(which, bytes)),
-        1 => (1_000_000_u64..8_000_000).prop_map(Step::Limit),
-    ]
-}
-
-proptest! {
-    /// A plain sum is the model: component 0 has a floor, 1 a limit, 2 neither.
-    #[test]
-    fn exactly_what_fits_is_given(steps in proptest::collection::vec(step(), 1..80)) {
-        const FLOOR: u64 = 600_000;
-        const LIMIT: u64 = 1_500_000;
-        let budget = Budget::new(Bytes(6_000_000)).unwrap();
-        let components = [
-            budget.component("floored").floor(Bytes(FLOOR)).register().unwrap(),
-            budget.component("limited").limit(Bytes(LIMIT)).register().unwrap(),
-            budget.component("plain").register().unwrap(),
-        ];
-        let mut limit = 6_000_000_u64;
-        let mut held: Vec<(usize, Reservation<'_>)> = Vec::new();
-        let sum = |held: &[(usize, Reservation<'_>)], who: usize| -> u64 {
-            held.iter().filter(|(of, _)| *of == who).map(|(_, reservation)| reservation.size().get()).sum()
-        };
-        let fits = |held: &[(usize, Reservation<'_>)], limit: u64, who: usize, more: u64| {
-            let after = |of: usize| sum(held, of) + if of == who { more } else { 0 };
-            let whole = after(0).max(FLOOR) + after(1) + after(2);
-            let grows = who != 0 || after(0) > FLOOR;
-            (who != 1 || after(1) <= LIMIT) && (!grows || whole <= limit)
-        };
-        for step in steps {
-            match step {
-                Step::Reserve(who, bytes) => {
-                    let expected = fits(&held, limit, who, bytes);
-                    let given = components[who].reserve(Bytes(bytes));
-                    // Nothing is always given, even when more than all is held.
-                    prop_assert_eq!(given.is_ok(), expected || bytes == 0);
-                    held.extend(given.ok().map(|given| (who, given)));
-                }
-                Step::Drop(which) if which < held.len() => drop(held.swap_remove(which)),
-                Step::Grow(which, bytes) if which < held.len() => {
-                    let expected = fits(&held, limit, held[which].0, bytes);
-                    prop_assert_eq!(held[which].1.grow(Bytes(bytes)).is_ok(), expected || bytes == 0);
-                }
-                Step::Shrink(which, bytes) if which < held.len() => held[which].1.shrink(Bytes(bytes)),
-                Step::Split(which, bytes) if which < held.len() => {
-                    let part = held[which].1.split(Bytes(bytes));
-                    let who = held[which].0;
-                    held.push((who, part));
-                }
-                Step::Limit(bytes) => {
-                    budget.set_limit(Bytes(bytes)).unwrap();
-                    limit = bytes;
-                }
-                Step::Drop(_) | Step::Grow(..) | Step::Shrink(..) | Step::Split(..) => {}
-            }
-            for (who, component) in components.iter().enumerate() {
-                prop_assert_eq!(component.reserved(), Bytes(sum(&held, who)));
-            }
-        }
-        drop(held);
-        prop_assert_eq!(budget.reserved(), Bytes::ZERO);
-        budget.settle();
-        prop_assert_eq!(budget.committed(), Bytes(FLOOR));
-    }
 }
 
 #[test]

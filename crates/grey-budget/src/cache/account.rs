@@ -41,8 +41,10 @@ pub struct CacheStats {
     pub spills: u64,
     /// Values that could not be written, read or removed there.
     pub spill_failures: u64,
-    /// Values that were read back.
+    /// Values that were read back because somebody asked for them.
     pub read_backs: u64,
+    /// Values that were loaded back before anybody asked for them.
+    pub loaded_back: u64,
     /// Values that were not taken.
     pub rejected: u64,
     /// Values that were dropped because their time was over.
@@ -65,6 +67,7 @@ pub(super) struct Counters {
     pub(super) spills: AtomicU64,
     pub(super) spill_failures: AtomicU64,
     pub(super) read_backs: AtomicU64,
+    pub(super) loaded_back: AtomicU64,
     pub(super) rejected: AtomicU64,
     pub(super) expired: AtomicU64,
 }
@@ -386,7 +389,7 @@ impl<K, V> Account<K, V> {
     }
 
     /// Warns once; then the counter tells.
-    fn tell_failure(&self, error: &SpillError) {
+    pub(super) fn tell_failure(&self, error: &SpillError) {
         count(&self.counters().spill_failures);
         let cache = self.component.name();
         if self.warned.swap(true, Ordering::Relaxed) {
@@ -445,6 +448,7 @@ impl<K, V> Account<K, V> {
             spills: sum(|counters| &counters.spills),
             spill_failures: sum(|counters| &counters.spill_failures),
             read_backs: sum(|counters| &counters.read_backs),
+            loaded_back: sum(|counters| &counters.loaded_back),
             rejected: sum(|counters| &counters.rejected),
             expired: sum(|counters| &counters.expired),
             entries: 0,
@@ -464,7 +468,7 @@ impl Drop for Resizing<'_> {
 }
 
 /// Calls the program's codec and target; a panic becomes an error.
-fn guarded<T>(
+pub(super) fn guarded<T>(
     what: &'static str,
     call: impl FnOnce() -> Result<T, SpillError>,
 ) -> Result<T, SpillError> {

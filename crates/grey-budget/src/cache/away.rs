@@ -111,6 +111,11 @@ impl Away {
             )
     }
 
+    /// Whether it was written, and nothing newer is known.
+    pub(super) fn is_spilled(&self, hash: u64) -> bool {
+        self.rows() > 0 && self.stripe(hash).get(&hash) == Some(&Where::Spilled)
+    }
+
     /// A newer value (number `newer`) is in memory, or none shall be: what is
     /// on disk is not true any more. Tells whether something is there.
     pub(super) fn outdate(&self, hash: u64, newer: Option<u64>) -> bool {

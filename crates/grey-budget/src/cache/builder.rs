@@ -67,6 +67,7 @@ pub struct CacheBuilder<K, V> {
     capacity: Bytes,
     priority: Priority,
     reloadable: bool,
+    loads_back: bool,
     tenant: Option<Tenant>,
     entries: Option<u64>,
     largest: Option<Bytes>,
@@ -99,6 +100,7 @@ where
             capacity,
             priority: Priority::Low,
             reloadable: false,
+            loads_back: true,
             tenant: None,
             entries: None,
             largest: None,
@@ -192,6 +194,18 @@ where
         builder
     }
 
+    /// What was spilled comes back only when somebody asks for it. Otherwise the
+    /// controller that the cache is registered with has it loaded back once
+    /// memory has been normal for a while, if the codec decodes keys
+    /// ([`PostcardCodec`](super::PostcardCodec) does) and the target offers what
+    /// it has ([`SpillStore`](crate::SpillStore) does): see
+    /// [`Cache::loads_back`]. Of a target that others use too, their values are
+    /// read and passed over: one store for each cache is faster.
+    pub const fn without_load_back(mut self) -> Self {
+        self.loads_back = false;
+        self
+    }
+
     /// Makes it. `heap` tells how many bytes key and value hold outside of
     /// themselves, as the allocator gave them (capacity, not length); what the
     /// entry takes in the cache is added. Values must not grow afterwards.
@@ -219,6 +233,16 @@ where
             Ok(component) => component,
             Err(source) => return Err(CacheError::Budget { name, source }),
         };
+        let can_load_back =
+            |spill: &SpillSide<K, V>| spill.codec.decodes_keys() && spill.target.offers();
+        let loads_back = self.spill.as_ref().is_some_and(can_load_back);
+        if self.spill.is_some() && self.loads_back && !loads_back {
+            tracing::info!(
+                cache = name,
+                "its codec does not decode keys, or its target does not offer values: what is \
+                 spilled comes back only when it is asked for"
+            );
+        }
         let account = Account::new(component, self.clock, self.spill, |hasher, key| {
             hasher.hash_one(key)
         });
@@ -229,6 +253,7 @@ where
             name,
             priority: self.priority,
             reloadable: self.reloadable,
+            loads_back: self.loads_back && loads_back,
             entries,
             shards: shards_for(capacity, largest),
             ttl: self.ttl,

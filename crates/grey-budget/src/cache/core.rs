@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) name: String,
     pub(super) priority: Priority,
     pub(super) reloadable: bool,
+    /// What was spilled is loaded back by itself.
+    pub(super) loads_back: bool,
     pub(super) entries: u64,
     pub(super) shards: usize,
     pub(super) ttl: Option<Duration>,

@@ -20,6 +20,9 @@ use super::slot::{Meta, NEVER};
 /// itself.
 const MOST_JOINS: usize = 64;
 
+/// How often one reader of a spilled value looks, when others were at it.
+const LOOKS: usize = 3;
+
 impl<K, V> Cache<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -190,21 +193,30 @@ where
             return None;
         }
         let me = Some(std::thread::current().id());
-        match self.flights.join(hash, key.to_owned(), me) {
-            Role::Lead(lead) => {
-                let value = match self.lookup::<K>(lead.key()) {
-                    Some(value) => value,
-                    None => self.read_back(&lead)?,
-                };
-                lead.finish(value.clone());
-                Some(value)
+        for _ in 0..LOOKS {
+            match self.flights.join(hash, key.to_owned(), me) {
+                Role::Lead(lead) => {
+                    let value = match self.lookup::<K>(lead.key()) {
+                        Some(value) => value,
+                        None => self.read_back(&lead)?,
+                    };
+                    lead.finish(value.clone());
+                    return Some(value);
+                }
+                Role::Follow(flight) => {
+                    if !flight.wait(LONGEST_WAIT) {
+                        return None;
+                    }
+                    if let Some(value) = flight.value() {
+                        return Some(value.clone());
+                    }
+                    // Who was to load it did not: it was loading back what is
+                    // not true any more.
+                }
+                Role::Own => return None,
             }
-            Role::Follow(flight) => {
-                flight.wait(LONGEST_WAIT);
-                flight.value().cloned()
-            }
-            Role::Own => None,
         }
+        None
     }
 
     /// Looks once more: who loaded before may have just ended; and on disk.

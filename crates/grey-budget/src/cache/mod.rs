@@ -8,6 +8,8 @@
 //! - `exchange`: how a full cache goes on while the budget is closed.
 //! - `load`: one loader for a key, in threads and in tasks.
 //! - `reclaim`: giving memory back.
+//! - `load_back`, `spare_room`: taking back what was spilled, into room that is
+//!   free.
 //! - `persist`: what is worth writing before the program ends.
 //! - `spill`: where dropped entries may go, and how they are encoded.
 //! - `slot`, `account`, `away`, `flight`, `late`, `capacity`: the parts of it.
@@ -35,12 +37,14 @@ mod exchange;
 mod flight;
 mod late;
 mod load;
+mod load_back;
 mod options;
 mod persist;
 mod place;
 mod reclaim;
 mod room;
 mod slot;
+mod spare_room;
 pub mod spill;
 mod spill_store;
 
@@ -49,7 +53,9 @@ pub use builder::{CacheBuilder, CacheError};
 pub use core::Cache;
 pub use options::{EntryOptions, Project, Rejected, Rejection};
 pub use persist::{KeptEntries, KeptEntry, PersistLimit, Persisted};
-pub use spill::{Codec, PostcardCodec, SpillError, SpillTarget};
+pub use spill::{
+    Codec, Offer, OfferTaker, Offered, PostcardCodec, PostcardValueCodec, SpillError, SpillTarget,
+};
 
 #[cfg(test)]
 mod tests;

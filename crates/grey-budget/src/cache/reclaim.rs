@@ -16,6 +16,7 @@ use super::account::{SpillSide, count};
 use super::capacity::CLASSES;
 use super::core::{Cache, Inner, KEPT};
 use super::slot::{NEVER, Slot, TICK_MS};
+use crate::load_back::{LoadBackRation, LoadBackReport};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 
 /// How many entries are chosen at once: what choosing them takes is bounded.
@@ -410,6 +411,14 @@ where
 
     fn reclaim(&self, request: &ReclaimRequest, stop: &Stop) -> Reclaimed {
         self.inner.reclaim(request, stop)
+    }
+
+    fn loads_back(&self) -> bool {
+        Self::loads_back(self)
+    }
+
+    fn load_back(&self, priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
+        self.inner.load_back(priority, ration)
     }
 
     fn modes(&self) -> &[ReclaimMode] {

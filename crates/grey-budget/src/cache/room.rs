@@ -163,8 +163,7 @@ where
         if !self.is_shared() {
             return Some(Taking::default());
         }
-        self.taking.fetch_add(weight, Ordering::SeqCst);
-        let taking = Taking(Some((&self.taking, weight)));
+        let taking = Taking::of(&self.taking, weight);
         let signed = i64::try_from(weight).unwrap_or(i64::MAX);
         let spare = self.spare.fetch_sub(signed, Ordering::SeqCst);
         // What goes later than this one pushes this one out, not its own.
@@ -349,6 +348,14 @@ where
 /// A value that has room and is not in yet.
 #[derive(Default)]
 pub(super) struct Taking<'a>(Option<(&'a AtomicU64, u64)>);
+
+impl<'a> Taking<'a> {
+    /// Counts `weight` among what is coming in, as long as it lives.
+    pub(super) fn of(taking: &'a AtomicU64, weight: u64) -> Self {
+        taking.fetch_add(weight, Ordering::SeqCst);
+        Self(Some((taking, weight)))
+    }
+}
 
 impl Drop for Taking<'_> {
     #[inline]

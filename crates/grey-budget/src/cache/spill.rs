@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
-use grey_model::Priority;
+use grey_model::{Bytes, Priority};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::spill::Take;
 
 /// A value could not be written, read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,68 @@ pub trait SpillTarget: Send + Sync {
     /// # Errors
     /// [`SpillError`], when what is there could not be forgotten.
     fn remove(&self, key: &[u8]) -> Result<(), SpillError>;
+
+    /// Whether [`Self::offer`] offers what is here. A cache whose target does
+    /// not has its values back only when somebody asks for them.
+    fn offers(&self) -> bool {
+        false
+    }
+
+    /// Offers what was written of `priority`, what was written last first,
+    /// until `taker` wants no more. What it takes is forgotten here.
+    ///
+    /// # Errors
+    /// [`SpillError`], when nothing more can be offered. A value that cannot be
+    /// read is passed over and counted instead.
+    fn offer(&self, priority: Priority, taker: &mut dyn OfferTaker) -> Result<Offered, SpillError> {
+        let _ = (priority, taker);
+        Ok(Offered::default())
+    }
+}
+
+/// A value that a target offers.
+pub struct Offer<'a> {
+    /// Its key, as it was written.
+    pub key: &'a [u8],
+    /// Itself, as it was written.
+    pub value: Arc<[u8]>,
+    /// Whether it is still what the target has under its key.
+    pub is_current: &'a dyn Fn() -> bool,
+}
+
+impl std::fmt::Debug for Offer<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Offer")
+            .field("key", &self.key)
+            .field("bytes", &self.value.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whom a target offers values to.
+pub trait OfferTaker {
+    /// How many bytes, as they were written, may be offered before this is
+    /// asked again; none to end it.
+    fn room(&mut self) -> Bytes;
+
+    /// What a value takes in memory beside its bytes as they were written.
+    fn overhead(&self) -> Bytes {
+        Bytes::ZERO
+    }
+
+    /// A value is larger than the room, and is not offered.
+    fn is_too_large(&mut self);
+
+    /// What becomes of this one.
+    fn take(&mut self, offer: Offer<'_>) -> Take;
+}
+
+/// What a target offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Values that could not be read.
+    pub damaged: u64,
 }
 
 /// Turns keys and values into bytes and back.
@@ -97,27 +161,92 @@ pub trait Codec<K, V>: Send + Sync {
     /// # Errors
     /// [`SpillError`], when these are not the bytes of a value.
     fn decode(&self, bytes: &[u8]) -> Result<V, SpillError>;
+
+    /// Whether [`Self::decode_key`] can. Without it the values of a cache come
+    /// back only when somebody asks for them.
+    fn decodes_keys(&self) -> bool {
+        false
+    }
+
+    /// Makes a key of what [`Self::encode_key`] gave, so that a value can be
+    /// loaded back although nobody asks for it. The bytes may be of another's
+    /// key: what does not encode to them again is passed over.
+    ///
+    /// # Errors
+    /// [`SpillError`], when these are not the bytes of a key.
+    fn decode_key(&self, bytes: &[u8]) -> Result<K, SpillError> {
+        let _ = bytes;
+        Err(SpillError::Damaged {
+            reason: "this codec does not decode keys",
+        })
+    }
 }
 
-/// serde and postcard.
+/// serde and postcard, for keys and values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PostcardCodec;
 
-impl<K: Serialize, V: Serialize + DeserializeOwned> Codec<K, V> for PostcardCodec {
+impl<K, V> Codec<K, V> for PostcardCodec
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
     fn encode_key(&self, key: &K) -> Result<Vec<u8>, SpillError> {
-        postcard::to_stdvec(key).map_err(|source| codec_error("encode", source))
+        to_bytes(key)
     }
 
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), SpillError> {
-        let buffer = std::mem::take(out);
-        *out =
-            postcard::to_extend(value, buffer).map_err(|source| codec_error("encode", source))?;
-        Ok(())
+        append(value, out)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<V, SpillError> {
-        postcard::from_bytes(bytes).map_err(|source| codec_error("decode", source))
+        of_bytes(bytes)
     }
+
+    fn decodes_keys(&self) -> bool {
+        true
+    }
+
+    fn decode_key(&self, bytes: &[u8]) -> Result<K, SpillError> {
+        of_bytes(bytes)
+    }
+}
+
+/// The same for keys that can be written and not read, such as `&'static str`:
+/// values come back only when somebody asks for them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PostcardValueCodec;
+
+impl<K, V> Codec<K, V> for PostcardValueCodec
+where
+    K: Serialize,
+    V: Serialize + DeserializeOwned,
+{
+    fn encode_key(&self, key: &K) -> Result<Vec<u8>, SpillError> {
+        to_bytes(key)
+    }
+
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), SpillError> {
+        append(value, out)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, SpillError> {
+        of_bytes(bytes)
+    }
+}
+
+fn to_bytes(key: &impl Serialize) -> Result<Vec<u8>, SpillError> {
+    postcard::to_stdvec(key).map_err(|source| codec_error("encode", source))
+}
+
+fn append(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), SpillError> {
+    let buffer = std::mem::take(out);
+    *out = postcard::to_extend(value, buffer).map_err(|source| codec_error("encode", source))?;
+    Ok(())
+}
+
+fn of_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SpillError> {
+    postcard::from_bytes(bytes).map_err(|source| codec_error("decode", source))
 }
 
 fn codec_error(what: &'static str, source: postcard::Error) -> SpillError {

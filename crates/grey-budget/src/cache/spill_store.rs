@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use grey_model::Priority;
+use grey_model::{Bytes, Priority};
 
-use super::spill::{SpillError, SpillTarget};
-use crate::spill::{self, SpillStore, SpillTags};
+use super::spill::{Offer, OfferTaker, Offered, SpillError, SpillTarget};
+use crate::spill::{self, SpillStore, SpillTags, Spilled, Take, Taker};
 
 impl SpillTarget for SpillStore {
     fn store(
@@ -40,6 +40,45 @@ impl SpillTarget for SpillStore {
             .map(drop)
             .map_err(|source| failed("remove", source))
     }
+
+    fn offers(&self) -> bool {
+        true
+    }
+
+    fn offer(&self, priority: Priority, taker: &mut dyn OfferTaker) -> Result<Offered, SpillError> {
+        let done = self
+            .load_back_of(priority, &mut ToCache(taker))
+            .map_err(|source| failed("read", source))?;
+        Ok(Offered {
+            damaged: done.damaged,
+        })
+    }
+}
+
+/// Shows the store a cache in the place of whoever else takes values.
+struct ToCache<'a>(&'a mut dyn OfferTaker);
+
+impl Taker for ToCache<'_> {
+    fn room(&mut self) -> Bytes {
+        self.0.room()
+    }
+
+    fn overhead(&self) -> Bytes {
+        self.0.overhead()
+    }
+
+    fn is_too_large(&mut self) {
+        self.0.is_too_large();
+    }
+
+    fn take(&mut self, spilled: Spilled<'_>) -> Take {
+        let is_current = || spilled.is_current();
+        self.0.take(Offer {
+            key: spilled.key,
+            value: Arc::clone(&spilled.value),
+            is_current: &is_current,
+        })
+    }
 }
 
 fn failed(what: &'static str, source: spill::SpillError) -> SpillError {
@@ -51,8 +90,6 @@ fn failed(what: &'static str, source: spill::SpillError) -> SpillError {
 
 #[cfg(test)]
 mod tests {
-    use grey_model::Bytes;
-
     use super::*;
     use crate::budget::Budget;
     use crate::cache::{CacheBuilder, EntryOptions, PostcardCodec};

@@ -2,6 +2,7 @@
 
 mod kit;
 mod loads;
+mod loads_back;
 mod model;
 mod reclaims;
 mod room;

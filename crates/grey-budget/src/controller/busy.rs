@@ -17,6 +17,9 @@ use super::state::lock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Who {
     Reclaimer(ReclaimerId),
+    /// The same while it takes back what it spilled, which keeps nobody from
+    /// asking it for memory.
+    LoadBack(ReclaimerId),
     /// A callback, by its subscription.
     Callback(u64),
     /// Work of the program's own, by where it is: it stays there as long as the

@@ -17,6 +17,7 @@ use super::settings::ControllerSettings;
 use super::state::{Inner, State, lock};
 use super::subscribe::LevelEvent;
 use crate::budget::Admission;
+use crate::load_back::LoadBackEnd;
 use crate::source::RlimitUse;
 use crate::thresholds::amount_to_free;
 
@@ -142,7 +143,7 @@ impl Inner {
 
     /// What is cheap to ask the source, which may be the program's: never under
     /// a lock.
-    fn said(&self) -> Option<(Bytes, Vec<RlimitUse>)> {
+    pub(super) fn said(&self) -> Option<(Bytes, Vec<RlimitUse>)> {
         let rss = self.asker.source.rss().ok()?;
         Some((rss, self.asker.source.rlimits()))
     }
@@ -225,7 +226,11 @@ impl Inner {
         if state.keepers == 0 && sheds {
             self.open(&mut state);
         }
+        let is_last = state.keepers == 0;
         drop(state);
+        if is_last {
+            self.loading.stop_and_wait(LoadBackEnd::Stopped);
+        }
         self.budget.serve_waiters();
     }
 

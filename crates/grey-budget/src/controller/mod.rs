@@ -5,6 +5,7 @@
 //! - `call`, `busy`: calling them: a deadline for each, panics survived; who has
 //!   not come back.
 //! - `reclaim`: how much is asked of whom, and what the kernel got back.
+//! - `load_back`: when what was spilled comes back, and how much of it.
 //! - `history`: what was evicted, when, and from whom.
 //! - `subscribe`: who wants to know of a level.
 //! - `rlimit`: what an rlimit leaves.
@@ -22,6 +23,7 @@ mod call;
 mod execute;
 mod history;
 mod judge;
+mod load_back;
 mod queue;
 mod reclaim;
 mod registry;
@@ -34,6 +36,8 @@ mod subscribe;
 pub use action::{Action, ActionId, ActionKind, ActionResult, ActionStatus};
 pub use busy::LateCall;
 pub use history::{Eviction, EvictionResult};
+pub(crate) use load_back::Hold;
+pub use load_back::LOAD_BACK_HEADROOM;
 pub use queue::QueueFull;
 pub use reclaim::{Outcome, Reclamation};
 pub use registry::{ReclaimerId, Registration};

@@ -230,8 +230,8 @@ impl Asker {
         self.busy.keep(|who| match who {
             Who::Reclaimer(id) => ids.contains(&id),
             Who::Callback(_) => true,
-            // Has no reserved place.
-            Who::Work(_) => false,
+            // Have no reserved place.
+            Who::Work(_) | Who::LoadBack(_) => false,
         });
         lock(&self.doubted).retain(|id| ids.contains(id));
         for entry in registered {
@@ -239,6 +239,7 @@ impl Asker {
                 id,
                 name,
                 reclaimer,
+                ..
             } = entry;
             let asked = Arc::clone(&reclaimer);
             let question = move || {

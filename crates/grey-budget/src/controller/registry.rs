@@ -24,6 +24,8 @@ pub(super) struct Entry {
     /// As it was when it was registered: one that hangs tells it no more.
     pub(super) name: Arc<str>,
     pub(super) reclaimer: Arc<dyn Reclaimer>,
+    /// Whether it takes back what it spilled.
+    pub(super) loads_back: bool,
 }
 
 /// All who can give memory back.
@@ -72,6 +74,7 @@ impl Registry {
     pub(super) fn register(&self, reclaimer: Arc<dyn Reclaimer>) -> Registration {
         // The program's code, which may panic: not under the lock.
         let name = catch_unwind(AssertUnwindSafe(|| Arc::<str>::from(reclaimer.name())));
+        let loads_back = catch_unwind(AssertUnwindSafe(|| reclaimer.loads_back()));
         let mut entries = entries(&self.0);
         let id = ReclaimerId(entries.next);
         entries.next += 1;
@@ -79,6 +82,7 @@ impl Registry {
             id,
             name: name.unwrap_or_else(|_| format!("reclaimer {}", id.0).into()),
             reclaimer,
+            loads_back: loads_back.unwrap_or(false),
         });
         Registration {
             id,

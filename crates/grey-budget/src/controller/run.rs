@@ -16,6 +16,7 @@ use super::action::{Action, ActionId, ActionResult};
 use super::busy::{Busy, LateCall};
 use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
+use super::load_back::Loading;
 use super::queue::{ActionQueue, QueueFull};
 use super::reclaim::{Asker, Round, is_inside_an_action};
 use super::registry::{ReclaimerId, Registration, Registry};
@@ -48,6 +49,14 @@ pub struct ControllerStatistics {
     pub spills: u64,
     /// Bytes that were written to disk.
     pub spilled: Bytes,
+    /// Rounds in which something was loaded back.
+    pub load_backs: u64,
+    /// Values that were loaded back before anybody asked for them.
+    pub loaded_back: u64,
+    /// What these weigh.
+    pub loaded_back_bytes: Bytes,
+    /// Values that could not be read or decoded when they were to come back.
+    pub load_back_failures: u64,
     /// Bytes that the kernel got back, measured after the allocator was purged.
     pub purged: Bytes,
     /// Requests that waited in vain and were refused.
@@ -141,6 +150,7 @@ impl Controller {
                 }),
                 doing: Turn::default(),
                 history: Mutex::new(History::default()),
+                loading: Loading::default(),
             }),
         }
     }
@@ -305,6 +315,7 @@ impl Controller {
         let settings = self.settings();
         let now = self.inner.clock.now();
         let seen = self.inner.judge(now, &settings);
+        self.mind_load_back(now, seen.level, &settings);
         if let Some(transition) = seen.transition {
             self.inner.announce(&seen, transition, &settings);
         }

@@ -36,6 +36,12 @@ pub struct ControllerSettings {
     /// Whether the levels close the budget to caches (hard) and to everything
     /// that is not critical (emergency).
     pub sheds: bool,
+    /// Whether what was spilled is loaded back once the level has been normal
+    /// for [`Self::cooldown`], up to
+    /// [`LOAD_BACK_HEADROOM`](super::LOAD_BACK_HEADROOM) below the soft level's
+    /// end. [`Controller::load_back_now`](super::Controller::load_back_now) works
+    /// without it.
+    pub loads_back: bool,
 }
 
 impl Default for ControllerSettings {
@@ -51,6 +57,7 @@ impl Default for ControllerSettings {
             futility_pause: Duration::from_secs(30),
             stall: Duration::from_secs(5),
             sheds: true,
+            loads_back: true,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use grey_model::{Bytes, Level, Levels, MemoryLimit};
 
 use super::history::History;
+use super::load_back::Loading;
 use super::queue::ActionQueue;
 use super::reclaim::Asker;
 use super::rlimit::Mapped;
@@ -162,11 +163,13 @@ pub(super) struct Inner {
     /// Taken while actions are done, so that they are done one by one.
     pub(super) doing: Turn,
     pub(super) history: Mutex<History>,
+    pub(super) loading: Loading,
 }
 
 /// Nobody would open the budget that it has closed.
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.loading.abandon();
         // Not locked: in a child, a thread of the parent may hold it.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if state.has_closed {

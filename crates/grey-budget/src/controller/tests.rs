@@ -1,8 +1,12 @@
 //! Facts about levels, actions, reclaimers and evictions.
 
+mod actions;
 mod between_ticks;
 mod bounds;
 mod hanging;
+mod loads_back;
+mod requests;
+mod rogues;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -418,81 +422,6 @@ fn an_action_of_a_level_that_is_over_is_not_done() {
     assert_eq!(cache.held(), 550);
 }
 
-#[test]
-fn the_queue_is_done_in_order_and_tells_of_each() {
-    let mut rig = rig();
-    rig.pieces("cache", Priority::Low, 600);
-    let add = |kind, text: &str, priority| {
-        rig.controller
-            .enqueue_action(Action::new(kind, text, priority))
-            .unwrap();
-    };
-    add(ActionKind::Cleanup, "Clean up old cache entries", 5);
-    add(ActionKind::SpillToDisk, "Spill query cache to disk", 7);
-    add(
-        ActionKind::custom("rotate", || Err("the disk is full".to_owned())),
-        "",
-        1,
-    );
-    add(ActionKind::custom("fall over", || panic!("oh no")), "", 2);
-    add(ActionKind::custom("shrink", || Ok(mib(3))), "", 3);
-    let results = rig.controller.execute_all_actions();
-    let told: Vec<_> = results
-        .iter()
-        .map(|result| {
-            (
-                result.action_type.name(),
-                result.status,
-                result.error.as_deref(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [
-            ("spill_to_disk", ActionStatus::Completed, None),
-            ("cleanup", ActionStatus::Completed, None),
-            ("shrink", ActionStatus::Completed, None),
-            (
-                "fall over",
-                ActionStatus::Failed,
-                Some("`fall over` panicked: oh no")
-            ),
-            ("rotate", ActionStatus::Failed, Some("the disk is full")),
-        ]
-    );
-    assert_eq!(results[0].freed, Some(mib(100)));
-    assert_eq!(results[1].freed, Some(mib(50)));
-    assert_eq!(rig.controller.queued_actions(), 0);
-}
-
-#[test]
-fn an_eviction_tells_whose_things_went_and_leaves_the_excluded() {
-    let mut rig = rig();
-    let (docs, core) = (
-        rig.pieces("docs", Priority::Low, 400),
-        rig.pieces("core", Priority::Medium, 400),
-    );
-    let kept = rig.pieces("kept", Priority::Low, 100);
-    let request = EvictionRequest::new(mib(500))
-        .up_to(Priority::Medium)
-        .without("kept");
-    let done = rig.controller.emergency_eviction(&request);
-    assert_eq!(done.evicted, mib(500));
-    assert_eq!(done.freed, Some(mib(500)));
-    assert_eq!(
-        done.evicted_projects,
-        [("docs".to_owned(), mib(400)), ("core".to_owned(), mib(100))]
-    );
-    assert_eq!((docs.held(), core.held(), kept.held()), (0, 300, 100));
-    let history = rig.controller.history();
-    assert_eq!(history.len(), 1);
-    assert_eq!(
-        (history[0].evicted_count, history[0].total_candidates),
-        (500, 3)
-    );
-}
-
 /// Does in `reclaim` what it is told to.
 struct Rogue {
     name: &'static str,
@@ -531,101 +460,6 @@ impl Reclaimer for Rogue {
     fn reclaim(&self, request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
         (self.work)(request)
     }
-}
-
-#[test]
-fn one_that_panics_does_not_keep_the_others_from_being_asked() {
-    let mut rig = rig();
-    rig.register(&Rogue::new("rogue", |_| panic!("not today")));
-    let cache = rig.pieces("cache", Priority::Low, 600);
-    rig.fill(985);
-    let tick = rig.controller.tick();
-    assert_eq!(cache.held(), 450);
-    assert_eq!(tick.results[0].status, ActionStatus::Failed);
-    assert_eq!(
-        tick.results[0].error.as_deref(),
-        Some("`rogue` panicked: not today")
-    );
-}
-
-#[test]
-fn one_that_hangs_is_left_behind_and_not_asked_before_it_returns() {
-    let mut rig = rig_with(ControllerSettings {
-        call_deadline: Duration::from_millis(50),
-        ..ControllerSettings::default()
-    });
-    let (entered, open) = (
-        Arc::new(AtomicUsize::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let (count, gate) = (Arc::clone(&entered), Arc::clone(&open));
-    rig.register(&Rogue::new("rogue", move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
-        while !gate.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        Reclaimed::default()
-    }));
-    let cache = rig.pieces("cache", Priority::Medium, 600);
-    let request = EvictionRequest::new(mib(10)).up_to(Priority::Low);
-    let first = rig.controller.emergency_eviction(&request);
-    assert_eq!(first.errors, ["`rogue` did not return in time"]);
-    let second = rig
-        .controller
-        .emergency_eviction(&request.clone().up_to(Priority::Medium));
-    assert!(
-        second.errors[0].contains("has not returned"),
-        "{:?}",
-        second.errors
-    );
-    assert_eq!(cache.held(), 590);
-    assert_eq!(entered.load(Ordering::SeqCst), 1);
-    assert_eq!(rig.controller.statistics().calls_out, 1);
-    open.store(true, Ordering::SeqCst);
-    for _ in 0..30_000 {
-        if rig.controller.statistics().calls_out == 0 {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("the late call is never counted as returned");
-}
-
-#[test]
-fn one_that_lies_is_found_out_by_the_kernels_numbers() {
-    let mut rig = rig();
-    rig.register(&Rogue::new("liar", |request| Reclaimed {
-        freed: request.target,
-        entries: 1,
-        ..Reclaimed::default()
-    }));
-    rig.fill(985);
-    let tick = rig.controller.tick();
-    assert_eq!(tick.results[0].given_back, mib(150));
-    assert_eq!(tick.results[0].freed, Some(Bytes::ZERO));
-}
-
-#[test]
-fn one_that_unregisters_itself_or_calls_back_hangs_nothing() {
-    let mut rig = rig();
-    let registration: Arc<OnceLock<ReclaimerId>> = Arc::default();
-    let (id, controller) = (Arc::clone(&registration), rig.controller.clone());
-    rig.register(&Rogue::new("rogue", move |_| {
-        controller.unregister(*id.get().unwrap());
-        assert!(controller.execute_all_actions().is_empty());
-        controller.emergency_eviction(&EvictionRequest::new(Bytes(1)));
-        controller.tick();
-        Reclaimed::default()
-    }));
-    registration.set(rig.kept[0].id()).unwrap();
-    let done = rig
-        .controller
-        .emergency_eviction(&EvictionRequest::new(mib(1)));
-    assert_eq!(done.errors, [] as [&str; 0]);
-    assert_eq!(rig.controller.history()[0].total_candidates, 1);
-    rig.controller
-        .emergency_eviction(&EvictionRequest::new(mib(1)));
-    assert_eq!(rig.controller.history().last().unwrap().total_candidates, 0);
 }
 
 #[test]
@@ -668,82 +502,6 @@ fn a_limit_of_the_cgroup_below_the_budget_is_what_counts() {
     let tick = rig.controller.tick();
     assert_eq!((tick.level, tick.budget), (Level::Emergency, mib(405)));
     assert!(cache.held() <= 400 - 60, "{}", cache.held());
-}
-
-/// Holds what it has reserved, and gives it back when asked.
-struct Held {
-    component: Component,
-    held: Mutex<Vec<crate::budget::Reservation<'static>>>,
-}
-
-impl Reclaimer for Held {
-    fn name(&self) -> &str {
-        self.component.name()
-    }
-
-    fn priority(&self) -> Priority {
-        Priority::Low
-    }
-
-    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
-        self.component.reserved()
-    }
-
-    fn reclaim(&self, request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
-        let mut done = Reclaimed::default();
-        while done.freed < request.target {
-            let Some(one) = self.held.lock().unwrap().pop() else {
-                break;
-            };
-            done.freed = done.freed.saturating_add(one.size());
-            done.entries += 1;
-        }
-        done
-    }
-}
-
-#[test]
-fn a_request_that_waits_is_served_from_what_others_can_do_without() {
-    let mut rig = rig();
-    let budget = rig.controller.budget().clone();
-    let cache = budget.component("cache").register().unwrap();
-    let work = budget.component("work").register().unwrap();
-    let held = (0..700)
-        .map(|_| cache.reserve_owned(mib(1)).unwrap())
-        .collect();
-    rig.register(&Arc::new(Held {
-        component: cache,
-        held: Mutex::new(held),
-    }));
-    let running = rig.controller.start().unwrap();
-    let served = work
-        .reserve_timeout(mib(500), Duration::from_secs(60))
-        .map(|served| served.size());
-    assert_eq!(served, Ok(mib(500)));
-    running.stop();
-}
-
-#[test]
-fn who_waits_while_nobody_moves_is_refused() {
-    let rig = rig();
-    let budget = rig.controller.budget().clone();
-    let work = budget.component("work").register().unwrap();
-    let _held = work.reserve(mib(700)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            work.reserve_timeout(mib(500), Duration::from_secs(60))
-                .map(|served| served.size())
-        });
-        let refused = (0..30_000).any(|_| {
-            std::thread::sleep(Duration::from_millis(1));
-            rig.clock.advance(10);
-            rig.controller.tick();
-            waiting.is_finished()
-        });
-        assert!(refused);
-        assert!(!waiting.join().unwrap().unwrap_err().may_retry());
-    });
-    assert_eq!(rig.controller.statistics().stalls, 1);
 }
 
 #[test]

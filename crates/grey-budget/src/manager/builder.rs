@@ -139,6 +139,7 @@ pub struct MemoryManagerBuilder {
     degradation: DegradationSettings,
     watching: Watching,
     spill: Option<SpillStore>,
+    loads_back: bool,
     state: Option<PathBuf>,
     shutdown: Shutdown,
     config: Option<Arc<Config>>,
@@ -157,6 +158,7 @@ impl MemoryManagerBuilder {
             degradation: DegradationSettings::default(),
             watching: Watching::default(),
             spill: None,
+            loads_back: true,
             state: None,
             shutdown: Shutdown::new(),
             config: None,
@@ -219,6 +221,14 @@ impl MemoryManagerBuilder {
         self
     }
 
+    /// What caches spilled comes back only when somebody asks for it, or by
+    /// [`MemoryManager::load_back_now`]; otherwise once memory has been normal for
+    /// a while. One cache alone: [`CacheBuilder::without_load_back`](crate::CacheBuilder::without_load_back).
+    pub fn without_load_back(mut self) -> Self {
+        self.loads_back = false;
+        self
+    }
+
     /// The file that the state of the caches is saved to.
     pub fn saved_state(mut self, path: impl Into<PathBuf>) -> Self {
         self.state = Some(path.into());
@@ -266,6 +276,7 @@ impl MemoryManagerBuilder {
     pub fn build(self) -> Result<MemoryManager, ManagerError> {
         let mut settings = self.settings;
         let config = self.config;
+        settings.loads_back &= self.loads_back;
         settings.thresholds = match &config {
             Some(config) => config.memory.thresholds,
             None => self.limits.thresholds().map_err(ManagerError::Thresholds)?,
@@ -325,6 +336,7 @@ impl MemoryManagerBuilder {
             }),
         };
         manager.warn_of_budget();
+        manager.mind_shutdown();
         if let Some(interval) = starts {
             manager.start_monitoring(interval)?;
         }

@@ -7,11 +7,28 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::builder::ManagerError;
-use super::operations::{MemoryManager, lock};
+use super::operations::{Inner, MemoryManager, lock};
+use crate::controller::Hold;
 use crate::saved_state::{Restored, SavedProject, SavedState};
-use crate::shutdown::{ShutdownReport, ShutdownSettings, ShutdownStep};
+use crate::shutdown::{ShutdownReport, ShutdownSettings, ShutdownStep, Sleeper};
+
+/// Nothing is loaded back once the end is asked for.
+impl Sleeper for Inner {
+    fn wake(&self) {
+        self.controller.hold_load_back(Hold::Shutdown);
+    }
+}
 
 impl MemoryManager {
+    /// From now on the manager hears when the end is asked for.
+    pub(super) fn mind_shutdown(&self) {
+        let sleeper: Arc<dyn Sleeper> = Arc::<Inner>::clone(&self.inner);
+        self.inner.shutdown.wakes(Arc::downgrade(&sleeper));
+        if self.inner.shutdown.is_requested() {
+            sleeper.wake();
+        }
+    }
+
     /// `provider` tells what each project has, when the state is saved.
     pub fn register_state_provider(
         &self,
@@ -54,6 +71,7 @@ impl MemoryManager {
         let manager = self.clone();
         shutdown.at(ShutdownStep::StopMonitoring, "monitoring", move |_| {
             manager.stop_monitoring();
+            manager.inner.controller.end_load_back();
             Ok(())
         });
         let degradation = self.inner.degradation.clone();

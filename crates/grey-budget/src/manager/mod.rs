@@ -30,6 +30,8 @@ pub use status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 #[cfg(test)]
 mod configured_tests;
 #[cfg(test)]
+mod load_back_tests;
+#[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]
 mod stopping_tests;

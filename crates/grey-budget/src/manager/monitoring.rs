@@ -286,6 +286,8 @@ impl Inner {
                 evicted: statistics.given_back,
                 spills: statistics.spills,
                 spilled: statistics.spilled,
+                loaded_back: statistics.loaded_back,
+                loaded_back_bytes: statistics.loaded_back_bytes,
                 rejections: self.controller.budget().refusals() + self.degradation.rejected(),
                 purged: statistics.purged,
             },

@@ -25,6 +25,7 @@ use crate::controller::{
 };
 use crate::degrade::Degradation;
 use crate::limits::{Bounded, LimitError, LimitWarning, Machine, check_memory_limit};
+use crate::load_back::LoadBackReport;
 use crate::reclaimer::{ReclaimMode, Reclaimer};
 use crate::saved_state::SavedProject;
 use crate::shutdown::Shutdown;
@@ -284,6 +285,12 @@ impl MemoryManager {
             duration: start.elapsed(),
             error,
         }
+    }
+
+    /// Loads back now what caches spilled, as far as there is room: see
+    /// [`Controller::load_back_now`].
+    pub fn load_back_now(&self) -> LoadBackReport {
+        self.inner.controller.load_back_now()
     }
 
     /// Evicts now, whatever the level is.

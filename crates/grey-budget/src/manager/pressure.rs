@@ -15,7 +15,7 @@ use grey_model::SystemLevel;
 use super::monitoring::CLEANUP;
 use super::operations::{Inner, MemoryManager, lock};
 use crate::background::Background;
-use crate::controller::{Action, ActionKind};
+use crate::controller::{Action, ActionKind, Hold};
 use crate::pressure_watch::{PressureWatch, PressureWatchError};
 
 /// How long memory counts as short after it was told, if nothing more is: the
@@ -207,6 +207,11 @@ impl Inner {
         loop {
             let level = self.system_level();
             self.degradation.set_level(level);
+            if level >= SystemLevel::High {
+                self.controller.hold_load_back(Hold::Machine);
+            } else {
+                self.controller.release_load_back(Hold::Machine);
+            }
             if self.system_level() == level {
                 return;
             }

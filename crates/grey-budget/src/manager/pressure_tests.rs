@@ -13,6 +13,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use super::operations::lock;
 use super::*;
 use crate::testkit::FakeSource;
+use crate::wait_until::wait_until;
 
 /// A manager far below its budget that looks at the machine once an hour, and
 /// what its cleaning was asked for.
@@ -37,16 +38,6 @@ fn fifo() -> (tempfile::TempDir, PathBuf) {
     let path = directory.path().join("pressure");
     mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     (directory, path)
-}
-
-fn wait_until(is_so: impl Fn() -> bool) {
-    for _ in 0..60_000 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("it never became so");
 }
 
 #[test]

@@ -148,6 +148,11 @@ impl Index {
         self.part(hash).get(&hash)
     }
 
+    /// The stamp that was given last; they count up, and wrap.
+    pub(super) const fn latest_stamp(&self) -> u32 {
+        self.stamp
+    }
+
     /// How many values are not on the disk yet.
     pub(super) const fn staged(&self) -> usize {
         self.staged

@@ -2,7 +2,7 @@
 //!
 //! - `store`: what a program calls; `room`, `owner`: waiting for the thread,
 //!   and its end.
-//! - `lookup`: one value; `load`: reading many, and back into memory;
+//! - `lookup`: one value; `load`: reading many; `load_back`: back into memory;
 //!   `unwritten`: taking back; `typed`: values of any type; `numbers`: questions.
 //! - `options`, `error`, `statistics`: what goes in and what comes out.
 //! - `state`: what is known, behind one lock; `index`: where each value is.
@@ -27,6 +27,7 @@ mod garbage;
 mod index;
 mod key_hash;
 mod load;
+mod load_back;
 mod lookup;
 mod numbers;
 mod options;
@@ -46,7 +47,8 @@ mod unwritten;
 mod writer;
 
 pub use error::SpillError;
-pub use load::{LoadedBack, Spilled, Take};
+pub(crate) use load_back::Taker;
+pub use load_back::{LoadedBack, Spilled, Take};
 pub use lookup::SpillPlace;
 pub use options::{
     Compression, MOST_KEY_BYTES, MOST_PROJECT_BYTES, MOST_PROJECTS, MOST_VALUE_BYTES, SpillOptions,

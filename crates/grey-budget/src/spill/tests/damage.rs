@@ -20,13 +20,6 @@ fn ten_values() -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-/// The segment's bytes are changed.
-fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = std::fs::read(path).unwrap();
-    change(&mut bytes);
-    std::fs::write(path, bytes).unwrap();
-}
-
 /// Opens the directory; every value is there but those of `lost`.
 fn open_without(directory: &Path, lost: &[u64]) -> SpillStore {
     let store = SpillStore::open(options(directory)).unwrap();
@@ -211,50 +204,6 @@ fn a_list_of_keys_goes_with_its_segment() {
         .map(|entry| entry.metadata().unwrap().len())
         .sum();
     assert_eq!(store.bytes_on_disk(), Bytes(on_disk));
-}
-
-proptest! {
-    #![proptest_config(cases(96))]
-
-    #[test]
-    fn a_run_of_damage_anywhere_makes_values_absent_and_never_wrong(
-        steps in steps(60),
-        file: prop::sample::Index,
-        start: prop::sample::Index,
-        length in 1_usize..3000,
-        grows: bool,
-        seed: u64,
-    ) {
-        let mut model = Model::new();
-        model.run(&steps).unwrap();
-        model.store = None;
-        let files: Vec<PathBuf> = segments(model.directory.path())
-            .into_iter()
-            .flat_map(|path| [path.with_extension("keys"), path])
-            .collect();
-        prop_assume!(!files.is_empty());
-        let path = file.get(&files);
-        damage(path, |bytes| {
-            let start = if grows { bytes.len() } else { start.index(bytes.len()) };
-            let end = if grows { start + length } else { bytes.len().min(start + length) };
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[start..end].copy_from_slice(&value(seed, end - start));
-        });
-        for _ in 0..2 {
-            let store = model.open().unwrap();
-            let mut wrong = 0;
-            for key in 0..12 {
-                if let Ok(Some(read)) = store.read(&[key]) {
-                    wrong += u32::from(Some(&read) != model.values.get(&key));
-                } else if grows {
-                    // Nothing that was written is damaged.
-                    prop_assert_eq!(model.values.get(&key), None);
-                }
-            }
-            prop_assert_eq!(wrong, 0);
-            store.collect_garbage(Bytes::from_mib(1)).unwrap();
-        }
-    }
 }
 
 #[test]

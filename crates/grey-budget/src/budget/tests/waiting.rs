@@ -1,0 +1,143 @@
+//! Facts about requests that wait, in threads.
+
+use super::*;
+
+#[test]
+fn who_waits_is_served_when_another_gives_back() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let served = cache.reserve_timeout(mib(5), Duration::from_secs(60));
+            served.map(|served| served.size())
+        });
+        until("one waits", || budget.waiters() == (1, Some(mib(5))));
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(5)));
+    });
+    assert_eq!(budget.waiters().0, 0);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn small_pieces_that_come_back_serve_who_waits_too() {
+    let budget = budget(1);
+    let cache = component(&budget, "cache");
+    // Smaller than what a cell keeps.
+    let mut pieces: Vec<_> = (0..10_000)
+        .map(|_| cache.reserve(Bytes(100)).unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(1), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        pieces.clear();
+        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
+    });
+}
+
+#[test]
+fn waiting_ends_with_its_time_and_leaves_nothing() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    let error = cache
+        .reserve_timeout(mib(5), Duration::from_millis(1))
+        .unwrap_err();
+    assert!(error.may_retry(), "{error}");
+    assert_eq!(budget.waiters().0, 0);
+    drop(held);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn a_large_request_is_not_overtaken_for_ever_by_small_ones() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(8)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(9), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        assert!(cache.reserve(mib(1)).is_err());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(9)));
+    });
+}
+
+#[test]
+fn who_waits_for_its_own_limit_holds_up_nobody() {
+    let budget = budget(10);
+    let narrow = budget.component("narrow").limit(mib(2)).register().unwrap();
+    let wide = component(&budget, "wide");
+    let held = narrow.reserve(mib(2)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            narrow
+                .reserve_timeout(mib(1), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        drop(wide.reserve(mib(4)).unwrap());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
+    });
+}
+
+#[test]
+fn the_largest_that_waits_is_refused_when_nobody_moves() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(9)).unwrap();
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(8), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        let small = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(2), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("two wait", || budget.waiters().0 == 2);
+        assert_eq!(
+            budget.fail_largest_waiter().map(|(_, bytes)| bytes),
+            Some(mib(8))
+        );
+        let error = large.join().unwrap().unwrap_err();
+        assert!(
+            !error.may_retry() && error.to_string().contains("nobody gave"),
+            "{error}"
+        );
+        drop(held);
+        assert_eq!(small.join().unwrap(), Ok(mib(2)));
+    });
+}
+
+#[test]
+fn who_waits_for_what_can_never_be_again_is_told() {
+    let budget = budget(10);
+    let cache = component(&budget, "cache");
+    let held = cache.reserve(mib(5)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            cache
+                .reserve_timeout(mib(8), Duration::from_secs(60))
+                .map(|served| served.size())
+        });
+        until("one waits", || budget.waiters().0 == 1);
+        budget.set_limit(mib(6)).unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(error, ReserveError::Exceeds { .. }), "{error}");
+    });
+    drop(held);
+}

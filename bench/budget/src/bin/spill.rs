@@ -253,7 +253,7 @@ fn out_and_back(base: &Path, title: &str, values: &[Arc<[u8]>], compresses: bool
                     }
                     write.commit().expect("room");
                 }
-                use redb::{ReadableDatabase, ReadableTable};
+                use redb::ReadableDatabase;
                 let read = database.begin_read().expect("redb");
                 let table = read.open_table(TABLE).expect("redb");
                 for number in 0..count {

@@ -208,7 +208,8 @@ where
 
     /// Makes it. `heap` tells how many bytes key and value hold outside of
     /// themselves, as the allocator gave them (capacity, not length); what the
-    /// entry takes in the cache is added. Values must not grow afterwards.
+    /// entry takes in the cache is added. Values must not grow afterwards. More
+    /// than 64 MiB are rounded up, by less than a 33-millionth.
     ///
     /// # Errors
     /// [`CacheError`], for a capacity of 0 and when the budget has a component

@@ -61,7 +61,8 @@ impl EntryOptions {
 
     /// What it costs to make it again, in any unit that all entries share. Of
     /// what was used equally long ago, the cheapest for each byte goes first.
-    /// What is not a number, or below 0, is taken for 0.
+    /// What is not a number, or below 0, is taken for 0. It is kept to a part
+    /// in 256.
     pub const fn cost(mut self, cost: f32) -> Self {
         self.cost = if cost > 0.0 { cost } else { 0.0 };
         self

@@ -10,18 +10,24 @@ use super::error::SpillError;
 use super::index::Location;
 use super::key_hash::hash_key;
 use super::lookup::Found;
+use super::options::READERS;
 use super::reading::{Scratch, Segment, WINDOW};
 use super::store::SpillStore;
 
-/// Records that the kernel is asked for before the first of them is read.
-const IN_FLIGHT: usize = 64;
+/// Records that the kernel is asked for, by each thread, before the first of
+/// them is read.
+const IN_FLIGHT: usize = 16;
 
-/// Keys for which a thread of their own is worth it, and the most threads.
+/// Keys for which a thread of their own is worth it, and the most threads: each
+/// takes a reader's part of the staging buffer.
 const KEYS_PER_THREAD: usize = 64;
-const MOST_THREADS: usize = 4;
+const MOST_THREADS: usize = READERS;
 
-/// Records this close to each other are read in one piece.
-const NEAR: u64 = 32 << 10;
+/// Records this close to each other are read in one piece when all of a segment
+/// is read, and when only some are: then what is between them is not wanted,
+/// and a disk reads several places at once.
+pub(super) const NEAR: u64 = 32 << 10;
+const NEAR_AMONG_SOME: u64 = 4 << 10;
 
 /// A record to read.
 struct Wanted {
@@ -102,7 +108,7 @@ impl SpillStore {
                 asked += 1;
             }
             let key = keys[record.place];
-            let ahead = ahead(&wanted[turn..], |wanted| wanted.location);
+            let ahead = ahead(&wanted[turn..], NEAR_AMONG_SOME, |wanted| wanted.location);
             let outcome = self
                 .read_one(&mut scratch, record, key, ahead)
                 // It may have been moved since: once more, by itself.
@@ -141,8 +147,8 @@ impl SpillStore {
 }
 
 /// How much is worth reading at once from the first of these records on: up to
-/// the last one that comes behind the one before it, and near it.
-pub(super) fn ahead<T>(records: &[T], location: impl Fn(&T) -> Location) -> usize {
+/// the last one that comes behind the one before it, and is `near` it.
+pub(super) fn ahead<T>(records: &[T], near: u64, location: impl Fn(&T) -> Location) -> usize {
     let Some(first) = records.first().map(&location) else {
         return 0;
     };
@@ -152,7 +158,7 @@ pub(super) fn ahead<T>(records: &[T], location: impl Fn(&T) -> Location) -> usiz
         let next_end = next.offset() + u64::from(next.length);
         if next.segment != first.segment
             || next.offset() < end
-            || next.offset() > end + NEAR
+            || next.offset() > end + near
             || next_end > first.offset() + WINDOW as u64
         {
             break;

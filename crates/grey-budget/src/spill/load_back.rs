@@ -12,7 +12,7 @@ use grey_model::{Bytes, Priority};
 use super::error::SpillError;
 use super::index::{Location, Place};
 use super::key_hash::KeyHash;
-use super::load::ahead;
+use super::load::{NEAR, ahead};
 use super::reading::{Scratch, Segment};
 use super::store::SpillStore;
 use crate::load_back::LOAD_BACK_SLICE;
@@ -338,7 +338,7 @@ impl SpillStore {
         work: &mut Work,
     ) -> Result<bool, SpillError> {
         for (turn, item) in piece.iter().enumerate() {
-            let ahead = ahead(&piece[turn..], Item::location);
+            let ahead = ahead(&piece[turn..], NEAR, Item::location);
             let Some((project, value)) = self.value_of(item, ahead, work)? else {
                 continue;
             };

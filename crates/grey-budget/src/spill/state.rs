@@ -324,3 +324,23 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn a_little_gathers_until_it_is_much_or_somebody_is_short_of_room() {
+        let budget = Budget::new(Bytes::from_mib(64)).unwrap();
+        let component = budget.component("spill").register().unwrap();
+        let mut state = State::new(Index::new(component, 1));
+        state.pending = GATHERED - 1;
+        assert!(!state.is_enough());
+        state.is_short = true;
+        assert!(state.is_enough());
+        state.is_short = false;
+        state.pending += 1;
+        assert!(state.is_enough());
+    }
+}

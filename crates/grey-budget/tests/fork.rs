@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use grey_budget::reclaimer::Stop;
 use grey_budget::{
-    Budget, Bytes, Component, Controller, ControllerSettings, MemoryLimits, MemoryManager,
-    MemorySource, ProcessSource,
+    Budget, Bytes, Component, Controller, ControllerSettings, LoadBackEnd, LoadBackRation,
+    LoadBackReport, MemoryLimits, MemoryManager, MemorySource, Priority, ProcessSource,
+    ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer,
 };
 
 const LARGE: usize = 192 << 20;
@@ -109,6 +111,82 @@ fn a_child_of_a_busy_parent_waits_for_nobody() {
         is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+/// Loads until it is over in the process that it was made in, and at once in
+/// another.
+struct Endless {
+    process: u32,
+    began: AtomicBool,
+}
+
+impl Reclaimer for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Low
+    }
+
+    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+        Bytes::ZERO
+    }
+
+    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        Reclaimed::default()
+    }
+
+    fn loads_back(&self) -> bool {
+        true
+    }
+
+    fn load_back(&self, _priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
+        self.began.store(true, Ordering::SeqCst);
+        while std::process::id() == self.process && !ration.is_over() {
+            std::thread::yield_now();
+        }
+        LoadBackReport::default()
+    }
+}
+
+#[test]
+fn a_child_does_not_wait_for_what_its_parent_loads_back() {
+    let budget = Budget::new(Bytes::from_mib(4096)).unwrap();
+    let source = Arc::new(ProcessSource::new().unwrap());
+    let mut settings = ControllerSettings::default();
+    settings.call_deadline = Duration::from_secs(600);
+    let controller = Controller::new(budget, source, settings);
+    let endless = Arc::new(Endless {
+        process: std::process::id(),
+        began: AtomicBool::new(false),
+    });
+    let _registration = controller.register(Arc::<Endless>::clone(&endless));
+    let loading = controller.clone();
+    let thread = std::thread::spawn(move || loading.load_back_now());
+    while !endless.began.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    assert_eq!(controller.load_back_now().end, LoadBackEnd::Busy);
+    // SAFETY: as above; whether the child hangs is what is tried, and SIGALRM ends
+    // one that does. WHY: see above.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "the fork failed");
+    if child == 0 {
+        // SAFETY: takes a number. WHY: the standard library has no alarm.
+        unsafe { libc::alarm(60) };
+        let code = match controller.load_back_now().end {
+            LoadBackEnd::Busy => CHILD_FAILED,
+            _ => CHILD_READ_ITSELF,
+        };
+        drop(controller);
+        // SAFETY: ends the child alone. WHY: see below.
+        unsafe { libc::_exit(code) };
+    }
+    assert_eq!(ending_of(child), CHILD_READ_ITSELF);
+    // Whoever stops a controller ends what it loads back.
+    controller.start().unwrap().stop();
+    assert_eq!(thread.join().unwrap().end, LoadBackEnd::Stopped);
 }
 
 /// The exit code of a child of ours.

@@ -20,7 +20,14 @@ pub(super) trait Late: Send + Sync {
 struct Waited {
     /// In the order of their times, since all are waited for as long.
     loads: VecDeque<(Instant, Weak<dyn Late>)>,
-    is_running: bool,
+    /// The process whose thread tells; a child of it has none.
+    runs_in: Option<u32>,
+}
+
+impl Waited {
+    fn is_running(&self) -> bool {
+        self.runs_in == Some(std::process::id())
+    }
 }
 
 /// The loads that tasks wait for.
@@ -29,19 +36,19 @@ pub(super) struct Watch(Mutex<Waited>);
 
 static WATCH: Watch = Watch(Mutex::new(Waited {
     loads: VecDeque::new(),
-    is_running: false,
+    runs_in: None,
 }));
 
 /// Tells whoever waits for `load` when that is too long.
 pub(super) fn watch(load: Weak<dyn Late>) {
     WATCH.add(load, Instant::now());
     let mut waited = WATCH.waited();
-    if !waited.is_running {
+    if !waited.is_running() {
         // Without a thread they wait as long as it takes.
-        waited.is_running = std::thread::Builder::new()
+        let started = std::thread::Builder::new()
             .name("grey-late-loads".to_owned())
-            .spawn(|| WATCH.run())
-            .is_ok();
+            .spawn(|| WATCH.run());
+        waited.runs_in = started.ok().map(|_| std::process::id());
     }
 }
 
@@ -74,7 +81,7 @@ impl Watch {
         loop {
             let mut waited = self.waited();
             let Some((at, load)) = waited.loads.pop_front() else {
-                waited.is_running = false;
+                waited.runs_in = None;
                 return None;
             };
             if at > now && load.strong_count() > 0 {
@@ -106,6 +113,17 @@ mod tests {
         fn give_up(&self) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    #[test]
+    fn a_thread_of_the_parent_is_none_of_ours() {
+        let in_process = |runs_in| Waited {
+            runs_in,
+            ..Waited::default()
+        };
+        assert!(in_process(Some(std::process::id())).is_running());
+        assert!(!in_process(Some(std::os::unix::process::parent_id())).is_running());
+        assert!(!in_process(None).is_running());
     }
 
     #[test]

@@ -94,8 +94,10 @@ impl Inner {
         let called = if self.asker.busy.works() < MOST_WORKS {
             let gives_up = || self.is_emergency_unseen();
             let patience: Patience<'_> = (deadline, Some(&gives_up));
+            // Kept until the call is known to be over: its address is its name.
+            let kept = Arc::clone(&work);
             self.asker
-                .call_unless((who, name), name, patience, move || work())
+                .call_unless((who, name), name, patience, kept, move || work())
         } else {
             Err(Outcome::NotCalled("too many actions have not returned"))
         };

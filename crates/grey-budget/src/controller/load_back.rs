@@ -450,6 +450,7 @@ impl Round {
                 (Who::LoadBack(entry.id), &entry.name),
                 "load back",
                 (deadline, Some(&gives_up)),
+                (),
                 move || reclaimer.load_back(priority, &given),
             );
             let end = ration.end();

@@ -323,15 +323,17 @@ impl Asker {
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Outcome> {
-        self.call_unless(who, what, (deadline, None), work)
+        self.call_unless(who, what, (deadline, None), (), work)
     }
 
-    /// The same, waiting no longer once the patience is over.
+    /// The same, waiting no longer once the patience is over. What is `kept` is
+    /// dropped when it has come back and that is known.
     pub(super) fn call_unless<T: Send + 'static>(
         &self,
         (who, name): (Who, &Arc<str>),
         what: &str,
         patience: Patience<'_>,
+        kept: impl Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Outcome> {
         if !self.busy.begin(who, name) {
@@ -346,7 +348,10 @@ impl Asker {
         let is_proven = self.busy.is_proven(who);
         let called = self
             .caller
-            .call(what, is_proven, patience, inside, move || busy.end(who));
+            .call(what, is_proven, patience, inside, move || {
+                busy.end(who);
+                drop(kept);
+            });
         match called {
             Called::Returned(value) => Ok(value),
             Called::Panicked(message) => Err(Outcome::Panicked(message)),

@@ -375,7 +375,7 @@ impl SpillStore {
         item: &Item,
         ahead: usize,
         work: &mut Work,
-    ) -> Result<Option<(String, Arc<[u8]>)>, SpillError> {
+    ) -> Result<Option<Named>, SpillError> {
         work.key.clear();
         let mut name = std::mem::take(&mut work.name);
         name.clear();
@@ -429,6 +429,9 @@ impl SpillStore {
         }
     }
 }
+
+/// The project of a value, and the value.
+type Named = (String, Arc<[u8]>);
 
 /// Where a value is when its turn comes.
 enum Now {

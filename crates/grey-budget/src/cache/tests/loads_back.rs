@@ -277,6 +277,24 @@ fn nothing_is_dropped_for_what_comes_back() {
 }
 
 #[test]
+fn a_piece_of_the_cache_that_is_full_drops_nothing_while_others_have_room() {
+    let setup = spilling(8_000_000);
+    for key in 0..250 {
+        setup.cache.insert(key, 25_000).unwrap();
+    }
+    setup.spill_all();
+    for key in 1000..1250 {
+        setup.cache.insert(key, 25_000).unwrap();
+    }
+    let before = setup.cache.stats();
+    let done = setup.load_all();
+    let after = setup.cache.stats();
+    assert!(done.values() > 0 && done.left > 0, "{done:?}");
+    assert_eq!(after.evictions, before.evictions);
+    assert_eq!(after.entries, before.entries + done.values());
+}
+
+#[test]
 fn a_budget_that_is_full_is_not_asked_to_make_room() {
     let setup = spilling(1_000_000);
     setup.spill(0..10, Priority::Medium);

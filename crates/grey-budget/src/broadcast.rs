@@ -26,7 +26,7 @@ use crate::queue::charge::{Charge, discard, reserve_quantum};
 use crate::queue::settings::Weigher;
 use crate::queue::wait::{WaitList, wake_all};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock_soon};
 
 /// An event that is kept.
 struct Kept<T> {
@@ -53,6 +53,7 @@ impl<T> Ring<T> {
         self.next - u64::try_from(self.kept.len()).unwrap_or(u64::MAX)
     }
 
+    #[inline]
     fn remove_oldest(&mut self) -> Option<Kept<T>> {
         let oldest = self.kept.pop_front()?;
         self.bytes -= oldest.bytes;
@@ -63,6 +64,8 @@ impl<T> Ring<T> {
 /// What left the ring, to be dropped outside of the lock: mostly one or none.
 struct Gone<T> {
     one: Option<Kept<T>>,
+    /// In whose place a new one is.
+    replaced: Option<T>,
     more: Vec<Kept<T>>,
     excess: Option<Reservation<'static>>,
 }
@@ -71,6 +74,7 @@ impl<T> Default for Gone<T> {
     fn default() -> Self {
         Self {
             one: None,
+            replaced: None,
             more: Vec::new(),
             excess: None,
         }
@@ -86,17 +90,44 @@ impl<T> Gone<T> {
         }
     }
 
-    /// How many, and what they weighed.
-    fn discard(self) -> (u64, u64) {
-        let mut bytes: u64 = 0;
+    /// Puts `event` where one was that went, if nobody has that any more: to
+    /// free its memory only to allocate as much takes longer than to send.
+    fn share(&mut self, event: T) -> std::sync::Arc<T> {
+        let Some(mut kept) = self.one.take() else {
+            return std::sync::Arc::new(event);
+        };
+        if let Some(place) = std::sync::Arc::get_mut(&mut kept.event) {
+            self.replaced = Some(std::mem::replace(place, event));
+            return kept.event;
+        }
+        self.one = Some(kept);
+        std::sync::Arc::new(event)
+    }
+
+    /// Drops all, and tells how many left the ring and were not replaced.
+    #[inline]
+    fn discard(&mut self) -> u64 {
         let mut count = 0;
-        discard(self.one.into_iter().chain(self.more).map(|kept| {
-            bytes = bytes.saturating_add(kept.bytes);
-            count += 1;
-            kept.event
-        }));
-        drop(self.excess);
-        (count, bytes)
+        if let Some(kept) = self.one.take() {
+            count = 1;
+            discard(Some(kept.event));
+        }
+        if let Some(replaced) = self.replaced.take() {
+            discard(Some(replaced));
+        }
+        if !self.more.is_empty() || self.excess.is_some() {
+            count += self.discard_more();
+        }
+        count
+    }
+
+    #[cold]
+    fn discard_more(&mut self) -> u64 {
+        let more = std::mem::take(&mut self.more);
+        let count = u64::try_from(more.len()).unwrap_or(u64::MAX);
+        discard(more.into_iter().map(|kept| kept.event));
+        self.excess = None;
+        count
     }
 }
 
@@ -118,7 +149,7 @@ struct Shared<T> {
 
 impl<T> Shared<T> {
     fn ring(&self) -> MutexGuard<'_, Ring<T>> {
-        lock(&self.ring)
+        lock_soon(&self.ring)
     }
 
     /// Removes what is older than it may be at `now`, and then gives back what
@@ -143,6 +174,18 @@ impl<T> Shared<T> {
             ring.remove_oldest()
                 .into_iter()
                 .for_each(|oldest| gone.add(oldest));
+        }
+    }
+
+    /// Removes the oldest until there is room for one more of `bytes` within
+    /// `room`, or nothing is left.
+    #[inline]
+    fn make_room(&self, ring: &mut Ring<T>, bytes: u64, room: u64, gone: &mut Gone<T>) {
+        while ring.kept.len() >= self.events || ring.bytes + bytes > room {
+            let Some(oldest) = ring.remove_oldest() else {
+                break;
+            };
+            gone.add(oldest);
         }
     }
 
@@ -197,9 +240,9 @@ impl<T> Shared<T> {
     }
 }
 
-fn reclaimed<T>(gone: Gone<T>) -> Reclaimed {
+fn reclaimed<T>(mut gone: Gone<T>) -> Reclaimed {
     let freed = gone.excess.as_ref().map_or(Bytes::ZERO, Reservation::size);
-    let (entries, _) = gone.discard();
+    let entries = gone.discard();
     Reclaimed {
         freed,
         entries,
@@ -272,60 +315,49 @@ impl<T> Broadcaster<T> {
     pub fn send(&self, event: T) -> Result<(), BroadcastError<T>> {
         let shared = &*self.shared;
         let bytes = shared.weigh(&event);
-        let event = std::sync::Arc::new(event);
         if bytes > shared.bytes {
-            return Err(BroadcastError::TooLarge {
-                broadcaster: std::sync::Arc::clone(&shared.name),
-                weight: Bytes(bytes),
-                limit: Bytes(shared.bytes),
-                event,
-            });
+            return Err(self.too_large(event, bytes));
         }
         let mut gone = Gone::default();
         let now = shared.clock.now();
         let mut ring = shared.ring();
         shared.expire(&mut ring, now, &mut gone);
-        while ring.kept.len() >= shared.events || ring.bytes + bytes > shared.bytes {
-            let Some(oldest) = ring.remove_oldest() else {
-                break;
-            };
-            gone.add(oldest);
-        }
-        if ring.bytes + bytes > ring.charge.size() {
+        shared.make_room(&mut ring, bytes, shared.bytes, &mut gone);
+        let kept = if ring.bytes + bytes > ring.charge.size() {
             drop(ring);
-            return self.send_with_quantum(event, bytes, gone);
-        }
-        self.keep(ring, event, now, bytes, gone)
+            self.send_with_quantum(event, bytes, &mut gone)?
+        } else {
+            self.keep(ring, event, now, bytes, &mut gone)
+        };
+        gone.discard();
+        kept.map_err(|event| self.closed(event))
     }
 
+    /// Gives `event` back when it is closed.
+    #[inline]
     fn keep(
         &self,
         mut ring: MutexGuard<'_, Ring<T>>,
-        event: std::sync::Arc<T>,
+        event: T,
         since: Duration,
         bytes: u64,
-        gone: Gone<T>,
-    ) -> Result<(), BroadcastError<T>> {
+        gone: &mut Gone<T>,
+    ) -> Result<(), T> {
         if ring.closed {
-            drop(ring);
-            gone.discard();
-            return Err(BroadcastError::Closed {
-                broadcaster: std::sync::Arc::clone(&self.shared.name),
-                event,
-            });
+            return Err(event);
         }
         ring.bytes += bytes;
         ring.next += 1;
-        self.shared.next.store(ring.next, Ordering::Release);
+        let event = gone.share(event);
         ring.kept.push_back(Kept {
             event,
             since,
             bytes,
         });
+        self.shared.next.store(ring.next, Ordering::Release);
         let waiting = ring.waiting.take(usize::MAX);
         drop(ring);
         wake_all(waiting);
-        gone.discard();
         Ok(())
     }
 
@@ -334,14 +366,13 @@ impl<T> Broadcaster<T> {
     #[cold]
     fn send_with_quantum(
         &self,
-        event: std::sync::Arc<T>,
+        event: T,
         bytes: u64,
-        gone: Gone<T>,
-    ) -> Result<(), BroadcastError<T>> {
+        gone: &mut Gone<T>,
+    ) -> Result<Result<(), T>, BroadcastError<T>> {
         let shared = &*self.shared;
         // What it gives back may be what is missing.
         gone.discard();
-        let mut gone = Gone::default();
         // Whole, so that nobody can use it up before us.
         let reserved = reserve_quantum(&shared.component, shared.quantum, bytes, bytes);
         let (credit, refusal) = match reserved {
@@ -352,23 +383,36 @@ impl<T> Broadcaster<T> {
         let mut ring = shared.ring();
         ring.charge.put(credit);
         let room = ring.charge.size().min(shared.bytes);
-        while ring.kept.len() >= shared.events || ring.bytes + bytes > room {
-            let Some(oldest) = ring.remove_oldest() else {
-                break;
-            };
-            gone.add(oldest);
-        }
+        shared.make_room(&mut ring, bytes, room, gone);
         match refusal.filter(|_| ring.bytes + bytes > room) {
-            None => self.keep(ring, event, now, bytes, gone),
+            None => Ok(self.keep(ring, event, now, bytes, gone)),
             Some(source) => {
                 drop(ring);
                 gone.discard();
                 Err(BroadcastError::Refused {
                     broadcaster: std::sync::Arc::clone(&shared.name),
                     source: shared.component.refused(source),
-                    event,
+                    event: std::sync::Arc::new(event),
                 })
             }
+        }
+    }
+
+    #[cold]
+    fn too_large(&self, event: T, bytes: u64) -> BroadcastError<T> {
+        BroadcastError::TooLarge {
+            broadcaster: std::sync::Arc::clone(&self.shared.name),
+            weight: Bytes(bytes),
+            limit: Bytes(self.shared.bytes),
+            event: std::sync::Arc::new(event),
+        }
+    }
+
+    #[cold]
+    fn closed(&self, event: T) -> BroadcastError<T> {
+        BroadcastError::Closed {
+            broadcaster: std::sync::Arc::clone(&self.shared.name),
+            event: std::sync::Arc::new(event),
         }
     }
 

@@ -24,6 +24,47 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
+/// How often a lock that is taken is tried before it is slept for, and how long
+/// it is left alone in between: each try takes it away from its owner's cache.
+#[cfg(not(grey_loom))]
+const TRIES_BEFORE_SLEEP: u32 = 32;
+#[cfg(not(grey_loom))]
+const SPINS_BETWEEN_TRIES: u32 = 12;
+
+/// Locks a lock that others hold for some nanoseconds only, and again and
+/// again: who sleeps for it makes them wake it, which takes far longer.
+#[cfg(not(grey_loom))]
+#[inline]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(_) => lock_after_tries(mutex),
+    }
+}
+
+#[cfg(not(grey_loom))]
+#[cold]
+fn lock_after_tries<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    use std::sync::TryLockError;
+    for _ in 0..TRIES_BEFORE_SLEEP {
+        for _ in 0..SPINS_BETWEEN_TRIES {
+            std::hint::spin_loop();
+        }
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    lock(mutex)
+}
+
+/// A model has no time.
+#[cfg(grey_loom)]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock(mutex)
+}
+
 /// How often a lock that is taken is tried before it is asked whose it is, and
 /// how long it is tried in a process that was forked: whoever holds it there for
 /// longer stayed behind in the parent.

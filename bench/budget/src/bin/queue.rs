@@ -32,6 +32,11 @@ const AHEAD: u64 = 800;
 const STRIDE: u64 = 64;
 
 fn main() {
+    compare(
+        "how near the threads are to each other",
+        ROUNDS,
+        &mut [Contender::new("a number to and fro", to_and_fro)],
+    );
     let budget = Budget::new(Bytes::from_mib(1024)).expect("the budget is not empty");
     one_by_one(&budget, 1);
     one_by_one(&budget, 2);
@@ -68,6 +73,38 @@ where
                 .sum()
         });
         assert_eq!(sum, ITEMS * (ITEMS - 1) / 2);
+    })
+}
+
+/// One thread answers another through one number that both write: what it costs
+/// that two threads share anything. A virtual machine's processors may be near
+/// each other now and far apart a minute later, and every table below with them.
+fn to_and_fro() -> (u64, Duration) {
+    const TURNS: u64 = 100_000;
+    let number = AtomicU64::new(0);
+    let wait_for = |wanted: u64| {
+        let mut looks: u64 = 0;
+        while number.load(Ordering::Acquire) != wanted {
+            looks += 1;
+            if looks % 1_000 == 0 {
+                // The other one may wait for this processor.
+                thread::yield_now();
+            }
+        }
+    };
+    timed(TURNS, || {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 0..TURNS {
+                    wait_for(2 * turn + 1);
+                    number.store(2 * turn + 2, Ordering::Release);
+                }
+            });
+            for turn in 0..TURNS {
+                wait_for(2 * turn);
+                number.store(2 * turn + 1, Ordering::Release);
+            }
+        });
     })
 }
 

@@ -11,18 +11,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{Gone, Shared};
+use crate::queue::gather::gather;
 use crate::queue::wait::{block, spin};
 use crate::sync::Ordering;
 
 /// How many events are looked up at once. They are not held: until they are
 /// received they may go.
-const LOOKED_UP: usize = 32;
-
-/// How many new events make looking up worth while; how often at most and how
-/// long at once a subscriber lets them gather.
-const GATHERED: u64 = 32;
-const MOST_GATHERS: u32 = 32;
-const GATHER_SPINS: u32 = 6;
+const LOOKED_UP: usize = 128;
 
 /// Nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +140,12 @@ impl<T> Subscriber<T> {
         }
         let start = Instant::now();
         let until = timeout.and_then(|timeout| start.checked_add(timeout));
-        spin(|| self.shared.next.load(Ordering::Acquire) != self.position);
+        if spin(|| self.shared.next.load(Ordering::Acquire) != self.position) {
+            match self.next(None) {
+                Err(RecvError::Empty) => {}
+                done => return done,
+            }
+        }
         let mut receiving = self.recv_async();
         block(until, |context| receiving.poll_next(context)).unwrap_or_else(|| {
             Err(RecvError::TimedOut {
@@ -185,7 +185,7 @@ impl<T> Subscriber<T> {
             return Ok(event);
         }
         self.ahead.clear();
-        self.gather();
+        gather(|| self.behind());
         self.look_up(waiter)
     }
 
@@ -195,28 +195,6 @@ impl<T> Subscriber<T> {
         let (event, since) = self.ahead.pop_front()?;
         let age = self.shared.clock.now().saturating_sub(since);
         event.upgrade().filter(|_| age < self.shared.ttl)
-    }
-
-    /// Lets events come in while somebody sends: to look up one by one would
-    /// have both wait for each other all the time.
-    fn gather(&self) {
-        if cfg!(grey_loom) {
-            return;
-        }
-        let mut before = self.shared.next.load(Ordering::Acquire);
-        for _ in 0..MOST_GATHERS {
-            if before == self.position || before.wrapping_sub(self.position) >= GATHERED {
-                return;
-            }
-            for _ in 0..GATHER_SPINS {
-                std::hint::spin_loop();
-            }
-            let now = self.shared.next.load(Ordering::Acquire);
-            if now == before {
-                return;
-            }
-            before = now;
-        }
     }
 
     fn look_up(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Arc<T>, RecvError> {

@@ -326,3 +326,42 @@ fn who_waits_is_told_when_the_last_broadcaster_is_dropped() {
     assert_eq!(*late.try_recv().unwrap(), 7, "what is kept is received");
     assert_eq!(late.try_recv().unwrap_err(), RecvError::Closed);
 }
+
+/// Counts how many of it were dropped.
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn an_event_that_makes_room_is_dropped_by_the_time_the_new_one_is_sent() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(2).build();
+    let dropped = Arc::new(AtomicU64::new(0));
+    for sent in 1..=5 {
+        let sending = broadcaster.send(Counted(Arc::clone(&dropped)));
+        assert!(sending.is_ok());
+        let gone = 5_u64.min(sent).saturating_sub(2);
+        assert_eq!(dropped.load(Ordering::SeqCst), gone);
+    }
+    drop(broadcaster);
+    assert_eq!(dropped.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn an_event_that_somebody_keeps_is_not_written_over() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(1).build();
+    let mut subscriber = broadcaster.subscribe();
+    broadcaster.send(1).unwrap();
+    let kept = subscriber.recv().unwrap();
+    for event in 2..5 {
+        broadcaster.send(event).unwrap();
+    }
+    assert_eq!(*kept, 1);
+    assert_eq!(subscriber.recv().unwrap_err(), RecvError::Lagged(2));
+    assert_eq!(*subscriber.recv().unwrap(), 4);
+}

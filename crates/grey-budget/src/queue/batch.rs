@@ -53,11 +53,25 @@ impl Weights {
 }
 
 impl<T> Core<T> {
+    /// `items`, each with what it weighs; taken out when all are weighed, so that
+    /// a weigher that panics leaves them where they are.
+    pub(crate) fn weigh_all(&self, items: &mut Vec<T>) -> (VecDeque<Slot<T>>, Weights) {
+        let weights = match self.same_weight() {
+            Some(weight) => Weights::Same(weight),
+            None => Weights::Each(items.iter().map(|item| self.weigh(item)).collect()),
+        };
+        let weighed = items.drain(..).enumerate().map(|(index, item)| Slot {
+            item,
+            bytes: weights.get(index),
+        });
+        (weighed.collect(), weights)
+    }
+
     /// Pushes as many from the front of `items` as there is room for, and tells
     /// how many are done then. `done` items of the batch are inside already.
     pub(crate) fn insert_many(
         &self,
-        items: &mut VecDeque<T>,
+        items: &mut VecDeque<Slot<T>>,
         weights: &Weights,
         mut done: usize,
     ) -> usize {
@@ -70,11 +84,7 @@ impl<T> Core<T> {
             }
             self.look_at_pops(&mut tail);
             let (count, bytes, missing) = self.room_for_many(&tail, items.len(), weights, done);
-            let fresh = items.drain(..count).enumerate().map(|(index, item)| Slot {
-                item,
-                bytes: weights.get(done + index),
-            });
-            tail.inbox.extend(fresh);
+            move_front(items, count, &mut tail.inbox);
             tail.pushed = tail.pushed.wrapping_add(as_u64(count));
             tail.pushed_bytes = tail.pushed_bytes.wrapping_add(bytes);
             self.pushed.store(tail.pushed, Ordering::Release);
@@ -127,6 +137,7 @@ impl<T> Core<T> {
         let mut head = lock(&self.head);
         let mut refilled = Refilled::default();
         if head.outbox.is_empty() {
+            self.gather(&head);
             refilled = self.refill(&mut head, None);
         }
         let count = head.outbox.len().min(most);
@@ -141,6 +152,18 @@ impl<T> Core<T> {
         drop(refilled);
         wake_all(wakers);
         count
+    }
+}
+
+/// Moves the first `count` of `from` to the end of `to`; all of them at once,
+/// without a look at each, when `to` is empty.
+fn move_front<S>(from: &mut VecDeque<S>, count: usize, to: &mut VecDeque<S>) {
+    if count < from.len() {
+        to.extend(from.drain(..count));
+    } else if to.is_empty() {
+        std::mem::swap(from, to);
+    } else {
+        to.append(from);
     }
 }
 

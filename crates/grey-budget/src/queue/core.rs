@@ -16,6 +16,7 @@ use grey_model::Bytes;
 use super::alarm::{calm, nearly_full};
 use super::charge::{Charge, discard, quantum_of, reserve_quantum};
 use super::ends::{Head, Insert, Nothing, Offer, Pushed, Refilled, Room, Slot, Tail, Take};
+use super::gather::gather;
 use super::settings::{Limits, Weigher};
 use super::wait::{WaitList, wake, wake_all};
 use crate::budget::{Component, Reservation};
@@ -294,7 +295,7 @@ impl<T> Core<T> {
     pub(crate) fn take(&self, waiter: Option<(&mut Option<u64>, Waker)>) -> Take<T> {
         let mut head = lock(&self.head);
         if head.outbox.is_empty() {
-            self.gather();
+            self.gather(&head);
             let refilled = self.refill(&mut head, waiter);
             if refilled.nothing.is_some() || refilled.excess.is_some() {
                 return self.take_slowly(head, refilled);
@@ -310,6 +311,16 @@ impl<T> Core<T> {
             wake(waker);
         }
         Take::Item(slot.item)
+    }
+
+    /// Lets the inbox fill while somebody fills it quickly.
+    #[inline]
+    pub(super) fn gather(&self, head: &Head<T>) {
+        gather(|| {
+            self.pushed
+                .load(Ordering::Acquire)
+                .wrapping_sub(head.popped)
+        });
     }
 
     #[cold]

@@ -9,6 +9,7 @@ use grey_model::{Bytes, Priority};
 
 use super::batch::Weights;
 use super::core::Core;
+use super::ends::Slot;
 use super::error::{PopError, PushError, PushManyError};
 use super::pop::{PopFuture, pop_now, pop_waiting};
 use super::push::{PushFuture, push_now, push_waiting, weigh};
@@ -101,31 +102,23 @@ impl<T> WorkQueue<T> {
     /// [`PushManyError`]; what was not pushed is left in `items`. What stood
     /// before it is inside.
     pub fn push_many(&self, items: &mut Vec<T>) -> Result<usize, PushManyError> {
-        let weights = self.weights(items);
-        let mut left = VecDeque::from(std::mem::take(items));
+        let (mut left, weights) = self.core.weigh_all(items);
         let count = left.len();
         let result = self.push_left(&mut left, &weights, count);
-        *items = Vec::from(left);
+        items.extend(left.into_iter().map(|slot| slot.item));
         result.map(|()| count)
-    }
-
-    fn weights(&self, items: &[T]) -> Weights {
-        match self.core.same_weight() {
-            Some(weight) => Weights::Same(weight),
-            None => Weights::Each(items.iter().map(|item| self.core.weigh(item)).collect()),
-        }
     }
 
     fn push_left(
         &self,
-        left: &mut VecDeque<T>,
+        left: &mut VecDeque<Slot<T>>,
         weights: &Weights,
         count: usize,
     ) -> Result<(), PushManyError> {
         let mut until = None;
         loop {
             self.core.insert_many(left, weights, count - left.len());
-            let Some(first) = left.pop_front() else {
+            let Some(Slot { item, bytes }) = left.pop_front() else {
                 return Ok(());
             };
             // The first that does not fit waits, and brings the others along.
@@ -134,13 +127,13 @@ impl<T> WorkQueue<T> {
                     let now = Instant::now();
                     let end = *until.get_or_insert_with(|| now.checked_add(timeout));
                     let rest = end.map_or(timeout, |end| end.saturating_duration_since(now));
-                    self.push_timeout(first, rest)
+                    self.push_timeout(item, rest)
                 }
-                FullPolicy::Block | FullPolicy::Reject => self.push(first),
+                FullPolicy::Block | FullPolicy::Reject => self.push(item),
             };
             if let Err(error) = pushed {
-                let (first, error) = error.split();
-                left.push_front(first);
+                let (item, error) = error.split();
+                left.push_front(Slot { item, bytes });
                 return Err(error);
             }
         }

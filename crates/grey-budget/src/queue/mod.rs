@@ -19,7 +19,7 @@ pub(crate) mod charge;
 pub(crate) mod core;
 mod ends;
 mod error;
-mod gather;
+pub(crate) mod gather;
 mod handle;
 pub(crate) mod pop;
 pub(crate) mod push;

@@ -68,7 +68,16 @@ impl WaitList {
     }
 
     /// The first `most` of those who wait.
+    #[inline]
     pub(crate) fn take(&mut self, most: usize) -> Vec<Waker> {
+        if self.places.is_empty() {
+            return Vec::new();
+        }
+        self.take_some(most)
+    }
+
+    #[cold]
+    fn take_some(&mut self, most: usize) -> Vec<Waker> {
         let most = most.min(self.places.len());
         self.places.drain(..most).map(|(_, waker)| waker).collect()
     }

@@ -1,0 +1,61 @@
+//! What the tests of the queue share: queues, patience, a bell for wakers.
+//!
+//! Never sleeps.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use grey_model::Bytes;
+
+use crate::budget::{Budget, Component};
+use crate::queue::WorkQueue;
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn component(limit: Bytes) -> (Budget, Component) {
+    let budget = Budget::new(limit).unwrap();
+    let component = budget.component("work").register().unwrap();
+    (budget, component)
+}
+
+pub(super) fn queue_of(items: u64) -> (Budget, WorkQueue<u64>) {
+    let (budget, component) = component(Bytes::from_mib(64));
+    (
+        budget,
+        WorkQueue::builder(component).max_items(items).build(),
+    )
+}
+
+pub(super) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "waited in vain until {what}");
+        thread::yield_now();
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+pub(super) struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    pub(super) fn rings(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) fn poll<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
+    let waker = Waker::from(Arc::clone(bell));
+    Pin::new(future).poll(&mut Context::from_waker(&waker))
+}

@@ -9,6 +9,7 @@ mod blocked_writes;
 mod budget_examples;
 mod compressed_swap;
 mod documents;
+mod examined_machine;
 mod explained_kills;
 mod guest_itself;
 mod hidden_processes;
@@ -51,6 +52,7 @@ const FILES: &[&[Case]] = &[
     budget_examples::CASES,
     systemd_budget_scopes::CASES,
     explained_kills::CASES,
+    examined_machine::CASES,
 ];
 
 /// Every case of every guest.

@@ -82,7 +82,7 @@ pub(super) fn journal(facts: &DoctorFacts) -> Finding {
     if let Some(refused) = &journal.refused {
         return CHECK.problem(refused.clone(), WHY);
     }
-    CHECK.ok("whole, and can be written", WHY)
+    CHECK.ok("nothing of it is lost", WHY)
 }
 
 /// A lease is undone by its keeper; where that was killed for good, by the next

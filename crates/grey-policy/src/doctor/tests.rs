@@ -1109,4 +1109,10 @@ fn history_is_judged_by_its_age_and_what_is_damaged() {
     );
     let old = found("history", |it| history(it).last_age_seconds = Some(7300));
     assert!(old.found.contains("the last 2 h ago"), "{}", old.found);
+    let partly = found("history", |it| history(it).looked_at_all = false);
+    assert!(
+        partly.found.contains("not all was looked at"),
+        "{}",
+        partly.found
+    );
 }

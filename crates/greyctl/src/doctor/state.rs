@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use grey_enforcement::{EntryState, Journal};
+use grey_enforcement::{EntryState, Journal, JournalError};
 use grey_model::{
     Bytes, DirectoryFacts, DiskFacts, HistoryFacts, JournalFacts, KernelText, Reading, StateFacts,
 };
@@ -74,7 +74,7 @@ fn journal(global: &GlobalOptions, kernel: &Kernel, state: &Path) -> Reading<Jou
     if !state.join("journal").exists() && !denied(state) {
         return match Journal::check(state) {
             Ok(()) => Reading::Absent,
-            Err(_) if is_of_another_user(state) => Reading::Absent,
+            Err(error) if is_none_of_ours(&error, state) => Reading::Unknown(chain(&error)),
             Err(error) => Reading::Known(JournalFacts {
                 refused: Some(chain(&error)),
                 ..JournalFacts::default()
@@ -84,7 +84,7 @@ fn journal(global: &GlobalOptions, kernel: &Kernel, state: &Path) -> Reading<Jou
     let boot = read_boot_id(kernel, &mut Vec::new()).ok().flatten();
     let (entries, losses) = match Journal::list(state, boot.as_ref(), None) {
         Ok(listed) => listed,
-        Err(error) if error.is_denied() || is_of_another_user(state) => {
+        Err(error) if error.is_denied() || is_none_of_ours(&error, state) => {
             return Reading::Unknown(chain(&error));
         }
         Err(error) => {
@@ -103,7 +103,7 @@ fn journal(global: &GlobalOptions, kernel: &Kernel, state: &Path) -> Reading<Jou
         .iter()
         .filter(|entry| entry.state == EntryState::Active);
     let refused = match Journal::check(state) {
-        Err(error) if !error.is_denied() && !is_of_another_user(state) => Some(chain(&error)),
+        Err(error) if !is_none_of_ours(&error, state) => Some(chain(&error)),
         _ => None,
     };
     Reading::Known(JournalFacts {
@@ -115,10 +115,12 @@ fn journal(global: &GlobalOptions, kernel: &Kernel, state: &Path) -> Reading<Jou
     })
 }
 
-/// Whether we only look at what another user keeps, which is no fault of theirs.
-fn is_of_another_user(state: &Path) -> bool {
+/// Whether we are not root and only lack a permission, or look at what another
+/// user keeps: that is no fault of the journal.
+fn is_none_of_ours(error: &JournalError, state: &Path) -> bool {
     let us = rustix::process::geteuid();
-    !us.is_root() && fs::symlink_metadata(state).is_ok_and(|facts| facts.uid() != us.as_raw())
+    let is_theirs = || fs::symlink_metadata(state).is_ok_and(|facts| facts.uid() != us.as_raw());
+    !us.is_root() && (error.is_denied() || is_theirs())
 }
 
 /// Whether it is there and may not be entered.

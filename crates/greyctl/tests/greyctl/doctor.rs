@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::documents::assert_valid;
 use crate::harness::{
-    Ran, forbid, give_away, greyctl, host, is_taken, on, run, run_at, unprivileged_on,
+    Ran, as_nobody, forbid, give_away, greyctl, host, is_taken, on, run, run_at, unprivileged_on,
 };
 use crate::history::write_growth;
 
@@ -311,6 +311,18 @@ fn who_is_not_root_is_told_what_cannot_be_seen_and_ends_well() {
         assert!(found.contains("ermission"), "{name}: {found}");
     }
     assert_eq!(state("capabilities").0, "note");
+    // Where they may make nothing, nobody knows whether there is something.
+    let closed = kernel.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    forbid(&closed);
+    let mut nowhere = greyctl();
+    nowhere.arg("--procfs").arg(kernel.procfs());
+    nowhere.arg("--sysfs").arg(kernel.sysfs());
+    nowhere.arg("--cgroupfs").arg(kernel.cgroupfs());
+    nowhere.arg("--systemd-dir").arg(kernel.systemd());
+    nowhere.arg("--state-dir").arg(closed.join("state"));
+    let ran = run(as_nobody(&kernel, &nowhere), &["doctor", "--json"]);
+    assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
     // Their own directory is theirs.
     let own = sound();
     give_away(&own.path("state"));

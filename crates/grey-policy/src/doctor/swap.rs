@@ -72,7 +72,7 @@ fn without_swap(facts: &DoctorFacts, finding: Finding) -> Finding {
     let (Some(total), false) = (total, setup.host.container) else {
         return finding;
     };
-    let mebibytes = total.get() / ZRAM_SHARE >> 20;
+    let mebibytes = (total.get() / ZRAM_SHARE) >> 20;
     if mebibytes == 0 {
         return finding;
     }

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::documents::assert_valid;
 use crate::harness::{
-    Ran, as_nobody, forbid, give_away, greyctl, host, is_taken, on, run, run_at, unprivileged_on,
+    Ran, as_nobody, forbid, forbid_writing, give_away, greyctl, host, is_taken, on, run, run_at,
+    unprivileged_on,
 };
 use crate::history::write_growth;
 
@@ -314,7 +315,7 @@ fn who_is_not_root_is_told_what_cannot_be_seen_and_ends_well() {
     // Where they may make nothing, nobody knows whether there is something.
     let closed = kernel.path("closed");
     std::fs::create_dir(&closed).unwrap();
-    forbid(&closed);
+    forbid_writing(&closed);
     let mut nowhere = greyctl();
     nowhere.arg("--procfs").arg(kernel.procfs());
     nowhere.arg("--sysfs").arg(kernel.sysfs());

@@ -5,4 +5,5 @@
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let shown = grey_telemetry::process::cmdline::parse_cmdline(text).to_string();
     assert!(!shown.chars().any(char::is_control));
+    let _ = grey_telemetry::oom_daemons::script(text);
 });

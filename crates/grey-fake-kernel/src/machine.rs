@@ -109,12 +109,39 @@ const ZRAM: &[(&str, &str)] = &[
         "75497472 23068672 25165824        0 26214400      128        0       64       64\n",
     ),
     ("comp_algorithm", "lzo-rle [lz4] zstd\n"),
+    ("backing_dev", "none\n"),
 ];
 
 const ZSWAP: &[(&str, &str)] = &[
     ("enabled", "Y\n"),
     ("compressor", "zstd\n"),
     ("max_pool_percent", "20\n"),
+];
+
+const VM: &[(&str, &str)] = &[
+    ("drop_caches", "0\n"),
+    ("swappiness", "60\n"),
+    ("page-cluster", "0\n"),
+    ("min_free_kbytes", "4047\n"),
+    ("watermark_scale_factor", "10\n"),
+    ("vfs_cache_pressure", "100\n"),
+    ("overcommit_memory", "0\n"),
+    ("overcommit_ratio", "50\n"),
+    ("overcommit_kbytes", "0\n"),
+    ("panic_on_oom", "0\n"),
+    ("oom_kill_allocating_task", "0\n"),
+];
+
+/// Settings of reclaim and of huge pages, below `sys/kernel/mm`.
+const MM: &[(&str, &str)] = &[
+    ("lru_gen/enabled", "0x0007\n"),
+    ("damon/admin/kdamonds/nr_kdamonds", "0\n"),
+    ("transparent_hugepage/enabled", "always [madvise] never\n"),
+    (
+        "transparent_hugepage/defrag",
+        "always defer defer+madvise [madvise] never\n",
+    ),
+    ("transparent_hugepage/khugepaged/max_ptes_none", "511\n"),
 ];
 
 /// Bits 1, 2 and 32: statistics, deflate on OOM, version 1.
@@ -138,7 +165,13 @@ pub(crate) fn write(kernel: &FakeKernel) {
     kernel.write("proc/sys/kernel/osrelease", "6.18.0-fake\n");
     let boot_id = "11111111-2222-3333-4444-555555555555\n";
     kernel.write("proc/sys/kernel/random/boot_id", boot_id);
-    kernel.write("proc/sys/vm/drop_caches", "0\n");
+    for (name, content) in VM {
+        kernel.write(format!("proc/sys/vm/{name}"), content);
+    }
+    kernel.write("proc/cmdline", "root=/dev/vda1 ro quiet\n");
+    for (name, content) in MM {
+        kernel.write(format!("sys/kernel/mm/{name}"), content);
+    }
 
     for (name, content) in KSM {
         kernel.write(format!("sys/kernel/mm/ksm/{name}"), content);

@@ -132,6 +132,10 @@ impl FakeProcess {
             .expect("a temporary directory can be written");
         let status = "Name:\tgreyctl\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
         kernel.write("proc/self/status", status);
+        kernel.write("proc/self/limits", LIMITS);
+        kernel.write("proc/self/cgroup", format!("0::{editor}\n"));
+        // Of an ordinary file no pages can be scanned.
+        kernel.write("proc/self/pagemap", "");
         kernel.write("proc/1/environ", "HOME=/\0TERM=linux\0");
     }
 
@@ -243,4 +247,5 @@ impl FakeProcess {
 const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
 Max cpu time              unlimited            unlimited            seconds   \n\
 Max data size             1073741824           unlimited            bytes     \n\
+Max open files            1024                 524288               files     \n\
 Max address space         unlimited            unlimited            bytes     \n";

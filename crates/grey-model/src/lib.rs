@@ -8,6 +8,7 @@ pub mod action;
 pub mod breakdown;
 pub mod cgroup;
 pub mod comparison;
+pub mod doctor;
 pub mod effect;
 pub mod facts;
 pub mod group;
@@ -39,6 +40,11 @@ pub use breakdown::{Breakdown, BreakdownInputs, BreakdownRow, RowName};
 pub use cgroup::{CgroupEvents, CgroupMemory, CgroupMemoryStat};
 pub use comparison::{
     CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, RowDelta, SystemDelta,
+};
+pub use doctor::{
+    Capabilities, Capability, DirectoryFacts, DiskFacts, DoctorFacts, HistoryFacts,
+    HugePageSettings, JournalFacts, OomDaemon, OwnMemoryLimit, Reading, ResourceLimit,
+    ResourceLimits, SetupFacts, StateFacts, VmSettings,
 };
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};

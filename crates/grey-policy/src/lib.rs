@@ -7,6 +7,7 @@
 mod cgroup_limits;
 mod comparison;
 mod compressed;
+pub mod doctor;
 mod drop_caches;
 pub mod groups;
 mod kills;

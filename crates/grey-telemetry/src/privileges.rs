@@ -2,7 +2,7 @@
 //!
 //! Never tries an operation to find out.
 
-use grey_model::Privileges;
+use grey_model::{Capabilities, Privileges};
 
 use crate::ascii;
 use crate::read::ReadError;
@@ -44,6 +44,18 @@ pub fn parse_privileges(status: &[u8]) -> Privileges {
     privileges
 }
 
+/// The whole effective set and the effective user; `None` where one of them is
+/// not there.
+#[must_use]
+pub fn parse_capabilities(status: &[u8]) -> Option<Capabilities> {
+    let line = |name: &[u8]| ascii::lines(status).find_map(|line| line.strip_prefix(name));
+    let user = ascii::words(line(b"Uid:")?).nth(1)?;
+    Some(Capabilities {
+        root: ascii::parse_u64(user)? == 0,
+        effective: line(b"CapEff:").and_then(parse_mask)?,
+    })
+}
+
 /// A mask in hexadecimal digits without a prefix.
 fn parse_mask(text: &[u8]) -> Option<u64> {
     let digits = str::from_utf8(text.trim_ascii()).ok()?;
@@ -55,6 +67,8 @@ fn parse_mask(text: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use grey_model::Capability;
+
     use super::*;
 
     #[test]
@@ -68,6 +82,21 @@ mod tests {
         assert!(of(23).sys_nice && !of(23).sys_resource);
         assert!(of(24).sys_resource && !of(24).sys_ptrace);
         assert!(!of(24).root);
+    }
+
+    #[test]
+    fn the_whole_set_is_known_or_nothing() {
+        let found = parse_capabilities(b"Uid:\t0\t7\t0\t0\nCapEff:\t0000000000080002\n").unwrap();
+        assert!(!found.root && found.has(Capability::DacOverride));
+        assert!(found.has(Capability::SysPtrace) && !found.has(Capability::SysNice));
+        for text in [
+            &b""[..],
+            b"Uid:\t0\t0\n",
+            b"CapEff:\t0\n",
+            b"Uid:\t0\tx\nCapEff:\t0\n",
+        ] {
+            assert_eq!(parse_capabilities(text), None, "{text:?}");
+        }
     }
 
     #[test]

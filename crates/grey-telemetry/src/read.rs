@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use grey_model::Reading;
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
@@ -102,6 +103,23 @@ impl ReadError {
             Self::Open { source, .. } | Self::Read { source, .. } => Errno::from_io_error(source),
             Self::NoFile { .. } | Self::Malformed { .. } => None,
         }
+    }
+}
+
+/// What is gone is absent; of the rest, why it is not known.
+impl<T> From<ReadError> for Reading<T> {
+    fn from(error: ReadError) -> Self {
+        if error.is_vanished() {
+            return Self::Absent;
+        }
+        let why = match &error {
+            _ if error.is_denied() => ": no permission".to_owned(),
+            ReadError::Open { source, .. } | ReadError::Read { source, .. } => {
+                format!(": {source}")
+            }
+            ReadError::NoFile { .. } | ReadError::Malformed { .. } => String::new(),
+        };
+        Self::Unknown(format!("{error}{why}"))
     }
 }
 
@@ -201,6 +219,27 @@ impl KernelDirectory {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.is_vanished() || error.is_unsupported() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What `parse` makes of the file `name`: absent where there is none,
+    /// unknown where it may not be read or is not understood.
+    pub fn look<T>(
+        &self,
+        name: impl AsRef<Path>,
+        buffer: &mut Vec<u8>,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Reading<T> {
+        let name = name.as_ref();
+        match self.read(name, buffer) {
+            Ok(text) => parse(text).map_or_else(
+                || {
+                    let path = self.path.join(name);
+                    Reading::Unknown(format!("`{}` is not understood", path.display()))
+                },
+                Reading::Known,
+            ),
+            Err(error) => error.into(),
         }
     }
 
@@ -405,6 +444,24 @@ mod tests {
                 .is_none()
         );
         assert!(directory.read_optional("directory", &mut buffer).is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_is_kept_apart_from_what_is_not_understood() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("good"), "7\n").unwrap();
+        std::fs::write(root.path().join("garbled"), b"\xff\n").unwrap();
+        std::fs::create_dir(root.path().join("directory")).unwrap();
+        let directory = KernelDirectory::open(root.path()).unwrap();
+        let look = |name| directory.look(name, &mut Vec::new(), crate::ascii::single_u64);
+        assert_eq!(look("good"), Reading::Known(7));
+        assert_eq!(look("gone"), Reading::Absent);
+        for name in ["garbled", "directory"] {
+            let Reading::Unknown(reason) = look(name) else {
+                panic!("{name}")
+            };
+            assert!(reason.contains(name), "{reason}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! The only module of this crate with `unsafe` code, and it changes nothing.
 
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
 /// Whether `process_madvise` exists and is not blocked by a filter.
 ///
 /// # Kernel
@@ -34,6 +36,30 @@ pub fn has_process_madvise() -> bool {
     result == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
 }
 
+/// `struct pm_scan_arg` of `linux/fs.h`: twelve 64-bit fields.
+type ScanArgument = [u64; 12];
+
+/// Whether the open `/proc/PID/pagemap` knows the ioctl PAGEMAP_SCAN.
+///
+/// # Kernel
+/// Since 6.7, `Documentation/admin-guide/mm/pagemap.rst`. It is called without
+/// an argument: a kernel that knows it answers EFAULT, another ENOTTY.
+#[must_use]
+#[expect(
+    unsafe_code,
+    reason = "no safe wrapper of this ioctl exists, and a kernel version proves nothing"
+)]
+pub fn has_pagemap_scan(pagemap: BorrowedFd<'_>) -> bool {
+    const PAGEMAP_SCAN: rustix::ioctl::Opcode =
+        rustix::ioctl::opcode::read_write::<ScanArgument>(b'f', 16);
+    let nothing: *mut ScanArgument = std::ptr::null_mut();
+    // SAFETY: the kernel copies its argument from a null pointer, which fails
+    // before anything is done; no memory of ours is read or written.
+    // WHY: neither the standard library nor rustix offers this call.
+    let result = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as _, nothing) };
+    result == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +78,29 @@ mod tests {
         let needle = b"sys_process_madvise\n";
         let listed = symbols.windows(needle.len()).any(|part| part == needle);
         assert_eq!(has_process_madvise(), listed);
+    }
+
+    #[test]
+    fn an_ordinary_file_knows_no_scan_of_pages() {
+        use std::os::fd::AsFd as _;
+        let file = tempfile::tempfile().unwrap();
+        assert!(!has_pagemap_scan(file.as_fd()));
+    }
+
+    /// 6.7 and later have it; what a kernel since then says is held against its
+    /// list of symbols.
+    #[test]
+    fn the_scan_of_pages_agrees_with_the_kernels_own_list() {
+        use std::os::fd::AsFd as _;
+        let symbols = std::fs::read("/proc/kallsyms").unwrap_or_default();
+        let Ok(pagemap) = std::fs::File::open("/proc/self/pagemap") else {
+            return;
+        };
+        if symbols.is_empty() {
+            return;
+        }
+        let needle = b"pagemap_scan_pmd_entry";
+        let listed = symbols.windows(needle.len()).any(|part| part == needle);
+        assert_eq!(has_pagemap_scan(pagemap.as_fd()), listed);
     }
 }

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use grey_fake_kernel::FakeKernel;
-use grey_telemetry::{ascii, cgroup, data_limit, host, privileges, proc, sys, user};
+use grey_telemetry::{ascii, cgroup, data_limit, host, oom_daemons, privileges, proc, sys, user};
 use proptest::prelude::*;
 
 /// A parser: a good file of the fake host, and a call of it.
@@ -26,9 +26,16 @@ const PARSERS: &[Parser] = parsers! {
     "proc/zoneinfo" => proc::zoneinfo::parse_per_cpu_free_lists;
     "proc/sys/kernel/random/boot_id" => proc::boot_id::parse_boot_id;
     "proc/sys/kernel/osrelease" => proc::osrelease::parse_osrelease;
+    "proc/cmdline" => proc::command_line::parse_psi_parameter;
+    "proc/310/cmdline" => oom_daemons::script;
     "proc/1/environ" => host::names_a_container;
     "proc/self/status" => privileges::parse_privileges;
+    "proc/self/status" => privileges::parse_capabilities;
     "proc/310/limits" => data_limit::parse_data_limit;
+    "proc/self/limits" => data_limit::parse_resource_limits;
+    "sys/kernel/mm/lru_gen/enabled" => sys::lru_gen::parse_mask;
+    "sys/kernel/mm/transparent_hugepage/enabled" => sys::transparent_hugepage::parse_choice;
+    "sys/block/zram0/backing_dev" => sys::zram::parse_backing_device;
     "sys/kernel/mm/ksm/advisor_mode" => sys::ksm::parse_advisor_mode;
     "sys/block/zram0/mm_stat" => sys::zram::parse_mm_stat;
     "sys/module/zswap/parameters/enabled" => sys::zswap::parse_flag;

@@ -85,6 +85,8 @@ pub(crate) enum Command {
     History(HistoryOptions),
     /// Explain which processes were killed, by whom, and what to do about it
     Why(WhyOptions),
+    /// Check how this machine is set up for its memory, and say what mends it
+    Doctor(DoctorOptions),
     /// Print a shell's completion script
     Completions {
         /// Which shell
@@ -104,6 +106,20 @@ pub(crate) enum Command {
         /// What to undo and when, as the enforcer wrote it
         orders: String,
     },
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is changed. The exit code is 3 when there is a problem or a warning, and
+0 when nothing is worse than a note or unknown.")]
+pub(crate) struct DoctorOptions {
+    /// Also why what is well matters
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Print one JSON document (grey.doctor/v1) with every check
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `memory-diagnose`.

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod count;
 mod diagnose;
+mod doctor;
 mod duration;
 mod enforce;
 mod enforcer;

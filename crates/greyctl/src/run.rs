@@ -20,7 +20,9 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::moment::MomentError;
 use crate::output::Output;
-use crate::{compare, completions, diagnose, enforce, history, journal, manual, rollback, why};
+use crate::{
+    compare, completions, diagnose, doctor, enforce, history, journal, manual, rollback, why,
+};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -56,6 +58,7 @@ const fn wants_json(command: &Command) -> bool {
         Command::Diff(options) => options.json,
         Command::History(options) => options.json,
         Command::Why(options) => options.json,
+        Command::Doctor(options) => options.json,
         _ => false,
     }
 }
@@ -150,6 +153,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
         Command::Record(options) => history::record(global, options, output),
         Command::History(options) => history::run(global, options, output),
         Command::Why(options) => why::run(global, options, output),
+        Command::Doctor(options) => doctor::run(global, options, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { command } => manual::run(command.as_deref(), output),
         Command::KernelWrite | Command::LeaseKeeper { .. } => Ok(Exit::Success),

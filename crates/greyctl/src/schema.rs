@@ -11,6 +11,7 @@ mod tests {
 
     use crate::compare::document::ComparisonDocument;
     use crate::diagnose::document::Diagnosis;
+    use crate::doctor::document::DoctorDocument;
     use crate::enforce::document::Enforcement;
     use crate::error_document::ErrorDocument;
     use crate::history::document::HistoryDocument;
@@ -36,6 +37,7 @@ mod tests {
         for (name, schema) in [
             ("grey.diagnosis.v1", schema::<Diagnosis>()),
             ("grey.comparison.v1", schema::<ComparisonDocument>()),
+            ("grey.doctor.v1", schema::<DoctorDocument>()),
             ("grey.enforcement.v1", schema::<Enforcement>()),
             ("grey.history.v1", schema::<HistoryDocument>()),
             ("grey.rollback.v1", schema::<Rollback>()),

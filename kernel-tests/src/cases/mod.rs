@@ -9,6 +9,7 @@ mod blocked_writes;
 mod budget_examples;
 mod compressed_swap;
 mod documents;
+mod examined_machine;
 mod explained_kills;
 mod explained_service_kills;
 mod growth;
@@ -55,6 +56,7 @@ const FILES: &[&[Case]] = &[
     explained_kills::CASES,
     explained_service_kills::CASES,
     growth::CASES,
+    examined_machine::CASES,
 ];
 
 /// Every case of every guest.

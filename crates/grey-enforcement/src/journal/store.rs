@@ -89,7 +89,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`], the one that opening would end with.
-    pub(crate) fn check(state_dir: &Path) -> Result<(), JournalError> {
+    pub fn check(state_dir: &Path) -> Result<(), JournalError> {
         let Some(directory) = look_for_writing(state_dir)? else {
             return Ok(());
         };

@@ -1,6 +1,6 @@
 //! Control groups: where they are mounted, the tree, each one's account.
 //!
-//! Accounts are those of version 2. Of version 1 only the paths and the
+//! Accounts are those of version 2. Of version 1 only the paths, our own limit and the
 //! processes of the memory hierarchy are read, and nothing is ever written.
 
 pub mod descendants;
@@ -9,6 +9,7 @@ pub mod growth;
 pub mod limit;
 pub mod memory;
 pub mod mount;
+pub mod own_limit;
 pub mod processes;
 pub mod stat;
 pub mod tree;

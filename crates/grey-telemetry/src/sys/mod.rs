@@ -5,5 +5,10 @@
 
 pub mod balloon;
 pub mod ksm;
+pub mod lru_gen;
+pub mod transparent_hugepage;
 pub mod zram;
 pub mod zswap;
+
+/// Why something of sysfs is not known.
+pub(crate) const NO_SYSFS: &str = "no sysfs is mounted here";

@@ -42,6 +42,35 @@ pub fn read_zram(kernel: &Kernel, buffer: &mut Vec<u8>) -> Result<Vec<Zram>, Rea
     Ok(devices)
 }
 
+/// The devices that zram may move pages to: which zram, which device. None
+/// where the kernel cannot do that.
+///
+/// # Kernel
+/// `backing_dev`, `CONFIG_ZRAM_WRITEBACK`: `none` where there is none.
+#[must_use]
+pub fn read_backing_devices(
+    kernel: &Kernel,
+    devices: &[Zram],
+    buffer: &mut Vec<u8>,
+) -> Vec<(String, String)> {
+    let Some(sys) = &kernel.sys else {
+        return Vec::new();
+    };
+    let backing = devices.iter().filter_map(|device| {
+        let path = format!("block/{}/backing_dev", device.name);
+        let name = parse_backing_device(sys.read(path, buffer).ok()?)?;
+        Some((device.name.clone(), name))
+    });
+    backing.collect()
+}
+
+/// The device's name; `None` for `none`.
+#[must_use]
+pub fn parse_backing_device(text: &[u8]) -> Option<String> {
+    let name = text.trim_ascii();
+    (!name.is_empty() && name != b"none").then(|| KernelText::from(name).to_string())
+}
+
 /// What `mm_stat` says: sizes in bytes and counts of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ZramMemory {
@@ -146,6 +175,14 @@ mod tests {
         assert_eq!(memory.huge_pages, None);
         assert_eq!(parse_mm_stat(b"8192 74\n"), None);
         assert_eq!(parse_mm_stat(b""), None);
+    }
+
+    #[test]
+    fn no_backing_device_is_called_none() {
+        assert_eq!(parse_backing_device(b"none\n"), None);
+        assert_eq!(parse_backing_device(b"\n"), None);
+        let named = parse_backing_device(b"/dev/sda3\n");
+        assert_eq!(named.as_deref(), Some("/dev/sda3"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod cgroups;
 mod facts;
 mod host;
+mod setup;
 mod system;
 mod targets;
 

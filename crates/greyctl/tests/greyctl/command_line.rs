@@ -17,6 +17,7 @@ fn help_describes_every_command() {
         &["diff", "-h"],
         &["record", "-h"],
         &["history", "-h"],
+        &["doctor", "-h"],
     ] {
         let ran = run_at(greyctl(), 80, arguments);
         assert_eq!(ran.exit, 0, "{}", ran.stderr);

@@ -9,6 +9,7 @@
 mod command_line;
 mod comparison;
 mod diagnosis;
+mod doctor;
 mod documents;
 mod enforcement;
 mod harness;

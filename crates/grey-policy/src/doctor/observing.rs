@@ -1,0 +1,94 @@
+//! Rules about what can be seen here: pressure, cold memory, other processes.
+
+use grey_model::{DoctorFacts, Reading};
+
+use super::finding::{Check, Finding, Remedy, known};
+
+/// `Documentation/accounting/psi.rst`; `psi=` of kernel-parameters.txt.
+pub(super) fn pressure(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("pressure", "pressure (PSI)");
+    const WHY: &str = "the time that programs lose waiting for memory is the first sign of a \
+                       shortage, and what systemd-oomd judges by";
+    const ASK: &str = "add psi=1 to the kernel's command line and restart";
+    let setup = &facts.setup;
+    let pressure = match &setup.pressure {
+        Reading::Known(Some(pressure)) => pressure,
+        Reading::Known(None) => return CHECK.warning("built in, and off", WHY).advise(ASK),
+        Reading::Absent if setup.psi_parameter == Some(false) => {
+            return CHECK
+                .warning("turned off at boot by psi=0", WHY)
+                .advise("take psi=0 off the kernel's command line and restart");
+        }
+        Reading::Absent if setup.psi_parameter == Some(true) => {
+            return CHECK.warning("not built in, though psi=1 was given at boot", WHY);
+        }
+        Reading::Absent => {
+            return CHECK.warning("off, or not built in", WHY).advise(format!(
+                "{ASK}; where that changes nothing, the kernel was built without it"
+            ));
+        }
+        Reading::Unknown(reason) => return CHECK.unknown(reason.clone(), WHY),
+    };
+    let full = pressure
+        .full
+        .map_or_else(String::new, |full| format!(", full {:.2} %", full.avg10.0));
+    let found = format!(
+        "on; some {:.2} %{full} of the last 10 s",
+        pressure.some.avg10.0
+    );
+    CHECK.ok(found, WHY)
+}
+
+/// `Documentation/admin-guide/mm/multigen_lru.rst`: bit 0 is the main switch.
+pub(super) fn generations(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("generations", "multi-gen LRU");
+    const WHY: &str = "it knows by generations what is cold, so reclaim costs less and takes the \
+                       right pages more often";
+    let mask = match &facts.setup.mglru {
+        Reading::Absent => return CHECK.note("this kernel does not have it", WHY),
+        reading => *known!(CHECK, reading, WHY),
+    };
+    if mask & 1 == 1 {
+        return CHECK.ok(format!("on ({mask:#06x})"), WHY);
+    }
+    CHECK.note("built in, and off", WHY).mend(Remedy::SysFile {
+        path: "kernel/mm/lru_gen/enabled",
+        value: "y".to_owned(),
+        before: format!("{mask:#06x}"),
+    })
+}
+
+/// `Documentation/admin-guide/mm/damon/usage.rst`.
+pub(super) fn access_monitor(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("damon", "DAMON");
+    const WHY: &str = "it samples which memory is used, the cheapest way to know what is cold";
+    match &facts.setup.damon {
+        Reading::Known(()) => CHECK.ok("there", WHY),
+        Reading::Absent => CHECK.note("this kernel does not have it", WHY),
+        Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
+    }
+}
+
+/// `Documentation/admin-guide/mm/pagemap.rst`, PAGEMAP_SCAN.
+pub(super) fn page_scan(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("pagemap_scan", "PAGEMAP_SCAN");
+    const WHY: &str = "it finds the pages of a process that were written without clearing marks \
+                       that others use";
+    match &facts.setup.pagemap_scan {
+        Reading::Known(()) => CHECK.ok("there", WHY),
+        Reading::Absent => CHECK.note("this kernel does not have it (Linux has it since 6.7)", WHY),
+        Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
+    }
+}
+
+/// `hidepid` of `Documentation/filesystems/proc.rst`.
+pub(super) fn hidden_processes(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("hidden_processes", "processes of others");
+    const WHY: &str = "what cannot be seen is in the machine's totals and in no list of processes";
+    if facts.setup.hides_processes {
+        return CHECK
+            .note("procfs hides them (hidepid)", WHY)
+            .mend(Remedy::OursAsRoot("doctor"));
+    }
+    CHECK.ok("listed", WHY)
+}

@@ -1,0 +1,211 @@
+//! Rules about what we keep: the state directory, the journal, history.
+
+use grey_model::{Bytes, DoctorFacts, Reading, StateFacts};
+
+use super::finding::{Check, Finding, Remedy, known};
+
+/// What a recorder leaves to be read at most this many seconds after it was
+/// taken is the present. This project's choice: a recorder takes one each second
+/// unless told otherwise.
+const A_RECORDER_IS_AT_WORK: i64 = 60;
+
+/// A plan of a few steps and its journal need far less; this project's advice.
+const LEAST_ROOM: Bytes = Bytes::from_mib(16);
+
+/// What `record` keeps at most unless told otherwise.
+const HISTORY_ROOM: Bytes = Bytes::from_mib(512);
+
+/// The directory must be ours alone: whoever can write there could have root put
+/// back what they like.
+pub(super) fn directory(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("state_directory", "state directory");
+    const WHY: &str = "the journal of changes and history are kept there, and nobody else may be \
+                       able to write to them";
+    let path = &facts.state.path;
+    let directory = match &facts.state.directory {
+        Reading::Absent => {
+            let found = format!("{path} is made with the first change or recording");
+            return CHECK.ok(found, WHY);
+        }
+        reading => known!(CHECK, reading, WHY),
+    };
+    if !directory.is_directory {
+        return CHECK
+            .problem(format!("{path} is no directory"), WHY)
+            .advise("move it away, or name another with --state-dir");
+    }
+    if directory.owner != directory.us {
+        let found = format!(
+            "{path} is of user {}, we are {}",
+            directory.owner, directory.us
+        );
+        // Root refuses to follow what somebody else could have written.
+        let finding = if directory.us == 0 {
+            CHECK.problem(found, WHY)
+        } else {
+            CHECK.note(found, WHY)
+        };
+        return finding.advise("run as its owner, or name another with --state-dir");
+    }
+    let mode = format!("{path}, mode {:o}", directory.mode & 0o7777);
+    if directory.mode & 0o022 != 0 {
+        return CHECK.problem(mode, WHY).mend(Remedy::Shell {
+            command: format!("chmod go-w -- {}", grey_model::shell_word(path.as_bytes())),
+            undo: Some(format!(
+                "chmod {:o} -- {}",
+                directory.mode & 0o7777,
+                grey_model::shell_word(path.as_bytes())
+            )),
+        });
+    }
+    CHECK.ok(mode, WHY)
+}
+
+/// A journal with a part lost is never an all-clear.
+pub(super) fn journal(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("journal", "journal");
+    const WHY: &str = "nothing is changed before its record is on disk, and nothing is put back \
+                       that no record tells of";
+    const LOST: &str = "what a lost record changed may still hold, and cannot be put back by it";
+    let journal = match &facts.state.journal {
+        Reading::Absent => return CHECK.ok("none yet: nothing was changed", WHY),
+        reading => known!(CHECK, reading, WHY),
+    };
+    if let Some(first) = journal.lost.first() {
+        let more = journal.lost.len() - 1;
+        let found = match more {
+            0 => first.clone(),
+            _ => format!("{first}; {more} more"),
+        };
+        return CHECK.problem(found, LOST).mend(Remedy::Ours("journal"));
+    }
+    if let Some(refused) = &journal.refused {
+        return CHECK.problem(refused.clone(), WHY);
+    }
+    CHECK.ok("nothing of it is lost", WHY)
+}
+
+/// A lease is undone by its keeper; where that was killed for good, by the next
+/// run that changes something.
+pub(super) fn changes(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("changes", "changes of ours");
+    const WHY: &str = "what memory-enforce set holds until it is rolled back, its lease ends or the \
+                       machine restarts";
+    const OVERDUE: &str = "whoever was to put it back when its lease ended did not";
+    const CONFLICT: &str = "somebody else has set another value since, so it is not put back until \
+                            you decide";
+    let journal = match &facts.state.journal {
+        Reading::Absent => return CHECK.ok("none", WHY),
+        reading => known!(CHECK, reading, WHY),
+    };
+    let counted = |count: u64| match count {
+        1 => "1 change".to_owned(),
+        _ => format!("{count} changes"),
+    };
+    if journal.overdue > 0 {
+        let whose = if journal.overdue == 1 { "its" } else { "their" };
+        let found = format!("{} past {whose} lease", counted(journal.overdue));
+        return CHECK.problem(found, OVERDUE).mend(Remedy::Ours("rollback"));
+    }
+    if journal.conflicts > 0 {
+        let found = format!("{} in conflict", counted(journal.conflicts));
+        return CHECK.warning(found, CONFLICT).mend(Remedy::Ours("journal"));
+    }
+    if journal.holding > 0 {
+        let found = format!("{} in place", counted(journal.holding));
+        return CHECK.note(found, WHY).mend(Remedy::Ours("journal"));
+    }
+    CHECK.ok("none", WHY)
+}
+
+/// The room for records and samples.
+pub(super) fn disk(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("state_room", "room for state");
+    const WHY: &str = "without room for its record no change is made, and no sample is kept";
+    let disk = known!(CHECK, facts.state.disk, WHY);
+    let found = format!("{} free at {}", disk.available, facts.state.path);
+    if disk.available_files == Some(0) {
+        return CHECK.problem(format!("{found}, and no file can be made"), WHY);
+    }
+    if disk.available < LEAST_ROOM {
+        return CHECK
+            .problem(found, WHY)
+            .advise("make room there, or name a directory elsewhere with --state-dir");
+    }
+    let kept = facts
+        .state
+        .history
+        .known()
+        .map_or(Bytes::ZERO, |history| history.size);
+    if is_recorded(&facts.state) && disk.available < HISTORY_ROOM.saturating_sub(kept) {
+        return CHECK
+            .warning(found, WHY)
+            .advise("history may grow to 512 MiB: record with a smaller --max-size, or make room");
+    }
+    CHECK.ok(found, WHY)
+}
+
+fn is_recorded(state: &StateFacts) -> bool {
+    state
+        .history
+        .known()
+        .is_some_and(|history| history.samples > 0)
+}
+
+/// What is damaged is lost; the rest is read.
+pub(super) fn history(facts: &DoctorFacts) -> Finding {
+    const CHECK: Check = Check("history", "history");
+    const WHY: &str = "what grew before a kill or a freeze can only be told from what was recorded";
+    let history = match &facts.state.history {
+        Reading::Absent => {
+            return CHECK
+                .note("none is recorded", WHY)
+                .mend(Remedy::Ours("record"));
+        }
+        reading => known!(CHECK, reading, WHY),
+    };
+    let looked = if history.looked_at_all {
+        ""
+    } else {
+        ", of which not all was looked at"
+    };
+    let size = format!("{} samples in {}{looked}", history.samples, history.size);
+    if let Some(first) = history.lost.first() {
+        let more = match history.lost.len() - 1 {
+            0 => String::new(),
+            more => format!("; {more} more"),
+        };
+        return CHECK
+            .warning(format!("{size}; damaged: {first}{more}"), WHY)
+            .advise("what is damaged is lost, the rest is read; look at the disk that it is on");
+    }
+    match history.last_age_seconds {
+        None => CHECK.note(size, WHY).mend(Remedy::Ours("record")),
+        Some(age) if age < -A_RECORDER_IS_AT_WORK => CHECK
+            .warning(
+                format!(
+                    "{size}; the last {} in the future",
+                    span(age.saturating_neg())
+                ),
+                WHY,
+            )
+            .advise("the clock was set back since: look at it"),
+        Some(age) if age > A_RECORDER_IS_AT_WORK => CHECK
+            .note(
+                format!("{size}; the last {} ago: nothing records now", span(age)),
+                WHY,
+            )
+            .mend(Remedy::Ours("record")),
+        Some(_) => CHECK.ok(format!("{size}; being recorded"), WHY),
+    }
+}
+
+/// Seconds in the largest unit that says enough.
+fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

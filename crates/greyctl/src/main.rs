@@ -31,6 +31,7 @@ mod schema;
 
 mod table;
 mod target;
+mod watch;
 mod why;
 
 fn main() -> std::process::ExitCode {

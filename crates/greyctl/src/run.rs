@@ -20,7 +20,9 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::moment::MomentError;
 use crate::output::Output;
-use crate::{compare, completions, diagnose, enforce, history, journal, manual, rollback, why};
+use crate::{
+    compare, completions, diagnose, enforce, history, journal, manual, rollback, watch, why,
+};
 
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -143,6 +145,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::MemoryDiagnose(options) => diagnose::run(global, options, output),
+        Command::MemoryWatch(options) => watch::run(global, options, output),
         Command::MemoryEnforce(options) => enforce::run(global, options, output),
         Command::Rollback(options) => rollback::run(global, options, output),
         Command::Journal(options) => journal::run(global, options, output),

@@ -1,0 +1,87 @@
+//! Stalls with their history, and where pages go when they leave memory.
+//!
+//! Pure. Where the kernel measures no pressure, that is said.
+
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
+
+use grey_model::{Bytes, Percent};
+
+use super::super::look::Look;
+use super::super::shot::{Shot, Stall};
+use crate::diagnose::machine::{zram_sentence, zswap_sentence};
+use crate::table::{Tone, cut};
+
+/// The bar of a share is this wide.
+const BAR: usize = 8;
+
+/// A sparkline reaches up to this share, or to the largest value: in percent.
+const TOP: f64 = 10.0;
+
+/// Both kinds of stalls in one line.
+pub(super) fn stalls(shot: &Shot, width: usize, look: Look) -> Line<'static> {
+    let Some(last) = shot.stalls.last() else {
+        return Line::raw("stalled  not measured by this kernel");
+    };
+    let mut line = Line::raw("stalled  ");
+    let each = width.saturating_sub(line.width() + 2) / 2;
+    let kinds: [(&str, f64, fn(&Stall) -> f64); 2] = [
+        ("some", last.some, |stall| stall.some),
+        ("full", last.full, |stall| stall.full),
+    ];
+    for (name, now, of) in kinds {
+        let values: Vec<f64> = shot.stalls.iter().map(of).collect();
+        let text = format!("{name} {:>7} ", Percent(now).to_string());
+        let bar = format!("{} ", look.fill(now / 100.0, BAR));
+        let left = each.saturating_sub(text.width() + bar.width());
+        let spark = look.spark(&values, top(&values), left);
+        let padded = format!("{spark}{}", " ".repeat(left - spark.width()));
+        line.push_span(Span::styled(text, look.tone(tone(now))));
+        line.push_span(Span::styled(bar, look.tone(tone(now))));
+        line.push_span(Span::styled(padded, look.tone(Tone::Dim)));
+        line.push_span(Span::raw("  "));
+    }
+    line
+}
+
+fn top(values: &[f64]) -> f64 {
+    values.iter().copied().fold(TOP, f64::max)
+}
+
+const fn tone(share: f64) -> Tone {
+    match share {
+        share if share >= 20.0 => Tone::Alarm,
+        share if share >= 5.0 => Tone::Warning,
+        _ => Tone::Plain,
+    }
+}
+
+/// How full swap is, and what is compressed.
+pub(super) fn swap(shot: &Shot, width: usize, look: Look) -> Vec<Line<'static>> {
+    let swap = &shot.swap;
+    let (used, total) = (Bytes(swap.used_bytes), Bytes(swap.total_bytes));
+    let mut compressed: Vec<String> = swap.zram.iter().map(zram_sentence).collect();
+    compressed.extend(swap.zswap.as_ref().and_then(zswap_sentence));
+    let first = match used.percent_of(total) {
+        None => Line::raw("swap     none: anonymous memory cannot be taken back"),
+        Some(share) => Line::from(vec![
+            Span::raw("swap     "),
+            Span::styled(look.fill(share.0 / 100.0, BAR), look.tone(full_tone(share))),
+            Span::raw(format!(" {used} of {total} used ({share})")),
+        ]),
+    };
+    let mut lines = vec![first];
+    if !compressed.is_empty() {
+        let text = format!("         {}", compressed.join("; "));
+        lines.push(Line::styled(cut(&text, width), look.tone(Tone::Dim)));
+    }
+    lines
+}
+
+const fn full_tone(share: Percent) -> Tone {
+    match share.0 {
+        share if share >= 90.0 => Tone::Alarm,
+        share if share >= 70.0 => Tone::Warning,
+        _ => Tone::Plain,
+    }
+}

@@ -1,0 +1,1 @@
+//! Each screen, at each size and look.

@@ -22,7 +22,7 @@ fn words(state: &State, at_unix_ms: Option<u64>) -> String {
     }
     match &state.overlay {
         Overlay::Actions(_) | Overlay::Confirm(..) => return "journal --all".to_owned(),
-        Overlay::Help(_) => return "memory-watch --help".to_owned(),
+        Overlay::Help(_) => return "man memory-watch".to_owned(),
         _ => {}
     }
     match (state.view, &state.selected) {

@@ -33,27 +33,32 @@ struct Entry {
 pub(super) struct Follow {
     entries: HashMap<Key, Entry>,
     look: u64,
+    keeps: bool,
 }
 
 impl Follow {
-    /// A new look begins.
-    pub(super) fn begin(&mut self) {
+    /// A new look begins. Of one that does not keep its readings, only those of
+    /// what is new are kept: readings are to be evenly apart.
+    pub(super) fn begin(&mut self, keeps: bool) {
         self.look += 1;
+        self.keeps = keeps;
     }
 
     /// Takes a reading.
     pub(super) fn take(&mut self, key: Key, point: TracePoint) {
         let entry = self.entries.entry(key).or_default();
-        entry.series.push(point);
         entry.seen = self.look;
+        if self.keeps || entry.series.latest().is_none() {
+            entry.series.push(point);
+        }
     }
 
     /// Takes a reading of something that the leak rule is not made for.
     pub(super) fn take_unjudged(&mut self, key: Key, point: TracePoint) {
-        let entry = self.entries.entry(key).or_default();
-        entry.series.push(point);
-        entry.seen = self.look;
-        entry.unjudged = true;
+        self.take(key.clone(), point);
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.unjudged = true;
+        }
     }
 
     /// How `key` changes.
@@ -136,7 +141,7 @@ mod tests {
     #[test]
     fn what_grows_steadily_is_marked_and_what_stays_is_not() {
         let mut follow = Follow::default();
-        follow.begin();
+        follow.begin(true);
         watch(&mut follow, 1, |second| (100 + second) << 20);
         watch(&mut follow, 2, |_| 100 << 20);
         follow.judge(JUDGED_AT_ONCE);
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn everybody_that_grows_gets_a_turn() {
         let mut follow = Follow::default();
-        follow.begin();
+        follow.begin(true);
         for pid in 0..5 {
             watch(&mut follow, pid, |second| (100 + second) << 20);
         }
@@ -163,19 +168,38 @@ mod tests {
     #[test]
     fn who_is_gone_is_forgotten() {
         let mut follow = Follow::default();
-        follow.begin();
+        follow.begin(true);
         watch(&mut follow, 1, |_| 1);
-        follow.begin();
+        follow.begin(true);
         follow.forget_gone(|_| true);
         assert_eq!(follow.readings(&key(1)).0.len(), 0);
     }
 
     #[test]
+    fn a_look_that_keeps_nothing_forgets_nobody() {
+        let mut follow = Follow::default();
+        follow.begin(true);
+        watch(&mut follow, 1, |_| 1);
+        let before = follow.readings(&key(1)).0.len();
+        follow.begin(false);
+        let late = TracePoint {
+            at: Duration::from_secs(500),
+            amount: Bytes(1),
+            life: 1,
+        };
+        follow.take(key(1), late);
+        follow.take(key(2), late);
+        follow.forget_gone(|_| true);
+        assert_eq!(follow.readings(&key(1)).0.len(), before);
+        assert_eq!(follow.readings(&key(2)).0.len(), 1);
+    }
+
+    #[test]
     fn what_was_not_looked_at_is_kept() {
         let mut follow = Follow::default();
-        follow.begin();
+        follow.begin(true);
         watch(&mut follow, 1, |_| 1);
-        follow.begin();
+        follow.begin(true);
         follow.forget_gone(|key| matches!(key, Key::Cgroup(_)));
         assert!(!follow.readings(&key(1)).0.is_empty());
     }

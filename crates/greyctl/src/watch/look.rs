@@ -94,13 +94,13 @@ impl Look {
         drawn.collect()
     }
 
-    /// Takes out of `buffer` what is not ASCII, where that must be.
+    /// Takes out of `buffer` what is not ASCII, where that must be; and what
+    /// terminals do not agree about how wide it is.
     pub(super) fn finish(self, buffer: &mut Buffer) {
-        if self.unicode {
-            return;
-        }
         for cell in &mut buffer.content {
-            if !cell.symbol().is_ascii() {
+            let symbol = cell.symbol();
+            let is_joined = symbol.contains(['\u{200d}', '\u{fe0e}', '\u{fe0f}']);
+            if is_joined || (!self.unicode && !symbol.is_ascii()) {
                 let stand_in = if cell.symbol() == "…" { "~" } else { "?" };
                 cell.set_symbol(stand_in);
             }

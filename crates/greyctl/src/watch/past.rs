@@ -232,7 +232,7 @@ fn cgroups(samples: &[Sample]) -> Result<Option<Vec<CgroupRow>>, Failure> {
 /// each two.
 fn follow_all(samples: &[Sample]) -> (Follow, Vec<Stall>) {
     let mut follow = Follow::default();
-    follow.begin();
+    follow.begin(true);
     let origin = samples.first().map_or(0, |sample| sample.since_boot_ms);
     for sample in samples {
         let at = Duration::from_millis(sample.since_boot_ms.saturating_sub(origin));

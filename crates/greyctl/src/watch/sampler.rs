@@ -72,6 +72,9 @@ pub(super) struct Sampler {
     follow: Follow,
     stalls: Stalls,
     started: Instant,
+    interval: Duration,
+    /// When readings were kept the last time.
+    kept_at: Option<Duration>,
     looks: u64,
     turn: usize,
 }
@@ -91,6 +94,8 @@ impl Sampler {
             follow: Follow::default(),
             stalls: Stalls::default(),
             started: Instant::now(),
+            interval,
+            kept_at: None,
             looks: 0,
             turn: 0,
             kernel,
@@ -105,9 +110,12 @@ impl Sampler {
         let at = self.started.elapsed();
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.looks += 1;
-        self.follow.begin();
+        let keeps = self.keeps(at);
+        self.follow.begin(keeps);
         let system = read_system(&self.kernel, &mut self.buffer)?;
-        self.stalls.take(at, system.pressure.as_ref());
+        if keeps {
+            self.stalls.take(at, system.pressure.as_ref());
+        }
         let cap = if self.looks == 1 { FIRST_PSS } else { self.cap };
         let tick = self.tracker.tick(&self.kernel.proc, cap)?;
         let mut processes = self.processes(wish);
@@ -150,6 +158,18 @@ impl Sampler {
         self.add_trends(&mut shot);
         shot.detail = wish.detail.as_ref().map(|key| self.detail(key));
         Ok(shot)
+    }
+
+    /// Whether the readings of this look are kept: one that somebody wants
+    /// between two others is not.
+    fn keeps(&mut self, at: Duration) -> bool {
+        let keeps = self
+            .kept_at
+            .is_none_or(|last| at.saturating_sub(last) >= self.interval / 2);
+        if keeps {
+            self.kept_at = Some(at);
+        }
+        keeps
     }
 
     /// All processes; the facts of those that are new, on the screen or in turn
@@ -504,7 +524,7 @@ mod tests {
     #[test]
     fn a_detail_reads_the_page_tables_and_has_the_trend() {
         let kernel = FakeKernel::full();
-        let mut sampler = sampler(&kernel);
+        let mut sampler = Sampler::new(kernel_of(&kernel), Duration::from_nanos(2));
         let shot = sampler.look(&everything()).unwrap();
         let key = Key::Process(process(&shot, 101).unwrap().memory.id);
         let wish = Wish {
@@ -516,6 +536,17 @@ mod tests {
         assert_eq!(detail.key, key);
         assert!(detail.process.unwrap().pss_file.is_some());
         assert_eq!(detail.trend.len(), 2);
+    }
+
+    #[test]
+    fn a_look_between_two_others_leaves_no_reading() {
+        let kernel = FakeKernel::full();
+        let mut sampler = sampler(&kernel);
+        sampler.look(&everything()).unwrap();
+        let shot = sampler.look(&everything()).unwrap();
+        assert_eq!(shot.stalls.len(), 1);
+        let worker = process(&shot, 101).unwrap().memory.id;
+        assert_eq!(sampler.follow.readings(&Key::Process(worker)).0.len(), 1);
     }
 
     #[test]

@@ -19,3 +19,5 @@ mod kills;
 mod leaks;
 mod recovery;
 mod simulation;
+mod watch;
+mod watch_terminal;

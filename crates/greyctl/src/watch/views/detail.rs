@@ -40,6 +40,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
                 Some(memory) => {
                     pane.process(memory);
                     pane.trend(detail, row.map(|row| row.trend));
+                    pane.parts_of_process(memory);
                 }
                 None => pane.say(&format!("process {} is gone", id.pid), Tone::Warning),
             }
@@ -56,6 +57,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
             Some(row) => {
                 pane.cgroup(&row.memory);
                 pane.trend(detail, Some(row.trend));
+                pane.parts_of_cgroup(&row.memory);
             }
             None => pane.say(&format!("{path} is gone"), Tone::Warning),
         },
@@ -125,6 +127,9 @@ impl Pane {
         if let Some(line) = memory.command_line.as_ref().filter(|line| !line.is_empty()) {
             self.say(&line.to_string(), Tone::Dim);
         }
+    }
+
+    fn parts_of_process(&mut self, memory: &ProcessMemory) {
         self.parts(
             memory.rss,
             &[
@@ -211,13 +216,16 @@ impl Pane {
             limit("low", memory.low),
             limit("high", memory.high),
             limit("max", memory.max),
-            limit("strictest above it or its own", memory.effective_limit),
+            limit("in force", memory.effective_limit),
         ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
         self.say(&limits.join(", "), Tone::Dim);
         if let Some(events) = cgroups::event_counts(memory.events) {
             self.say(&format!("events: {events}"), Tone::Warning);
         }
+    }
+
+    fn parts_of_cgroup(&mut self, memory: &CgroupMemory) {
         let stat = memory.stat.clone().unwrap_or_default();
         let whole = memory.current.or(stat.anon);
         self.parts(

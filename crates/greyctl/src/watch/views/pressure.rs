@@ -5,7 +5,7 @@
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use grey_model::{Bytes, Percent};
+use grey_model::{Bytes, Percent, PressureLine};
 
 use super::super::look::Look;
 use super::super::shot::{Shot, Stall};
@@ -18,6 +18,12 @@ const BAR: usize = 8;
 /// A sparkline reaches up to this share, or to the largest value: in percent.
 const TOP: f64 = 10.0;
 
+/// What stands before the second line of something.
+const INDENT: &str = "         ";
+
+/// From this width on the kernel's longer averages are there, too.
+const WIDE: usize = 110;
+
 /// Both kinds of stalls in one line.
 pub(super) fn stalls(shot: &Shot, width: usize, look: Look) -> Line<'static> {
     let Some(last) = shot.stalls.last() else {
@@ -25,20 +31,27 @@ pub(super) fn stalls(shot: &Shot, width: usize, look: Look) -> Line<'static> {
     };
     let mut line = Line::raw("stalled  ");
     let each = width.saturating_sub(line.width() + 2) / 2;
-    let kinds: [(&str, f64, fn(&Stall) -> f64); 2] = [
-        ("some", last.some, |stall| stall.some),
-        ("full", last.full, |stall| stall.full),
+    let averages = shot.pressure.filter(|_| width >= WIDE);
+    let some = averages.map(|pressure| pressure.some);
+    let full = averages.and_then(|pressure| pressure.full);
+    let kinds: [(&str, f64, Option<PressureLine>, fn(&Stall) -> f64); 2] = [
+        ("some", last.some, some, |stall| stall.some),
+        ("full", last.full, full, |stall| stall.full),
     ];
-    for (name, now, of) in kinds {
+    for (name, now, averages, of) in kinds {
         let values: Vec<f64> = shot.stalls.iter().map(of).collect();
         let text = format!("{name} {:>7} ", Percent(now).to_string());
         let bar = format!("{} ", look.fill(now / 100.0, BAR));
-        let left = each.saturating_sub(text.width() + bar.width());
+        let longer = averages.map_or_else(String::new, |line| {
+            format!(" 60 s {}, 300 s {}", line.avg60, line.avg300)
+        });
+        let left = each.saturating_sub(text.width() + bar.width() + longer.width());
         let spark = look.spark(&values, top(&values), left);
         let padded = format!("{spark}{}", " ".repeat(left - spark.width()));
         line.push_span(Span::styled(text, look.tone(tone(now))));
         line.push_span(Span::styled(bar, look.tone(tone(now))));
         line.push_span(Span::styled(padded, look.tone(Tone::Dim)));
+        line.push_span(Span::styled(longer, look.tone(Tone::Dim)));
         line.push_span(Span::raw("  "));
     }
     line
@@ -71,9 +84,13 @@ pub(super) fn swap(shot: &Shot, width: usize, look: Look) -> Vec<Line<'static>> 
         ]),
     };
     let mut lines = vec![first];
-    if !compressed.is_empty() {
-        let text = format!("         {}", compressed.join("; "));
-        lines.push(Line::styled(cut(&text, width), look.tone(Tone::Dim)));
+    let joined = compressed.join("; ");
+    if !compressed.is_empty() && INDENT.len() + joined.width() <= width {
+        compressed = vec![joined];
+    }
+    for sentence in compressed {
+        let text = cut(&format!("{INDENT}{sentence}"), width);
+        lines.push(Line::styled(text, look.tone(Tone::Dim)));
     }
     lines
 }

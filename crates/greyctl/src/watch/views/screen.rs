@@ -12,10 +12,12 @@ use super::super::look::Look;
 use super::super::model::Model;
 use super::super::rows::Row;
 use super::super::shot::Shot;
-use super::super::state::{Overlay, State, View};
+use super::super::state::{Overlay, View};
 use super::{actions, bar, detail, help, pressure, table};
 use crate::count::counted;
 use crate::diagnose::groups;
+use crate::enforce::report::friendly;
+use crate::journal::document::JournaledChange;
 use crate::table::{Tone, cut};
 
 /// How many lines each part has.
@@ -93,7 +95,7 @@ pub(in super::super) fn draw(model: &mut Model, look: Look, area: Rect, buffer: 
     lines.extend(body(model, plan, width, look));
     lines.resize(above + plan.body(), Line::default());
     if plan.status > 0 {
-        lines.push(status(&model.state, width, look));
+        lines.push(status(model, width, look));
     }
     for (line, row) in lines.into_iter().zip(area.rows()) {
         line.render(row, buffer);
@@ -207,8 +209,22 @@ fn heading(model: &Model, shot: &Shot, shown: usize, width: usize, look: Look) -
     line
 }
 
+/// What is about to be undone. What it is comes last: the keys stay in sight.
+fn question(changes: &[JournaledChange], id: u64) -> String {
+    let mut text = format!("undo change {id}? y: yes, other keys: no");
+    if let Some(change) = changes.iter().find(|change| change.id == id) {
+        let before = change
+            .before
+            .as_deref()
+            .map_or("nothing".to_owned(), friendly);
+        text.push_str(&format!("; sets {} back to {before}", change.knob));
+    }
+    text
+}
+
 /// The last line: what is typed, asked or said, or which keys there are.
-fn status(state: &State, width: usize, look: Look) -> Line<'static> {
+fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
+    let state = &model.state;
     match &state.overlay {
         Overlay::Filter => {
             // The end of what is typed stays in sight.
@@ -219,7 +235,7 @@ fn status(state: &State, width: usize, look: Look) -> Line<'static> {
             return Line::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
         }
         Overlay::Confirm(id, _) => {
-            let question = format!("undo change {id}? y: yes, any other key: no");
+            let question = question(model.actions.changes(), *id);
             return Line::styled(question, look.tone(Tone::Warning));
         }
         _ => {}

@@ -30,7 +30,7 @@ type Titled = (Column, Option<SortBy>);
 
 /// The table with its rows from `top` on, as many as `page`.
 pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
-    let columns = columns(model.state.view);
+    let columns = columns(model.state.view, width);
     let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
     let state = &model.state;
     for row in rows.iter().skip(state.top).take(state.page) {
@@ -43,7 +43,11 @@ pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
     table.laid_out(width)
 }
 
-fn columns(view: View) -> Vec<Titled> {
+/// Below this width names are cut further, so that there is an amount at all.
+const NARROW: usize = 60;
+
+fn columns(view: View, width: usize) -> Vec<Titled> {
+    let least = |wide: usize| if width < NARROW { 6 } else { wide };
     let amount = |title, rank| Column::number(title, rank).at_least(AMOUNT);
     match view {
         View::Processes => vec![
@@ -59,11 +63,17 @@ fn columns(view: View) -> Vec<Titled> {
                 Some(SortBy::Change),
             ),
             (Column::text("LEAK", 2).optional(), None),
-            (Column::text("NAME", 0).gives_way(6), Some(SortBy::Name)),
+            (
+                Column::text("NAME", 0).gives_way(least(9)),
+                Some(SortBy::Name),
+            ),
             (Column::text("COMMAND", 9).optional().gives_way(12), None),
         ],
         View::Groups => vec![
-            (Column::text("NAME", 0).gives_way(6), Some(SortBy::Name)),
+            (
+                Column::text("NAME", 0).gives_way(least(12)),
+                Some(SortBy::Name),
+            ),
             (Column::number("COUNT", 5), Some(SortBy::Count)),
             (amount("RSS", 0), Some(SortBy::Rss)),
             (amount("PSS", 1), Some(SortBy::Memory)),
@@ -77,7 +87,10 @@ fn columns(view: View) -> Vec<Titled> {
             (Column::number("OLDEST", 7), None),
         ],
         View::Cgroups => vec![
-            (Column::text("CGROUP", 0).gives_way(8), Some(SortBy::Name)),
+            (
+                Column::text("CGROUP", 0).gives_way(least(20)),
+                Some(SortBy::Name),
+            ),
             (amount("USAGE", 0), Some(SortBy::Memory)),
             (Column::number("MIN", 8), None),
             (Column::number("LOW", 7), None),
@@ -178,7 +191,8 @@ fn indented(name: &str, depth: usize) -> String {
 
 /// The line of titles; the one that the list is sorted by stands out.
 pub(super) fn titles(laid: &LaidOut, view: View, order: Order, look: Look) -> Line<'static> {
-    let columns = columns(view);
+    // Which there are does not depend on the width.
+    let columns = columns(view, NARROW);
     let spans = laid.titles.iter().map(|(index, title)| {
         let sorted = columns[*index].1 == Some(order.by);
         let style = match sorted {

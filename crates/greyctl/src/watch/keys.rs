@@ -207,10 +207,10 @@ fn next_in<T: Copy + PartialEq>(all: &[T], present: T, step: isize) -> T {
 
 fn in_filter(state: &mut State, code: KeyCode) -> Effect {
     match code {
-        KeyCode::Char(letter) if !letter.is_control() => {
-            if state.filter.chars().count() < LONGEST_FILTER {
-                state.filter.push(letter);
-            }
+        KeyCode::Char(letter)
+            if !letter.is_control() && state.filter.chars().count() < LONGEST_FILTER =>
+        {
+            state.filter.push(letter);
         }
         KeyCode::Backspace => _ = state.filter.pop(),
         KeyCode::Enter => state.overlay = Overlay::None,

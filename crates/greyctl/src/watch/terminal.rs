@@ -59,7 +59,7 @@ pub(super) fn run(
     if let Some(signal) = signals.ended() {
         signals::end_by(signal).map_err(|error| unusable(&error))?;
     }
-    ended.and_then(|()| restored).map(|()| Exit::Success)
+    ended.and(restored).map(|()| Exit::Success)
 }
 
 fn unusable(error: &io::Error) -> Failure {

@@ -51,7 +51,8 @@ fn with_no_clear_there_is_a_block_each_time() {
 
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
-    let mut child = on(&host_that_stays())
+    let kernel = host();
+    let mut child = on(&kernel)
         .args(["memory-watch", "--interval", "0.1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -76,12 +77,6 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     };
     let talk = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
     assert_eq!((status.code(), talk.as_str()), (Some(0), ""));
-}
-
-/// Its directory is removed when the test program ends.
-fn host_that_stays() -> &'static FakeKernel {
-    static HOST: std::sync::OnceLock<FakeKernel> = std::sync::OnceLock::new();
-    HOST.get_or_init(host)
 }
 
 #[test]

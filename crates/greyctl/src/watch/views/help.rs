@@ -35,7 +35,7 @@ const KEYS: &[(&str, &str)] = &[
 const MEANINGS: &[&str] = &[
     "RSS counts shared pages for each process, PSS divides them, USS is what would be free if \
      it ended. PSS is read a few processes at a time: ~ and AGE tell how long ago, and that it \
-     was carried on since.",
+     was carried on since. Of a group, ~ says that of some members it is unknown.",
     "+/MIN is the change of anonymous memory and swap, by the last minute. LEAK and growing \
      are verdicts of the rule of memory-diagnose --detect-leaks, on what was seen since this \
      view began.",

@@ -5,10 +5,10 @@
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
-use grey_model::{Bytes, Percent, PressureLine};
+use grey_model::{Bytes, Percent};
 
 use super::super::look::Look;
-use super::super::shot::{Shot, Stall};
+use super::super::shot::Shot;
 use crate::diagnose::machine::{zram_sentence, zswap_sentence};
 use crate::table::{Tone, cut};
 
@@ -32,14 +32,15 @@ pub(super) fn stalls(shot: &Shot, width: usize, look: Look) -> Line<'static> {
     let mut line = Line::raw("stalled  ");
     let each = width.saturating_sub(line.width() + 2) / 2;
     let averages = shot.pressure.filter(|_| width >= WIDE);
-    let some = averages.map(|pressure| pressure.some);
-    let full = averages.and_then(|pressure| pressure.full);
-    let kinds: [(&str, f64, Option<PressureLine>, fn(&Stall) -> f64); 2] = [
-        ("some", last.some, some, |stall| stall.some),
-        ("full", last.full, full, |stall| stall.full),
-    ];
-    for (name, now, averages, of) in kinds {
-        let values: Vec<f64> = shot.stalls.iter().map(of).collect();
+    let some: Vec<f64> = shot.stalls.iter().map(|stall| stall.some).collect();
+    let full: Vec<f64> = shot.stalls.iter().map(|stall| stall.full).collect();
+    let some_averages = averages.map(|pressure| pressure.some);
+    let full_averages = averages.and_then(|pressure| pressure.full);
+    for (name, now, values, averages) in [
+        ("some", last.some, some, some_averages),
+        ("full", last.full, full, full_averages),
+    ] {
+        let style = look.tone(tone(now));
         let text = format!("{name} {:>7} ", Percent(now).to_string());
         let bar = format!("{} ", look.fill(now / 100.0, BAR));
         let longer = averages.map_or_else(String::new, |line| {
@@ -48,8 +49,8 @@ pub(super) fn stalls(shot: &Shot, width: usize, look: Look) -> Line<'static> {
         let left = each.saturating_sub(text.width() + bar.width() + longer.width());
         let spark = look.spark(&values, top(&values), left);
         let padded = format!("{spark}{}", " ".repeat(left - spark.width()));
-        line.push_span(Span::styled(text, look.tone(tone(now))));
-        line.push_span(Span::styled(bar, look.tone(tone(now))));
+        line.push_span(Span::styled(text, style));
+        line.push_span(Span::styled(bar, style));
         line.push_span(Span::styled(padded, look.tone(Tone::Dim)));
         line.push_span(Span::styled(longer, look.tone(Tone::Dim)));
         line.push_span(Span::raw("  "));

@@ -53,10 +53,7 @@ pub(crate) const TABLE: &[(&str, &str)] = &[
     (SUDO_USER, "who is named in the journal beside root"),
     (HOME, "the same, when XDG_STATE_HOME is not set"),
     (TERM, "dumb: memory-watch prints plain lines"),
-    (
-        LC_ALL,
-        "character set of the terminal: without UTF-8 memory-watch draws in ASCII",
-    ),
+    (LC_ALL, "without UTF-8 in it memory-watch draws in ASCII"),
     (LC_CTYPE, "the same, when LC_ALL is not set"),
     (LANG, "the same, when neither is set"),
 ];

@@ -198,9 +198,7 @@ impl Sampler {
                         self.known.remove(&process.serial());
                         continue;
                     };
-                    let mut memory = reading.memory;
-                    let user = memory.user_id.and_then(|id| self.names.name(id));
-                    memory.user = user.map(str::to_owned);
+                    let memory = named(reading.memory, &self.names);
                     let known = Known {
                         memory: memory.clone(),
                         seen: self.looks,
@@ -284,9 +282,10 @@ impl Sampler {
             Key::Process(id) => {
                 let read = read_process(&self.kernel, id.pid, Depth::Full, &mut self.scratch);
                 // The pid may be another process by now.
-                read.ok()
-                    .map(|reading| reading.memory)
+                let memory = read.ok().map(|reading| reading.memory);
+                memory
                     .filter(|memory| memory.id == *id)
+                    .map(|memory| named(memory, &self.names))
             }
             Key::Group(..) | Key::Cgroup(_) => None,
         };
@@ -313,6 +312,13 @@ pub(super) fn add_trends(follow: &Follow, shot: &mut Shot) {
     for row in shot.cgroups.iter_mut().flatten() {
         row.trend = follow.trend(&Key::Cgroup(row.memory.path.clone()));
     }
+}
+
+/// With the name of its user.
+fn named(mut memory: ProcessMemory, names: &UserNames) -> ProcessMemory {
+    let user = memory.user_id.and_then(|id| names.name(id));
+    memory.user = user.map(str::to_owned);
+    memory
 }
 
 /// A process as it is now: its facts, and the numbers of this look.

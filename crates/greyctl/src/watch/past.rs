@@ -292,3 +292,74 @@ fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
         full: share(SystemField::PressureFull).unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use grey_model::{BootId, CgroupPath, CgroupValues, SystemValues};
+
+    use super::*;
+
+    fn sample(second: u64, stalled_us: u64) -> Sample {
+        Sample {
+            at_unix_ms: second * 1000,
+            since_boot_ms: second * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default()
+                .with(SystemField::Total, Some(1000))
+                .with(SystemField::Free, Some(300))
+                .with(SystemField::Anonymous, Some(500))
+                .with(SystemField::Zram, Some(50))
+                .with(SystemField::PressureSome, Some(stalled_us)),
+            processes: Vec::new(),
+            cgroups: None,
+        }
+    }
+
+    fn with_cgroup(sample: Sample, current: u64) -> Sample {
+        let group = CgroupSample {
+            path: CgroupPath::new(b"/web").unwrap(),
+            values: CgroupValues::default().with(CgroupField::Current, Some(current)),
+        };
+        Sample {
+            cgroups: Some(vec![group]),
+            ..sample
+        }
+    }
+
+    #[test]
+    fn what_a_sample_does_not_explain_is_the_residual() {
+        let found: Vec<(Class, i64)> = classes(&sample(0, 0)).iter().collect();
+        let of = |class| found.iter().find(|(one, _)| *one == class).unwrap().1;
+        assert_eq!((of(Class::Anonymous), of(Class::Kernel)), (500, 50));
+        assert_eq!(of(Class::Residual), 150);
+        assert_eq!(found.iter().map(|(_, bytes)| bytes).sum::<i64>(), 1000);
+    }
+
+    #[test]
+    fn stalls_are_the_share_of_the_time_between_two_samples() {
+        let share = stall(&sample(10, 0), &sample(12, 500_000)).unwrap();
+        assert_eq!(format!("{:.1}", share.some), "25.0");
+        // The counter began anew: there is no telling.
+        assert!(stall(&sample(10, 500), &sample(12, 0)).is_none());
+    }
+
+    #[test]
+    fn control_groups_of_shortly_before_are_shown_and_older_ones_are_not() {
+        let old = with_cgroup(sample(0, 0), 7);
+        let recent = cgroups(&[old.clone(), sample(30, 0)]).unwrap();
+        assert_eq!(recent.unwrap()[0].memory.current, Some(Bytes(7)));
+        assert!(cgroups(&[old, sample(90, 0)]).unwrap().is_none());
+        assert!(cgroups(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_control_group_that_grows_in_history_is_no_leak_yet() {
+        let samples: Vec<Sample> = (0..120)
+            .map(|second| with_cgroup(sample(second, 0), (100 + second) << 20))
+            .collect();
+        let (follow, _) = follow_all(&samples);
+        let key = Key::Cgroup(CgroupPath::new(b"/web").unwrap());
+        let trend = follow.trend(&key);
+        assert_eq!((trend.per_minute, trend.verdict), (Some(60 << 20), None));
+    }
+}

@@ -27,6 +27,7 @@ struct Wanted {
 const WANTED: &[Wanted] = &[
     wanted("cc", "build-essential", Need::Machine),
     wanted("git", "git", Need::Machine),
+    wanted("tmux", "tmux", Need::Machine),
     wanted("qemu-system-x86_64", "qemu-system-x86", Need::Guests),
     wanted("modprobe", "kmod", Need::Guests),
     wanted("busybox", "busybox-static", Need::Guests),

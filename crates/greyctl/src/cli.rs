@@ -12,6 +12,7 @@ use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Targ
 use crate::duration::{Interval, Keep, Lease, Observation, Window};
 use crate::moment::Moment;
 use crate::no_option::NoOption;
+use crate::watch::options::WatchOptions;
 use crate::why::options::WhyOptions;
 use crate::{environment, exit_code};
 
@@ -71,6 +72,8 @@ pub(crate) struct GlobalOptions {
 pub(crate) enum Command {
     /// Show where the memory is: the machine, its processes, its cgroups
     MemoryDiagnose(DiagnoseOptions),
+    /// Watch where the memory goes; plain lines when not on a terminal
+    MemoryWatch(WatchOptions),
     /// Take memory back, and prove what that did
     MemoryEnforce(EnforceOptions),
     /// Put back what memory-enforce changed

@@ -26,6 +26,15 @@ pub(crate) const HOME: &str = "HOME";
 /// Who called sudo; the journal names them beside root.
 pub(crate) const SUDO_USER: &str = "SUDO_USER";
 
+/// What kind of terminal it is; `dumb` is one without a screen.
+pub(crate) const TERM: &str = "TERM";
+/// The character set of the terminal; the first of these three that is set.
+pub(crate) const LC_ALL: &str = "LC_ALL";
+/// See [`LC_ALL`].
+pub(crate) const LC_CTYPE: &str = "LC_CTYPE";
+/// See [`LC_ALL`].
+pub(crate) const LANG: &str = "LANG";
+
 /// Where state is kept for everybody.
 const SYSTEM_STATE: &str = "/var/lib/grey-optimizer";
 
@@ -43,6 +52,10 @@ pub(crate) const TABLE: &[(&str, &str)] = &[
     ),
     (SUDO_USER, "who is named in the journal beside root"),
     (HOME, "the same, when XDG_STATE_HOME is not set"),
+    (TERM, "dumb: memory-watch prints plain lines"),
+    (LC_ALL, "without UTF-8 in it memory-watch draws in ASCII"),
+    (LC_CTYPE, "the same, when LC_ALL is not set"),
+    (LANG, "the same, when neither is set"),
 ];
 
 /// The state directory when none is given: the system's for root, the user's
@@ -79,6 +92,23 @@ pub(crate) fn columns(lookup: impl Fn(&str) -> Option<OsString>) -> Option<usize
         .parse()
         .ok()
         .filter(|width| *width > 0)
+}
+
+/// Whether the terminal has a screen to draw on.
+pub(crate) fn has_screen(lookup: impl Fn(&str) -> Option<OsString>) -> bool {
+    lookup(TERM).is_none_or(|term| term != "dumb")
+}
+
+/// Whether the terminal takes UTF-8, as the locale says.
+pub(crate) fn takes_utf8(lookup: impl Fn(&str) -> Option<OsString>) -> bool {
+    [LC_ALL, LC_CTYPE, LANG]
+        .into_iter()
+        .filter_map(lookup)
+        .find(|value| !value.is_empty())
+        .is_some_and(|value| {
+            let value = value.to_string_lossy().to_ascii_lowercase();
+            value.contains("utf-8") || value.contains("utf8")
+        })
 }
 
 /// The table for the end of the help.
@@ -143,6 +173,32 @@ mod tests {
         let sudo = environment(&[("SUDO_USER", "ana")]);
         assert_eq!(sudo_user(sudo), Some("ana".to_owned()));
         assert_eq!(sudo_user(environment(&[("SUDO_USER", "")])), None);
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_says_the_character_set() {
+        let utf8 = [("LANG", "de_DE.UTF-8")];
+        let none = [("LANG", "C")];
+        let first = [("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")];
+        let empty = [("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")];
+        let looked_up = |pairs: &[(&str, &str)]| {
+            takes_utf8(|name| {
+                let found = pairs.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert!(looked_up(&utf8));
+        assert!(!looked_up(&none));
+        assert!(!looked_up(&first));
+        assert!(looked_up(&empty));
+        assert!(!looked_up(&[]));
+    }
+
+    #[test]
+    fn only_a_dumb_terminal_has_no_screen() {
+        assert!(!has_screen(environment(&[("TERM", "dumb")])));
+        assert!(has_screen(environment(&[("TERM", "vt100")])));
+        assert!(has_screen(environment(&[])));
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod schema;
 
 mod table;
 mod target;
+mod watch;
 mod why;
 
 fn main() -> std::process::ExitCode {

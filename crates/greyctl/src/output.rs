@@ -22,6 +22,13 @@ pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// Bold cyan: what to do next.
 pub(crate) const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
+/// A terminal on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    /// Whether it is to show colours.
+    pub(crate) color: bool,
+}
+
 /// Both streams of a run.
 pub(crate) struct Output {
     color: anstream::ColorChoice,
@@ -78,6 +85,34 @@ impl Output {
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush())
             .or_else(|error| closed_pipe_is_fine(&error))
+    }
+
+    /// The same; whether anybody still reads.
+    ///
+    /// # Errors
+    /// A [`Failure`] when stdout cannot be written for another reason than that
+    /// its reader went away.
+    pub(crate) fn text_while_read(&mut self, text: &str) -> Result<bool, Failure> {
+        let mut stdout = AutoStream::new(io::stdout().lock(), self.color);
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) => closed_pipe_is_fine(&error).map(|()| false),
+        }
+    }
+
+    /// Whether a person sees stdout, and in colours.
+    pub(crate) fn terminal(&self) -> Option<Terminal> {
+        let stdout = io::stdout();
+        let color = match self.color {
+            anstream::ColorChoice::Auto => AutoStream::choice(&stdout),
+            given => given,
+        };
+        stdout.is_terminal().then_some(Terminal {
+            color: color != anstream::ColorChoice::Never,
+        })
     }
 
     /// Writes one JSON document to stdout, indented, ending in a newline.

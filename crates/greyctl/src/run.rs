@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::moment::MomentError;
 use crate::output::Output;
 use crate::{
-    compare, completions, diagnose, doctor, enforce, history, journal, manual, rollback, why,
+    compare, completions, diagnose, doctor, enforce, history, journal, manual, rollback, watch, why,
 };
 
 /// Runs the command that `arguments` name.
@@ -146,6 +146,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::MemoryDiagnose(options) => diagnose::run(global, options, output),
+        Command::MemoryWatch(options) => watch::run(global, options, output),
         Command::MemoryEnforce(options) => enforce::run(global, options, output),
         Command::Rollback(options) => rollback::run(global, options, output),
         Command::Journal(options) => journal::run(global, options, output),

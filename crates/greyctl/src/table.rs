@@ -86,6 +86,8 @@ pub(crate) struct Column {
     gives_way: Option<usize>,
     /// Whether it goes when no row has anything in it.
     optional: bool,
+    /// How wide it is, whatever is in it.
+    least: usize,
 }
 
 impl Column {
@@ -97,6 +99,7 @@ impl Column {
             rank,
             gives_way: None,
             optional: false,
+            least: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl Column {
             rank,
             gives_way: None,
             optional: false,
+            least: 0,
         }
     }
 
@@ -118,12 +122,29 @@ impl Column {
         self
     }
 
+    /// Never narrower than `least` characters, so that it stays where it is
+    /// when its values change.
+    #[must_use]
+    pub(crate) const fn at_least(mut self, least: usize) -> Self {
+        self.least = least;
+        self
+    }
+
     /// Left out when all its values are unknown.
     #[must_use]
     pub(crate) const fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
+}
+
+/// A table as cells, in the columns that there is room for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LaidOut {
+    /// The titles, each with the number of its column.
+    pub(crate) titles: Vec<(usize, String)>,
+    /// The rows.
+    pub(crate) rows: Vec<Vec<(String, Tone)>>,
 }
 
 /// A table in the making.
@@ -197,6 +218,35 @@ impl Table {
             text.push('\n');
         }
         text
+    }
+
+    /// The same columns for whoever paints cell by cell: each cell is as wide
+    /// as its column, the gap to the next one included.
+    pub(crate) fn laid_out(&self, width: usize) -> LaidOut {
+        let chosen = self.choose(Some(width));
+        let padded = |text: &str, index: usize, most: usize| {
+            let text = cut(text, most);
+            let pad = " ".repeat(most.saturating_sub(text.width()));
+            let gap = " ".repeat(GAP);
+            match self.columns[index].right {
+                true => format!("{pad}{text}{gap}"),
+                false => format!("{text}{pad}{gap}"),
+            }
+        };
+        let title = |&(index, most): &(usize, usize)| {
+            (index, padded(self.columns[index].title, index, most))
+        };
+        let line = |row: &Vec<Value>| {
+            let cells = chosen.iter().map(|&(index, most)| {
+                let value = &row[index];
+                (padded(&value.text, index, most), value.tone)
+            });
+            cells.collect()
+        };
+        LaidOut {
+            titles: chosen.iter().map(title).collect(),
+            rows: self.rows.iter().map(line).collect(),
+        }
     }
 
     /// One value a line, each with its title: for a width that no table of
@@ -301,6 +351,7 @@ impl Table {
             .max()
             .unwrap_or(0)
             .max(title)
+            .max(self.columns[index].least)
     }
 }
 

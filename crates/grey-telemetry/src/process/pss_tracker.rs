@@ -76,6 +76,18 @@ impl TrackedPss {
         self.reading.as_ref().map(|reading| reading.at)
     }
 
+    /// Another number for another process, as [`TrackedRss::serial`].
+    #[must_use]
+    pub const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Its memory at the last tick.
+    #[must_use]
+    pub const fn statm(&self) -> Statm {
+        self.now
+    }
+
     /// Whether its memory may not be read.
     #[must_use]
     pub const fn denied(&self) -> bool {

@@ -106,7 +106,8 @@ fn label(path: &CgroupPath, shown: &HashSet<&CgroupPath>) -> String {
     format!("{}{rest}", "  ".repeat(depth))
 }
 
-fn limit(limit: Option<MemoryLimit>) -> Value {
+/// A limit, or a dash.
+pub(crate) fn limit(limit: Option<MemoryLimit>) -> Value {
     match limit {
         Some(MemoryLimit::Max) => Value::new("max").tone(Tone::Dim),
         Some(MemoryLimit::Bytes(bytes)) => Value::new(bytes),
@@ -114,7 +115,8 @@ fn limit(limit: Option<MemoryLimit>) -> Value {
     }
 }
 
-fn protection(limit: Option<MemoryLimit>) -> Value {
+/// A protection, or a dash.
+pub(crate) fn protection(limit: Option<MemoryLimit>) -> Value {
     match limit {
         Some(MemoryLimit::Bytes(Bytes::ZERO)) => Value::new("0").tone(Tone::Dim),
         Some(MemoryLimit::Max) => Value::new("max"),
@@ -133,9 +135,15 @@ fn killed(events: Option<CgroupEvents>) -> Value {
 
 /// The other events that are not 0.
 fn events(events: Option<CgroupEvents>) -> Value {
-    let Some(events) = events else {
-        return Value::unknown();
-    };
+    match event_counts(events) {
+        Some(counts) => Value::new(counts).tone(Tone::Warning),
+        None => Value::unknown(),
+    }
+}
+
+/// The same in words; `None` when there are none.
+pub(crate) fn event_counts(events: Option<CgroupEvents>) -> Option<String> {
+    let events = events?;
     let counted: Vec<String> = [
         ("high", events.high),
         ("max", events.max),
@@ -147,10 +155,7 @@ fn events(events: Option<CgroupEvents>) -> Value {
         Some(format!("{name} {count}"))
     })
     .collect();
-    if counted.is_empty() {
-        return Value::unknown();
-    }
-    Value::new(counted.join(", ")).tone(Tone::Warning)
+    (!counted.is_empty()).then(|| counted.join(", "))
 }
 
 #[cfg(test)]

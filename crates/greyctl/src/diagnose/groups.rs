@@ -74,7 +74,7 @@ fn idleness(global: &GlobalOptions, processes: &[ProcessMemory], now: Duration) 
 }
 
 /// What the groups are called in a heading.
-const fn title(by: GroupBy) -> &'static str {
+pub(crate) const fn title(by: GroupBy) -> &'static str {
     match by {
         GroupBy::Program => "Programs",
         GroupBy::Unit => "Units",
@@ -121,7 +121,8 @@ pub(super) fn table(diagnosis: &Diagnosis, extent: Extent) -> String {
     text
 }
 
-fn row(group: &ProcessGroup) -> Vec<Value> {
+/// Name, count, RSS, PSS, USS, swap, the age of the oldest, idleness.
+pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
     let known = |sum: Bytes, unknown: u64| match unknown {
         0 => Value::new(sum),
         _ if unknown == group.count => Value::unknown(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use grey_model::{Bytes, CgroupMode, Percent, PressureLine, RowName};
 
-use super::document::{Diagnosis, Ksm, Swap};
+use super::document::{Diagnosis, Ksm, Swap, ZramDevice, ZswapCache};
 use super::report::Extent;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, bar, heading, wrap};
 
@@ -208,16 +208,7 @@ pub(crate) fn swap(diagnosis: &Diagnosis, extent: Extent) -> String {
         text.push_str(&swap_devices(swap, extent));
     }
     for zram in &swap.zram {
-        let device = &zram.device;
-        let sentence = format!(
-            "{}: {} of pages in {} of memory{}{}",
-            device.name,
-            device.original,
-            device.memory_used,
-            ratio(zram.compression_ratio),
-            algorithm(device.algorithm.as_deref()),
-        );
-        text.push_str(&indented(&sentence, extent));
+        text.push_str(&indented(&zram_sentence(zram), extent));
     }
     text.push_str(&zswap(swap, extent));
     text
@@ -247,10 +238,26 @@ fn swap_devices(swap: &Swap, extent: Extent) -> String {
     table.render(extent.width)
 }
 
+/// What a zram device holds, and in how much memory.
+pub(crate) fn zram_sentence(zram: &ZramDevice) -> String {
+    let device = &zram.device;
+    format!(
+        "{}: {} of pages in {} of memory{}{}",
+        device.name,
+        device.original,
+        device.memory_used,
+        ratio(zram.compression_ratio),
+        algorithm(device.algorithm.as_deref()),
+    )
+}
+
 fn zswap(swap: &Swap, extent: Extent) -> String {
-    let Some(zswap) = &swap.zswap else {
-        return String::new();
-    };
+    let sentence = swap.zswap.as_ref().and_then(zswap_sentence);
+    sentence.map_or_else(String::new, |sentence| indented(&sentence, extent))
+}
+
+/// What the zswap pool holds; `None` when it is off and empty.
+pub(crate) fn zswap_sentence(zswap: &ZswapCache) -> Option<String> {
     let pool = &zswap.pool;
     let holds = match (pool.original, pool.memory_used) {
         (Some(original), Some(memory)) if memory > Bytes::ZERO => {
@@ -262,11 +269,11 @@ fn zswap(swap: &Swap, extent: Extent) -> String {
         _ => String::new(),
     };
     match (pool.enabled, holds.is_empty()) {
-        (false, true) => String::new(),
+        (false, true) => None,
         (enabled, _) => {
             let state = if enabled { "on" } else { "off" };
             let compressor = algorithm(pool.compressor.as_deref());
-            indented(&format!("zswap {state}{holds}{compressor}"), extent)
+            Some(format!("zswap {state}{holds}{compressor}"))
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! [`command`] reads, [`document`] is what was read, the rest shows it.
 
-mod cgroups;
+pub(crate) mod cgroups;
 pub(crate) mod command;
 pub(crate) mod document;
-mod groups;
+pub(crate) mod groups;
 mod leaks;
-mod machine;
+pub(crate) mod machine;
 mod notes;
-mod processes;
+pub(crate) mod processes;
 mod report;
 
 pub(crate) use command::run;

@@ -109,14 +109,16 @@ fn row(process: &ProcessMemory, extent: Extent) -> Vec<Value> {
     ]
 }
 
-fn user(process: &ProcessMemory) -> Option<String> {
+/// Whose it is.
+pub(crate) fn user(process: &ProcessMemory) -> Option<String> {
     process
         .user
         .clone()
         .or_else(|| process.user_id.map(|id| id.to_string()))
 }
 
-fn swapped(swap: Option<Bytes>) -> Value {
+/// What is in swap.
+pub(crate) fn swapped(swap: Option<Bytes>) -> Value {
     match swap {
         // Nothing in swap is the usual case and no news.
         Some(Bytes::ZERO) => Value::unknown(),
@@ -133,7 +135,8 @@ fn correction(adjustment: Option<i32>) -> Value {
     }
 }
 
-fn name(process: &ProcessMemory) -> String {
+/// Its name, and what is special about it.
+pub(crate) fn name(process: &ProcessMemory) -> String {
     match process.state {
         ProcessState::Zombie => format!("{} (zombie)", process.name),
         ProcessState::Uninterruptible => format!("{} (D state)", process.name),

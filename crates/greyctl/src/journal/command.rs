@@ -29,17 +29,12 @@ pub(crate) fn run(
     options: &JournalOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let kernel = open_kernel(global)?;
-    let boot = read_boot_id(&kernel, &mut Vec::new()).ok().flatten();
     let directory = state_dir(global)?;
-    let (entries, losses) = Journal::list(&directory, boot.as_ref(), uptime())
-        .map_err(|error| journal_failure(&error, JournalUse::PutBack))?;
-    let mut changes: Vec<JournaledChange> = entries.into_iter().map(JournaledChange::new).collect();
+    let (mut changes, lost) = listed(global)?;
     let known = changes.len();
     if !options.all {
         changes.retain(JournaledChange::is_open);
     }
-    let lost: Vec<LostRecord> = losses.iter().map(LostRecord::new).collect();
     let ended = if lost.is_empty() {
         Ok(Exit::Success)
     } else {
@@ -66,6 +61,21 @@ pub(crate) fn run(
         }
     }
     ended
+}
+
+/// Every change that the journal knows, oldest first, and what of it is lost.
+///
+/// # Errors
+/// A [`Failure`] when the journal is there and cannot be read.
+pub(crate) fn listed(
+    global: &GlobalOptions,
+) -> Result<(Vec<JournaledChange>, Vec<LostRecord>), Failure> {
+    let kernel = open_kernel(global)?;
+    let boot = read_boot_id(&kernel, &mut Vec::new()).ok().flatten();
+    let (entries, losses) = Journal::list(&state_dir(global)?, boot.as_ref(), uptime())
+        .map_err(|error| journal_failure(&error, JournalUse::PutBack))?;
+    let changes = entries.into_iter().map(JournaledChange::new).collect();
+    Ok((changes, losses.iter().map(LostRecord::new).collect()))
 }
 
 /// Time since boot, sleep included.

@@ -3,7 +3,7 @@
 mod command;
 pub(crate) mod document;
 mod overdue;
-mod report;
+pub(crate) mod report;
 
-pub(crate) use command::run;
+pub(crate) use command::{listed, run};
 pub(crate) use overdue::{over_since, overdue};

@@ -36,6 +36,16 @@ pub(crate) fn render(
         };
     }
     let remark = remark(listing.changes.len(), hidden);
+    let mut text = heading("Journal", &remark, width);
+    text.push_str(&table(&listing.changes, zone).render(width));
+    text
+}
+
+/// One row for each change.
+pub(crate) fn table<'change>(
+    changes: impl IntoIterator<Item = &'change JournaledChange>,
+    zone: &TimeZone,
+) -> Table {
     let mut table = Table::new(vec![
         Column::number("ID", 0),
         Column::text("WHEN", 2),
@@ -47,12 +57,10 @@ pub(crate) fn render(
         Column::text("WHO", 4),
         Column::text("WHY", 3).optional().gives_way(12),
     ]);
-    for change in &listing.changes {
+    for change in changes {
         table.row(row(change, zone));
     }
-    let mut text = heading("Journal", &remark, width);
-    text.push_str(&table.render(width));
-    text
+    table
 }
 
 /// How many changes are listed, and how many are not.

@@ -11,6 +11,7 @@ fn help_describes_every_command() {
     for arguments in [
         &["--help"][..],
         &["memory-diagnose", "-h"],
+        &["memory-watch", "-h"],
         &["memory-enforce", "-h"],
         &["rollback", "-h"],
         &["journal", "-h"],

@@ -20,3 +20,5 @@ mod kills;
 mod leaks;
 mod recovery;
 mod simulation;
+mod watch;
+mod watch_terminal;

@@ -1,0 +1,123 @@
+//! Runs `memory-watch`: on a terminal the view, elsewhere lines.
+//!
+//! Decides which; neither reads nor draws itself.
+
+use std::thread;
+use std::time::Instant;
+
+use grey_model::GroupBy;
+use jiff::tz::TimeZone;
+
+use super::look::Look;
+use super::model::{Actions, Model};
+use super::options::WatchOptions;
+use super::past::Past;
+use super::plain::{self, Extent};
+use super::sampler::{Sampler, Wish};
+use super::source::{Live, Source, unreadable};
+use super::state::{State, View};
+use super::terminal;
+use crate::cli::{Fold, GlobalOptions};
+use crate::environment;
+use crate::exit_code::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::roots::open_kernel;
+
+/// Runs `memory-watch`.
+///
+/// # Errors
+/// A [`Failure`] when the machine or history cannot be read, or the terminal
+/// cannot be used.
+pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &WatchOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let lookup = |name: &str| std::env::var_os(name);
+    let has_screen = !options.no_clear && environment::has_screen(lookup);
+    match output.terminal().filter(|_| has_screen) {
+        Some(terminal) => {
+            let look = Look {
+                color: terminal.color,
+                unicode: !options.ascii && environment::takes_utf8(lookup),
+            };
+            view(global, options, look, output)
+        }
+        None => print(global, options, output),
+    }
+}
+
+fn view(
+    global: &GlobalOptions,
+    options: &WatchOptions,
+    look: Look,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let source = match &options.at {
+        Some(moment) => Source::Past(Box::new(Past::open(global, moment)?)),
+        None => {
+            let sampler = Sampler::new(open_kernel(global)?, options.interval.0);
+            Source::Live(Live::start(sampler)?)
+        }
+    };
+    let view = match options.show_processes {
+        true => View::Processes,
+        false => View::Groups,
+    };
+    let by = GroupBy::from(options.by.unwrap_or(Fold::Program));
+    let mut state = State::new(view, by);
+    state.readonly = options.readonly;
+    state.past = options.at.is_some();
+    let model = Model {
+        shot: None,
+        state,
+        actions: Actions::default(),
+        command: String::new(),
+        interval: options.interval.0,
+        zone: TimeZone::system(),
+    };
+    terminal::run(global, model, source, look, options.count, output)
+}
+
+fn print(
+    global: &GlobalOptions,
+    options: &WatchOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let zone = TimeZone::system();
+    let extent = Extent {
+        processes: if options.show_processes {
+            options.top
+        } else {
+            0
+        },
+        block: options.no_clear,
+        width: output.width(),
+    };
+    let wish = Wish::default();
+    if let Some(moment) = &options.at {
+        let shot = Past::open(global, moment)?.look(&wish)?;
+        output.text(&plain::print(&shot, extent, &zone))?;
+        return Ok(Exit::Success);
+    }
+    let interval = options.interval.0;
+    let mut sampler = Sampler::new(open_kernel(global)?, interval);
+    let started = Instant::now();
+    let mut due = std::time::Duration::ZERO;
+    let mut looks = 0_u64;
+    loop {
+        let shot = sampler.look(&wish).map_err(|error| unreadable(&error))?;
+        looks += 1;
+        if !output.text_while_read(&plain::print(&shot, extent, &zone))?
+            || options.count == Some(looks)
+        {
+            return Ok(Exit::Success);
+        }
+        // A look that took longer than an interval leaves some out.
+        while due <= started.elapsed() {
+            due += interval;
+        }
+        thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+}

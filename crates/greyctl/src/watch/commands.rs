@@ -1,0 +1,130 @@
+//! The command that shows the same as a screen.
+//!
+//! Comes from `recommend` like every command that people are given; a name that
+//! would have to be quoted is not in it.
+
+use grey_model::{CgroupPath, GroupBy, shell_word};
+use jiff::Timestamp;
+
+use super::shot::Key;
+use super::state::{Overlay, State, View};
+use crate::cli::GlobalOptions;
+use crate::recommend;
+
+/// The command for what `state` shows; `at_unix_ms` is when it was taken.
+pub(super) fn same(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
+    recommend::command(global, &words(state, at_unix_ms))
+}
+
+fn words(state: &State, at_unix_ms: Option<u64>) -> String {
+    if let Some(at) = at_unix_ms.filter(|_| state.past).and_then(exact) {
+        return format!("history --at {at}");
+    }
+    match &state.overlay {
+        Overlay::Actions(_) | Overlay::Confirm(..) => return "journal --all".to_owned(),
+        Overlay::Help(_) => return "man memory-watch".to_owned(),
+        _ => {}
+    }
+    match (state.view, &state.selected) {
+        (View::Processes, Some(Key::Process(id))) if is_opened(state) => {
+            format!("memory-diagnose --target pid:{}", id.pid)
+        }
+        (View::Cgroups, Some(Key::Cgroup(path))) if is_opened(state) => of_cgroup(path),
+        (View::Groups, _) => format!("memory-diagnose --by {}", fold(state.by)),
+        (View::Processes | View::Cgroups, _) => "memory-diagnose --verbose".to_owned(),
+    }
+}
+
+/// The pane of the command lies on top of what it is asked for.
+fn is_opened(state: &State) -> bool {
+    matches!(state.overlay, Overlay::Detail(_) | Overlay::Command)
+}
+
+fn of_cgroup(path: &CgroupPath) -> String {
+    let text = path.to_string();
+    let plain = text.as_bytes() == path.as_bytes() && shell_word(path.as_bytes()) == text;
+    match plain && !path.is_root() {
+        true => format!("memory-diagnose --target cgroup:{text}"),
+        false => "memory-diagnose --verbose".to_owned(),
+    }
+}
+
+const fn fold(by: GroupBy) -> &'static str {
+    match by {
+        GroupBy::Program => "program",
+        GroupBy::Unit => "unit",
+        GroupBy::Container => "container",
+        GroupBy::User => "user",
+        GroupBy::Cgroup => "cgroup",
+        GroupBy::Tree => "tree",
+    }
+}
+
+fn exact(unix_ms: u64) -> Option<String> {
+    let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
+    Some(at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use grey_model::ProcessId;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::watch::testkit::NOON;
+
+    fn assert_command(words: &str) {
+        let all = std::iter::once("greyctl").chain(words.split_whitespace());
+        assert!(Cli::try_parse_from(all).is_ok(), "greyctl has no `{words}`");
+    }
+
+    #[test]
+    fn every_screen_has_a_command_that_is_one() {
+        let process = Key::Process(ProcessId {
+            pid: 7,
+            start_time_ticks: 1,
+        });
+        for view in View::ALL {
+            for by in [GroupBy::Program, GroupBy::Tree, GroupBy::Cgroup] {
+                for overlay in [
+                    Overlay::None,
+                    Overlay::Command,
+                    Overlay::Help(0),
+                    Overlay::Actions(0),
+                    Overlay::Confirm(1, 0),
+                    Overlay::Detail(process.clone()),
+                ] {
+                    let mut state = State::new(view, by);
+                    state.selected = Some(process.clone());
+                    state.overlay = overlay;
+                    assert_command(&words(&state, Some(NOON)));
+                    state.past = true;
+                    assert_command(&words(&state, Some(NOON)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_control_group_is_named_when_its_name_needs_no_quotes() {
+        let named = |path: &str| of_cgroup(&CgroupPath::new(path.as_bytes()).unwrap());
+        assert_eq!(
+            named("/build/web"),
+            "memory-diagnose --target cgroup:/build/web"
+        );
+        for odd in ["/a b", "/a\x1b[2J", "/", "/a'b"] {
+            assert_eq!(named(odd), "memory-diagnose --verbose", "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn history_is_named_by_its_moment() {
+        let mut state = State::new(View::Processes, GroupBy::Program);
+        state.past = true;
+        assert_eq!(
+            words(&state, Some(NOON)),
+            "history --at 2026-11-21T12:00:00Z"
+        );
+    }
+}

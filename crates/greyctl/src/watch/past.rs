@@ -1,0 +1,365 @@
+//! What history has of a moment, as the view shows it.
+//!
+//! What a sample does not have stays unknown. What changes are told by comes
+//! from the ten minutes before.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use grey_model::{
+    Bytes, CgroupField, CgroupSample, GroupBy, Meminfo, ProcessField, ProcessId, ProcessMemory,
+    Sample, SystemField, TracePoint,
+};
+use grey_policy::groups::{GroupFacts, fold};
+use grey_telemetry::history::History;
+
+use super::follow::Follow;
+use super::sampler::{Wish, add_trends, stalled};
+use super::shot::{
+    CgroupRow, Class, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, Trend,
+};
+use crate::cli::GlobalOptions;
+use crate::diagnose::document::Swap;
+use crate::failure::Failure;
+use crate::history::command::{open, sample_at};
+use crate::history::past::snapshot;
+use crate::history::record::history_failure;
+use crate::moment::Moment;
+
+/// What changes are told by: the time before.
+const BEFORE: u64 = 10 * 60 * 1000;
+
+/// Cgroups are not in every sample: those of this long ago are shown.
+const CGROUPS_WITHIN: u64 = 60 * 1000;
+
+/// One moment of history, and where to go from there.
+#[derive(Debug)]
+pub(super) struct Past {
+    history: History,
+    current: Sample,
+}
+
+impl Past {
+    /// Opens history at `moment`.
+    ///
+    /// # Errors
+    /// A [`Failure`] when there is no history, or it has nothing so early.
+    pub(super) fn open(global: &GlobalOptions, moment: &Moment) -> Result<Self, Failure> {
+        let mut history = open(global)?;
+        let current = sample_at(&mut history, moment)?;
+        Ok(Self { history, current })
+    }
+
+    /// Goes to the sample before, or after; whether there is one.
+    ///
+    /// # Errors
+    /// A [`Failure`] when a file cannot be read.
+    pub(super) fn step(&mut self, forward: bool) -> Result<bool, Failure> {
+        let at = self.current.at_unix_ms;
+        let failed = |error| history_failure(&error);
+        let next = if forward {
+            let mut next = None;
+            let first = |sample: Sample| {
+                next = Some(sample);
+                ControlFlow::Break(())
+            };
+            let after = at.saturating_add(1);
+            self.history
+                .samples(after, u64::MAX, first)
+                .map_err(failed)?;
+            next
+        } else if let Some(before) = at.checked_sub(1) {
+            self.history.at(before).map_err(failed)?
+        } else {
+            None
+        };
+        let found = next.is_some();
+        if let Some(sample) = next {
+            self.current = sample;
+        }
+        Ok(found)
+    }
+
+    /// What is shown.
+    ///
+    /// # Errors
+    /// A [`Failure`] when a file cannot be read, or the sample lacks what every
+    /// machine has.
+    pub(super) fn look(&mut self, wish: &Wish) -> Result<Shot, Failure> {
+        let known = snapshot(&self.current)?;
+        let before = self.before()?;
+        let (follow, stalls) = follow_all(&before);
+        let anonymous = anonymous(&self.current);
+        let processes: Vec<ProcessRow> = known
+            .processes
+            .into_iter()
+            .map(|mut memory| {
+                memory.rss_anon = anonymous.get(&memory.id).copied();
+                ProcessRow {
+                    memory,
+                    pss_age: None,
+                    trend: Trend::default(),
+                }
+            })
+            .collect();
+        let groups = wish.by.map(|by| (by, groups(&processes, by)));
+        let mut shot = Shot {
+            at_unix_ms: self.current.at_unix_ms,
+            totals: known.system,
+            classes: classes(&self.current),
+            pressure: None,
+            stalls,
+            swap: swap(&self.current),
+            processes,
+            unreadable: 0,
+            groups,
+            cgroups: cgroups(&before)?,
+            detail: None,
+        };
+        add_trends(&follow, &mut shot);
+        shot.detail = wish.detail.as_ref().map(|key| {
+            let (trend, trend_span) = follow.readings(key);
+            Detail {
+                key: key.clone(),
+                process: None,
+                trend,
+                trend_span,
+            }
+        });
+        Ok(shot)
+    }
+
+    /// The samples of the same boot up to this one.
+    fn before(&mut self) -> Result<Vec<Sample>, Failure> {
+        let until = self.current.at_unix_ms;
+        let mut samples = Vec::new();
+        let boot = self.current.boot.clone();
+        let each = |sample: Sample| {
+            if sample.boot == boot {
+                samples.push(sample);
+            }
+            ControlFlow::Continue(())
+        };
+        let from = until.saturating_sub(BEFORE);
+        self.history
+            .samples(from, until, each)
+            .map_err(|error| history_failure(&error))?;
+        Ok(samples)
+    }
+}
+
+/// What of the machine a sample tells, by class; the rest is the residual.
+fn classes(sample: &Sample) -> Classes {
+    let mut classes = Classes::default();
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut rest = sample.system.get(SystemField::Total).map_or(0, signed);
+    for (class, field) in [
+        (Class::Anonymous, SystemField::Anonymous),
+        (Class::Shared, SystemField::Shared),
+        (Class::Cache, SystemField::FileCache),
+        (Class::Kernel, SystemField::SlabReclaimable),
+        (Class::Kernel, SystemField::SlabUnreclaimable),
+        (Class::Kernel, SystemField::PageTables),
+        (Class::Kernel, SystemField::Zram),
+        (Class::Kernel, SystemField::Zswap),
+        (Class::Free, SystemField::Free),
+    ] {
+        let bytes = sample.system.get(field).map_or(0, signed);
+        classes.add(class, bytes);
+        rest = rest.saturating_sub(bytes);
+    }
+    classes.add(Class::Residual, rest);
+    classes
+}
+
+/// A sample knows the sums of swap, and no devices.
+fn swap(sample: &Sample) -> Swap {
+    let value = |field| sample.system.get(field).map(Bytes);
+    let total = value(SystemField::SwapTotal);
+    let used = value(SystemField::SwapUsed);
+    let meminfo = Meminfo {
+        swap_total: total,
+        swap_free: total
+            .zip(used)
+            .map(|(total, used)| total.saturating_sub(used)),
+        ..Meminfo::default()
+    };
+    Swap::new(&meminfo, Vec::new(), Vec::new(), None)
+}
+
+fn anonymous(sample: &Sample) -> HashMap<ProcessId, Bytes> {
+    let each = sample.processes.iter().filter_map(|process| {
+        let bytes = process.values.get(ProcessField::Anonymous)?;
+        Some((process.key.id, Bytes(bytes)))
+    });
+    each.collect()
+}
+
+fn groups(rows: &[ProcessRow], by: GroupBy) -> Vec<GroupRow> {
+    let processes: Vec<ProcessMemory> = rows.iter().map(|row| row.memory.clone()).collect();
+    let folded = fold(&processes, by, &GroupFacts::default());
+    let row = |group| GroupRow {
+        group,
+        trend: Trend::default(),
+    };
+    folded.into_iter().map(row).collect()
+}
+
+/// The control groups of the last sample that has any, when it is not too old.
+fn cgroups(samples: &[Sample]) -> Result<Option<Vec<CgroupRow>>, Failure> {
+    let Some(last) = samples.last() else {
+        return Ok(None);
+    };
+    let oldest = last.at_unix_ms.saturating_sub(CGROUPS_WITHIN);
+    let recent = samples
+        .iter()
+        .rev()
+        .take_while(|sample| sample.at_unix_ms >= oldest);
+    let Some(found) = recent.into_iter().find(|sample| sample.cgroups.is_some()) else {
+        return Ok(None);
+    };
+    let row = |memory| CgroupRow {
+        memory,
+        trend: Trend::default(),
+    };
+    Ok(Some(
+        snapshot(found)?.cgroups.into_iter().map(row).collect(),
+    ))
+}
+
+/// Follows everything through `samples`; and how much time was lost between
+/// each two.
+fn follow_all(samples: &[Sample]) -> (Follow, Vec<Stall>) {
+    let mut follow = Follow::default();
+    follow.begin(true);
+    let origin = samples.first().map_or(0, |sample| sample.since_boot_ms);
+    for sample in samples {
+        let at = Duration::from_millis(sample.since_boot_ms.saturating_sub(origin));
+        follow_processes(&mut follow, sample, at);
+        for group in sample.cgroups.iter().flatten() {
+            follow_cgroup(&mut follow, group, at);
+        }
+    }
+    // Groups are not followed: a member that only now is among the largest would
+    // be growth of its group.
+    follow.judge(usize::MAX);
+    let stalls = samples
+        .windows(2)
+        .filter_map(|pair| stall(&pair[0], &pair[1]));
+    (follow, stalls.collect())
+}
+
+fn follow_processes(follow: &mut Follow, sample: &Sample, at: Duration) {
+    for process in &sample.processes {
+        let Some(anonymous) = process.values.get(ProcessField::Anonymous) else {
+            continue;
+        };
+        let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
+        let point = TracePoint {
+            at,
+            amount: Bytes(anonymous).saturating_add(Bytes(swap)),
+            life: process.key.id.start_time_ticks,
+        };
+        follow.take(Key::Process(process.key.id), point);
+    }
+}
+
+/// History has the whole usage of a control group, in which cache looks like
+/// growth; the change is told, and the verdict is left out.
+fn follow_cgroup(follow: &mut Follow, group: &CgroupSample, at: Duration) {
+    let value = |field| group.values.get(field).map(Bytes);
+    let Some(current) = value(CgroupField::Current) else {
+        return;
+    };
+    let point = TracePoint {
+        at,
+        amount: current.saturating_add(value(CgroupField::Swap).unwrap_or_default()),
+        life: 0,
+    };
+    follow.take_unjudged(Key::Cgroup(group.path.clone()), point);
+}
+
+fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
+    let elapsed = other.since_boot_ms.checked_sub(one.since_boot_ms)?;
+    let elapsed = Duration::from_millis(elapsed).max(Duration::from_millis(1));
+    let share = |field| {
+        let (then, now) = (one.system.get(field)?, other.system.get(field)?);
+        Some(stalled(now.checked_sub(then)?, elapsed))
+    };
+    Some(Stall {
+        some: share(SystemField::PressureSome)?,
+        full: share(SystemField::PressureFull).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_model::{BootId, CgroupPath, CgroupValues, SystemValues};
+
+    use super::*;
+
+    fn sample(second: u64, stalled_us: u64) -> Sample {
+        Sample {
+            at_unix_ms: second * 1000,
+            since_boot_ms: second * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default()
+                .with(SystemField::Total, Some(1000))
+                .with(SystemField::Free, Some(300))
+                .with(SystemField::Anonymous, Some(500))
+                .with(SystemField::Zram, Some(50))
+                .with(SystemField::PressureSome, Some(stalled_us)),
+            processes: Vec::new(),
+            cgroups: None,
+        }
+    }
+
+    fn with_cgroup(sample: Sample, current: u64) -> Sample {
+        let group = CgroupSample {
+            path: CgroupPath::new(b"/web").unwrap(),
+            values: CgroupValues::default().with(CgroupField::Current, Some(current)),
+        };
+        Sample {
+            cgroups: Some(vec![group]),
+            ..sample
+        }
+    }
+
+    #[test]
+    fn what_a_sample_does_not_explain_is_the_residual() {
+        let found: Vec<(Class, i64)> = classes(&sample(0, 0)).iter().collect();
+        let of = |class| found.iter().find(|(one, _)| *one == class).unwrap().1;
+        assert_eq!((of(Class::Anonymous), of(Class::Kernel)), (500, 50));
+        assert_eq!(of(Class::Residual), 150);
+        assert_eq!(found.iter().map(|(_, bytes)| bytes).sum::<i64>(), 1000);
+    }
+
+    #[test]
+    fn stalls_are_the_share_of_the_time_between_two_samples() {
+        let share = stall(&sample(10, 0), &sample(12, 500_000)).unwrap();
+        assert_eq!(format!("{:.1}", share.some), "25.0");
+        // The counter began anew: there is no telling.
+        assert!(stall(&sample(10, 500), &sample(12, 0)).is_none());
+    }
+
+    #[test]
+    fn control_groups_of_shortly_before_are_shown_and_older_ones_are_not() {
+        let old = with_cgroup(sample(0, 0), 7);
+        let recent = cgroups(&[old.clone(), sample(30, 0)]).unwrap();
+        assert_eq!(recent.unwrap()[0].memory.current, Some(Bytes(7)));
+        assert!(cgroups(&[old, sample(90, 0)]).unwrap().is_none());
+        assert!(cgroups(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_control_group_that_grows_in_history_is_no_leak_yet() {
+        let samples: Vec<Sample> = (0..120)
+            .map(|second| with_cgroup(sample(second, 0), (100 + second) << 20))
+            .collect();
+        let (follow, _) = follow_all(&samples);
+        let key = Key::Cgroup(CgroupPath::new(b"/web").unwrap());
+        let trend = follow.trend(&key);
+        assert_eq!((trend.per_minute, trend.verdict), (Some(60 << 20), None));
+    }
+}

@@ -1,0 +1,175 @@
+//! The same for where there is no terminal to draw on: lines.
+//!
+//! Pure. One line each time, with the processes below it where they are wanted;
+//! with `--no-clear` a block.
+
+use grey_model::{Bytes, Percent};
+use jiff::tz::TimeZone;
+
+use super::rows;
+use super::shot::{ProcessRow, Shot};
+use super::state::{State, View};
+use crate::diagnose::machine::{signed, zram_sentence, zswap_sentence};
+use crate::diagnose::processes;
+use crate::moment::shown;
+use crate::table::{BOLD, Column, Table, Value};
+
+/// How much is printed each time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// The largest processes; 0 for none.
+    pub(super) processes: usize,
+    /// A block instead of a line.
+    pub(super) block: bool,
+    /// The width to stay within.
+    pub(super) width: Option<usize>,
+}
+
+/// What is printed of one look.
+pub(super) fn print(shot: &Shot, extent: Extent, zone: &TimeZone) -> String {
+    let mut text = match extent.block {
+        true => block(shot, zone),
+        false => format!("{}\n", line(shot, zone)),
+    };
+    if extent.processes > 0 {
+        text.push_str(&table(shot, extent));
+    }
+    if extent.block {
+        text.push('\n');
+    }
+    text
+}
+
+/// The totals in one line.
+fn line(shot: &Shot, zone: &TimeZone) -> String {
+    let totals = &shot.totals;
+    let share = totals.used.percent_of(totals.total).unwrap_or_default();
+    let mut text = format!(
+        "{}  used {} of {} ({share})",
+        shown(shot.at_unix_ms, zone),
+        totals.used,
+        totals.total
+    );
+    if let Some(available) = totals.available {
+        text.push_str(&format!(", available {available}"));
+    }
+    text.push_str(&format!(", swap {}", Bytes(shot.swap.used_bytes)));
+    if shot.swap.total_bytes > 0 {
+        text.push_str(&format!(" of {}", Bytes(shot.swap.total_bytes)));
+    }
+    if let Some(stall) = shot.stalls.last() {
+        let (some, full) = (Percent(stall.some), Percent(stall.full));
+        text.push_str(&format!(", stalled some {some} full {full}"));
+    }
+    text
+}
+
+fn block(shot: &Shot, zone: &TimeZone) -> String {
+    let classes: Vec<String> = shot
+        .classes
+        .iter()
+        .map(|(class, bytes)| format!("{} {}", class.label(), signed(bytes)))
+        .collect();
+    let mut text = format!(
+        "{BOLD}{}{BOLD:#}\n  {}\n",
+        line(shot, zone),
+        classes.join(", ")
+    );
+    let zram = shot.swap.zram.iter().map(zram_sentence);
+    let zswap = shot.swap.zswap.as_ref().and_then(zswap_sentence);
+    for sentence in zram.chain(zswap) {
+        text.push_str(&format!("  {sentence}\n"));
+    }
+    text
+}
+
+/// The largest processes.
+fn table(shot: &Shot, extent: Extent) -> String {
+    let state = State::new(View::Processes, grey_model::GroupBy::Program);
+    let largest: Vec<&ProcessRow> = rows::rows(shot, &state)
+        .into_iter()
+        .filter_map(|row| match row.subject {
+            rows::Subject::Process(process) => Some(process),
+            _ => None,
+        })
+        .take(extent.processes)
+        .collect();
+    let mut table = Table::new(vec![
+        Column::number("PID", 0),
+        Column::text("USER", 4).gives_way(6),
+        Column::number("RSS", 0),
+        Column::number("PSS", 1),
+        Column::number("USS", 3),
+        Column::number("SWAP", 2).optional(),
+        Column::number("+/MIN", 2),
+        Column::text("NAME", 0).gives_way(10),
+    ]);
+    for row in largest {
+        let memory = &row.memory;
+        let change = row.trend.per_minute.map(signed);
+        table.row(vec![
+            Value::new(memory.id.pid),
+            Value::or_unknown(processes::user(memory)),
+            Value::or_unknown(memory.rss),
+            Value::or_unknown(memory.pss),
+            Value::or_unknown(memory.uss),
+            processes::swapped(memory.swap),
+            Value::or_unknown(change),
+            Value::new(processes::name(memory)),
+        ]);
+    }
+    table.render(extent.width)
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_fake_kernel::FakeKernel;
+
+    use super::*;
+    use crate::watch::testkit;
+
+    fn printed(kernel: &FakeKernel, processes: usize, block: bool) -> String {
+        let extent = Extent {
+            processes,
+            block,
+            width: Some(80),
+        };
+        let text = print(&testkit::shot(kernel), extent, &TimeZone::UTC);
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn each_look_is_one_line() {
+        let text = printed(&FakeKernel::full(), 0, false);
+        assert_eq!(
+            text,
+            "2026-11-21 12:00:00  used 580.0 MiB of 1000.0 MiB (58.0 %), available 420.0 MiB, \
+             swap 80.0 MiB of 1.5 GiB, stalled some 1.5 % full 0.5 %\n"
+        );
+    }
+
+    #[test]
+    fn the_largest_processes_are_below_it() {
+        let text = printed(&FakeKernel::full(), 2, false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[2].contains("nginx"), "{text}");
+    }
+
+    #[test]
+    fn a_block_has_the_classes_and_ends_in_an_empty_line() {
+        let text = printed(&FakeKernel::full(), 0, true);
+        assert!(
+            text.contains("anonymous 200.0 MiB, tmpfs+shared 60.0 MiB"),
+            "{text}"
+        );
+        assert!(text.contains("zram0: 72.0 MiB of pages"), "{text}");
+        assert!(text.ends_with("\n\n"), "{text:?}");
+    }
+
+    #[test]
+    fn without_pressure_or_swap_they_are_not_told_as_numbers() {
+        let kernel = FakeKernel::full().without("proc/pressure");
+        assert!(!printed(&kernel, 0, false).contains("stalled"));
+    }
+}

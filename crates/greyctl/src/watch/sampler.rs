@@ -1,0 +1,577 @@
+//! Reads the machine for the view, again and again, at little cost.
+//!
+//! RSS of all processes comes from kept descriptors each time, PSS within a
+//! budget of CPU time, and everything else of a process when it is new, when it
+//! is on the screen, and now and then in turn. Never fails because of one
+//! process: what vanished is left out, what may not be read is `None`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use grey_model::{Bytes, CgroupPath, GroupBy, Pressure, ProcessMemory, TracePoint};
+use grey_policy::groups::{GroupFacts, fold};
+use grey_telemetry::cgroup::{TreeBounds, read_tree};
+use grey_telemetry::process::{
+    Detail as Depth, PssTracker, RssTracker, Scratch, TrackedPss, read_process,
+};
+use grey_telemetry::system::read_system;
+use grey_telemetry::user::UserNames;
+use grey_telemetry::{Kernel, ReadError};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::follow::{Follow, JUDGED_AT_ONCE};
+use super::shot::{
+    CgroupRow, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, held, held_by_cgroup,
+};
+use crate::diagnose::document::Swap;
+
+/// Of the interval, this part is spent on PSS at most: 0.5 % of one core.
+const PSS_SHARE: u32 = 200;
+
+/// The first time, all that fits into this is read, so that people need not
+/// wait for PSS.
+const FIRST_PSS: Duration = Duration::from_millis(250);
+
+/// So many processes are looked at each time in turn, beside those on screen.
+const IN_TURN: usize = 16;
+
+/// The stalls of so many looks are kept.
+const MOST_STALLS: usize = 240;
+
+/// What the view wants to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// The groups, folded by this.
+    pub(super) by: Option<GroupBy>,
+    /// The control groups.
+    pub(super) cgroups: bool,
+    /// The processes on the screen, by pid.
+    pub(super) visible: Vec<u32>,
+    /// What is opened.
+    pub(super) detail: Option<Key>,
+}
+
+/// What is remembered of a process between looks.
+#[derive(Debug)]
+struct Known {
+    memory: ProcessMemory,
+    seen: u64,
+}
+
+/// Reads one kernel.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    kernel: Kernel,
+    cap: Duration,
+    tracker: PssTracker,
+    scratch: Scratch,
+    buffer: Vec<u8>,
+    names: UserNames,
+    known: HashMap<u64, Known>,
+    follow: Follow,
+    stalls: Stalls,
+    started: Instant,
+    interval: Duration,
+    /// When readings were kept the last time.
+    kept_at: Option<Duration>,
+    looks: u64,
+    turn: usize,
+}
+
+impl Sampler {
+    /// Reads `kernel` about every `interval`.
+    pub(super) fn new(kernel: Kernel, interval: Duration) -> Self {
+        // The passwd file beside procfs is the one of the machine looked at.
+        let beside = kernel.roots().procfs.parent().unwrap_or(Path::new("/"));
+        Self {
+            names: UserNames::read(&beside.join("etc/passwd")),
+            cap: interval / PSS_SHARE,
+            tracker: PssTracker::new(kernel.page_size, RssTracker::new()),
+            scratch: Scratch::new(&kernel),
+            buffer: Vec::new(),
+            known: HashMap::new(),
+            follow: Follow::default(),
+            stalls: Stalls::default(),
+            started: Instant::now(),
+            interval,
+            kept_at: None,
+            looks: 0,
+            turn: 0,
+            kernel,
+        }
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// [`ReadError`] when meminfo or the list of processes cannot be read.
+    pub(super) fn look(&mut self, wish: &Wish) -> Result<Shot, ReadError> {
+        let at = self.started.elapsed();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.looks += 1;
+        let keeps = self.keeps(at);
+        self.follow.begin(keeps);
+        let system = read_system(&self.kernel, &mut self.buffer)?;
+        if keeps {
+            self.stalls.take(at, system.pressure.as_ref());
+        }
+        let cap = if self.looks == 1 { FIRST_PSS } else { self.cap };
+        let tick = self.tracker.tick(&self.kernel.proc, cap)?;
+        let mut processes = self.processes(wish);
+        for row in &mut processes {
+            let key = Key::Process(row.memory.id);
+            if let Some(amount) = held(&row.memory) {
+                let life = row.memory.id.start_time_ticks;
+                self.follow.take(key, TracePoint { at, amount, life });
+            }
+        }
+        let groups = wish.by.map(|by| (by, self.groups(&processes, by, at)));
+        let wants_tree = wish.cgroups || matches!(wish.detail, Some(Key::Cgroup(_)));
+        let cgroups = wants_tree.then(|| self.cgroups(at));
+        let (by, tree) = (wish.by, wants_tree);
+        self.follow.forget_gone(|key| match key {
+            Key::Process(_) => true,
+            // Groups of another fold are of no use any more.
+            Key::Group(..) => by.is_some(),
+            Key::Cgroup(_) => tree,
+        });
+        self.follow.judge(JUDGED_AT_ONCE);
+        let mut shot = Shot {
+            at_unix_ms: milliseconds(now.unwrap_or_default()),
+            totals: system.totals,
+            classes: Classes::of(&system.breakdown),
+            pressure: system.pressure,
+            stalls: self.stalls.kept.clone(),
+            swap: Swap::new(
+                &system.meminfo,
+                system.swap_devices,
+                system.zram,
+                system.zswap,
+            ),
+            processes,
+            unreadable: tick.unreadable.saturating_add(tick.rss.unreadable),
+            groups,
+            cgroups,
+            detail: None,
+        };
+        self.add_trends(&mut shot);
+        shot.detail = wish.detail.as_ref().map(|key| self.detail(key));
+        Ok(shot)
+    }
+
+    /// Whether the readings of this look are kept: one that somebody wants
+    /// between two others is not.
+    fn keeps(&mut self, at: Duration) -> bool {
+        let keeps = self
+            .kept_at
+            .is_none_or(|last| at.saturating_sub(last) >= self.interval / 2);
+        if keeps {
+            self.kept_at = Some(at);
+        }
+        keeps
+    }
+
+    /// All processes; the facts of those that are new, on the screen or in turn
+    /// are read now.
+    fn processes(&mut self, wish: &Wish) -> Vec<ProcessRow> {
+        let tracked = self.tracker.processes();
+        let count = tracked.len().max(1);
+        let first_in_turn = self.turn % count;
+        self.turn = (first_in_turn + IN_TURN) % count;
+        let now = Instant::now();
+        let mut rows = Vec::with_capacity(tracked.len());
+        for (index, process) in tracked.iter().enumerate() {
+            let in_turn = (index + count - first_in_turn) % count < IN_TURN;
+            let is_due = in_turn || wish.visible.contains(&process.pid);
+            let known = self.known.get_mut(&process.serial());
+            let memory = match known {
+                Some(known) if !is_due => {
+                    known.seen = self.looks;
+                    known.memory.clone()
+                }
+                _ => {
+                    let reading =
+                        read_process(&self.kernel, process.pid, Depth::Basic, &mut self.scratch);
+                    let Ok(reading) = reading else {
+                        // It is gone, or not even its name may be read.
+                        self.known.remove(&process.serial());
+                        continue;
+                    };
+                    let memory = named(reading.memory, &self.names);
+                    let known = Known {
+                        memory: memory.clone(),
+                        seen: self.looks,
+                    };
+                    self.known.insert(process.serial(), known);
+                    memory
+                }
+            };
+            rows.push(row(process, memory, self.kernel.page_size, now));
+        }
+        let looks = self.looks;
+        self.known.retain(|_, known| known.seen == looks);
+        rows
+    }
+
+    fn groups(&mut self, rows: &[ProcessRow], by: GroupBy, at: Duration) -> Vec<GroupRow> {
+        let processes: Vec<ProcessMemory> = rows.iter().map(|row| row.memory.clone()).collect();
+        let boottime = Duration::try_from(clock_gettime(ClockId::Boottime));
+        let facts = GroupFacts {
+            since_boot_seconds: boottime.ok().map(|boottime| boottime.as_secs()),
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+            idle_seconds: HashMap::new(),
+        };
+        let held: HashMap<_, _> = processes
+            .iter()
+            .filter_map(|process| Some((process.id, held(process)?)))
+            .collect();
+        let folded = fold(&processes, by, &facts);
+        let follow = |group| {
+            self.follow_group(&group, by, at, &held);
+            GroupRow {
+                group,
+                trend: super::shot::Trend::default(),
+            }
+        };
+        folded.into_iter().map(follow).collect()
+    }
+
+    /// A group whose oldest member is another one was restarted.
+    fn follow_group(
+        &mut self,
+        group: &grey_model::ProcessGroup,
+        by: GroupBy,
+        at: Duration,
+        held: &HashMap<grey_model::ProcessId, Bytes>,
+    ) {
+        let amounts = group.members.iter().filter_map(|id| held.get(id).copied());
+        let oldest = group.members.iter().map(|id| id.start_time_ticks).min();
+        let point = TracePoint {
+            at,
+            amount: amounts.sum(),
+            life: oldest.unwrap_or_default(),
+        };
+        self.follow.take(Key::Group(by, group.name.clone()), point);
+    }
+
+    fn cgroups(&mut self, at: Duration) -> Vec<CgroupRow> {
+        let root = CgroupPath::root();
+        let tree = read_tree(&self.kernel, &root, TreeBounds::default(), &mut self.buffer);
+        let mut rows = Vec::with_capacity(tree.groups.len());
+        for memory in tree.groups {
+            if let Some(amount) = held_by_cgroup(&memory) {
+                let life = memory.id.0;
+                let point = TracePoint { at, amount, life };
+                self.follow.take(Key::Cgroup(memory.path.clone()), point);
+            }
+            rows.push(CgroupRow {
+                memory,
+                trend: super::shot::Trend::default(),
+            });
+        }
+        rows
+    }
+
+    fn add_trends(&self, shot: &mut Shot) {
+        add_trends(&self.follow, shot);
+    }
+
+    fn detail(&mut self, key: &Key) -> Detail {
+        let process = match key {
+            Key::Process(id) => {
+                let read = read_process(&self.kernel, id.pid, Depth::Full, &mut self.scratch);
+                // The pid may be another process by now.
+                let memory = read.ok().map(|reading| reading.memory);
+                memory
+                    .filter(|memory| memory.id == *id)
+                    .map(|memory| named(memory, &self.names))
+            }
+            Key::Group(..) | Key::Cgroup(_) => None,
+        };
+        let (trend, trend_span) = self.follow.readings(key);
+        Detail {
+            key: key.clone(),
+            process,
+            trend,
+            trend_span,
+        }
+    }
+}
+
+/// Puts into each row how it changes.
+pub(super) fn add_trends(follow: &Follow, shot: &mut Shot) {
+    for row in &mut shot.processes {
+        row.trend = follow.trend(&Key::Process(row.memory.id));
+    }
+    if let Some((by, groups)) = &mut shot.groups {
+        for row in groups {
+            row.trend = follow.trend(&Key::Group(*by, row.group.name.clone()));
+        }
+    }
+    for row in shot.cgroups.iter_mut().flatten() {
+        row.trend = follow.trend(&Key::Cgroup(row.memory.path.clone()));
+    }
+}
+
+/// With the name of its user.
+fn named(mut memory: ProcessMemory, names: &UserNames) -> ProcessMemory {
+    let user = memory.user_id.and_then(|id| names.name(id));
+    memory.user = user.map(str::to_owned);
+    memory
+}
+
+/// A process as it is now: its facts, and the numbers of this look.
+fn row(
+    process: &TrackedPss,
+    mut memory: ProcessMemory,
+    page_size: grey_model::PageSize,
+    now: Instant,
+) -> ProcessRow {
+    let statm = process.statm();
+    if statm.has_memory() {
+        memory.rss = Some(statm.resident.bytes(page_size));
+        memory.rss_anon = Some(statm.anonymous().bytes(page_size));
+        memory.pss = process.pss(page_size);
+        memory.uss = process.rollup().and_then(|rollup| rollup.uss());
+    }
+    let pss_age = memory.pss.and(process.read_at());
+    ProcessRow {
+        memory,
+        pss_age: pss_age.map(|at| now.saturating_duration_since(at)),
+        trend: super::shot::Trend::default(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The share of time lost to stalls, look after look.
+#[derive(Debug, Default)]
+struct Stalls {
+    kept: Vec<Stall>,
+    last: Option<(Duration, u64, Option<u64>)>,
+}
+
+impl Stalls {
+    /// The first time there is only the kernel's own average.
+    fn take(&mut self, at: Duration, pressure: Option<&Pressure>) {
+        let Some(pressure) = pressure else { return };
+        let some = pressure.some.total_us;
+        let full = pressure.full.map(|full| full.total_us);
+        let stall = match self.last {
+            Some((then, some_then, full_then)) => {
+                let elapsed = at.saturating_sub(then);
+                let share = |now: u64, then: u64| stalled(now.saturating_sub(then), elapsed);
+                Stall {
+                    some: share(some, some_then),
+                    full: full
+                        .zip(full_then)
+                        .map_or(0.0, |(now, then)| share(now, then)),
+                }
+            }
+            None => Stall {
+                some: pressure.some.avg10.0,
+                full: pressure.full.map_or(0.0, |full| full.avg10.0),
+            },
+        };
+        self.last = Some((at, some, full));
+        if self.kept.len() >= MOST_STALLS {
+            self.kept.remove(0);
+        }
+        self.kept.push(stall);
+    }
+}
+
+/// Microseconds of stalls in a time, in percent of it.
+pub(super) fn stalled(microseconds: u64, elapsed: Duration) -> f64 {
+    let elapsed = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let share = Bytes(microseconds).percent_of(Bytes(elapsed));
+    share.map_or(0.0, |share| share.0.min(100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_fake_kernel::{FakeKernel, FakeProcess};
+
+    use super::*;
+    use crate::watch::testkit::{everything, sampler};
+
+    fn process(shot: &Shot, pid: u32) -> Option<&ProcessRow> {
+        shot.processes.iter().find(|row| row.memory.id.pid == pid)
+    }
+
+    #[test]
+    fn what_is_shown_is_what_the_kernel_says() {
+        let kernel = FakeKernel::full();
+        let shot = sampler(&kernel).look(&everything()).unwrap();
+        let worker = &process(&shot, 101).unwrap().memory;
+        assert_eq!(worker.rss, Some(Bytes::from_kib(65536 * 3 / 2)));
+        // File pages are half of the anonymous ones, and four share them.
+        assert_eq!(worker.pss, Some(Bytes::from_kib(65536 * 9 / 8)));
+        assert_eq!(worker.uss, Some(Bytes::from_kib(65536)));
+        assert_eq!(worker.swap, Some(Bytes::from_kib(65536 / 4)));
+        assert_eq!(worker.unit.as_deref(), Some("nginx.service"));
+        assert!(process(&shot, 101).unwrap().pss_age.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_never_zero() {
+        let kernel = FakeKernel::full();
+        let shot = sampler(&kernel).look(&everything()).unwrap();
+        let secret = process(&shot, 230).unwrap();
+        assert_eq!((secret.memory.pss, secret.memory.uss), (None, None));
+        assert_eq!(secret.pss_age, None);
+        assert!(secret.memory.rss.is_some());
+        let kernel_thread = &process(&shot, 2).unwrap().memory;
+        assert_eq!((kernel_thread.rss, kernel_thread.pss), (None, None));
+        assert!(process(&shot, 220).is_none(), "it has no files");
+    }
+
+    #[test]
+    fn a_process_that_ends_is_gone_at_the_next_look_and_one_that_begins_is_there() {
+        let kernel = FakeKernel::full();
+        let mut sampler = sampler(&kernel);
+        sampler.look(&everything()).unwrap();
+        kernel.remove("proc/311");
+        let kernel = kernel.with_process(&FakeProcess::new(400, 1, "late", "/build/web"));
+        let shot = sampler.look(&everything()).unwrap();
+        assert!(process(&shot, 311).is_none());
+        assert!(process(&shot, 400).is_some());
+        drop(kernel);
+    }
+
+    #[test]
+    fn a_process_on_the_screen_is_read_anew_each_time() {
+        let kernel = FakeKernel::empty();
+        let full = FakeKernel::full();
+        for name in ["meminfo", "pressure/memory"] {
+            let content = std::fs::read(full.path("proc").join(name)).unwrap();
+            kernel.write(format!("proc/{name}"), content);
+        }
+        let kernel = (1..=100).fold(kernel, |kernel, pid| {
+            kernel.with_process(&FakeProcess::new(pid, 0, "before", "/"))
+        });
+        let mut sampler = sampler(&kernel);
+        sampler.look(&Wish::default()).unwrap();
+        let kernel = (1..=100).fold(kernel, |kernel, pid| {
+            kernel.with_process(&FakeProcess::new(pid, 0, "after", "/"))
+        });
+        let wish = Wish {
+            visible: vec![90],
+            ..Wish::default()
+        };
+        let shot = sampler.look(&wish).unwrap();
+        let name = |pid| process(&shot, pid).unwrap().memory.name.to_string();
+        assert_eq!(name(90), "after");
+        // Not all of the others had their turn yet.
+        assert!((1..=100).any(|pid| name(pid) == "before"));
+        drop(kernel);
+    }
+
+    #[test]
+    fn only_what_is_wished_for_is_read() {
+        let kernel = FakeKernel::full();
+        let mut sampler = sampler(&kernel);
+        let shot = sampler.look(&Wish::default()).unwrap();
+        assert!(shot.cgroups.is_none() && shot.groups.is_none() && shot.detail.is_none());
+        let shot = sampler.look(&everything()).unwrap();
+        assert!(shot.cgroups.is_some_and(|groups| groups.len() > 10));
+        let (by, groups) = shot.groups.unwrap();
+        assert_eq!(by, GroupBy::Program);
+        assert!(groups.iter().any(|row| row.group.count == 2));
+    }
+
+    #[test]
+    fn a_host_without_the_optional_things_is_shown_all_the_same() {
+        let kernel = FakeKernel::full()
+            .without("proc/pressure")
+            .without("proc/swaps")
+            .without("sys")
+            .without("cgroup");
+        let shot = sampler(&kernel).look(&everything()).unwrap();
+        assert!(shot.pressure.is_none() && shot.stalls.is_empty());
+        assert!(shot.cgroups.unwrap().is_empty());
+        assert!(shot.swap.zram.is_empty());
+    }
+
+    #[test]
+    fn stalls_are_the_share_of_the_time_between_two_looks() {
+        let kernel = FakeKernel::full();
+        let read = |total: u64| {
+            let text = format!(
+                "some avg10=9.00 avg60=0.00 avg300=0.00 total={total}\n\
+                 full avg10=3.00 avg60=0.00 avg300=0.00 total=0\n"
+            );
+            kernel.write("proc/pressure/memory", text);
+            read_system(&kernel_of(&kernel), &mut Vec::new())
+                .unwrap()
+                .pressure
+        };
+        let mut stalls = Stalls::default();
+        stalls.take(Duration::ZERO, read(1_000).as_ref());
+        stalls.take(Duration::from_secs(2), read(501_000).as_ref());
+        let shares: Vec<u64> = stalls
+            .kept
+            .iter()
+            .map(|stall| {
+                let text = format!("{:.0}", stall.some);
+                text.parse().unwrap()
+            })
+            .collect();
+        assert_eq!(shares, [9, 25]);
+    }
+
+    fn kernel_of(fake: &FakeKernel) -> Kernel {
+        crate::watch::testkit::open(fake)
+    }
+
+    #[test]
+    fn a_detail_reads_the_page_tables_and_has_the_trend() {
+        let kernel = FakeKernel::full();
+        let mut sampler = Sampler::new(kernel_of(&kernel), Duration::from_nanos(2));
+        let shot = sampler.look(&everything()).unwrap();
+        let key = Key::Process(process(&shot, 101).unwrap().memory.id);
+        let wish = Wish {
+            detail: Some(key.clone()),
+            ..everything()
+        };
+        let shot = sampler.look(&wish).unwrap();
+        let detail = shot.detail.unwrap();
+        assert_eq!(detail.key, key);
+        assert!(detail.process.unwrap().pss_file.is_some());
+        assert_eq!(detail.trend.len(), 2);
+    }
+
+    #[test]
+    fn a_look_between_two_others_leaves_no_reading() {
+        let kernel = FakeKernel::full();
+        let mut sampler = sampler(&kernel);
+        sampler.look(&everything()).unwrap();
+        let shot = sampler.look(&everything()).unwrap();
+        assert_eq!(shot.stalls.len(), 1);
+        let worker = process(&shot, 101).unwrap().memory.id;
+        assert_eq!(sampler.follow.readings(&Key::Process(worker)).0.len(), 1);
+    }
+
+    #[test]
+    fn a_detail_of_a_process_that_ended_is_empty_and_never_of_its_successor() {
+        let kernel = FakeKernel::full();
+        let mut sampler = sampler(&kernel);
+        let shot = sampler.look(&everything()).unwrap();
+        let key = Key::Process(process(&shot, 311).unwrap().memory.id);
+        let successor = FakeProcess {
+            start_time_ticks: 999_999,
+            ..FakeProcess::new(311, 1, "successor", "/build/web")
+        };
+        let kernel = kernel.with_process(&successor);
+        let wish = Wish {
+            detail: Some(key),
+            ..everything()
+        };
+        let shot = sampler.look(&wish).unwrap();
+        assert!(shot.detail.unwrap().process.is_none());
+        drop(kernel);
+    }
+}

@@ -1,0 +1,13 @@
+//! The screens: each part becomes lines of a width, and [`screen`] puts them
+//! where there is room.
+//!
+//! Pure: a model becomes cells. Nothing is drawn outside of the area, however
+//! small it is.
+
+mod actions;
+mod bar;
+mod detail;
+mod help;
+mod pressure;
+pub(super) mod screen;
+mod table;

@@ -1,0 +1,268 @@
+//! Puts the parts of the view where there is room for them.
+//!
+//! What matters most stays longest when the screen shrinks: the totals, a row,
+//! the line of keys. Nothing is ever drawn outside of the area.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget as _;
+
+use super::super::look::Look;
+use super::super::model::Model;
+use super::super::rows::Row;
+use super::super::shot::Shot;
+use super::super::state::{Overlay, View};
+use super::{actions, bar, detail, help, pressure, table};
+use crate::count::counted;
+use crate::diagnose::groups;
+use crate::enforce::report::friendly;
+use crate::journal::document::JournaledChange;
+use crate::table::{Tone, cut};
+
+/// How many lines each part has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Plan {
+    totals: usize,
+    bar: usize,
+    legend: usize,
+    stalls: usize,
+    swap: usize,
+    list: usize,
+    titles: usize,
+    rows: usize,
+    status: usize,
+}
+
+impl Plan {
+    /// Shares out `height` lines, where the legend and swap want so many.
+    fn new(height: usize, legend: usize, swap: usize) -> Self {
+        let mut plan = Self::default();
+        let mut left = height;
+        let mut give = |part: &mut usize, lines: usize| {
+            let given = lines.min(left);
+            *part += given;
+            left -= given;
+        };
+        give(&mut plan.totals, 1);
+        give(&mut plan.rows, 1);
+        give(&mut plan.status, 1);
+        give(&mut plan.titles, 1);
+        give(&mut plan.rows, 1);
+        give(&mut plan.bar, 1);
+        give(&mut plan.rows, 2);
+        give(&mut plan.list, 1);
+        give(&mut plan.stalls, 1);
+        give(&mut plan.swap, swap);
+        give(&mut plan.legend, legend);
+        give(&mut plan.rows, usize::MAX);
+        plan
+    }
+
+    /// The lines that something which lies on top takes.
+    const fn body(self) -> usize {
+        self.list + self.titles + self.rows
+    }
+}
+
+/// Draws `model` into `area` of `buffer`, and settles its selection.
+pub(in super::super) fn draw(model: &mut Model, look: Look, area: Rect, buffer: &mut Buffer) {
+    let area = area.intersection(buffer.area);
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
+    let mut lines = vec![bar::totals(model, width, look)];
+    let plan = match &model.shot {
+        Some(shot) => {
+            let legend = bar::legend(&shot.classes, width, look);
+            let swap = pressure::swap(shot, width, look);
+            let plan = Plan::new(height, legend.len(), swap.len());
+            lines.truncate(plan.totals);
+            lines.extend((0..plan.bar).map(|_| bar::bar(&shot.classes, width, look)));
+            lines.extend(legend.into_iter().take(plan.legend));
+            lines.extend((0..plan.stalls).map(|_| pressure::stalls(shot, width, look)));
+            lines.extend(swap.into_iter().take(plan.swap));
+            plan
+        }
+        None => {
+            let plan = Plan::new(height, 0, 0);
+            lines.resize(plan.totals + plan.bar + plan.stalls, Line::default());
+            lines.truncate(plan.totals + plan.bar + plan.stalls);
+            plan
+        }
+    };
+    let keys = model.keys();
+    model.state.settle(&keys, plan.rows);
+    let above = lines.len();
+    lines.extend(body(model, plan, width, look));
+    lines.resize(above + plan.body(), Line::default());
+    if plan.status > 0 {
+        lines.push(status(model, width, look));
+    }
+    for (line, row) in lines.into_iter().zip(area.rows()) {
+        line.render(row, buffer);
+    }
+    look.finish(buffer);
+}
+
+/// The list, or what lies on top of it.
+fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static>> {
+    let state = &model.state;
+    let height = plan.body();
+    let mut lines = match (&state.overlay, &model.shot) {
+        (Overlay::Help(from), _) => {
+            let all = help::lines(width, look);
+            let from = (*from).min(all.len().saturating_sub(height));
+            all.into_iter().skip(from).collect()
+        }
+        (Overlay::Detail(key), Some(shot)) => detail::lines(shot, key, width, look),
+        (Overlay::Actions(place) | Overlay::Confirm(_, place), _) => {
+            let size = (width, height);
+            actions::lines(&model.actions, *place, &model.zone, size, look)
+        }
+        (Overlay::Command, _) => command(&model.command, width, look),
+        (Overlay::None | Overlay::Filter, Some(shot)) => {
+            list(model, shot, &model.rows(), plan, width, look)
+        }
+        (_, None) => Vec::new(),
+    };
+    lines.truncate(height);
+    lines
+}
+
+/// A command is broken anywhere: what is copied must be whole.
+fn command(command: &str, width: usize, look: Look) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::styled("The same, printed:", look.title())];
+    let letters: Vec<char> = command.chars().collect();
+    for part in letters.chunks(width.max(1)) {
+        lines.push(Line::raw(part.iter().collect::<String>()));
+    }
+    lines
+}
+
+fn list(
+    model: &Model,
+    shot: &Shot,
+    rows: &[Row<'_>],
+    plan: Plan,
+    width: usize,
+    look: Look,
+) -> Vec<Line<'static>> {
+    let state = &model.state;
+    let mut lines = Vec::new();
+    if plan.list > 0 {
+        lines.push(heading(model, shot, rows.len(), width, look));
+    }
+    let laid = table::table(model, rows, width);
+    if plan.titles > 0 {
+        lines.push(table::titles(&laid, state.view, state.order(), look));
+    }
+    let selected = state.place.checked_sub(state.top);
+    if rows.is_empty() {
+        lines.push(Line::styled(nothing(model), look.tone(Tone::Dim)));
+    }
+    lines.extend(table::lines(&laid, selected, look));
+    lines
+}
+
+/// Why there are no rows.
+fn nothing(model: &Model) -> &'static str {
+    match model.state.view {
+        _ if model.lacks_what_is_wanted() => match model.state.past {
+            true => "history has none of this moment",
+            false => "being read",
+        },
+        _ if !model.state.filter.is_empty() => "nothing passes the filter; Esc clears it",
+        View::Cgroups => "no control groups with a memory account of version 2",
+        View::Processes | View::Groups => "none",
+    }
+}
+
+/// The lists there are, and how this one was made.
+fn heading(model: &Model, shot: &Shot, shown: usize, width: usize, look: Look) -> Line<'static> {
+    let state = &model.state;
+    let name = |view| match view {
+        View::Groups => groups::title(state.by),
+        View::Processes => "Processes",
+        View::Cgroups => "Control groups",
+    };
+    let mut line = Line::default();
+    for view in View::ALL {
+        let (text, style) = match view == state.view {
+            true => (format!("[{}] ", name(view)), look.title()),
+            false => (format!(" {}  ", name(view)), look.tone(Tone::Dim)),
+        };
+        line.push_span(Span::styled(text, style));
+    }
+    let order = state.order();
+    let mut text = format!("{shown}, by {}", order.by.label());
+    if order.inverted {
+        text.push_str(", inverted");
+    }
+    if !state.filter.is_empty() {
+        text.push_str(&format!(", filter {}", state.filter));
+    }
+    if shot.unreadable > 0 && state.view != View::Cgroups {
+        let unread = counted(shot.unreadable, "process", "processes");
+        text.push_str(&format!(", {unread} unreadable"));
+    }
+    let left = width.saturating_sub(line.width());
+    line.push_span(Span::styled(cut(&text, left), look.tone(Tone::Dim)));
+    line
+}
+
+/// What is about to be undone. What it is comes last: the keys stay in sight.
+fn question(changes: &[JournaledChange], id: u64) -> String {
+    let mut text = format!("undo change {id}? y: yes, other keys: no");
+    if let Some(change) = changes.iter().find(|change| change.id == id) {
+        let before = change
+            .before
+            .as_deref()
+            .map_or("nothing".to_owned(), friendly);
+        text.push_str(&format!("; sets {} back to {before}", change.knob));
+    }
+    text
+}
+
+/// The last line: what is typed, asked or said, or which keys there are.
+fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
+    let state = &model.state;
+    match &state.overlay {
+        Overlay::Filter => {
+            // The end of what is typed stays in sight.
+            let room = width.saturating_sub("filter: _".len()).max(1);
+            let typed: Vec<char> = state.filter.chars().collect();
+            let from = typed.len().saturating_sub(room);
+            let end: String = typed[from..].iter().collect();
+            return Line::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
+        }
+        Overlay::Confirm(id, _) => {
+            let question = question(model.actions.changes(), *id);
+            return Line::styled(question, look.tone(Tone::Warning));
+        }
+        _ => {}
+    }
+    if let Some(notice) = &state.notice {
+        return Line::styled(notice.clone(), look.tone(Tone::Warning));
+    }
+    let mut line = Line::default();
+    let hints: &[(&str, &str)] = match &state.overlay {
+        Overlay::Actions(_) if state.readonly => &[("--readonly", "no undo"), ("Esc", "close")],
+        Overlay::Actions(_) => &[("u", "undo"), ("Esc", "close")],
+        Overlay::Detail(_) => &[("Esc", "close"), ("c", "command"), ("Z", "freeze")],
+        Overlay::Help(_) | Overlay::Command => &[("Esc", "close"), ("F10", "quit")],
+        _ => help::HINTS,
+    };
+    let steps = [("left right", "step")];
+    let all = hints.iter().chain(steps.iter().filter(|_| state.past));
+    for (key, meaning) in all {
+        if line.width() + key.len() + meaning.len() + 2 > width {
+            break;
+        }
+        line.push_span(Span::styled((*key).to_owned(), look.tone(Tone::Strong)));
+        line.push_span(Span::raw(format!(" {meaning}  ")));
+    }
+    line
+}
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+mod tests;

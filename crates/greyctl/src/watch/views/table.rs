@@ -1,0 +1,225 @@
+//! The table of processes, groups or control groups.
+//!
+//! Pure. Names are escaped by `table`, so that nothing in them is obeyed by a
+//! terminal; what is unknown is a dash.
+
+use std::time::Duration;
+
+use grey_model::LeakVerdict;
+use ratatui::style::Modifier;
+use ratatui::text::{Line, Span};
+
+use super::super::look::Look;
+use super::super::model::Model;
+use super::super::rows::{Row, Subject};
+use super::super::shot::{CgroupRow, GroupRow, ProcessRow, Trend};
+use super::super::state::{Order, SortBy, View};
+use crate::diagnose::machine::signed;
+use crate::diagnose::{cgroups, groups, processes};
+use crate::duration::short;
+use crate::table::{Column, LaidOut, Table, Tone, Value};
+
+/// PSS is told with its age from here on.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Amounts are about this wide; a column that stays as wide does not jump.
+const AMOUNT: usize = 9;
+
+/// A column, and what sorts by it.
+type Titled = (Column, Option<SortBy>);
+
+/// The table with its rows from `top` on, as many as `page`.
+pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
+    let columns = columns(model.state.view, width);
+    let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
+    let state = &model.state;
+    for row in rows.iter().skip(state.top).take(state.page) {
+        table.row(match row.subject {
+            Subject::Process(process) => of_process(process, row.depth),
+            Subject::Group(group, _) => of_group(group),
+            Subject::Cgroup(cgroup) => of_cgroup(cgroup, row.depth),
+        });
+    }
+    table.laid_out(width)
+}
+
+/// Below this width names are cut further, so that there is an amount at all.
+const NARROW: usize = 60;
+
+fn columns(view: View, width: usize) -> Vec<Titled> {
+    let least = |wide: usize| if width < NARROW { 6 } else { wide };
+    let amount = |title, rank| Column::number(title, rank).at_least(AMOUNT);
+    match view {
+        View::Processes => vec![
+            (Column::number("PID", 5).at_least(5), Some(SortBy::Pid)),
+            (Column::text("USER", 7).gives_way(6), Some(SortBy::User)),
+            (amount("RSS", 0), Some(SortBy::Rss)),
+            (amount("PSS", 1), Some(SortBy::Memory)),
+            (Column::number("AGE", 8).optional(), None),
+            (amount("USS", 6), Some(SortBy::Uss)),
+            (amount("SWAP", 3).optional(), Some(SortBy::Swap)),
+            (
+                Column::number("+/MIN", 4).at_least(AMOUNT),
+                Some(SortBy::Change),
+            ),
+            (Column::text("LEAK", 2).optional(), None),
+            (
+                Column::text("NAME", 0).gives_way(least(9)),
+                Some(SortBy::Name),
+            ),
+            (Column::text("COMMAND", 9).optional().gives_way(12), None),
+        ],
+        View::Groups => vec![
+            (
+                Column::text("NAME", 0).gives_way(least(12)),
+                Some(SortBy::Name),
+            ),
+            (Column::number("COUNT", 5), Some(SortBy::Count)),
+            (amount("RSS", 0), Some(SortBy::Rss)),
+            (amount("PSS", 1), Some(SortBy::Memory)),
+            (amount("USS", 6), Some(SortBy::Uss)),
+            (amount("SWAP", 3).optional(), Some(SortBy::Swap)),
+            (
+                Column::number("+/MIN", 4).at_least(AMOUNT),
+                Some(SortBy::Change),
+            ),
+            (Column::text("LEAK", 2).optional(), None),
+            (Column::number("OLDEST", 7), None),
+        ],
+        View::Cgroups => vec![
+            (
+                Column::text("CGROUP", 0).gives_way(least(20)),
+                Some(SortBy::Name),
+            ),
+            (amount("USAGE", 0), Some(SortBy::Memory)),
+            (Column::number("MIN", 6), None),
+            (Column::number("LOW", 5), None),
+            (Column::number("HIGH", 2), None),
+            (Column::number("MAX", 1), None),
+            (amount("SWAP", 8).optional(), Some(SortBy::Swap)),
+            (
+                Column::number("+/MIN", 7).at_least(AMOUNT),
+                Some(SortBy::Change),
+            ),
+            (Column::text("LEAK", 3).optional(), None),
+        ],
+    }
+}
+
+fn of_process(row: &ProcessRow, depth: usize) -> Vec<Value> {
+    let memory = &row.memory;
+    let age = row.pss_age.filter(|age| *age >= FRESH);
+    let line = memory.command_line.as_ref();
+    let line = line.filter(|line| !line.is_empty());
+    // What was carried on since it was read is a guess.
+    let pss = memory.pss.map(|pss| match age {
+        Some(_) => format!("~{pss}"),
+        None => pss.to_string(),
+    });
+    let seconds = age.map(|age| short(Duration::from_secs(age.as_secs())));
+    let mut values = vec![
+        Value::new(memory.id.pid),
+        Value::or_unknown(processes::user(memory)),
+        Value::or_unknown(memory.rss),
+        Value::or_unknown(pss),
+        Value::or_unknown(seconds).tone(Tone::Dim),
+        Value::or_unknown(memory.uss),
+        processes::swapped(memory.swap),
+    ];
+    values.extend(of_trend(row.trend));
+    values.push(Value::new(indented(&processes::name(memory), depth)));
+    values.push(Value::or_unknown(line).tone(Tone::Dim));
+    values
+}
+
+fn of_group(row: &GroupRow) -> Vec<Value> {
+    let mut values = groups::row(&row.group);
+    // Idleness is history's, and not looked up each time.
+    values.truncate(7);
+    let oldest = values.pop().unwrap_or_default();
+    values.extend(of_trend(row.trend));
+    values.push(oldest);
+    values
+}
+
+fn of_cgroup(row: &CgroupRow, depth: usize) -> Vec<Value> {
+    let memory = &row.memory;
+    let text = memory.path.to_string();
+    let name = match (depth, memory.path.name()) {
+        (0, _) | (_, None) => text,
+        (_, Some(name)) => grey_model::KernelText::from(name).to_string(),
+    };
+    let mut values = vec![
+        Value::new(indented(&name, depth)),
+        Value::or_unknown(memory.current),
+        cgroups::protection(memory.min),
+        cgroups::protection(memory.low),
+        cgroups::limit(memory.high),
+        cgroups::limit(memory.max),
+        processes::swapped(memory.swap_current),
+    ];
+    values.extend(of_trend(row.trend));
+    values
+}
+
+/// The change and the mark.
+fn of_trend(trend: Trend) -> [Value; 2] {
+    let change = trend.per_minute.map(|bytes| match bytes {
+        0 => "0".to_owned(),
+        bytes if bytes > 0 => format!("+{}", signed(bytes)),
+        bytes => signed(bytes),
+    });
+    let tone = match trend.per_minute {
+        Some(0) => Tone::Dim,
+        _ => Tone::Plain,
+    };
+    [Value::or_unknown(change).tone(tone), mark(trend.verdict)]
+}
+
+/// What deserves to be marked; other verdicts are no news.
+fn mark(verdict: Option<LeakVerdict>) -> Value {
+    match verdict {
+        Some(LeakVerdict::Leak) => Value::new("LEAK").tone(Tone::Alarm),
+        Some(LeakVerdict::Growing) => Value::new("growing").tone(Tone::Warning),
+        _ => Value::unknown(),
+    }
+}
+
+fn indented(name: &str, depth: usize) -> String {
+    format!("{}{name}", "  ".repeat(depth.min(16)))
+}
+
+/// The line of titles; the one that the list is sorted by stands out.
+pub(super) fn titles(laid: &LaidOut, view: View, order: Order, look: Look) -> Line<'static> {
+    // Which there are does not depend on the width.
+    let columns = columns(view, NARROW);
+    let spans = laid.titles.iter().map(|(index, title)| {
+        let sorted = columns[*index].1 == Some(order.by);
+        let style = match sorted {
+            true => look.title().add_modifier(Modifier::UNDERLINED),
+            false => look.tone(Tone::Dim),
+        };
+        Span::styled(title.clone(), style)
+    });
+    Line::from(spans.collect::<Vec<_>>())
+}
+
+/// The rows of a table that is laid out; `selected` is a number among them.
+pub(super) fn lines(laid: &LaidOut, selected: Option<usize>, look: Look) -> Vec<Line<'static>> {
+    let paint = |(number, row): (usize, &Vec<(String, Tone)>)| {
+        let is_selected = selected == Some(number);
+        let spans = row.iter().map(|(text, tone)| {
+            let style = match is_selected {
+                true => look.selected(),
+                false => look.tone(*tone),
+            };
+            Span::styled(text.clone(), style)
+        });
+        let line = Line::from(spans.collect::<Vec<_>>());
+        match is_selected {
+            true => line.style(look.selected()),
+            false => line,
+        }
+    };
+    laid.rows.iter().enumerate().map(paint).collect()
+}

@@ -1,0 +1,125 @@
+//! `memory-watch` without a terminal: lines of the real binary on a fake
+//! kernel.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use grey_fake_kernel::FakeKernel;
+
+use crate::harness::{Ran, host, on, run};
+
+fn watch(kernel: &FakeKernel, arguments: &[&str]) -> Ran {
+    let mut all = vec!["memory-watch"];
+    all.extend(arguments);
+    run(on(kernel), &all)
+}
+
+#[test]
+fn each_look_is_a_line_when_it_is_piped() {
+    let ran = watch(&host(), &["--interval", "0.1", "--count", "3"]);
+    assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", ran.stdout);
+    for line in lines {
+        assert!(line.contains("used 580.0 MiB of 1000.0 MiB"), "{line}");
+    }
+}
+
+#[test]
+fn the_largest_processes_are_below_each_line_when_they_are_asked_for() {
+    let arguments = ["--show-processes", "--top", "2", "--count", "1"];
+    let ran = watch(&host(), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{}", ran.stdout);
+    assert!(lines[1].contains("PSS"), "{}", ran.stdout);
+    assert!(lines[2].contains("101  ana"), "{}", ran.stdout);
+}
+
+#[test]
+fn with_no_clear_there_is_a_block_each_time() {
+    let ran = watch(
+        &host(),
+        &["--no-clear", "--interval", "0.1", "--count", "2"],
+    );
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains('\x1b'), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("file cache").count(), 2);
+    assert_eq!(ran.stdout.matches("\n\n").count(), 2, "{}", ran.stdout);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let kernel = host();
+    let mut child = on(&kernel)
+        .args(["memory-watch", "--interval", "0.1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.contains("used"), "{first}");
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it goes on though nobody reads");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let talk = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert_eq!((status.code(), talk.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_moment_of_history_is_printed_once() {
+    let kernel = host();
+    let recorded = run(
+        on(&kernel),
+        &["record", "--interval", "100ms", "--for", "300ms"],
+    );
+    assert_eq!(recorded.exit, 0, "{}", recorded.stderr);
+    let ran = watch(&kernel, &["--at", "now", "--show-processes"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert_eq!(ran.stdout.matches("used 580.0 MiB").count(), 1);
+    assert!(ran.stdout.contains("builder"), "{}", ran.stdout);
+    let early = watch(&kernel, &["--at", "2001-01-01 00:00"]);
+    assert_eq!(early.exit, 1);
+    assert!(early.stderr.contains("it begins at"), "{}", early.stderr);
+}
+
+#[test]
+fn without_history_there_is_nothing_to_show_of_a_moment() {
+    let ran = watch(&host(), &["--at", "10m ago"]);
+    assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("there is no history"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_directory_that_is_no_procfs_is_an_error_and_no_empty_screen() {
+    let ran = watch(&FakeKernel::empty(), &["--count", "1"]);
+    assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("--procfs"), "{}", ran.stderr);
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    for arguments in [
+        &["--interval", "0"][..],
+        &["--interval", "often"],
+        &["--count", "0"],
+        &["--by", "mood"],
+        &["--at", "now", "--count", "2"],
+    ] {
+        let ran = watch(&host(), arguments);
+        assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stdout);
+    }
+}

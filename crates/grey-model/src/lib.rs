@@ -7,6 +7,7 @@
 pub mod action;
 pub mod breakdown;
 pub mod cgroup;
+pub mod cold;
 pub mod comparison;
 pub mod effect;
 pub mod facts;
@@ -37,6 +38,10 @@ pub mod vmstat;
 pub use action::{Action, DropCaches, EnforcementRequest, KsmSpeed};
 pub use breakdown::{Breakdown, BreakdownInputs, BreakdownRow, RowName};
 pub use cgroup::{CgroupEvents, CgroupMemory, CgroupMemoryStat};
+pub use cold::{
+    ColdCandidate, ColdCost, ColdMemory, ColdMethod, ColdUncertainty, ColdWindow, Generation,
+    GenerationList,
+};
 pub use comparison::{
     CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, RowDelta, SystemDelta,
 };

@@ -19,6 +19,7 @@ pub mod ksm;
 pub mod leak;
 pub mod level;
 pub mod limit;
+pub mod mapping;
 pub mod meminfo;
 pub mod moment;
 pub mod owner;
@@ -61,6 +62,7 @@ pub use level::{
     Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
 };
 pub use limit::MemoryLimit;
+pub use mapping::{MappedMemory, MappingKind};
 pub use meminfo::Meminfo;
 pub use moment::{CivilTime, Moment};
 pub use owner::Owner;

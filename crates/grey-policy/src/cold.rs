@@ -89,7 +89,7 @@ pub fn by_aging(
     let is_old = |list: &GenerationList, generation: &Generation| {
         before
             .iter()
-            .find(|one| one.memcg == list.memcg && one.node == list.node)
+            .find(|one| (one.memcg, one.node, &one.cgroup) == (list.memcg, list.node, &list.cgroup))
             .and_then(|one| one.generations.last())
             .is_some_and(|youngest| generation.number <= youngest.number)
     };

@@ -7,6 +7,7 @@ use crate::case::Case;
 mod bad_surroundings;
 mod blocked_writes;
 mod budget_examples;
+mod cold_memory;
 mod compressed_swap;
 mod documents;
 mod explained_kills;
@@ -51,6 +52,7 @@ const FILES: &[&[Case]] = &[
     budget_examples::CASES,
     systemd_budget_scopes::CASES,
     explained_kills::CASES,
+    cold_memory::CASES,
 ];
 
 /// Every case of every guest.

@@ -6,7 +6,7 @@ mod cgroups;
 pub(crate) mod command;
 pub(crate) mod document;
 mod groups;
-mod leaks;
+pub(crate) mod leaks;
 mod machine;
 mod notes;
 mod processes;

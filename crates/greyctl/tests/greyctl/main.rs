@@ -6,6 +6,7 @@
     reason = "what fails here fails the test, which is what it is for"
 )]
 
+mod cold;
 mod command_line;
 mod comparison;
 mod diagnosis;
@@ -19,3 +20,4 @@ mod kills;
 mod leaks;
 mod recovery;
 mod simulation;
+mod why;

@@ -109,6 +109,15 @@ fn add(entry: &mut MappedMemory, line: &[u8]) {
     }
 }
 
+/// How the names of shared memory begin.
+const SHARED_NAMES: [&[u8]; 5] = [
+    b"/memfd:",
+    b"/dev/shm/",
+    b"/SYSV",
+    b"/dev/zero",
+    b"[anon_shmem:",
+];
+
 fn kind_of(mapping: &Mapping<'_>) -> Option<MappingKind> {
     let name = mapping.name;
     let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -118,15 +127,7 @@ fn kind_of(mapping: &Mapping<'_>) -> Option<MappingKind> {
         Some(MappingKind::Heap)
     } else if starts(&[b"[stack"]) {
         Some(MappingKind::Stack)
-    } else if starts(&[
-        b"/memfd:",
-        b"/dev/shm/",
-        b"/SYSV",
-        b"/dev/zero",
-        b"[anon_shmem:",
-    ]) {
-        Some(MappingKind::Shared)
-    } else if mapping.inode == 0 && mapping.shared {
+    } else if starts(&SHARED_NAMES) || (mapping.inode == 0 && mapping.shared) {
         Some(MappingKind::Shared)
     } else if mapping.inode == 0 {
         Some(MappingKind::Anonymous)

@@ -108,8 +108,8 @@ fn remarks_on_ages(cold: &ColdMemory, target: &ResolvedTarget) -> Vec<String> {
                 .as_secs(),
         ));
         remarks.push(format!(
-            "the kernel last looked which pages are in use {ago} ago, which it does when memory is \
-             needed: what was used since then counts as cold all the same"
+            "the kernel has not looked which pages are in use for {ago}, which it does when memory \
+             is needed: what was used since then counts as cold all the same"
         ));
     }
     remarks.push(

@@ -389,8 +389,8 @@ fn cold(cold: &ColdMemory) -> Option<Finding> {
             Topic::Cold,
             None,
             format!(
-                "how much of it is cold is not known: the kernel last looked which of its pages \
-                 are in use {ago} ago"
+                "how much of it is cold is not known: the kernel has not looked which of its pages \
+                 are in use for {ago}"
             ),
         ));
     };
@@ -400,7 +400,7 @@ fn cold(cold: &ColdMemory) -> Option<Finding> {
     let ago = cold.blind_seconds.map_or_else(String::new, |blind| {
         let blind = Duration::try_from_secs_f64(blind).unwrap_or_default();
         let ago = short(Duration::from_secs(blind.as_secs()));
-        format!(", when the kernel last looked, {ago} ago")
+        format!(", as of {ago} ago")
     });
     let text = format!(
         "{bytes}{share} had not been seen in use for {}{ago}: it may be up to {}, and less where \

@@ -11,6 +11,7 @@ pub mod journal;
 mod kernel_file;
 mod knob;
 mod lease;
+pub mod look_anew;
 mod measure;
 mod process_madvise;
 pub mod systemd;
@@ -26,3 +27,4 @@ pub use executor::{
 pub use journal::{EntryState, Journal, JournalEntry, JournalError, Loss};
 pub use knob::KnobError;
 pub use lease::{KeeperError, keeper_main, spawn_keeper};
+pub use look_anew::{AnewLooker, LookAnewError, LookedAnew};

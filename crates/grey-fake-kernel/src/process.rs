@@ -166,6 +166,12 @@ impl FakeProcess {
             String::new()
         };
         kernel.write(directory.join("smaps_rollup"), rollup);
+        let smaps = if has_memory {
+            self.smaps()
+        } else {
+            String::new()
+        };
+        kernel.write(directory.join("smaps"), smaps);
         kernel.write(
             directory.join("ksm_stat"),
             "ksm_rmap_items 10\nksm_zero_pages 1\nksm_merging_pages 5\nksm_process_profit 16384\n",
@@ -222,6 +228,20 @@ impl FakeProcess {
         }
         let threads = self.threads();
         text + &format!("Threads:\t{threads}\nCapEff:\t0000000000000000\n")
+    }
+
+    /// A heap and a library, which add up to the rollup.
+    fn smaps(&self) -> String {
+        let (anon, file) = (self.anon_kib, self.file_kib());
+        let (pss_file, swap) = (file / 4, anon / 4);
+        format!(
+            "00400000-20400000 rw-p 00000000 00:00 0                          [heap]\n\
+             Size:             524288 kB\nRss:            {anon:>8} kB\nPss:            {anon:>8} kB\n\
+             Shared_Clean:          0 kB\nShared_Dirty:          0 kB\nSwap:           {swap:>8} kB\n\
+             7f0000000000-7f0010000000 r-xp 00000000 fe:00 4711               /usr/lib/libfake.so\n\
+             Size:             262144 kB\nRss:            {file:>8} kB\nPss:            {pss_file:>8} kB\n\
+             Shared_Clean:   {file:>8} kB\nShared_Dirty:          0 kB\nSwap:                  0 kB\n"
+        )
     }
 
     /// Anonymous memory is private, file pages are shared by four.

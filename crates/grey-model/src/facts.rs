@@ -3,6 +3,7 @@
 //! `None` always means "could not be read"; policy treats it as the worse case.
 
 use crate::cgroup::CgroupMemory;
+use crate::cold::GenerationList;
 use crate::host::HostFacts;
 use crate::identity::CgroupPath;
 use crate::ksm::KsmState;
@@ -104,6 +105,9 @@ pub struct PreflightFacts {
     /// What `memory.min` and `memory.low` of the cgroups right below the target
     /// keep from reclaim on it, together; the target's own do not count.
     pub protected: Option<Bytes>,
+    /// The generations of the pages of the target's cgroup and of those below
+    /// it; `None` where the kernel does not tell them to us.
+    pub generations: Option<Vec<GenerationList>>,
     /// The target's processes.
     pub processes: Vec<ProcessMemory>,
     /// Their summary.

@@ -7,6 +7,7 @@
 pub mod action;
 pub mod breakdown;
 pub mod cgroup;
+pub mod cold;
 pub mod comparison;
 pub mod doctor;
 pub mod effect;
@@ -19,6 +20,7 @@ pub mod ksm;
 pub mod leak;
 pub mod level;
 pub mod limit;
+pub mod mapping;
 pub mod meminfo;
 pub mod moment;
 pub mod owner;
@@ -38,6 +40,10 @@ pub mod vmstat;
 pub use action::{Action, DropCaches, EnforcementRequest, KsmSpeed};
 pub use breakdown::{Breakdown, BreakdownInputs, BreakdownRow, RowName};
 pub use cgroup::{CgroupEvents, CgroupMemory, CgroupMemoryStat};
+pub use cold::{
+    ColdCandidate, ColdCost, ColdMemory, ColdMethod, ColdUncertainty, ColdWindow, Generation,
+    GenerationList,
+};
 pub use comparison::{
     CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, RowDelta, SystemDelta,
 };
@@ -62,6 +68,7 @@ pub use level::{
     Level, Levels, Step, SystemLevel, Threshold, ThresholdError, Thresholds, Transition,
 };
 pub use limit::MemoryLimit;
+pub use mapping::{MappedMemory, MappingKind};
 pub use meminfo::Meminfo;
 pub use moment::{CivilTime, Moment};
 pub use owner::Owner;

@@ -5,6 +5,7 @@
 //! give the same plan.
 
 mod cgroup_limits;
+pub mod cold;
 mod comparison;
 mod compressed;
 pub mod doctor;

@@ -6,6 +6,7 @@ use grey_model::{
     Bytes, Change, OneShot, PlanStep, PreflightFacts, ProcessId, ProcessMemory, Risk,
 };
 
+use crate::cold;
 use crate::compressed::warn_of_poor_ratio;
 use crate::plan::{Draft, is_zombie};
 use crate::reclaimable;
@@ -90,6 +91,13 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
     if room.min(anonymous) > Bytes::ZERO {
         warn_of_poor_ratio(facts, draft);
     }
+    let cold = cold::of_target(facts);
+    if let Some(warning) = predicted
+        .zip(cold)
+        .and_then(|(amount, cold)| cold::warning(amount, cold))
+    {
+        draft.warn(warning);
+    }
     draft.steps.push(PlanStep {
         action: "page_out".to_owned(),
         change: Change::Once {
@@ -101,7 +109,7 @@ pub(crate) fn plan(facts: &PreflightFacts, draft: &mut Draft) {
             "file pages that nobody else maps; anonymous memory has no room in swap".to_owned()
         } else {
             format!("anonymous memory fits into {room} of swap; shared file pages stay")
-        },
+        } + &cold::remark(cold),
         undo: "pages come back when they are used".to_owned(),
         guards: Vec::new(),
         may_block: true,

@@ -5,6 +5,7 @@
 
 use grey_model::{Bytes, Change, OneShot, PlanStep, PreflightFacts, Risk, TargetKind, shell_word};
 
+use crate::cold;
 use crate::compressed::warn_of_poor_ratio;
 use crate::plan::Draft;
 use crate::reclaimable;
@@ -71,6 +72,10 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
     if predicted < amount {
         draft.warn(shortfall(amount, &reclaimable));
     }
+    let cold = cold::of_target(facts);
+    if let Some(warning) = cold.and_then(|cold| cold::warning(amount, cold)) {
+        draft.warn(warning);
+    }
     if amount > reclaimable.file && reclaimable.swappable > Bytes::ZERO {
         warn_of_poor_ratio(facts, draft);
     }
@@ -90,8 +95,11 @@ pub(crate) fn plan(amount: Bytes, facts: &PreflightFacts, draft: &mut Draft) {
             Risk::Medium
         },
         reason: format!(
-            "{} of page cache, {} that can be swapped, {} of slab",
-            reclaimable.file, reclaimable.swappable, reclaimable.slab
+            "{} of page cache, {} that can be swapped, {} of slab{}",
+            reclaimable.file,
+            reclaimable.swappable,
+            reclaimable.slab,
+            cold::remark(cold)
         ),
         undo: "pages come back when they are used".to_owned(),
         guards: Vec::new(),

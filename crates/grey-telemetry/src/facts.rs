@@ -14,6 +14,7 @@ use crate::cgroup::memory::{ancestors, read_cgroup};
 use crate::cgroup::mount::{lists_memory, v2_memory};
 use crate::cgroup::processes::open_cgroup;
 use crate::cgroup::tree::{TreeBounds, visit};
+use crate::cold::read_generations;
 use crate::data_limit::read_data_limit;
 use crate::host::read_host;
 use crate::privileges::read_privileges;
@@ -76,6 +77,11 @@ pub fn gather_facts(
     let protected = path
         .as_ref()
         .and_then(|path| read_protected(kernel, path, buffer));
+    let generations = path
+        .as_ref()
+        .filter(|path| !path.is_root())
+        .and_then(|path| read_generations(kernel, path, buffer).ok())
+        .map(|(lists, _)| lists);
     let processes = target
         .as_ref()
         .map(|target| read_processes(kernel, &target.processes))
@@ -97,6 +103,7 @@ pub fn gather_facts(
         ancestors: above,
         threaded_domain,
         protected,
+        generations,
         process_summary: summarise(&processes),
         processes,
         unit: None,

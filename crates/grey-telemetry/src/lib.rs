@@ -5,6 +5,7 @@
 
 pub mod ascii;
 pub mod cgroup;
+pub mod cold;
 pub mod data_limit;
 pub mod facts;
 #[cfg(feature = "history")]

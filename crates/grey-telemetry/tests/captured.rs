@@ -7,8 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use grey_model::{CgroupMode, CgroupPath, ProcessState};
+use grey_model::{Bytes, CgroupMode, CgroupPath, ProcessState};
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_growth_tree};
+use grey_telemetry::cold::{NoGenerations, read_generations};
 use grey_telemetry::data_limit::parse_data_limit;
 use grey_telemetry::process::cgroup::parse_memory_cgroup;
 use grey_telemetry::process::smaps_rollup::parse_smaps_rollup;
@@ -154,4 +155,29 @@ fn the_cgroup_that_was_captured_is_read() {
         );
         assert!(growth.slab.is_some() && growth.dying.is_some(), "{kernel}");
     }
+}
+
+#[test]
+fn the_generations_that_were_captured_are_read_where_they_are_in_use() {
+    let path = CgroupPath::new(b"/capture").unwrap();
+    let of = |kernel: &str| {
+        let captured = captured();
+        let (_, tree) = captured.iter().find(|(name, _)| name == kernel).unwrap();
+        read_generations(&open(tree), &path, &mut Vec::new())
+    };
+    let (lists, aging) = of("6.12").unwrap();
+    assert!(aging.on && aging.walks);
+    // The cgroup, and the one below it with half of its memory in use.
+    let found: Vec<_> = lists.iter().map(|list| (list.memcg, list.node)).collect();
+    assert_eq!(found, [(2, 0), (3, 0)]);
+    let numbers: Vec<u64> = lists[1]
+        .generations
+        .iter()
+        .map(|generation| generation.number)
+        .collect();
+    assert_eq!(numbers, [2, 3, 4, 5]);
+    assert!(lists[1].generations[1].anonymous > Bytes::from_mib(30));
+    assert!(lists[1].generations[2].anonymous > Bytes::from_mib(30));
+    assert!(matches!(of("6.1"), Err(NoGenerations::TurnedOff)));
+    assert!(matches!(of("5.10"), Err(NoGenerations::NotInKernel)));
 }

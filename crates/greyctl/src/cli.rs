@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Target};
 
@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Record(RecordOptions),
     /// Show what was recorded, at a moment or over a time
     History(HistoryOptions),
-    /// Explain which processes were killed, by whom, and what to do about it
+    /// Explain why a target is as large as it is, or which processes were killed
     Why(WhyOptions),
     /// Check how this machine is set up for its memory, and say what mends it
     Doctor(DoctorOptions),
@@ -127,6 +127,7 @@ pub(crate) struct DoctorOptions {
 
 /// Options of `memory-diagnose`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("looks").args(["detect_leaks", "cold"]).multiple(true)))]
 pub(crate) struct DiagnoseOptions {
     /// Every process and every cgroup, and every row of the breakdown
     #[arg(short, long)]
@@ -156,16 +157,20 @@ pub(crate) struct DiagnoseOptions {
     /// what leaks; ends with exit code 3 when something does
     #[arg(long)]
     pub(crate) detect_leaks: bool,
-    /// How long to look for leaks: 60s, 10m, at most 24h; a slow leak needs long
+    /// Tell how much of the target was not used for a while; with --for, look
+    /// for so long, which disturbs what the kernel knows of its use
+    #[arg(long, requires = "targets", conflicts_with = "detect_leaks")]
+    pub(crate) cold: bool,
+    /// How long to look for leaks [default: 60s] or for what is cold: 60s, 10m,
+    /// at most 24h; a slow leak needs long
     #[arg(
         long = "for",
         value_name = "DURATION",
-        default_value = "60s",
-        requires = "detect_leaks",
+        requires = "looks",
         allow_hyphen_values = true,
         value_parser = NoOption::<Window>::new()
     )]
-    pub(crate) window: Window,
+    pub(crate) window: Option<Window>,
     /// How often to look meanwhile: 5s, 500ms; at most 720 times
     #[arg(
         long,

@@ -30,12 +30,6 @@ use crate::roots::{NAME_PROCFS, kernel_roots, state_dir};
 /// # Errors
 /// A [`Failure`] when there is no state directory, or procfs is missing.
 pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Failure> {
-    let executable = std::env::current_exe().map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("failed to find the path of this program: {error}"),
-        )
-    })?;
     let options = EnforcerOptions {
         roots: kernel_roots(global),
         state_dir: state_dir(global)?,
@@ -44,10 +38,7 @@ pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Fa
             program: format!("greyctl {command}"),
             pid: std::process::id(),
         },
-        disposable: DisposableProgram {
-            executable,
-            argument: WRITER_COMMAND.into(),
-        },
+        disposable: disposable_program()?,
         keeper_argument: KEEPER_COMMAND.into(),
         deadlines: Deadlines::default(),
     };
@@ -58,6 +49,23 @@ pub(crate) fn open(global: &GlobalOptions, command: &str) -> Result<Enforcer, Fa
             | OpenEnforcerError::BootId { .. }
             | OpenEnforcerError::NoBootId => failure.hint(NAME_PROCFS),
         }
+    })
+}
+
+/// This program, as it writes to the kernel on behalf of another.
+///
+/// # Errors
+/// A [`Failure`] when the system does not say where it is.
+pub(crate) fn disposable_program() -> Result<DisposableProgram, Failure> {
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("failed to find the path of this program: {error}"),
+        )
+    })?;
+    Ok(DisposableProgram {
+        executable,
+        argument: WRITER_COMMAND.into(),
     })
 }
 

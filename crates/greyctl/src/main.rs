@@ -3,6 +3,7 @@
 //! Does nothing else itself; each command is a module.
 
 mod cli;
+mod cold;
 mod compare;
 mod completions;
 mod count;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use clap::Parser as _;
-use grey_model::shell_word;
+use grey_model::{Target, shell_word};
 
 use crate::cli::{Cli, GlobalOptions};
 use crate::environment;
@@ -17,6 +17,21 @@ use crate::environment;
 /// and to find the same journal.
 pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
     with_places(global, words, &|name| std::env::var_os(name))
+}
+
+/// The same about a target, which is named so that a shell and greyctl take it
+/// for what it is.
+pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> String {
+    let target = target.to_string();
+    let all = words.split_whitespace().chain(["--target", &target]);
+    debug_assert!(
+        parses(all),
+        "greyctl has no `{words}` with --target {target}"
+    );
+    let mut command = format!("greyctl {words}");
+    push_option(&mut command, "--target", OsStr::new(&target));
+    push_places(&mut command, global, &|name| std::env::var_os(name));
+    command
 }
 
 /// The same for another user, whose environment and home are others: `state`
@@ -41,6 +56,15 @@ fn with_places(
 ) -> String {
     debug_assert!(is_command(words), "greyctl has no `{words}`");
     let mut command = format!("greyctl {words}");
+    push_places(&mut command, global, lookup);
+    command
+}
+
+fn push_places(
+    command: &mut String,
+    global: &GlobalOptions,
+    lookup: &dyn Fn(&str) -> Option<OsString>,
+) {
     for (option, variable, given) in [
         ("--procfs", environment::PROCFS, &global.procfs),
         ("--sysfs", environment::SYSFS, &global.sysfs),
@@ -50,15 +74,17 @@ fn with_places(
     ] {
         let Some(given) = given else { continue };
         if lookup(variable).as_deref() != Some(given.as_os_str()) {
-            push_option(&mut command, option, given.as_os_str());
+            push_option(command, option, given.as_os_str());
         }
     }
-    command
 }
 
 fn is_command(words: &str) -> bool {
-    let words = std::iter::once("greyctl").chain(words.split_whitespace());
-    Cli::try_parse_from(words).is_ok()
+    parses(words.split_whitespace())
+}
+
+fn parses<'word>(words: impl Iterator<Item = &'word str>) -> bool {
+    Cli::try_parse_from(std::iter::once("greyctl").chain(words)).is_ok()
 }
 
 /// One whose value begins with a dash is written with `=`, or it would be

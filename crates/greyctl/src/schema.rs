@@ -18,6 +18,7 @@ mod tests {
     use crate::journal::document::JournalListing;
     use crate::rollback::document::Rollback;
     use crate::why::document::KillsDocument;
+    use crate::why::target::document::WhyDocument;
 
     /// Set to write the schemas instead of comparing them.
     const UPDATE: &str = "UPDATE_SCHEMAS";
@@ -43,6 +44,7 @@ mod tests {
             ("grey.rollback.v1", schema::<Rollback>()),
             ("grey.journal.v1", schema::<JournalListing>()),
             ("grey.kills.v1", schema::<KillsDocument>()),
+            ("grey.why.v1", schema::<WhyDocument>()),
             ("grey.error.v1", schema::<ErrorDocument>()),
         ] {
             let path = folder.join(format!("{name}.schema.json"));

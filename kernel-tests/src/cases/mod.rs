@@ -7,6 +7,7 @@ use crate::case::Case;
 mod bad_surroundings;
 mod blocked_writes;
 mod budget_examples;
+mod cold_memory;
 mod compressed_swap;
 mod documents;
 mod examined_machine;
@@ -57,6 +58,7 @@ const FILES: &[&[Case]] = &[
     explained_service_kills::CASES,
     growth::CASES,
     examined_machine::CASES,
+    cold_memory::CASES,
 ];
 
 /// Every case of every guest.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use grey_telemetry::Kernel;
 use rustix::process::Signal;
 
-use super::{Job, JobResult, Message, Request, page_out, reclaim};
+use super::{Job, JobResult, Message, Request, look_anew, page_out, reclaim};
 use crate::kernel_file::write_kernel_file;
 use crate::knob::{HeldCgroup, KernelKnobs, KnobAccess, KnobError};
 
@@ -113,6 +113,10 @@ fn run(
             let held = HeldCgroup::open(&kernel, &cgroup, None)?;
             reclaim::reclaim(&held, amount, until, deadline, report)
         }
+        Job::ClearReferences { processes } => {
+            Ok(look_anew::clear_references(&kernel, &processes, deadline))
+        }
+        Job::Age { orders } => Ok(look_anew::age(&kernel, &orders, deadline)),
         Job::PageOut { processes } => Ok(page_out::page_out(&kernel, &processes, deadline, report)),
         Job::DropCaches { what } => {
             // Only clean pages can be dropped.

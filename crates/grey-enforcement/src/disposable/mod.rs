@@ -6,6 +6,7 @@
 //! with it.
 
 mod child;
+mod look_anew;
 mod page_out;
 mod parent;
 mod reclaim;
@@ -64,6 +65,22 @@ pub(crate) enum Job {
     PageOut { processes: Vec<ProcessId> },
     /// `sync`, then `drop_caches`.
     DropCaches { what: DropCaches },
+    /// `clear_refs`: take marks of use away.
+    ClearReferences { processes: Vec<ProcessId> },
+    /// `lru_gen`: age generations of pages.
+    Age { orders: Vec<AgingOrder> },
+}
+
+/// Which generation is to be aged; nothing happens when it is not the youngest
+/// any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AgingOrder {
+    /// The kernel's number of the cgroup.
+    pub(crate) memcg: u64,
+    /// The memory node.
+    pub(crate) node: u32,
+    /// The youngest generation.
+    pub(crate) generation: u64,
 }
 
 /// What the child says: lines of JSON on its standard output, the last of
@@ -111,6 +128,19 @@ pub(crate) enum JobResult {
     },
     /// The caches were dropped.
     Dropped,
+    /// The kernel looked anew which pages are in use.
+    LookedAnew {
+        /// Writes that were made.
+        done: u64,
+        /// Processes that were gone.
+        gone: u64,
+        /// Writes that the kernel refused.
+        refused: u64,
+        /// Whether the deadline stopped it.
+        timed_out: bool,
+        /// Time on a CPU, the kernel's for us included.
+        cpu_microseconds: u64,
+    },
 }
 
 /// Why a reclaim ended.

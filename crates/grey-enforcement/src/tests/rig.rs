@@ -629,6 +629,10 @@ impl JobRunner for InProcess {
                 message: "too slow".to_owned(),
             },
             Job::DropCaches { .. } => JobEnd::Done(JobResult::Dropped),
+            // No plan has such a step.
+            Job::ClearReferences { .. } | Job::Age { .. } => JobEnd::TimedOut {
+                message: "not of a plan".to_owned(),
+            },
         }
     }
 }

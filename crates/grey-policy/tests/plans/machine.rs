@@ -158,6 +158,7 @@ pub(crate) fn machine() -> PreflightFacts {
         ancestors: Vec::new(),
         threaded_domain: None,
         protected: Some(Bytes::ZERO),
+        generations: None,
         processes: vec![process(77)],
         process_summary: TargetProcesses {
             count: 1,

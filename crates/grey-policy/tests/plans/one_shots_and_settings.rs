@@ -557,3 +557,80 @@ fn an_rlimit_is_undone_to_a_size_that_people_can_read() {
     let undo = &steps(&facts, action)[0].undo;
     assert_eq!(undo, "set it back to 500.0 MiB:unlimited");
 }
+
+/// `/web` with 30 MiB that were last seen in use more than 5 minutes ago, and
+/// 120 MiB seen a minute ago.
+fn partly_cold() -> PreflightFacts {
+    let generation = |number, age, anonymous| Generation {
+        number,
+        age: std::time::Duration::from_secs(age),
+        anonymous: mib(anonymous),
+        file: Bytes::ZERO,
+    };
+    PreflightFacts {
+        generations: Some(vec![GenerationList {
+            cgroup: path("/web"),
+            memcg: 3,
+            node: 0,
+            generations: vec![
+                generation(4, 900, 30),
+                generation(5, 400, 0),
+                generation(6, 60, 120),
+            ],
+        }]),
+        ..machine()
+    }
+}
+
+#[test]
+fn a_reclaim_says_what_of_it_is_cold_and_warns_of_more() {
+    let asked = |amount| Action::Reclaim { amount };
+    let cheap = plan(&partly_cold(), asked(mib(30))).unwrap();
+    assert!(
+        cheap.steps[0]
+            .reason
+            .ends_with("; 30.0 MiB was not seen in use for 5 minutes"),
+        "{cheap:?}"
+    );
+    assert_eq!(cheap.warnings, Vec::<String>::new());
+    let dear = plan(&partly_cold(), asked(mib(31))).unwrap();
+    assert!(
+        dear.warnings[0].starts_with("only 30.0 MiB of 31.0 MiB was not seen in use"),
+        "{dear:?}"
+    );
+}
+
+#[test]
+fn a_page_out_warns_of_what_is_in_use() {
+    let plan = plan(&partly_cold(), Action::PageOut).unwrap();
+    assert!(
+        plan.warnings[0].starts_with("only 30.0 MiB of 155.0 MiB was not seen in use"),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn where_nobody_looked_for_use_nothing_is_said_of_it() {
+    let mut facts = partly_cold();
+    for list in facts.generations.iter_mut().flatten() {
+        for generation in &mut list.generations {
+            generation.age = std::time::Duration::from_secs(900);
+        }
+    }
+    let silent = plan(&facts, Action::Reclaim { amount: mib(100) }).unwrap();
+    assert!(
+        !silent.steps[0].reason.contains("seen in use"),
+        "{silent:?}"
+    );
+    assert_eq!(silent.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_cold_of_a_shared_cgroup_is_not_one_processs() {
+    let mut facts = partly_cold();
+    let mut shared = target(TargetKind::Process, "/web", Owner::Nobody);
+    shared.bystanders = 1;
+    facts.target = Some(shared);
+    let plan = plan(&facts, Action::PageOut).unwrap();
+    assert!(!plan.steps[0].reason.contains("seen in use"), "{plan:?}");
+}

@@ -47,7 +47,8 @@ pub fn parse_maps(text: &[u8]) -> impl Iterator<Item = Mapping<'_>> {
     lines(text).filter_map(parse_mapping)
 }
 
-fn parse_mapping(line: &[u8]) -> Option<Mapping<'_>> {
+/// One line; `None` for one that is no mapping.
+pub(super) fn parse_mapping(line: &[u8]) -> Option<Mapping<'_>> {
     let (range, rest) = split_word(line)?;
     let (permissions, rest) = split_word(rest)?;
     let (_offset, rest) = split_word(rest)?;

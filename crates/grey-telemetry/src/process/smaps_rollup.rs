@@ -36,6 +36,11 @@ pub struct SmapsRollup {
     pub swap: Option<Bytes>,
     /// `SwapPss`: the same with shared ones divided.
     pub swap_pss: Option<Bytes>,
+    /// `Referenced`: resident pages with a mark of use, which the kernel and
+    /// `clear_refs` take away.
+    pub referenced: Option<Bytes>,
+    /// `AnonHugePages`: resident anonymous memory in huge pages.
+    pub anon_huge: Option<Bytes>,
 }
 
 impl SmapsRollup {
@@ -64,6 +69,8 @@ pub fn parse_smaps_rollup(text: &[u8]) -> SmapsRollup {
             b"Private_Hugetlb" => &mut rollup.private_hugetlb,
             b"Swap" => &mut rollup.swap,
             b"SwapPss" => &mut rollup.swap_pss,
+            b"Referenced" => &mut rollup.referenced,
+            b"AnonHugePages" => &mut rollup.anon_huge,
             _ => continue,
         };
         *field = parse_kib(value);
@@ -112,6 +119,8 @@ Locked:                0 kB
             private_hugetlb: kib(2048),
             swap: kib(8),
             swap_pss: kib(4),
+            referenced: kib(1748),
+            anon_huge: kib(0),
         };
         assert_eq!(parse_smaps_rollup(TEXT.as_bytes()), expected);
     }

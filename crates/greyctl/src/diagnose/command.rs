@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use grey_enforcement::AnewLooker;
 use grey_model::{
-    CgroupMemory, CgroupPath, GroupBy, ProcessId, ProcessMemory, ResolvedTarget, Target, TargetKind,
+    CgroupMemory, CgroupPath, ColdMemory, GroupBy, ProcessId, ProcessMemory, ResolvedTarget,
+    Target, TargetKind,
 };
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
@@ -28,14 +30,20 @@ use super::leaks::{self, Watched};
 use super::notes;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
+use crate::cold::measure::Measuring;
+use crate::cold::reading::read_cold;
 use crate::compare::file::save;
+use crate::enforcer::disposable_program;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::history;
 use crate::journal::overdue;
 use crate::output::Output;
-use crate::roots::open_kernel;
+use crate::roots::{kernel_roots, open_kernel};
 use crate::target::resolve_all;
+
+/// How long it is looked for leaks when nobody says.
+const LEAK_WINDOW: Duration = Duration::from_secs(60);
 
 /// Runs `memory-diagnose`.
 ///
@@ -59,6 +67,9 @@ pub(crate) fn run(
         diagnosis.groups = Some(groups(global, processes, by, now));
         diagnosis.grouped_by = Some(by);
     }
+    if options.cold {
+        diagnosis.cold = Some(cold_memory(global, &diagnosis, options, output)?);
+    }
     if let Some(path) = &options.save {
         save(&diagnosis, path)?;
     }
@@ -79,6 +90,28 @@ pub(crate) fn run(
     })
 }
 
+/// What of each target is cold: as the kernel tells it, or over the window that
+/// was asked for, one target after the other.
+fn cold_memory(
+    global: &GlobalOptions,
+    diagnosis: &Diagnosis,
+    options: &DiagnoseOptions,
+    output: &Output,
+) -> Result<Vec<ColdMemory>, Failure> {
+    let kernel = open_kernel(global)?;
+    let targets = diagnosis.targets.iter().flatten();
+    let Some(window) = options.window else {
+        return Ok(targets.map(|target| read_cold(&kernel, target)).collect());
+    };
+    let measuring = Measuring {
+        kernel: &kernel,
+        looker: AnewLooker::new(kernel_roots(global), disposable_program()?),
+        window: window.0,
+        visible: output.shows_progress(),
+    };
+    targets.map(|target| measuring.measure(target)).collect()
+}
+
 fn look_for_leaks(
     global: &GlobalOptions,
     kernel: &Kernel,
@@ -92,7 +125,8 @@ fn look_for_leaks(
         return leaks::recall(kernel, targets, &mut history, from)
             .map_err(|error| history::record::history_failure(&error));
     }
-    let (window, interval) = (options.window.0, options.interval.0);
+    let window = options.window.map_or(LEAK_WINDOW, |window| window.0);
+    let interval = options.interval.0;
     if let Some(warning) = leaks::warn_of_short_window(window, interval) {
         output.warn(&warning);
     }
@@ -108,7 +142,10 @@ pub(crate) fn take(global: &GlobalOptions, targets: &[Target]) -> Result<Diagnos
 }
 
 /// The same after what `watch` does, with verdicts on what it has watched.
-fn take_after(
+///
+/// # Errors
+/// A [`Failure`] as for [`run`].
+pub(crate) fn take_after(
     global: &GlobalOptions,
     targets: &[Target],
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
@@ -191,6 +228,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
             .as_secs_f64(),
         taken_in_seconds: started.elapsed().as_secs_f64(),
         leak_detection: LeakDetection::default(),
+        cold: None,
         notes: remarks,
     })
 }

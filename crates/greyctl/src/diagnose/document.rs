@@ -4,8 +4,8 @@
 //! complete, whatever the tables for people leave out.
 
 use grey_model::{
-    Breakdown, CgroupMemory, GroupBy, HostFacts, KsmState, Meminfo, Pressure, ProcessGroup,
-    ProcessMemory, ResolvedTarget, SwapDevice, SystemTotals, Vmstat, Zram, Zswap,
+    Breakdown, CgroupMemory, ColdMemory, GroupBy, HostFacts, KsmState, Meminfo, Pressure,
+    ProcessGroup, ProcessMemory, ResolvedTarget, SwapDevice, SystemTotals, Vmstat, Zram, Zswap,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -63,6 +63,9 @@ pub(crate) struct Diagnosis {
     /// What grows, where it was looked for.
     #[serde(flatten)]
     pub(crate) leak_detection: LeakDetection,
+    /// What of each target was not used for a while; `null` when that was not
+    /// asked for.
+    pub(crate) cold: Option<Vec<ColdMemory>>,
     /// What is missing on this machine or to us, each a sentence.
     pub(crate) notes: Vec<String>,
 }

@@ -6,7 +6,7 @@ pub(crate) mod cgroups;
 pub(crate) mod command;
 pub(crate) mod document;
 pub(crate) mod groups;
-mod leaks;
+pub(crate) mod leaks;
 pub(crate) mod machine;
 mod notes;
 pub(crate) mod processes;

@@ -5,6 +5,7 @@
 
 use super::document::Diagnosis;
 use super::{cgroups, groups, leaks, machine, notes, processes};
+use crate::cold;
 
 /// How much to show.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,10 @@ pub(crate) fn render(diagnosis: &Diagnosis, extent: Extent) -> String {
         text.push_str(&processes::table(diagnosis, extent));
     }
     text.push_str(&cgroups::table(diagnosis, extent));
+    text.push_str(&cold::report::section(
+        diagnosis.cold.as_deref(),
+        extent.width,
+    ));
     text.push_str(&leaks::report::sections(diagnosis, extent));
     text.push_str(&notes::list(diagnosis, extent));
     text

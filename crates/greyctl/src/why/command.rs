@@ -13,6 +13,7 @@ use super::grown;
 use super::options::WhyOptions;
 use super::report;
 use super::sources;
+use super::target;
 use crate::cli::GlobalOptions;
 use crate::duration::short;
 use crate::exit_code::Exit;
@@ -23,11 +24,22 @@ use crate::roots::open_kernel;
 /// The kernel keeps this much of a process's name.
 const NAME_LENGTH: usize = 15;
 
-/// Runs `why --killed`.
+/// Runs `why`.
 ///
 /// # Errors
-/// A [`Failure`] when no log can be read.
+/// A [`Failure`] when no log can be read, or the target is not found.
 pub(crate) fn run(
+    global: &GlobalOptions,
+    options: &WhyOptions,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    match &options.target {
+        Some(named) => target::run(global, options, named, output),
+        None => killed(global, options, output),
+    }
+}
+
+fn killed(
     global: &GlobalOptions,
     options: &WhyOptions,
     output: &mut Output,

@@ -1,4 +1,5 @@
-//! `greyctl why --killed`: who was killed, by whom, and what to do about it.
+//! `greyctl why`: why a target is as large as it is ([`target`]), or, with
+//! `--killed`, who was killed, by whom, and what to do about it.
 //!
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
 //! and [`journal`] read the logs, [`grown`] asks history, [`clock`] makes their times comparable,
@@ -12,5 +13,6 @@ mod journal;
 pub(crate) mod options;
 mod report;
 mod sources;
+pub(crate) mod target;
 
 pub(crate) use command::run;

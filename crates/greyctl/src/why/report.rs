@@ -150,7 +150,7 @@ fn by(kill: &Kill) -> &'static str {
 }
 
 /// A labelled or a plain line below a kill, broken where it is too wide.
-fn item(label: &str, text: &str, width: Option<usize>) -> String {
+pub(super) fn item(label: &str, text: &str, width: Option<usize>) -> String {
     let whole = if label.is_empty() {
         text.to_owned()
     } else {
@@ -166,7 +166,7 @@ fn item(label: &str, text: &str, width: Option<usize>) -> String {
 }
 
 /// A sentence, and its command on a line of its own that is never broken.
-fn advice(line: &str, width: Option<usize>) -> String {
+pub(super) fn advice(line: &str, width: Option<usize>) -> String {
     let command = PROGRAMS
         .iter()
         .filter_map(|program| line.find(program))

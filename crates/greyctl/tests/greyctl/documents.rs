@@ -50,6 +50,19 @@ fn a_diagnosis_is_as_its_schema_says() {
 }
 
 #[test]
+fn an_account_of_a_target_is_as_its_schema_says() {
+    for target in ["310", "2", "/", "/build/web", "/build/web/empty"] {
+        let document = run(on(&host()), &["why", "--json", target]).json();
+        assert_eq!(document["schema"], "grey.why/v1");
+        assert_valid("grey.why.v1", &document);
+    }
+    let cold = &["memory-diagnose", "--cold", "--json", "-t", "/build"];
+    let document = run(on(&host()), cold).json();
+    assert_eq!(document["cold"][0]["method"], Value::Null);
+    assert_valid("grey.diagnosis.v1", &document);
+}
+
+#[test]
 fn enforcements_journals_and_rollbacks_are_as_their_schemas_say() {
     let kernel = host().with(
         "proc/self/status",

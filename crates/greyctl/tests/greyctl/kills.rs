@@ -295,7 +295,7 @@ fn without_a_kernel_log_it_is_not_supported() {
 fn what_makes_no_sense_is_refused() {
     for arguments in [
         &["why"][..],
-        &["why", "nginx.service"],
+        &["why", "--killed", "nginx.service"],
         &["why", "--killed", "--since", "soon"],
         &["why", "--killed", "--exit-code", "256"],
         &["why", "--killed", "--log", "/nonexistent/log"],

@@ -6,6 +6,7 @@
     reason = "what fails here fails the test, which is what it is for"
 )]
 
+mod cold;
 mod command_line;
 mod comparison;
 mod diagnosis;
@@ -22,3 +23,4 @@ mod recovery;
 mod simulation;
 mod watch;
 mod watch_terminal;
+mod why;

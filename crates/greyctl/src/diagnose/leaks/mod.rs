@@ -12,6 +12,7 @@ pub(super) mod report;
 mod verdicts;
 mod watch;
 
-pub(super) use recall::recall;
+pub(crate) use progress::WindowBar;
+pub(crate) use recall::recall;
 pub(super) use verdicts::{judge, warn_of_short_window};
-pub(super) use watch::{Watched, watch};
+pub(crate) use watch::{Watched, watch};

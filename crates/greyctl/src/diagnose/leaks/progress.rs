@@ -1,4 +1,4 @@
-//! A progress bar on stderr while it is looked for leaks, where somebody sees it.
+//! A progress bar on stderr while something is watched, where somebody sees it.
 //!
 //! Never writes to stdout, and leaves nothing behind when it is done.
 
@@ -12,14 +12,14 @@ use crate::count::counted;
 const GAUGE: &str = "{spinner} {msg} [{bar:16}] Ctrl-C judges now";
 
 /// One line that tells how long it still takes.
-pub(super) struct WindowBar {
+pub(crate) struct WindowBar {
     bar: ProgressBar,
     window: Duration,
 }
 
 impl WindowBar {
     /// A line on stderr, or nothing at all when nobody sees it.
-    pub(super) fn new(visible: bool, window: Duration) -> Self {
+    pub(crate) fn new(visible: bool, window: Duration) -> Self {
         let bar = if visible {
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         } else {
@@ -33,7 +33,7 @@ impl WindowBar {
     }
 
     /// Shows how far it is.
-    pub(super) fn update(&self, elapsed: Duration, processes: usize) {
+    pub(crate) fn update(&self, elapsed: Duration, processes: usize) {
         let left = self.window.saturating_sub(elapsed).as_secs();
         let watched = counted(processes as u64, "process", "processes");
         self.bar
@@ -44,7 +44,7 @@ impl WindowBar {
     }
 
     /// Takes the line away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -1,0 +1,175 @@
+//! What would help, with the commands that do it.
+//!
+//! Pure. Every command only plans: what takes memory or sets a limit is
+//! recommended as a simulation, which says itself what it would do.
+
+use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetKind};
+
+use super::document::{Account, AccountKind};
+use crate::cli::GlobalOptions;
+use crate::diagnose::document::Diagnosis;
+use crate::recommend::{command, command_on};
+
+/// Less than this is not worth a command.
+const WORTH: Bytes = Bytes::from_mib(16);
+
+/// A limit with less than this left is the cause, in percent of the limit.
+const TIGHT_PERCENT: u64 = 10;
+
+/// Who holds this share of the machine without a limit should have one, in
+/// percent.
+const LARGE_PERCENT: u64 = 25;
+
+/// A limit that is recommended is this share of what is used, in percent.
+const ROOMY_PERCENT: u64 = 125;
+
+/// Everything that would help, what ends harm first.
+pub(super) fn all(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -> Vec<String> {
+    match account.kind {
+        AccountKind::RootCgroup | AccountKind::KernelThread => {
+            let look = command(global, "memory-diagnose");
+            return vec![format!("see where the machine's memory is: {look}")];
+        }
+        AccountKind::Zombie | AccountKind::Vanished | AccountKind::Unreadable => return Vec::new(),
+        _ => {}
+    }
+    let mut advice = Vec::new();
+    advice.extend(more_room(global, account));
+    advice.extend(killed(global, account));
+    advice.extend(leaking(global, account));
+    advice.extend(take_back(global, account));
+    advice.extend(find_cold(global, account));
+    advice.extend(hold(global, account, diagnosis));
+    if !account.unseen.is_empty() && !rustix::process::geteuid().is_root() {
+        advice.push("see the rest: run the same command with sudo".to_owned());
+    }
+    if account.trend.is_none() && account.kind != AccountKind::EmptyCgroup {
+        let record = command(global, "record");
+        advice.push(format!(
+            "keep a history, which tells how it grows: {record}"
+        ));
+    }
+    advice
+}
+
+/// How the target is named: a process by its pid, all else by its path.
+fn named(target: &ResolvedTarget) -> Option<Target> {
+    match (target.kind, target.process) {
+        (TargetKind::Process, Some(process)) => Some(Target::Pid(process.pid)),
+        _ => target.cgroup.clone().map(Target::Cgroup),
+    }
+}
+
+/// In whole MiB, rounded up, as it is typed.
+fn typed(bytes: Bytes) -> String {
+    format!("{}M", bytes.get().div_ceil(1 << 20))
+}
+
+/// A limit that is nearly reached, of whichever cgroup has it.
+fn more_room(global: &GlobalOptions, account: &Account) -> Option<String> {
+    let limit = account.limits.iter().find(|limit| {
+        let tight = limit.limit.scale(TIGHT_PERCENT, 100);
+        limit.left.is_some_and(|left| left < tight)
+    })?;
+    let (option, harm) = match limit.file {
+        "memory.high" => ("--high", "is slowed down"),
+        _ => ("--limit", "has processes killed"),
+    };
+    let roomy = typed(limit.limit.scale(ROOMY_PERCENT, 100));
+    let words = format!("memory-enforce {option} {roomy} --simulation");
+    let line = command_on(global, &words, &Target::Cgroup(limit.cgroup.clone()));
+    Some(format!(
+        "{} {harm} at {}: see what a wider limit would take: {line}",
+        limit.cgroup, limit.limit
+    ))
+}
+
+fn killed(global: &GlobalOptions, account: &Account) -> Option<String> {
+    let own = account
+        .cgroups
+        .iter()
+        .find(|group| account.target.cgroup.as_ref() == Some(&group.path))?;
+    let kills = own.events.as_ref()?.oom_kill?;
+    (kills > 0).then(|| {
+        let line = command(global, "why --killed");
+        format!("see who was killed, and by whom: {line}")
+    })
+}
+
+fn leaking(global: &GlobalOptions, account: &Account) -> Option<String> {
+    let verdict = account.trend.as_ref()?.judgement.verdict;
+    matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing).then_some(())?;
+    let words = "memory-diagnose --detect-leaks --for 10m";
+    let line = command_on(global, words, &named(&account.target)?);
+    Some(format!("see whether it goes on growing: {line}"))
+}
+
+/// What can be taken back without its doing anything.
+fn take_back(global: &GlobalOptions, account: &Account) -> Option<String> {
+    let target = named(&account.target)?;
+    if account.target.kind == TargetKind::Process {
+        let anonymous = account
+            .parts
+            .iter()
+            .find(|part| part.kind == super::document::PartKind::Anonymous)?;
+        if anonymous.bytes < WORTH {
+            return None;
+        }
+        let line = command_on(global, "memory-enforce --page-out --simulation", &target);
+        return Some(format!("see what paging it out would bring: {line}"));
+    }
+    let own = account
+        .cgroups
+        .iter()
+        .find(|group| account.target.cgroup.as_ref() == Some(&group.path))
+        .filter(|own| own.can_reclaim)?;
+    let cold = account
+        .cold
+        .as_ref()
+        .and_then(|cold| cold.window(300))
+        .and_then(|window| window.cold)
+        .filter(|cold| *cold >= WORTH);
+    let left_behind = (account.kind == AccountKind::EmptyCgroup)
+        .then_some(own.current)
+        .flatten();
+    let cache = own.stat.as_ref().and_then(|stat| stat.inactive_file);
+    let (amount, what) = match (left_behind, cold, cache) {
+        (Some(left), _, _) if left > Bytes::ZERO => (left, "what was left behind"),
+        (_, Some(cold), _) => (cold, "what was not seen in use"),
+        (_, None, Some(cache)) if cache >= WORTH => (cache, "page cache that is not in use"),
+        _ => return None,
+    };
+    let words = format!("memory-enforce --reclaim {} --simulation", typed(amount));
+    let line = command_on(global, &words, &target);
+    Some(format!("see what taking back {what} would bring: {line}"))
+}
+
+/// Where the kernel does not tell by itself what is cold, and it would matter.
+fn find_cold(global: &GlobalOptions, account: &Account) -> Option<String> {
+    let cold = account.cold.as_ref()?;
+    let is_known = cold.windows.iter().any(|window| window.cold.is_some());
+    if is_known || account.held.is_none_or(|held| held < WORTH) {
+        return None;
+    }
+    let words = "memory-diagnose --cold --for 60s";
+    let line = command_on(global, words, &named(&account.target)?);
+    Some(format!(
+        "find what it does not use (marks of use are taken away for it): {line}"
+    ))
+}
+
+/// A large target without a limit.
+fn hold(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -> Option<String> {
+    let held = account.held?;
+    let is_large = held >= diagnosis.system.total.scale(LARGE_PERCENT, 100);
+    if !is_large || !account.limits.is_empty() || account.kind != AccountKind::Cgroup {
+        return None;
+    }
+    let path: &CgroupPath = account.target.cgroup.as_ref()?;
+    let limit = held.scale(ROOMY_PERCENT, 100);
+    let words = format!("memory-enforce --high {} --simulation", typed(limit));
+    let line = command_on(global, &words, &Target::Cgroup(path.clone()));
+    Some(format!(
+        "see what keeping it near what it uses would take: {line}"
+    ))
+}

@@ -1,0 +1,257 @@
+//! `why TARGET`: where a target's memory is, on a host that has everything and
+//! on ones that lack something, and of real processes.
+
+use serde_json::Value;
+
+use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
+
+/// The commands that the report recommends, each on a line of its own.
+fn recommended(ran: &Ran) -> Vec<String> {
+    let lines = ran.stdout.lines().map(str::trim);
+    let commands: Vec<String> = lines
+        .filter(|line| line.starts_with("greyctl "))
+        .map(str::to_owned)
+        .collect();
+    for command in &commands {
+        assert!(is_taken(command), "`{command}` cannot be pasted");
+    }
+    commands
+}
+
+fn finding(account: &Value, topic: &str) -> String {
+    let findings = account["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["topic"] == topic);
+    let found = found.unwrap_or_else(|| panic!("nothing of {topic} in {findings:#?}"));
+    found["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_process_is_explained() {
+    let kernel = host()
+        .with("proc/310/maps", MAPS)
+        .with("proc/300/maps", MAPS)
+        .with("proc/301/maps", MAPS);
+    let ran = run_at(on(&kernel), 80, &["why", "310"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(!recommended(&ran).is_empty());
+    insta::assert_snapshot!("why_process", with_places_hidden(&ran.stdout));
+}
+
+const MAPS: &str =
+    "7f0000000000-7f0010000000 r-xp 00000000 fe:00 4711               /usr/lib/libfake.so\n";
+
+/// The command lines without the directories of this run.
+fn with_places_hidden(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| match line.split_once(" --procfs ") {
+            Some((before, _)) => before,
+            None => line,
+        });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_cgroup_is_explained() {
+    let ran = run_at(on(&host()), 80, &["why", "/build/web"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(!recommended(&ran).is_empty());
+    insta::assert_snapshot!("why_cgroup", with_places_hidden(&ran.stdout));
+}
+
+#[test]
+fn no_line_but_a_command_is_wider_than_the_terminal() {
+    for target in [
+        "310",
+        "/build/web",
+        "/build/web/empty",
+        "nginx.service",
+        "2",
+        "/",
+    ] {
+        let ran = run_at(on(&host()), 60, &["why", target]);
+        let wide: Vec<&str> = ran
+            .stdout
+            .lines()
+            .filter(|line| line.chars().count() > 60 && !line.trim().starts_with("greyctl "))
+            .collect();
+        assert!(wide.is_empty(), "{target}: {wide:#?}");
+    }
+}
+
+#[test]
+fn the_causes_come_by_size() {
+    let document = run(on(&host()), &["why", "--json", "/build/web"]).json();
+    let findings = document["targets"][0]["findings"].as_array().unwrap();
+    let sizes: Vec<u64> = findings
+        .iter()
+        .filter(|finding| finding["topic"] != "total")
+        .filter_map(|finding| finding["bytes"].as_u64())
+        .collect();
+    assert!(
+        sizes.len() > 2 && sizes.is_sorted_by(|a, b| a >= b),
+        "{sizes:?}"
+    );
+}
+
+#[test]
+fn the_nearest_limit_is_that_of_whoever_has_the_least_left() {
+    let document = run(on(&host()), &["why", "--json", "/build/web"]).json();
+    let limits = document["targets"][0]["limits"].as_array().unwrap();
+    // /build: 150 MiB, 140 used; /build/web itself: 300 MiB, 100 used.
+    assert_eq!(limits[0]["cgroup"], "/build");
+    assert_eq!(limits[0]["file"], "memory.high");
+    assert_eq!(limits[0]["left_bytes"], 10 << 20);
+    assert_eq!(limits[1]["cgroup"], "/build/web");
+    let advice = document["targets"][0]["advice"][0].as_str().unwrap();
+    assert!(
+        advice.contains("--high 188M --simulation --target /build"),
+        "{advice}"
+    );
+}
+
+#[test]
+fn what_holds_nothing_is_told_as_what_it_is() {
+    let document = |target: &str| {
+        let ran = run(on(&host()), &["why", "--json", target]);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        ran.json()["targets"][0].clone()
+    };
+    for (target, kind, words) in [
+        ("2", "kernel_thread", "a thread of the kernel"),
+        ("110", "zombie", "its parent (pid 100)"),
+        ("/", "root_cgroup", "the whole machine"),
+    ] {
+        let account = document(target);
+        assert_eq!(account["kind"], kind, "{target}");
+        assert_eq!(account["held_bytes"], Value::Null);
+        assert!(finding(&account, "total").contains(words), "{account:#}");
+    }
+}
+
+#[test]
+fn a_cgroup_without_processes_says_what_they_left_behind() {
+    let left = "cgroup/build/web/empty/memory.current";
+    let kernel = host().with(left, "52428800\n");
+    let document = run(on(&kernel), &["why", "--json", "/build/web/empty"]).json();
+    let account = &document["targets"][0];
+    assert_eq!(account["kind"], "empty_cgroup");
+    let total = finding(account, "total");
+    assert!(
+        total.contains("no processes any more and is still charged 50.0 MiB"),
+        "{total}"
+    );
+    let advice = account["advice"].to_string();
+    assert!(advice.contains("--reclaim 50M"), "{advice}");
+}
+
+#[test]
+fn a_process_that_is_gone_is_no_account() {
+    let ran = run(on(&host()), &["why", "999"]);
+    assert_eq!(ran.exit, 2);
+    assert!(
+        ran.stderr.contains("no process has the pid 999"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_process_that_may_not_be_read_says_why() {
+    let document = run(on(&host()), &["why", "--json", "230"]).json();
+    let account = &document["targets"][0];
+    assert_eq!(account["kind"], "unreadable");
+    assert_eq!(account["mappings"], Value::Null);
+    assert!(finding(account, "total").contains("did not let us read"));
+}
+
+#[test]
+fn every_target_of_a_name_is_explained() {
+    let document = run(on(&host()), &["why", "--json", "nginx"]).json();
+    let targets = document["targets"].as_array().unwrap();
+    let pids: Vec<&Value> = targets
+        .iter()
+        .map(|account| &account["target"]["process"]["pid"])
+        .collect();
+    assert_eq!(pids, [100, 101]);
+}
+
+#[test]
+fn cold_memory_is_told_where_the_kernel_keeps_ages() {
+    let without = run(on(&host()), &["why", "--json", "/build/web"]).json();
+    let cold = finding(&without["targets"][0], "cold");
+    assert!(
+        cold.contains("this kernel keeps no generations of pages"),
+        "{cold}"
+    );
+    let kernel = host()
+        .with("sys/kernel/mm/lru_gen/enabled", "0x0007\n")
+        .with(
+            "sys/kernel/debug/lru_gen",
+            "memcg 7 /build\n node 0\n 1 900000 99999 0\nmemcg 9 /build/web\n node 0\n \
+             1 900000 5120 0\n 2 400000 0 0\n 3 20000 10240 0\n",
+        );
+    let document = run(on(&kernel), &["why", "--json", "/build/web"]).json();
+    let account = &document["targets"][0];
+    assert_eq!(account["cold"]["method"], "generation-ages");
+    assert_eq!(account["cold"]["counted_bytes"], 60 << 20);
+    let text = finding(account, "cold");
+    assert!(
+        text.starts_with("20.0 MiB (33.3 % of 60.0 MiB) had not been seen in use for 5m"),
+        "{text}"
+    );
+    let advice = account["advice"].to_string();
+    assert!(advice.contains("--reclaim 20M --simulation"), "{advice}");
+}
+
+#[test]
+fn a_machine_without_accounts_tells_of_the_processes() {
+    let kernel = host().with_v1_cgroups();
+    let document = run(on(&kernel), &["why", "--json", "310"]).json();
+    let account = &document["targets"][0];
+    assert_eq!(account["kind"], "process");
+    assert_eq!(account["cgroups"].as_array().unwrap().len(), 0);
+    assert_eq!(account["limits"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn options_of_kills_and_of_a_target_do_not_mix() {
+    for arguments in [
+        &["why"][..],
+        &["why", "310", "--killed"],
+        &["why", "310", "--pid", "3"],
+        &["why", "--killed", "--for", "1s"],
+    ] {
+        assert_eq!(run(greyctl(), arguments).exit, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn we_ourselves_are_explained_on_the_real_machine() {
+    let pid = std::process::id().to_string();
+    let ran = run(greyctl(), &["why", "--json", &pid]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let account = &ran.json()["targets"][0];
+    assert_eq!(account["kind"], "process");
+    assert!(account["held_bytes"].as_u64().unwrap() > 1 << 20);
+    let mappings = account["mappings"].as_array().unwrap();
+    assert!(mappings.iter().any(|mapped| mapped["kind"] == "heap"));
+    assert!(finding(account, "sharing").contains("USS"));
+}
+
+#[test]
+fn a_process_of_another_user_on_the_real_machine_is_not_looked_into() {
+    let kernel = host();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let pid = std::process::id().to_string();
+    let mut given = greyctl();
+    given.args(["why", "--json", &pid]);
+    let ran = run(as_nobody(&kernel, &given), &[]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let account = &ran.json()["targets"][0];
+    assert_eq!(account["held_by"], "rss");
+    let unseen = account["unseen"][0].as_str().unwrap();
+    assert!(unseen.contains("only root may look into it"), "{unseen}");
+}

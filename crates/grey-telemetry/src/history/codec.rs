@@ -61,14 +61,15 @@ fn put_values(out: &mut Vec<u8>, before: &mut Codes, now: impl Iterator<Item = O
 /// Takes what [`put_values`] appended. A value that this version does not know
 /// is read over, and kept for the next step.
 fn take_values(bytes: &mut &[u8], codes: &mut Codes) -> Option<()> {
-    let mask = take(bytes)?;
-    for index in 0..MOST_VALUES {
-        if mask & (1 << index) != 0 {
-            if codes.len() <= index {
-                codes.resize(index + 1, 0);
-            }
-            codes[index] = take_step(bytes, codes[index])?;
+    let mut mask = take(bytes)?;
+    while mask != 0 {
+        // At most MOST_VALUES - 1: a mask has so many bits.
+        let index = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        if codes.len() <= index {
+            codes.resize(index + 1, 0);
         }
+        codes[index] = take_step(bytes, codes[index])?;
     }
     Some(())
 }

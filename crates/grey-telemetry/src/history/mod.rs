@@ -6,6 +6,10 @@
 //! record or block that was cut short, or that its checksum does not fit, is
 //! left out and told; what lies beside it is read.
 //!
+//! Samples have numbers, which only ever grow, over boots and recorders: that is
+//! the order of taking, in which they are given back. The clock may be set; it
+//! only tells which samples are meant.
+//!
 //! | File | Holds |
 //! |---|---|
 //! | `2026-11-21-00.shard` | blocks of samples, compressed |
@@ -20,6 +24,7 @@ mod codec;
 mod directory;
 mod error;
 mod number;
+mod prune;
 mod reader;
 mod sampler;
 mod tail;

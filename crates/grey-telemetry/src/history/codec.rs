@@ -144,12 +144,16 @@ impl<K: Named> Written<K> {
         let mut last = 0_u64;
         let mut new_names = 0_u64;
         for (key, values) in things {
-            let number = *self.numbers.entry(key.clone()).or_insert_with(|| {
-                key.put(&mut named);
-                new_names += 1;
-                self.codes.push(Codes::new());
-                self.codes.len() - 1
-            });
+            let number = match self.numbers.get(key) {
+                Some(&number) => number,
+                None => {
+                    key.put(&mut named);
+                    new_names += 1;
+                    self.codes.push(Codes::new());
+                    self.numbers.insert(key.clone(), self.codes.len() - 1);
+                    self.codes.len() - 1
+                }
+            };
             put_step(&mut changes, last, number as u64);
             last = number as u64;
             put_values(&mut changes, &mut self.codes[number], values);

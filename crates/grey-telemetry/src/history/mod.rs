@@ -32,7 +32,7 @@ mod writer;
 
 pub use error::{HistoryError, Loss};
 pub use reader::{History, HistorySpan};
-pub use sampler::{Sampler, SamplerOptions};
+pub use sampler::{MOST_PROCESSES, Sampler, SamplerOptions};
 pub use writer::{HistoryOptions, HistoryWriter};
 
 #[cfg(test)]

@@ -28,7 +28,10 @@ fn a_dump_is_read_back_and_listed() {
     assert_eq!(read_dump(folder.path(), &name).unwrap(), samples(600));
     let listed = dumps(folder.path()).unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0].name, listed[0].reason), (&name, DumpReason::OomKill));
+    assert_eq!(
+        (&listed[0].name, listed[0].reason),
+        (&name, DumpReason::OomKill)
+    );
     let from = 1_700_000_000_000;
     assert_eq!(listed[0].holds, Some((from, from + 59_900, 600)));
     assert!(!folder.path().join(NEW_DUMP).exists());
@@ -39,7 +42,11 @@ fn the_first_made_go_when_there_are_too_many() {
     let folder = tempfile::tempdir().unwrap();
     let dump_folder = DumpFolder::new(folder.path());
     let names: Vec<String> = (0..MOST_DUMPS + 3)
-        .map(|_| dump_folder.write(DumpReason::Pressure, &samples(2)).unwrap())
+        .map(|_| {
+            dump_folder
+                .write(DumpReason::Pressure, &samples(2))
+                .unwrap()
+        })
         .collect();
     let left: Vec<String> = dumps(folder.path())
         .unwrap()
@@ -53,7 +60,9 @@ fn the_first_made_go_when_there_are_too_many() {
 fn damage_anywhere_is_told_and_never_read() {
     let folder = tempfile::tempdir().unwrap();
     let dump_folder = DumpFolder::new(folder.path());
-    let name = dump_folder.write(DumpReason::Pressure, &samples(9)).unwrap();
+    let name = dump_folder
+        .write(DumpReason::Pressure, &samples(9))
+        .unwrap();
     let path = folder.path().join(&name);
     let whole = fs::read(&path).unwrap();
     for position in 0..whole.len() {
@@ -61,7 +70,10 @@ fn damage_anywhere_is_told_and_never_read() {
         damaged[position] ^= 4;
         fs::write(&path, &damaged).unwrap();
         let error = read_dump(folder.path(), &name).unwrap_err();
-        assert!(matches!(error, HistoryError::Damaged { .. }), "{position}: {error}");
+        assert!(
+            matches!(error, HistoryError::Damaged { .. }),
+            "{position}: {error}"
+        );
     }
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
@@ -73,7 +85,12 @@ fn damage_anywhere_is_told_and_never_read() {
 #[test]
 fn only_names_of_dumps_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["tail", "../x", "dump-1-x-pressure.dump/../tail", "dump-a-b-pressure.dump"] {
+    for name in [
+        "tail",
+        "../x",
+        "dump-1-x-pressure.dump/../tail",
+        "dump-a-b-pressure.dump",
+    ] {
         let error = read_dump(folder.path(), name).unwrap_err();
         assert!(error.to_string().contains("failed to read"), "{error}");
         assert_eq!(DumpName::parse(name), None, "{name}");

@@ -15,14 +15,16 @@ fn values(number: u64) -> SystemValues {
 
 fn free(ring: &Ring) -> Vec<u64> {
     let samples = ring.samples(&BootId("one".to_owned()));
-    let free = samples.iter().map(|sample| sample.system.get(SystemField::Free));
+    let free = samples
+        .iter()
+        .map(|sample| sample.system.get(SystemField::Free));
     free.map(Option::unwrap).collect()
 }
 
 #[test]
 fn the_newest_replace_the_oldest() {
     let mut ring = Ring::new(4);
-    assert_eq!(free(&ring), []);
+    assert!(free(&ring).is_empty());
     for number in 0..11 {
         ring.push_at(0, number * 100, &values(number));
         let first = (number + 1).saturating_sub(4);

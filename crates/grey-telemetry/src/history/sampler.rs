@@ -105,13 +105,7 @@ impl Sampler {
     /// # Errors
     /// [`ReadError`] when meminfo or the list of processes cannot be read.
     pub fn sample(&mut self, kernel: &Kernel) -> Result<Sample, ReadError> {
-        let at_unix_ms = milliseconds(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-        );
-        let boottime = clock_gettime(ClockId::Boottime);
-        let since_boot = Duration::try_from(boottime).unwrap_or_default();
+        let (at_unix_ms, since_boot_ms) = wall_ms();
         let reads_cgroups = self
             .taken
             .is_multiple_of(u64::from(self.options.cgroups_every.max(1)));
@@ -129,7 +123,7 @@ impl Sampler {
         self.taken += 1;
         Ok(Sample {
             at_unix_ms,
-            since_boot_ms: milliseconds(since_boot),
+            since_boot_ms,
             boot: self.boot.clone(),
             system,
             processes,
@@ -168,6 +162,16 @@ impl Sampler {
         groups.sort_by(|one, other| one.path.cmp(&other.path));
         groups.into_iter().map(sample_of_group).collect()
     }
+}
+
+/// Now in milliseconds since 1970, and since boot with suspended time.
+pub(super) fn wall_ms() -> (u64, u64) {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_boot = Duration::try_from(clock_gettime(ClockId::Boottime));
+    (
+        milliseconds(wall.unwrap_or_default()),
+        milliseconds(since_boot.unwrap_or_default()),
+    )
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use super::block::{self, Contents, LARGEST};
 use super::codec::Encoder;
 use super::directory::{Locked, NEW_TAIL, Shard, TAIL};
+use super::dump::DumpFolder;
 use super::error::{HistoryError, Loss};
 use super::prune::{Bounds, prune};
 use super::reader::{History, all_shards, read_bounded};
@@ -162,6 +163,12 @@ impl HistoryWriter {
     #[must_use]
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Where dumps go: for as long as this writer holds the lock.
+    #[must_use]
+    pub fn dump_folder(&self) -> DumpFolder {
+        DumpFolder::new(self.directory.path())
     }
 
     /// What failed since the last call without costing a sample: a long tail

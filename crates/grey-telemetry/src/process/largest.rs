@@ -169,7 +169,8 @@ impl LargestProcesses {
                 }
                 None => 0,
             };
-            self.by_size.push((resident.saturating_add(swap), process.pid));
+            self.by_size
+                .push((resident.saturating_add(swap), process.pid));
         }
         let count = self.options.count;
         if count < self.by_size.len() {

@@ -109,7 +109,10 @@ fn another_process_under_the_same_pid_is_another() {
     let tree = Imitation::new();
     process(&tree, 2, 30);
     let (kernel, mut largest) = follow(&tree, OPTIONS);
-    assert_eq!(largest.tick(&kernel).unwrap()[0].key.id.start_time_ticks, 20);
+    assert_eq!(
+        largest.tick(&kernel).unwrap()[0].key.id.start_time_ticks,
+        20
+    );
     tree.stat(2, b"other", 'S', 0, 99);
     // The one that was known is gone, which is no sample of the other.
     assert_eq!(largest.tick(&kernel).unwrap(), []);

@@ -67,7 +67,7 @@ pub(crate) fn run(
     } else {
         let extent = Extent {
             verbose: options.verbose,
-            top: options.top,
+            top: options.rows.top,
             width: output.width(),
         };
         output.text(&report::render(&diagnosis, extent))?;

@@ -126,6 +126,10 @@ pub(crate) struct DiagnoseOptions {
     /// Fold the processes
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<Fold>,
+    /// Show what history has of this moment instead of looking now: "10m ago",
+    /// 10:04
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["targets", "by", "detect_leaks"])]
+    pub(crate) at: Option<Moment>,
     #[command(flatten)]
     pub(crate) rows: Rows,
     /// Look for a while at what processes, groups and cgroups hold, then tell

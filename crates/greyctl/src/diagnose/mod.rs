@@ -10,6 +10,7 @@ mod leaks;
 mod machine;
 mod notes;
 mod processes;
+mod recorded;
 mod report;
 
 pub(crate) use command::run;

@@ -42,7 +42,11 @@ pub(crate) fn run(arguments: &RecorderArguments) -> Result<String, BenchError> {
         say(&format!("measuring for {length:?}"));
         let used = measure(&mut peers, &mut fleet, length, arguments.changing)?;
         drop(peers);
-        let changing = if arguments.changing { "changing" } else { "idle" };
+        let changing = if arguments.changing {
+            "changing"
+        } else {
+            "idle"
+        };
         text.push_str(&format!("\n{count} {changing} processes, {length:?}\n"));
         text.push_str(&table(&used));
         text.push_str(&size::measure(&greyctl, state.path())?);
@@ -65,7 +69,9 @@ fn measure(
     let begun = Instant::now();
     pass(fleet, length, changing)?;
     let lasted = begun.elapsed();
-    let used = peers.iter_mut().map(|peer| (peer.name.clone(), peer.used(lasted)));
+    let used = peers
+        .iter_mut()
+        .map(|peer| (peer.name.clone(), peer.used(lasted)));
     Ok(used.collect())
 }
 
@@ -93,11 +99,10 @@ fn table(used: &[(String, Result<Used, String>)]) -> String {
     for (name, used) in used {
         match used {
             Ok(used) => {
-                let ratio = ours
-                    .filter(|ours| ours.cpu_percent > 0.0)
-                    .map_or_else(|| "-".to_owned(), |ours| {
-                        format!("{:.1}", used.cpu_percent / ours.cpu_percent)
-                    });
+                let ratio = ours.filter(|ours| ours.cpu_percent > 0.0).map_or_else(
+                    || "-".to_owned(),
+                    |ours| format!("{:.1}", used.cpu_percent / ours.cpu_percent),
+                );
                 let mib = |kib: u64| kib as f64 / 1024.0;
                 text.push_str(&format!(
                     "{name:34} {:>8.2} % {:>10.1} {:>10.1} {ratio:>8}\n",

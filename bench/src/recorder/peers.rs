@@ -123,7 +123,9 @@ fn descendant(ancestor: i32, name: &str) -> Option<Process> {
 pub(super) fn all(greyctl: &Path, folder: &Path, python: Result<&str, &String>) -> Vec<Peer> {
     let record = |name: &str, state: &str, arguments: &[&str]| {
         let mut command = Command::new(greyctl);
-        command.args(["record", "--state-dir"]).arg(folder.join(state));
+        command
+            .args(["record", "--state-dir"])
+            .arg(folder.join(state));
         Peer::start(name, command.args(arguments))
     };
     let script = include_str!("../../python/recorder.py");
@@ -133,7 +135,11 @@ pub(super) fn all(greyctl: &Path, folder: &Path, python: Result<&str, &String>) 
     };
     vec![
         record("greyctl record", super::size::STATE, &[]),
-        record("greyctl record --pss-budget 0", "without-pss", &["--pss-budget", "0"]),
+        record(
+            "greyctl record --pss-budget 0",
+            "without-pss",
+            &["--pss-budget", "0"],
+        ),
         psutil("psutil, RSS", "rss"),
         psutil("psutil, PSS", "pss"),
         htop(),
@@ -170,7 +176,13 @@ fn below(folder: &Path) -> Peer {
         return Peer::absent(NAME, &error.to_string());
     }
     let mut command = Command::new("below");
-    Peer::start(NAME, command.arg("--config").arg(config).args(["record", "--interval-s", "1"]))
+    Peer::start(
+        NAME,
+        command
+            .arg("--config")
+            .arg(config)
+            .args(["record", "--interval-s", "1"]),
+    )
 }
 
 fn find(program: &str) -> Option<PathBuf> {

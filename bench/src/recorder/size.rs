@@ -67,7 +67,10 @@ fn failed(source: HistoryError) -> BenchError {
 fn json_length(sample: &Sample) -> usize {
     let length = |value: Option<u64>| value.map_or(2, |value| value.to_string().len() + 1);
     let system: usize = sample.system.iter().map(length).sum();
-    let processes = sample.processes.iter().flat_map(|process| process.values.iter());
+    let processes = sample
+        .processes
+        .iter()
+        .flat_map(|process| process.values.iter());
     let cgroups = sample.cgroups.iter().flatten();
     let cgroups = cgroups.flat_map(|group| group.values.iter());
     system + processes.map(length).sum::<usize>() + cgroups.map(length).sum::<usize>()
@@ -92,7 +95,10 @@ fn size_of(folder: &Path, samples: &[Sample]) -> Result<u64, HistoryError> {
     drop(writer);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let shards = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "shard"));
-    Ok(shards.filter_map(|shard| shard.metadata().ok()).map(|facts| facts.len()).sum())
+    Ok(shards
+        .filter_map(|shard| shard.metadata().ok())
+        .map(|facts| facts.len())
+        .sum())
 }
 
 /// History of a day that ends with a tail half full.

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use grey_model::{
-    Breakdown, BreakdownRow, Bytes, CgroupField, MemoryLimit, Meminfo, RowName, Sample,
-    SystemField, Vmstat,
+    Breakdown, BreakdownRow, Bytes, CgroupField, Meminfo, MemoryLimit, ProcessField, RowName,
+    Sample, SystemField, Vmstat,
 };
 use grey_telemetry::history::History;
 use jiff::tz::TimeZone;
@@ -110,6 +110,10 @@ fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {
         zswap: bytes(SystemField::Zswap),
         ..Meminfo::default()
     };
+    let mut processes = snapshot.processes;
+    for (process, kept) in processes.iter_mut().zip(&sample.processes) {
+        process.pss = kept.values.get(ProcessField::Pss).map(Bytes);
+    }
     let mut cgroups = snapshot.cgroups;
     for (group, kept) in cgroups.iter_mut().zip(sample.cgroups.iter().flatten()) {
         let limit = kept.values.get(CgroupField::Limit);
@@ -136,7 +140,7 @@ fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {
             ..Vmstat::default()
         },
         targets: None,
-        processes: snapshot.processes,
+        processes,
         grouped_by: None,
         groups: None,
         cgroups,

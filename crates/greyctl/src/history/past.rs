@@ -87,7 +87,6 @@ fn process(process: &ProcessSample) -> Value {
         "rss_bytes": value(ProcessField::Rss),
         "rss_anon_bytes": value(ProcessField::Anonymous),
         "rss_shmem_bytes": value(ProcessField::Shared),
-        "pss_bytes": value(ProcessField::Pss),
         "swap_bytes": value(ProcessField::Swap),
         "cgroup": process.key.cgroup,
     })

@@ -82,7 +82,11 @@ fn history_is_shown_at_a_moment_over_a_time_and_as_csv() {
     assert!(early.stderr.contains(outside), "{}", early.stderr);
     let late = run(on(&kernel), &["history", "--at", "2099-01-01 00:00"]);
     assert_eq!(late.exit, 1, "{}", late.stdout);
-    assert!(late.stderr.contains("is outside the history"), "{}", late.stderr);
+    assert!(
+        late.stderr.contains("is outside the history"),
+        "{}",
+        late.stderr
+    );
     let nothing = run(on(&kernel), &["history", "--until", "2001-01-01 00:00"]);
     assert!(
         nothing.stdout.contains("No sample of that time"),
@@ -102,7 +106,10 @@ fn export_says_what_the_options_say() {
     }
     let never = ["history", "export", "--csv", "--until", "2001-01-01 00:00"];
     assert_eq!(run(on(&kernel), &never).stdout.lines().count(), 1);
-    for wrong in [&["history", "export"][..], &["history", "export", "--json", "--csv"]] {
+    for wrong in [
+        &["history", "export"][..],
+        &["history", "export", "--json", "--csv"],
+    ] {
         assert_eq!(run(on(&kernel), wrong).exit, 2);
     }
 }
@@ -189,7 +196,10 @@ fn a_moment_of_history_is_a_diagnosis_of_what_was_kept() {
     assert_valid("grey.diagnosis.v1", &recorded);
     let now = run(on(&kernel), &["memory-diagnose", "--json"]).json();
     assert_eq!(recorded["system"], now["system"]);
-    assert_eq!((&recorded["recorded"], &now["recorded"]), (&true.into(), &false.into()));
+    assert_eq!(
+        (&recorded["recorded"], &now["recorded"]),
+        (&true.into(), &false.into())
+    );
     // What history does not keep is unknown and not 0.
     for name in ["pressure", "ksm", "unreadable_processes"] {
         assert_eq!(recorded[name], Value::Null, "{name}");
@@ -204,11 +214,18 @@ fn a_moment_of_history_is_a_diagnosis_of_what_was_kept() {
     for says in ["from history", "builder", "the residual holds the rest"] {
         assert!(text.contains(says), "{says}: {text}");
     }
-    assert!(!text.contains("Pressure") && !text.contains("KSM  "), "{text}");
+    assert!(
+        !text.contains("Pressure") && !text.contains("KSM  "),
+        "{text}"
+    );
     let early = ["memory-diagnose", "--at", "2001-01-01 00:00"];
     let ran = run(on(&kernel), &early);
     assert_eq!(ran.exit, 1);
-    assert!(ran.stderr.contains("is outside the history: it has from"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("is outside the history: it has from"),
+        "{}",
+        ran.stderr
+    );
     let both = ["memory-diagnose", "--at", "now", "--target", "builder"];
     assert_eq!(run(on(&kernel), &both).exit, 2);
 }

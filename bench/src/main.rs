@@ -12,6 +12,7 @@ mod inside;
 mod machine;
 mod measure;
 mod page_out;
+mod recorder;
 mod report;
 mod setup;
 mod zram;
@@ -39,6 +40,26 @@ enum Benchmark {
     /// Page-out to zram beside a bare process_madvise loop. Makes a zram device
     /// and swaps to it while it runs; needs root and a machine without swap.
     PageOut(PageOutArguments),
+    /// `greyctl record` beside others that look each second, over the same
+    /// processes and time: CPU, memory, the size of a day, the error of PSS.
+    Recorder(RecorderArguments),
+}
+
+/// What the recorder benchmark is to do.
+#[derive(Debug, Args)]
+pub(crate) struct RecorderArguments {
+    /// How many processes to start; may be given several times.
+    #[arg(long, value_name = "N", default_values_t = [200, 2000], value_parser = clap::value_parser!(u32).range(8..=2500))]
+    pub(crate) processes: Vec<u32>,
+    /// How long it is measured, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub(crate) seconds: u64,
+    /// Let 2 % of the processes change each second, and replace a few.
+    #[arg(long)]
+    pub(crate) changing: bool,
+    /// Do not install missing peers; report them as not installed.
+    #[arg(long)]
+    pub(crate) no_install: bool,
 }
 
 /// What the page-out benchmark is to do.
@@ -73,6 +94,9 @@ fn main() -> ExitCode {
     let measured = match Arguments::parse().benchmark {
         Benchmark::Snapshot(arguments) => snapshot(&arguments).map(|report| report.agrees()),
         Benchmark::PageOut(arguments) => page_out::run(&arguments)
+            .and_then(|text| print(&text))
+            .map(|()| true),
+        Benchmark::Recorder(arguments) => recorder::run(&arguments)
             .and_then(|text| print(&text))
             .map(|()| true),
     };

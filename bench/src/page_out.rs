@@ -133,7 +133,7 @@ fn page_out_with(
 }
 
 /// The greyctl that was built together with this program.
-fn greyctl_beside_us() -> Result<PathBuf, BenchError> {
+pub(crate) fn greyctl_beside_us() -> Result<PathBuf, BenchError> {
     let us = std::env::current_exe().map_err(|source| BenchError::Prepare {
         doing: "find the path of this program",
         source,

@@ -62,7 +62,7 @@ enum Order {
     /// Boot one guest, for single cases or a command.
     Guest(GuestArguments),
     /// Run a benchmark, built for release: `cargo xtask bench snapshot`,
-    /// `cargo xtask bench page-out`.
+    /// `cargo xtask bench page-out`, `cargo xtask bench recorder`.
     Bench {
         /// What the benchmark program is given.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -126,7 +126,8 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> u8 {
     {
         return bench_budget::run(workspace, rest);
     }
-    if arguments.first().is_some_and(|name| name == "page-out") {
+    let runs_greyctl = |name: &String| name == "page-out" || name == "recorder";
+    if arguments.first().is_some_and(runs_greyctl) {
         // It is measured as a person runs it.
         let mut build = workspace.cargo(["build", "--quiet", "--release", "--bin", "greyctl"]);
         match build.status() {

@@ -21,6 +21,8 @@ pub enum RowName {
     FreePerCpuLists,
     /// Anonymous pages that are mapped.
     Anonymous,
+    /// Page cache on both lists, where they are not told apart: in history.
+    FileCache,
     /// Page cache on the active list.
     FileActive,
     /// Page cache on the inactive list.
@@ -82,6 +84,7 @@ impl RowName {
             Self::Free => "free",
             Self::FreePerCpuLists => "free, on CPU lists",
             Self::Anonymous => "anonymous",
+            Self::FileCache => "file cache",
             Self::FileActive => "file cache, active",
             Self::FileInactive => "file cache, inactive",
             Self::FileOther => "file cache, other",

@@ -116,6 +116,12 @@ fields! {
     RefaultFile = "refault_file_pages",
     /// Processes.
     Processes = "processes",
+    /// Pages that allocating tasks had to look at themselves, since boot.
+    ScannedDirect = "scanned_direct_pages",
+    /// Pages that kswapd looked at, since boot.
+    ScannedKswapd = "scanned_kswapd_pages",
+    /// Pages that allocating tasks and kswapd took, since boot.
+    Reclaimed = "reclaimed_pages",
 }
 
 fields! {
@@ -131,6 +137,10 @@ fields! {
     Swap = "swap_bytes",
     /// Time on a CPU since it started, in clock ticks.
     CpuTime = "cpu_time_ticks",
+    /// PSS: as it was read at `PssAt`, moved by what RSS did since.
+    Pss = "pss_bytes",
+    /// When PSS was read, on the clock of `Sample::since_boot_ms`.
+    PssAt = "pss_read_at_since_boot_ms",
 }
 
 fields! {

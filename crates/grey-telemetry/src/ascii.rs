@@ -2,6 +2,8 @@
 //!
 //! No function here panics, and none accepts a number that does not fit.
 
+use std::borrow::Cow;
+
 /// An unsigned decimal number that fills `text` completely.
 #[must_use]
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
@@ -89,9 +91,77 @@ pub fn parse_decimal(text: &[u8]) -> Option<f64> {
     Some(f64::from(whole) + f64::from(digits) / 10f64.powi(places))
 }
 
+/// Text that was cut, without the line that is not whole.
+#[must_use]
+pub fn whole_lines(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|&byte| byte == b'\n');
+    &text[..end.map_or(0, |end| end + 1)]
+}
+
+/// `text` with each backslash and the three bytes behind it replaced by the
+/// byte that `decode` makes of the three. What it makes nothing of stays.
+#[must_use]
+pub fn unescape(text: &[u8], decode: fn(&[u8; 3]) -> Option<u8>) -> Cow<'_, [u8]> {
+    if !text.contains(&b'\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = after.first_chunk().and_then(decode);
+        match (byte, escaped) {
+            (b'\\', Some(escaped)) => {
+                out.push(escaped);
+                rest = &after[3..];
+            }
+            _ => {
+                out.push(byte);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The byte of `ooo`, for [`unescape`]: paths in `/proc/swaps`.
+#[must_use]
+pub fn octal(digits: &[u8; 3]) -> Option<u8> {
+    let value = digits.iter().try_fold(0u32, |number, &byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 8).then(|| number * 8 + u32::from(digit))
+    })?;
+    u8::try_from(value).ok()
+}
+
+/// The byte of `xNN`, for [`unescape`]: the kernel's log.
+#[must_use]
+pub fn hexadecimal(digits: &[u8; 3]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let [b'x', high, low] = *digits else {
+        return None;
+    };
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_looks_like_an_escape_stays() {
+        let kmsg = |text| unescape(text, hexadecimal).into_owned();
+        assert_eq!(kmsg(b"a\\xg1 \\x1 \\"), b"a\\xg1 \\x1 \\");
+        assert_eq!(kmsg(b"a\\x5cb"), b"a\\b");
+        let swaps = |text| unescape(text, octal).into_owned();
+        assert_eq!(swaps(b"a\\9x\\777\\04"), b"a\\9x\\777\\04");
+        assert_eq!(swaps(b"a\\040b"), b"a b");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_left_out() {
+        assert_eq!(whole_lines(b"a 1\nb 2\nc"), b"a 1\nb 2\n");
+        assert_eq!(whole_lines(b"a 1"), b"");
+    }
 
     #[test]
     fn numbers_must_fill_the_text_and_fit() {

@@ -1,6 +1,10 @@
-//! Asks the kernel whether it has a system call, without using it.
+//! System calls that have no safe wrapper: whether the kernel has
+//! `process_madvise`, and memory of our own that is not to be paged out.
 //!
-//! The only module of this crate with `unsafe` code, and it changes nothing.
+//! The only module of this crate with `unsafe` code. Never changes anything but
+//! where pages of this process may lie.
+
+use std::io;
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -60,9 +64,42 @@ pub fn has_pagemap_scan(pagemap: BorrowedFd<'_>) -> bool {
     result == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
+/// Keeps `memory` from being paged out, and pages it in now. It stays so until
+/// its pages are given back to the kernel.
+///
+/// # Errors
+/// The system's: EPERM or ENOMEM where RLIMIT_MEMLOCK does not allow it.
+#[expect(
+    unsafe_code,
+    reason = "mlock takes an address; no safe wrapper of it exists"
+)]
+pub fn lock_in_memory<T>(memory: &[T]) -> io::Result<()> {
+    let address = memory.as_ptr().cast_mut().cast();
+    // SAFETY: the range is that of a live slice, and locking its pages changes
+    // neither their content nor who may use them.
+    // WHY: neither the standard library nor rustix has a safe form.
+    unsafe { rustix::mm::mlock(address, size_of_val(memory)) }.map_err(Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn locked_memory_counts_as_locked() {
+        let locked_kib = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmLck:"));
+            let words = line.unwrap().split_whitespace().nth(1);
+            words.unwrap().parse::<u64>().unwrap()
+        };
+        let memory = vec![7_u64; 1 << 17];
+        let before = locked_kib();
+        // Without the permission there is nothing to be seen.
+        if lock_in_memory(&memory).is_ok() {
+            assert!(locked_kib() >= before + 1024, "{before}");
+        }
+    }
 
     /// The tests run on kernels since 5.10, where the call exists; in a
     /// sandbox that filters it, the kernel's list of symbols still has it,

@@ -9,7 +9,8 @@ use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint
 use clap_complete::Shell;
 use grey_model::{Action, Bytes, DropCaches, GroupBy, KsmSpeed, MemoryLimit, Target};
 
-use crate::duration::{Interval, Keep, Lease, Observation, Window};
+use crate::duration::{Interval, Lease, Observation, Window};
+use crate::history::options::{HistoryOptions, RecordOptions};
 use crate::moment::Moment;
 use crate::no_option::NoOption;
 use crate::watch::options::WatchOptions;
@@ -145,14 +146,12 @@ pub(crate) struct DiagnoseOptions {
     /// Fold the processes
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<Fold>,
-    /// How many processes and cgroups the tables show
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 10,
-        allow_negative_numbers = true
-    )]
-    pub(crate) top: usize,
+    /// Show what history has of this moment instead of looking now: "10m ago",
+    /// 10:04
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["targets", "by", "detect_leaks"])]
+    pub(crate) at: Option<Moment>,
+    #[command(flatten)]
+    pub(crate) rows: Rows,
     /// Look for a while at what processes, groups and cgroups hold, then tell
     /// what leaks; ends with exit code 3 when something does
     #[arg(long)]
@@ -194,51 +193,9 @@ pub(crate) struct DiagnoseOptions {
     pub(crate) save: Option<PathBuf>,
 }
 
-/// Options of `record`.
-#[derive(Debug, Args)]
-pub(crate) struct RecordOptions {
-    /// How often; at least 100ms
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "1s",
-        allow_hyphen_values = true
-    )]
-    pub(crate) interval: Interval,
-    /// End after this time
-    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
-    pub(crate) length: Option<Keep>,
-    /// How many processes each sample has, the largest
-    #[arg(long, value_name = "N", default_value_t = 40)]
-    pub(crate) processes: usize,
-    /// How much history there may be; the oldest goes first
-    #[arg(long, value_name = "SIZE", default_value = "512M", allow_hyphen_values = true,
-          value_parser = NoOption::<Bytes>::new())]
-    pub(crate) max_size: Bytes,
-    /// How long it is kept
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "30d",
-        allow_hyphen_values = true
-    )]
-    pub(crate) keep: Keep,
-}
-
-/// Options of `history`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-A moment is `10m ago`, `10:04`, `2026-11-21 10:04` or `now`.")]
-pub(crate) struct HistoryOptions {
-    /// Show the sample of this moment
-    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["from", "until", "csv"])]
-    pub(crate) at: Option<Moment>,
-    /// Only since then
-    #[arg(long, value_name = "MOMENT")]
-    pub(crate) from: Option<Moment>,
-    /// Only until then
-    #[arg(long, value_name = "MOMENT")]
-    pub(crate) until: Option<Moment>,
+/// How long lists are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Rows {
     /// How many rows each list has
     #[arg(
         long,
@@ -247,12 +204,6 @@ pub(crate) struct HistoryOptions {
         allow_negative_numbers = true
     )]
     pub(crate) top: usize,
-    /// Print every sample as one JSON document (grey.history/v1)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print the machine's numbers as CSV, a line for each sample
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) csv: bool,
 }
 
 /// Options of `diff`.
@@ -290,14 +241,8 @@ pub(crate) struct DiffOptions {
         value_parser = NoOption::<Target>::new()
     )]
     pub(crate) targets: Vec<Target>,
-    /// How many rows each list has
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 10,
-        allow_negative_numbers = true
-    )]
-    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) rows: Rows,
     /// Print one JSON document (grey.comparison/v1) with every change
     #[arg(long)]
     pub(crate) json: bool,

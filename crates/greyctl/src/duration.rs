@@ -48,6 +48,29 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window(pub(crate) Duration);
 
+/// A share of one core's time, in percent; from 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct CpuShare(f64);
+
+impl CpuShare {
+    /// So much of `interval`.
+    pub(crate) fn of(self, interval: Duration) -> Duration {
+        interval.mul_f64(self.0 / 100.0)
+    }
+}
+
+impl FromStr for CpuShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_suffix('%').unwrap_or(text).trim();
+        grey_telemetry::ascii::parse_decimal(number.as_bytes())
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(Self)
+            .ok_or_else(|| "it is a number from 0 to 100, in percent of a core".to_owned())
+    }
+}
+
 /// A duration could not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DurationError {

@@ -75,6 +75,20 @@ impl Output {
             .or_else(|error| closed_pipe_is_fine(&error))
     }
 
+    /// Lets `write` write to stdout as it goes.
+    ///
+    /// # Errors
+    /// A [`Failure`] when stdout cannot be written.
+    pub(crate) fn stream(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        write(&mut stdout)
+            .and_then(|()| stdout.flush())
+            .or_else(|error| closed_pipe_is_fine(&error))
+    }
+
     /// Writes styled text to stdout; the styles go where no terminal is.
     ///
     /// # Errors

@@ -36,7 +36,9 @@ pub(super) const BOOT: usize = 36;
 /// The largest payload, compressed or not.
 pub(super) const LARGEST: usize = 8 << 20;
 
-/// zstd's level: 3 costs 10 ms for a block of a day's history in one hour.
+/// zstd's level. Measured on 131 KB of encoded samples of a machine that compiles:
+/// 1 makes them 1.94 times smaller in 0.39 ms, 3 2.03 times in 0.82 ms, 9 2.12
+/// times in 2.4 ms. A block is packed once in half an hour.
 const LEVEL: i32 = 3;
 
 /// What a header says.

@@ -61,14 +61,15 @@ fn put_values(out: &mut Vec<u8>, before: &mut Codes, now: impl Iterator<Item = O
 /// Takes what [`put_values`] appended. A value that this version does not know
 /// is read over, and kept for the next step.
 fn take_values(bytes: &mut &[u8], codes: &mut Codes) -> Option<()> {
-    let mask = take(bytes)?;
-    for index in 0..MOST_VALUES {
-        if mask & (1 << index) != 0 {
-            if codes.len() <= index {
-                codes.resize(index + 1, 0);
-            }
-            codes[index] = take_step(bytes, codes[index])?;
+    let mut mask = take(bytes)?;
+    while mask != 0 {
+        // At most MOST_VALUES - 1: a mask has so many bits.
+        let index = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        if codes.len() <= index {
+            codes.resize(index + 1, 0);
         }
+        codes[index] = take_step(bytes, codes[index])?;
     }
     Some(())
 }
@@ -143,12 +144,16 @@ impl<K: Named> Written<K> {
         let mut last = 0_u64;
         let mut new_names = 0_u64;
         for (key, values) in things {
-            let number = *self.numbers.entry(key.clone()).or_insert_with(|| {
-                key.put(&mut named);
-                new_names += 1;
-                self.codes.push(Codes::new());
-                self.codes.len() - 1
-            });
+            let number = match self.numbers.get(key) {
+                Some(&number) => number,
+                None => {
+                    key.put(&mut named);
+                    new_names += 1;
+                    self.codes.push(Codes::new());
+                    self.numbers.insert(key.clone(), self.codes.len() - 1);
+                    self.codes.len() - 1
+                }
+            };
             put_step(&mut changes, last, number as u64);
             last = number as u64;
             put_values(&mut changes, &mut self.codes[number], values);

@@ -92,7 +92,10 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub(super) struct Locked {
     path: PathBuf,
+    directory: File,
     _lock: File,
+    #[cfg(test)]
+    syncs: std::cell::Cell<u32>,
 }
 
 impl Locked {
@@ -108,6 +111,11 @@ impl Locked {
             .create(path)
             .map_err(HistoryError::file("make the directory", path))?;
         check_safe(path)?;
+        // Its own name, too, in case that it is new; where the parent cannot be
+        // opened, somebody else has made it.
+        if let Some(parent) = path.parent().and_then(|parent| File::open(parent).ok()) {
+            let _ = parent.sync_all();
+        }
         let name = path.join(LOCK);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -126,10 +134,34 @@ impl Locked {
             use std::os::unix::fs::FileExt as _;
             lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
         });
+        let directory = File::open(path).map_err(HistoryError::file("open", path))?;
         Ok(Self {
             path: path.to_owned(),
+            directory,
             _lock: lock,
+            #[cfg(test)]
+            syncs: std::cell::Cell::new(0),
         })
+    }
+
+    /// Writes the directory's names through to the disk: a power cut then loses
+    /// no file that was made or renamed before.
+    ///
+    /// # Errors
+    /// The system's. A file system that does not do this for directories
+    /// (EINVAL) is none.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.syncs.set(self.syncs.get() + 1);
+        match rustix::fs::fsync(&self.directory) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> u32 {
+        self.syncs.get()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -34,6 +34,12 @@ pub enum HistoryError {
         /// Its format.
         version: u16,
     },
+    /// A file that is read whole or not at all is not as it was written.
+    #[error("`{path}` is damaged")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory is not safe to write to.
     #[error("history in `{path}` is not safe to use: {reason}")]
     Unsafe {

@@ -6,28 +6,40 @@
 //! record or block that was cut short, or that its checksum does not fit, is
 //! left out and told; what lies beside it is read.
 //!
+//! Samples have numbers, which only ever grow, over boots and recorders: that is
+//! the order of taking, in which they are given back. The clock may be set; it
+//! only tells which samples are meant.
+//!
 //! | File | Holds |
 //! |---|---|
 //! | `2026-11-21-00.shard` | blocks of samples, compressed |
 //! | `tail` | the newest samples, one record each |
+//! | `dump-000007-20261121T100405Z-oom-kill.dump` | the last minute before something happened, ten samples a second |
 //! | `lock` | the recorder that writes here |
 //!
 //! Never writes to the kernel; what is written is ordinary files in a directory
 //! of its own.
 
+mod alarm;
 mod block;
 mod codec;
 mod directory;
+mod dump;
 mod error;
 mod number;
+mod prune;
 mod reader;
+mod ring;
 mod sampler;
 mod tail;
 mod writer;
 
+pub use alarm::Alarm;
+pub use dump::{Dump, DumpFolder, DumpReason, MOST_DUMPS, dumps, read_dump};
 pub use error::{HistoryError, Loss};
 pub use reader::{History, HistorySpan};
-pub use sampler::{Sampler, SamplerOptions};
+pub use ring::{RING_INTERVAL, RING_LENGTH, Ring, RingReader};
+pub use sampler::{MOST_PROCESSES, Sampler, SamplerOptions};
 pub use writer::{HistoryOptions, HistoryWriter};
 
 #[cfg(test)]

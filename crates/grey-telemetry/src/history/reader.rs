@@ -74,6 +74,10 @@ impl History {
         for shard in shards(path)? {
             history.index(&path.join(shard.name()))?;
         }
+        // A clock that was set back has put later blocks into earlier days.
+        history
+            .blocks
+            .sort_by_key(|found| (found.header.first, found.header.from_unix_ms));
         let end = history.blocks.iter().map(|found| found.header.end()).max();
         let new = tail.samples.into_iter();
         history.tail = new
@@ -187,7 +191,8 @@ impl History {
     }
 
     /// Gives each sample from `from_unix_ms` to `until_unix_ms`, both included,
-    /// to `each`, in the order in which they were taken, until it breaks.
+    /// to `each`, in the order in which they were taken, until it breaks. Their
+    /// wall time may go back in that order, where the clock was set.
     ///
     /// # Errors
     /// [`HistoryError`] when a file cannot be read. A block that is damaged is
@@ -218,34 +223,32 @@ impl History {
         Ok(())
     }
 
-    /// The last sample that was taken at `unix_ms` or before; `None` when there
-    /// is none so early.
+    /// The sample with the latest wall time that is `unix_ms` or before; of
+    /// several the last that was taken. `None` when there is none so early.
     ///
     /// # Errors
     /// [`HistoryError`] when a file cannot be read.
     pub fn at(&mut self, unix_ms: u64) -> Result<Option<Sample>, HistoryError> {
-        let is_wanted = |sample: &&Sample| sample.at_unix_ms <= unix_ms;
-        let latest = |sample: &&Sample| sample.at_unix_ms;
-        let in_tail = self
-            .tail
-            .iter()
-            .filter(is_wanted)
-            .max_by_key(latest)
-            .cloned();
-        if in_tail.is_some() {
-            return Ok(in_tail);
-        }
+        let latest = |samples: &[Sample]| {
+            let wanted = samples.iter().filter(|sample| sample.at_unix_ms <= unix_ms);
+            // The last of those that are equal.
+            wanted.max_by_key(|sample| sample.at_unix_ms).cloned()
+        };
+        let mut best = latest(&self.tail);
         for index in (0..self.blocks.len()).rev() {
-            if self.blocks[index].header.from_unix_ms > unix_ms {
+            let header = &self.blocks[index].header;
+            let at_best = header.until_unix_ms.min(unix_ms);
+            let is_beaten = best.as_ref().is_some_and(|best| at_best <= best.at_unix_ms);
+            if header.from_unix_ms > unix_ms || is_beaten {
                 continue;
             }
-            let samples = self.block(index)?;
-            let found = samples.iter().filter(is_wanted).max_by_key(latest);
-            if let Some(sample) = found {
-                return Ok(Some(sample.clone()));
+            let found = latest(&self.block(index)?);
+            let best_at = best.as_ref().map(|best| best.at_unix_ms);
+            if found.as_ref().map(|found| found.at_unix_ms) > best_at {
+                best = found;
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
     /// The samples of one block; none when it is damaged, which is told.
@@ -328,6 +331,21 @@ fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, Stri
         Err(NoHeader::Newer(format)) => Err(newer(format)),
         Err(NoHeader::Damaged) => Err("the head of a block is damaged".to_owned()),
     })
+}
+
+/// The number of the first sample in a shard whose block can be read; `None`
+/// when there is none, or the shard cannot be read.
+pub(super) fn first_number(path: &Path) -> Option<u64> {
+    let file = open_to_read(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut at = 0;
+    while at < length {
+        if let Ok(header) = block_at(&file, at, length).ok()? {
+            return Some(header.first);
+        }
+        at = next_block(&file, at + 1, length).ok()?;
+    }
+    None
 }
 
 /// Where the next block begins that can be read, from `from` on; the end of the

@@ -1,17 +1,14 @@
 //! Takes samples: the machine each time, the largest processes each time, the
 //! largest cgroups now and then.
 //!
-//! Cheap enough for each second: RSS of all processes is read through kept
-//! descriptors, and only of the largest more than that. What lies in swap shows
-//! in no RSS: a few of the other processes are looked at each time in turn.
+//! Cheap enough for each second: see `process/largest.rs`. Never invents: what
+//! could not be read is absent.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grey_model::{
     BootId, Bytes, CgroupField, CgroupMemory, CgroupPath, CgroupSample, CgroupValues, Meminfo,
-    MemoryLimit, PageSize, Pages, ProcessField, ProcessKey, ProcessMemory, ProcessSample,
-    ProcessValues, Sample, SystemField, SystemValues, Vmstat,
+    MemoryLimit, Sample, SystemField, SystemValues, Vmstat,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,11 +17,13 @@ use crate::proc::boot_id::read_boot_id;
 use crate::proc::meminfo::read_meminfo;
 use crate::proc::pressure::read_memory_pressure;
 use crate::proc::vmstat::read_vmstat;
-use crate::process::{Detail, RssTracker, Scratch, read_process};
+use crate::process::{LargestOptions, LargestProcesses};
 use crate::read::ReadError;
 use crate::roots::Kernel;
 use crate::sys::zram::read_zram;
-use crate::sys::zswap::read_zswap;
+
+/// The most processes of a sample, whatever is asked for.
+pub const MOST_PROCESSES: usize = 10_000;
 
 /// How much each sample holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +37,25 @@ pub struct SamplerOptions {
     /// So many of the smaller processes are looked at each time, in turn, for
     /// what they have in swap.
     pub looked_at: usize,
+    /// CPU time for PSS in each sample, on average; zero for none.
+    pub pss_time: Duration,
+    /// Processes with more RSS than this have no PSS.
+    pub pss_largest: Bytes,
 }
 
 impl Default for SamplerOptions {
-    /// 40 processes, 40 cgroups each 10 samples, 8 looked at.
+    /// 40 processes, 40 cgroups each 10 samples, 8 looked at, 5 ms for PSS of
+    /// processes up to 8 GiB.
     fn default() -> Self {
         Self {
             processes: 40,
             cgroups: 40,
             cgroups_every: 10,
             looked_at: 8,
+            pss_time: Duration::from_millis(5),
+            pss_largest: Bytes::from_mib(8 << 10),
         }
     }
-}
-
-/// What is remembered of a process between samples, by its serial number in the
-/// tracker.
-#[derive(Debug, Clone)]
-struct Remembered {
-    swap: u64,
-    seen: u64,
 }
 
 /// Takes samples of one kernel.
@@ -65,12 +63,11 @@ struct Remembered {
 pub struct Sampler {
     options: SamplerOptions,
     boot: BootId,
-    tracker: RssTracker,
-    scratch: Scratch,
+    largest: LargestProcesses,
     buffer: Vec<u8>,
-    remembered: HashMap<u64, Remembered>,
+    /// What zram took when it was last read, and whether there is any.
+    zram: (Bytes, bool),
     taken: u64,
-    turn: usize,
 }
 
 impl Sampler {
@@ -80,17 +77,27 @@ impl Sampler {
     /// [`ReadError`] when the boot's id exists and cannot be read.
     pub fn new(kernel: &Kernel, options: SamplerOptions) -> Result<Self, ReadError> {
         let mut buffer = Vec::new();
+        let largest = LargestOptions {
+            count: options.processes.min(MOST_PROCESSES),
+            looked_at: options.looked_at,
+            pss_time: options.pss_time,
+            pss_largest: options.pss_largest,
+        };
         Ok(Self {
             // A container may hide it: then only the clock tells boots apart.
             boot: read_boot_id(kernel, &mut buffer)?.unwrap_or_else(|| BootId(String::new())),
             options,
-            tracker: RssTracker::new(),
-            scratch: Scratch::new(kernel),
+            largest: LargestProcesses::new(kernel.page_size, largest),
             buffer,
-            remembered: HashMap::new(),
+            zram: (Bytes::ZERO, true),
             taken: 0,
-            turn: 0,
         })
+    }
+
+    /// The boot that the samples are of.
+    #[must_use]
+    pub const fn boot(&self) -> &BootId {
+        &self.boot
     }
 
     /// Takes a sample.
@@ -98,24 +105,25 @@ impl Sampler {
     /// # Errors
     /// [`ReadError`] when meminfo or the list of processes cannot be read.
     pub fn sample(&mut self, kernel: &Kernel) -> Result<Sample, ReadError> {
-        let at_unix_ms = milliseconds(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-        );
-        let boottime = clock_gettime(ClockId::Boottime);
-        let since_boot = Duration::try_from(boottime).unwrap_or_default();
-        let mut system = self.system(kernel)?;
-        let processes = self.processes(kernel)?;
-        let count = self.tracker.processes().len() as u64;
-        system.set(SystemField::Processes, Some(count));
+        let (at_unix_ms, since_boot_ms) = wall_ms();
         let reads_cgroups = self
             .taken
             .is_multiple_of(u64::from(self.options.cgroups_every.max(1)));
+        // A device may be set up at any time, which is no reason to list all of
+        // them each time where there is none.
+        if self.zram.1 || reads_cgroups {
+            let devices = read_zram(kernel, &mut self.buffer).unwrap_or_default();
+            let memory = devices.iter().map(|device| device.memory_used).sum();
+            self.zram = (memory, !devices.is_empty());
+        }
+        let mut system = self.system(kernel)?;
+        let processes = self.largest.tick(kernel)?;
+        let count = self.largest.count() as u64;
+        system.set(SystemField::Processes, Some(count));
         self.taken += 1;
         Ok(Sample {
             at_unix_ms,
-            since_boot_ms: milliseconds(since_boot),
+            since_boot_ms,
             boot: self.boot.clone(),
             system,
             processes,
@@ -129,67 +137,16 @@ impl Sampler {
             .flatten();
         let vmstat = read_vmstat(kernel, &mut self.buffer).unwrap_or_default();
         let meminfo = read_meminfo(kernel, &mut self.buffer)?;
-        let zram = read_zram(kernel, &mut self.buffer).unwrap_or_default();
-        let zswap = read_zswap(kernel, &meminfo, &mut self.buffer)
-            .ok()
-            .flatten();
-        let some = pressure.map(|pressure| pressure.some.total_us);
-        let full = pressure.and_then(|pressure| pressure.full);
-        let in_zram: Bytes = zram.iter().map(|device| device.memory_used).sum();
-        Ok(counters(&vmstat, of_meminfo(&meminfo))
-            .with(SystemField::PressureSome, some)
-            .with(SystemField::PressureFull, full.map(|full| full.total_us))
-            .with(SystemField::Zram, Some(in_zram.0))
+        Ok(of_vmstat(&vmstat, of_meminfo(&meminfo))
             .with(
-                SystemField::Zswap,
-                zswap.and_then(|zswap| zswap.memory_used).map(Bytes::get),
-            ))
-    }
-
-    fn processes(&mut self, kernel: &Kernel) -> Result<Vec<ProcessSample>, ReadError> {
-        self.tracker.tick(&kernel.proc)?;
-        let page_size = kernel.page_size;
-        let mut by_size: Vec<(u64, u32, u64)> = Vec::with_capacity(self.tracker.processes().len());
-        for process in self.tracker.processes() {
-            if !process.statm().has_memory() {
-                continue;
-            }
-            let resident = resident(process.statm().resident, page_size);
-            let swap = match self.remembered.get_mut(&process.serial()) {
-                Some(remembered) => {
-                    remembered.seen = self.taken;
-                    remembered.swap
-                }
-                None => 0,
-            };
-            by_size.push((resident + swap, process.pid(), process.serial()));
-        }
-        self.remembered
-            .retain(|_, remembered| remembered.seen == self.taken);
-        by_size.sort_unstable_by_key(|&(size, pid, _)| (std::cmp::Reverse(size), pid));
-        let largest = by_size.len().min(self.options.processes);
-        let mut samples = Vec::with_capacity(largest);
-        for &(_, pid, serial) in &by_size[..largest] {
-            let memory = self.look_at(kernel, pid, serial);
-            samples.extend(memory.map(sample_of));
-        }
-        let smaller = &by_size[largest..];
-        for index in 0..self.options.looked_at.min(smaller.len()) {
-            let (_, pid, serial) = smaller[(self.turn + index) % smaller.len()];
-            self.look_at(kernel, pid, serial);
-        }
-        self.turn = self.turn.wrapping_add(self.options.looked_at);
-        samples.sort_unstable_by_key(|sample| sample.key.id);
-        Ok(samples)
-    }
-
-    /// Reads a process without its page tables, and remembers its swap.
-    fn look_at(&mut self, kernel: &Kernel, pid: u32, serial: u64) -> Option<ProcessMemory> {
-        let reading = read_process(kernel, pid, Detail::Basic, &mut self.scratch).ok()?;
-        let swap = reading.memory.swap.map_or(0, Bytes::get);
-        let seen = self.taken;
-        self.remembered.insert(serial, Remembered { swap, seen });
-        Some(reading.memory)
+                SystemField::PressureSome,
+                pressure.map(|pressure| pressure.some.total_us),
+            )
+            .with(
+                SystemField::PressureFull,
+                pressure.and_then(|pressure| pressure.full.map(|full| full.total_us)),
+            )
+            .with(SystemField::Zram, Some(self.zram.0.get())))
     }
 
     fn cgroups(&mut self, kernel: &Kernel) -> Vec<CgroupSample> {
@@ -207,15 +164,22 @@ impl Sampler {
     }
 }
 
+/// Now in milliseconds since 1970, and since boot with suspended time.
+pub(super) fn wall_ms() -> (u64, u64) {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_boot = Duration::try_from(clock_gettime(ClockId::Boottime));
+    (
+        milliseconds(wall.unwrap_or_default()),
+        milliseconds(since_boot.unwrap_or_default()),
+    )
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn resident(pages: Pages, page_size: PageSize) -> u64 {
-    pages.bytes(page_size).0
-}
-
-fn of_meminfo(meminfo: &Meminfo) -> SystemValues {
+/// The machine's numbers that are in meminfo.
+pub(super) fn of_meminfo(meminfo: &Meminfo) -> SystemValues {
     let bytes = |value: Option<Bytes>| value.map(Bytes::get);
     let less = |whole: Option<Bytes>, part: Option<Bytes>| {
         whole
@@ -245,10 +209,19 @@ fn of_meminfo(meminfo: &Meminfo) -> SystemValues {
             SystemField::SwapUsed,
             less(meminfo.swap_total, meminfo.swap_free),
         )
+        .with(SystemField::Zswap, bytes(meminfo.zswap))
 }
 
-fn counters(vmstat: &Vmstat, values: SystemValues) -> SystemValues {
+/// The same with the counters of vmstat.
+pub(super) fn of_vmstat(vmstat: &Vmstat, values: SystemValues) -> SystemValues {
+    let reclaimed = vmstat
+        .pgsteal_direct
+        .zip(vmstat.pgsteal_kswapd)
+        .map(|(direct, kswapd)| direct.saturating_add(kswapd));
     values
+        .with(SystemField::ScannedDirect, vmstat.pgscan_direct)
+        .with(SystemField::ScannedKswapd, vmstat.pgscan_kswapd)
+        .with(SystemField::Reclaimed, reclaimed)
         .with(SystemField::OomKills, vmstat.oom_kill)
         .with(SystemField::MajorFaults, vmstat.pgmajfault)
         .with(SystemField::SwapIn, vmstat.pswpin)
@@ -258,23 +231,6 @@ fn counters(vmstat: &Vmstat, values: SystemValues) -> SystemValues {
             vmstat.workingset_refault_anon,
         )
         .with(SystemField::RefaultFile, vmstat.workingset_refault_file)
-}
-
-fn sample_of(memory: ProcessMemory) -> ProcessSample {
-    let bytes = |value: Option<Bytes>| value.map(Bytes::get);
-    ProcessSample {
-        values: ProcessValues::default()
-            .with(ProcessField::Rss, bytes(memory.rss))
-            .with(ProcessField::Anonymous, bytes(memory.rss_anon))
-            .with(ProcessField::Shared, bytes(memory.rss_shmem))
-            .with(ProcessField::Swap, bytes(memory.swap))
-            .with(ProcessField::CpuTime, memory.cpu_time_ticks),
-        key: ProcessKey {
-            id: memory.id,
-            name: memory.name,
-            cgroup: memory.cgroup,
-        },
-    }
 }
 
 fn sample_of_group(group: CgroupMemory) -> CgroupSample {

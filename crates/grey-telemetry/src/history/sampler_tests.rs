@@ -53,6 +53,7 @@ fn only_the_largest_are_kept_and_cgroups_are_read_now_and_then() {
         cgroups: 1,
         cgroups_every: 3,
         looked_at: 1,
+        ..SamplerOptions::default()
     };
     let mut sampler = Sampler::new(&kernel, options).unwrap();
     let samples: Vec<Sample> = (0..7).map(|_| sampler.sample(&kernel).unwrap()).collect();

@@ -262,7 +262,9 @@ fn the_oldest_shards_go_when_history_is_too_large_or_too_old() {
     }
     writer.seal().unwrap();
     drop(writer);
-    assert_eq!(super::reader::all_shards(folder.path()).unwrap().len(), 4);
+    // Three days and the day itself, and one that went on being needed until
+    // the time was sure.
+    assert_eq!(super::reader::all_shards(folder.path()).unwrap().len(), 5);
     let options = HistoryOptions {
         max_bytes: 1,
         ..options
@@ -271,6 +273,142 @@ fn the_oldest_shards_go_when_history_is_too_large_or_too_old() {
     let left = super::reader::all_shards(folder.path()).unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(read(&mut History::open(folder.path()).unwrap()), [day(9)]);
+}
+
+/// The sample of a clock that is off by so many days.
+fn days_off(number: u64, days: i64) -> Sample {
+    let mut sample = sample(number);
+    sample.at_unix_ms = sample
+        .at_unix_ms
+        .checked_add_signed(days * 24 * 3600 * 1000)
+        .unwrap();
+    sample
+}
+
+fn append_all(path: &Path, options: HistoryOptions, samples: &[Sample]) {
+    let mut writer = HistoryWriter::open(path, options).unwrap();
+    for sample in samples {
+        writer.append(sample).unwrap();
+    }
+    writer.seal().unwrap();
+}
+
+#[test]
+fn samples_come_in_the_order_of_taking_although_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples: Vec<Sample> = (0..15)
+        .map(|number| days_off(number, 0))
+        .chain((15..30).map(|number| days_off(number, -2)))
+        .collect();
+    append_all(folder.path(), small_blocks(), &samples);
+    let mut history = History::open(folder.path()).unwrap();
+    assert_eq!(read(&mut history), samples);
+    // By the clock, the later ones are the earlier ones.
+    for (unix_ms, expected) in [
+        (samples[20].at_unix_ms, 20),
+        (samples[3].at_unix_ms, 3),
+        (samples[0].at_unix_ms - 1, 29),
+        (u64::MAX, 14),
+    ] {
+        let found = history.at(unix_ms).unwrap();
+        assert_eq!(found.as_ref(), Some(&samples[expected]), "{unix_ms}");
+    }
+}
+
+#[test]
+fn of_two_samples_of_one_moment_the_later_taken_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut again = sample(5);
+    again.at_unix_ms = sample(2).at_unix_ms;
+    append_all(folder.path(), small_blocks(), &[sample(2), again.clone()]);
+    let mut history = History::open(folder.path()).unwrap();
+    assert_eq!(history.at(u64::MAX).unwrap(), Some(again));
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_makes_no_history_too_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HistoryOptions {
+        max_age: Duration::from_secs(3 * 24 * 3600),
+        ..small_blocks()
+    };
+    let ahead = 73 * 365;
+    let days = [0, 1, 2, ahead, 2];
+    let samples: Vec<Sample> = (0..).zip(days).map(|(n, d)| days_off(n, d)).collect();
+    append_all(folder.path(), options.clone(), &samples);
+    drop(HistoryWriter::open(folder.path(), options.clone()).unwrap());
+    assert_eq!(numbers_taken(folder.path()), [0, 1, 2, 3, 4]);
+    // What is too old by the sample that is written still goes, and then what
+    // was taken first, not what is named first.
+    append_all(
+        folder.path(),
+        options.clone(),
+        &[days_off(5, 5), days_off(6, 6)],
+    );
+    assert_eq!(numbers_taken(folder.path()), [2, 3, 4, 5, 6]);
+    let tight = HistoryOptions {
+        max_bytes: 1,
+        ..options
+    };
+    drop(HistoryWriter::open(folder.path(), tight).unwrap());
+    assert_eq!(numbers_taken(folder.path()), [6]);
+}
+
+fn numbers_taken(path: &Path) -> Vec<u64> {
+    let samples = read(&mut History::open(path).unwrap());
+    let taken = samples.iter().map(|sample| sample.since_boot_ms / 1000);
+    taken.collect()
+}
+
+#[test]
+fn a_block_that_finds_no_room_refuses_no_sample() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    for number in 0..11 {
+        writer.append(&sample(number)).unwrap();
+    }
+    assert!(writer.take_trouble().is_none());
+    writer.break_shard();
+    for number in 11..90 {
+        writer.append(&sample(number)).unwrap();
+    }
+    let trouble = writer.take_trouble().unwrap().to_string();
+    assert!(trouble.contains("failed to add to"), "{trouble}");
+    assert_eq!(numbers(folder.path()), (0..90).collect::<Vec<_>>());
+    drop(writer);
+    // It was tried again meanwhile: the tail did not grow for ever.
+    let sealed = super::reader::all_shards(folder.path()).unwrap();
+    assert_eq!(sealed.len(), 2);
+}
+
+#[test]
+fn a_block_that_finds_no_room_refuses_a_sample_of_another_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    for number in 0..12 {
+        writer.append(&sample(number)).unwrap();
+    }
+    writer.break_shard();
+    let mut of_next_boot = sample(12);
+    of_next_boot.boot = boot("two");
+    assert!(writer.append(&of_next_boot).is_err());
+    assert_eq!(numbers(folder.path()), (0..12).collect::<Vec<_>>());
+    writer.append(&of_next_boot).unwrap();
+    assert_eq!(numbers_taken(folder.path()), (0..13).collect::<Vec<_>>());
+}
+
+#[test]
+fn new_names_are_written_through_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    assert_eq!(writer.directory_syncs(), 0);
+    writer.append(&sample(0)).unwrap();
+    assert_eq!(writer.directory_syncs(), 1, "the tail's");
+    writer.seal().unwrap();
+    assert_eq!(writer.directory_syncs(), 2, "the shard's");
+    writer.append(&sample(1)).unwrap();
+    writer.seal().unwrap();
+    assert_eq!(writer.directory_syncs(), 3, "the same shard needs no more");
 }
 
 #[test]

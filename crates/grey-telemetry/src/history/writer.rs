@@ -3,7 +3,7 @@
 //!
 //! Never changes what was written: a shard is only appended to, and behind
 //! something damaged a new one begins. The oldest shards go when they are too
-//! old or all together too large.
+//! old or all together too large: see `prune.rs`.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -16,17 +16,21 @@ use rustix::fs::{Mode, OFlags};
 use super::block::{self, Contents, LARGEST};
 use super::codec::Encoder;
 use super::directory::{Locked, NEW_TAIL, Shard, TAIL};
+use super::dump::DumpFolder;
 use super::error::{HistoryError, Loss};
+use super::prune::{Bounds, prune};
 use super::reader::{History, all_shards, read_bounded};
 use super::tail;
 
 /// How history is kept.
 #[derive(Debug, Clone)]
 pub struct HistoryOptions {
-    /// The most bytes of all shards together; the oldest go first. The one that
-    /// is being written stays.
+    /// The most bytes of all shards together; the first taken go first. The one
+    /// that is being written stays.
     pub max_bytes: u64,
-    /// Shards whose day is longer ago than this go.
+    /// Shards whose day is longer ago than this go: before the sample that is
+    /// being written or the one before it, whichever is earlier. A clock that is
+    /// wrong for a moment, or when the history is opened, makes nothing too old.
     pub max_age: Duration,
     /// After so many samples the tail becomes a block.
     pub samples_per_block: u32,
@@ -53,6 +57,10 @@ impl Default for HistoryOptions {
 /// A shard that is longer than this gets no more blocks.
 const LONGEST_SHARD: u64 = 64 << 20;
 
+/// After a block could not be written, so many samples go on in the tail before
+/// it is tried again: packing it costs time.
+const SAMPLES_BEFORE_RETRY: u32 = 60;
+
 /// Writes history into a directory that nobody else writes to.
 #[derive(Debug)]
 pub struct HistoryWriter {
@@ -64,6 +72,7 @@ pub struct HistoryWriter {
     next: u64,
     recovered: u64,
     losses: Vec<Loss>,
+    trouble: Option<HistoryError>,
 }
 
 /// The tail that is being written.
@@ -77,7 +86,10 @@ struct OpenTail {
     count: u32,
     from_unix_ms: u64,
     until_unix_ms: u64,
+    last_unix_ms: u64,
     since_boot_ms: u64,
+    /// With so many samples it may be tried again to make it a block.
+    seal_from: u32,
     /// How long the file is, up to the last whole record.
     length: u64,
     unsynced: u32,
@@ -86,6 +98,16 @@ struct OpenTail {
     /// The next record finds room for its first half alone.
     #[cfg(test)]
     has_little_room: bool,
+}
+
+/// Whether the tail should become a block before the next sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    None,
+    /// It is long, or of another day.
+    Should,
+    /// The sample cannot go into it.
+    Must,
 }
 
 impl std::fmt::Debug for OpenTail {
@@ -114,6 +136,7 @@ impl HistoryWriter {
             next: 0,
             recovered: 0,
             losses: Vec::new(),
+            trouble: None,
         };
         for shard in all_shards(path)? {
             let path = path.join(shard.name());
@@ -125,7 +148,8 @@ impl HistoryWriter {
         writer.next = history.end();
         writer.losses = history.losses().to_vec();
         writer.recover(&history)?;
-        writer.prune()?;
+        // No sample tells the time yet, and the clock may not be set.
+        writer.prune(None)?;
         Ok(writer)
     }
 
@@ -139,6 +163,19 @@ impl HistoryWriter {
     #[must_use]
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Where dumps go: for as long as this writer holds the lock.
+    #[must_use]
+    pub fn dump_folder(&self) -> DumpFolder {
+        DumpFolder::new(self.directory.path())
+    }
+
+    /// What failed since the last call without costing a sample: a long tail
+    /// that could not become a block yet, an old shard that could not be
+    /// deleted.
+    pub const fn take_trouble(&mut self) -> Option<HistoryError> {
+        self.trouble.take()
     }
 
     /// Seals the tail that is there.
@@ -198,22 +235,52 @@ impl HistoryWriter {
         }
     }
 
+    /// Gives the shard a file that has no room, for tests. A new shard is begun
+    /// after the next block has failed.
+    #[cfg(test)]
+    pub(super) fn break_shard(&mut self) {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        if let (Some((_, shard)), Ok(file)) = (&mut self.shard, full) {
+            *shard = file;
+        }
+    }
+
+    /// How often the directory itself was written through to the disk.
+    #[cfg(test)]
+    pub(super) fn directory_syncs(&self) -> u32 {
+        self.directory.syncs()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Keeps `sample`: when this returns, a kill loses nothing of it.
     ///
+    /// A tail that has grown long, or is of another day, becomes a block first.
+    /// Where that fails, as on a full disk, the sample goes into the tail all
+    /// the same, and it is tried again later.
+    ///
     /// # Errors
-    /// [`HistoryError`] when it could not be written, as when the disk is full;
-    /// what was written before stays, and the next may be tried.
+    /// [`HistoryError`] when it could not be written, as when the disk is full,
+    /// or when it needs a new tail (another boot, a damaged or overlong tail)
+    /// and the old one could not become a block; what was written before stays,
+    /// and the next may be tried.
     pub fn append(&mut self, sample: &Sample) -> Result<(), HistoryError> {
-        if self
+        let needs = self
             .tail
             .as_ref()
-            .is_some_and(|tail| self.is_over(tail, sample))
-        {
-            self.seal()?;
+            .map_or(Need::None, |tail| self.needs(tail, sample));
+        if needs != Need::None {
+            // A clock that has just jumped ahead makes nothing too old.
+            let before = self.tail.as_ref().map(|tail| tail.last_unix_ms);
+            let now = sample.at_unix_ms.min(before.unwrap_or(u64::MAX));
+            match self.seal_tail() {
+                Ok(()) => self.trouble = self.prune(Some(now)).err().or(self.trouble.take()),
+                Err(error) if needs == Need::Must => return Err(error),
+                // The tail goes on.
+                Err(error) => self.trouble = Some(error),
+            }
         }
         let number = self.next;
         let path = self.path(TAIL);
@@ -228,16 +295,26 @@ impl HistoryWriter {
         written.map_err(HistoryError::file("write", &path))
     }
 
-    /// Whether `sample` should begin a new tail.
-    fn is_over(&self, tail: &OpenTail, sample: &Sample) -> bool {
-        tail.count > 0
-            && (tail.is_broken
-                || tail.boot != sample.boot
-                || sample.since_boot_ms < tail.since_boot_ms
-                || tail.count >= self.options.samples_per_block
-                || tail.plain.len() >= self.options.bytes_per_block.min(LARGEST / 2)
-                || tail.encoder.is_full()
-                || Shard::of(tail.from_unix_ms).day != Shard::of(sample.at_unix_ms).day)
+    /// Whether a new tail should begin before `sample`.
+    fn needs(&self, tail: &OpenTail, sample: &Sample) -> Need {
+        if tail.count == 0 && !tail.is_broken && tail.boot == sample.boot {
+            return Need::None;
+        }
+        if tail.is_broken
+            || tail.boot != sample.boot
+            || sample.since_boot_ms < tail.since_boot_ms
+            || tail.plain.len() >= LARGEST / 2
+            || tail.encoder.is_full()
+        {
+            return Need::Must;
+        }
+        let is_over = tail.count >= self.options.samples_per_block
+            || tail.plain.len() >= self.options.bytes_per_block
+            || Shard::of(tail.from_unix_ms).day != Shard::of(sample.at_unix_ms).day;
+        if is_over && tail.count >= tail.seal_from {
+            return Need::Should;
+        }
+        Need::None
     }
 
     fn new_tail(&self, sample: &Sample) -> Result<OpenTail, HistoryError> {
@@ -249,7 +326,9 @@ impl HistoryWriter {
             .map_err(io::Error::from)
             .map(File::from)
             .and_then(|mut file| file.write_all(&header).map(|()| file))
-            .and_then(|file| fs::rename(&new, &path).map(|()| file));
+            .and_then(|file| fs::rename(&new, &path).map(|()| file))
+            // The name is on the disk before anything that is counted on.
+            .and_then(|file| self.directory.sync().map(|()| file));
         let file = made.map_err(HistoryError::file("begin", &path))?;
         Ok(OpenTail {
             file,
@@ -260,7 +339,9 @@ impl HistoryWriter {
             count: 0,
             from_unix_ms: sample.at_unix_ms,
             until_unix_ms: sample.at_unix_ms,
+            last_unix_ms: sample.at_unix_ms,
             since_boot_ms: sample.since_boot_ms,
+            seal_from: 0,
             length: header.len() as u64,
             unsynced: 0,
             is_broken: false,
@@ -276,11 +357,16 @@ impl HistoryWriter {
     /// [`HistoryError`] when the block could not be written; the tail then
     /// goes on.
     pub fn seal(&mut self) -> Result<(), HistoryError> {
-        let Some(tail) = self.tail.take() else {
+        self.seal_tail()?;
+        self.prune(None)
+    }
+
+    fn seal_tail(&mut self) -> Result<(), HistoryError> {
+        let Some(mut tail) = self.tail.take() else {
             return Ok(());
         };
         if tail.count == 0 {
-            self.tail = Some(tail);
+            // Nothing in it, and nothing that the next one needs.
             return Ok(());
         }
         let sealed = self.append_block(&Contents {
@@ -291,11 +377,11 @@ impl HistoryWriter {
             until_unix_ms: tail.until_unix_ms,
             boot: &tail.boot,
         });
-        if let Err(error) = sealed {
+        if sealed.is_err() {
+            tail.seal_from = tail.count.saturating_add(SAMPLES_BEFORE_RETRY);
             self.tail = Some(tail);
-            return Err(error);
         }
-        self.prune()
+        sealed
     }
 
     fn append_block(&mut self, contents: &Contents<'_>) -> Result<(), HistoryError> {
@@ -335,38 +421,20 @@ impl HistoryWriter {
         let flags =
             OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
-            .map(|file| (shard, File::from(file)))
-            .map_err(|errno| HistoryError::file("begin", &path)(errno.into()))
+            .map_err(io::Error::from)
+            // The tail goes once the block is there: its name must be, too.
+            .and_then(|file| self.directory.sync().map(|()| (shard, File::from(file))))
+            .map_err(HistoryError::file("begin", &path))
     }
 
-    /// Deletes the oldest shards, as the options say.
-    fn prune(&self) -> Result<(), HistoryError> {
-        let directory = self.directory.path();
-        let mut there: Vec<(Shard, u64)> = Vec::new();
-        for shard in all_shards(directory)? {
-            let facts = fs::metadata(directory.join(shard.name()));
-            there.push((shard, facts.map_or(0, |facts| facts.len())));
-        }
-        let mut total: u64 = there.iter().map(|(_, length)| length).sum();
-        let current = self.shard.as_ref().map(|(shard, _)| *shard);
-        let newest = there.last().map(|(shard, _)| *shard);
-        let oldest_day = newest.and_then(|newest| {
-            let age = jiff::SignedDuration::try_from(self.options.max_age).ok()?;
-            newest.day.checked_sub(age).ok()
-        });
-        for (shard, length) in there {
-            let is_too_old = oldest_day.is_some_and(|oldest| shard.day < oldest);
-            if Some(shard) == current || Some(shard) == newest {
-                continue;
-            }
-            if !is_too_old && total <= self.options.max_bytes {
-                break;
-            }
-            let path = directory.join(shard.name());
-            fs::remove_file(&path).map_err(HistoryError::file("remove", &path))?;
-            total -= length;
-        }
-        Ok(())
+    fn prune(&self, now_unix_ms: Option<u64>) -> Result<(), HistoryError> {
+        let bounds = Bounds {
+            max_bytes: self.options.max_bytes,
+            max_age: self.options.max_age,
+            now_unix_ms,
+            current: self.shard.as_ref().map(|(shard, _)| *shard),
+        };
+        prune(self.directory.path(), &bounds)
     }
 }
 
@@ -404,6 +472,7 @@ impl OpenTail {
         self.count += 1;
         self.from_unix_ms = self.from_unix_ms.min(sample.at_unix_ms);
         self.until_unix_ms = self.until_unix_ms.max(sample.at_unix_ms);
+        self.last_unix_ms = sample.at_unix_ms;
         self.since_boot_ms = sample.since_boot_ms;
         self.unsynced += 1;
         if self.unsynced >= samples_per_sync {

@@ -173,36 +173,9 @@ pub fn parse_record(line: &[u8]) -> Option<KmsgRecord<'_>> {
             since_boot: Some(Duration::from_micros(microseconds)),
         },
         caller,
-        text: unescape(&text[..end.unwrap_or(text.len())]),
+        // What is no printable ASCII, and the backslash, is written as `\xNN`.
+        text: ascii::unescape(&text[..end.unwrap_or(text.len())], ascii::hexadecimal),
     })
-}
-
-/// The kernel writes what is no printable ASCII, and the backslash, as `\xNN`.
-fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        match (byte, hexadecimal(after)) {
-            (b'\\', Some(escaped)) => {
-                out.push(escaped);
-                rest = &after[3..];
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn hexadecimal(text: &[u8]) -> Option<u8> {
-    let digits = text.get(..3)?.strip_prefix(b"x")?;
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()
 }
 
 #[cfg(test)]
@@ -237,10 +210,5 @@ mod tests {
         ] {
             assert_eq!(parse_record(line), None, "{line:?}");
         }
-    }
-
-    #[test]
-    fn what_only_looks_like_an_escape_stays() {
-        assert_eq!(&*unescape(b"a\\xg1 \\x1 \\"), b"a\\xg1 \\x1 \\");
     }
 }

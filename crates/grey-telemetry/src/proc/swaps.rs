@@ -26,7 +26,8 @@ pub fn parse_swaps(text: &[u8]) -> Vec<SwapDevice> {
 
 fn parse_line(line: &[u8]) -> Option<SwapDevice> {
     let mut words = ascii::words(line);
-    let path = unescape(words.next()?);
+    // A space, tab, newline or backslash is written as `\ooo`.
+    let path = ascii::unescape(words.next()?, ascii::octal).into_owned();
     let kind = words.next()?;
     let total = ascii::parse_u64(words.next()?)?;
     let used = ascii::parse_u64(words.next()?)?;
@@ -50,33 +51,6 @@ fn is_zram(path: &[u8]) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
     name.strip_prefix(b"zram")
         .is_some_and(|number| ascii::parse_u64(number).is_some())
-}
-
-/// The kernel writes a space, tab, newline and backslash as `\ooo`.
-fn unescape(word: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let Some((&byte, after)) = rest.split_first() {
-        match (byte, octal(after)) {
-            (b'\\', Some(escaped)) => {
-                out.push(escaped);
-                rest = &after[3..];
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    out
-}
-
-fn octal(text: &[u8]) -> Option<u8> {
-    let value = text.get(..3)?.iter().try_fold(0u32, |number, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 8).then(|| number * 8 + u32::from(digit))
-    })?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -121,11 +95,6 @@ mod tests {
     fn escapes_in_a_path_are_resolved() {
         let devices = parse(b"/my\\040swap\\134\\011\\012x\\040(deleted) file 4 0 -2\n");
         assert_eq!(devices[0].path.as_bytes(), b"/my swap\\\t\nx (deleted)");
-    }
-
-    #[test]
-    fn what_only_looks_like_an_escape_stays() {
-        assert_eq!(unescape(b"a\\9x\\777\\04"), b"a\\9x\\777\\04");
     }
 
     #[test]

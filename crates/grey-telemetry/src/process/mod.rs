@@ -11,6 +11,7 @@ pub mod cmdline;
 mod imitation;
 mod kib;
 pub mod ksm_stat;
+pub mod largest;
 pub mod list;
 pub mod maps;
 pub mod oom_score;
@@ -29,6 +30,7 @@ pub mod statm;
 pub mod status;
 
 pub use anonymous::{AnonymousMemory, read_anonymous};
+pub use largest::{LargestOptions, LargestProcesses};
 pub use list::{ProcessList, hides_processes};
 pub use pss_tracker::{PssTick, PssTracker, TrackedPss};
 pub use reading::{Detail, ProcessReading, Scratch, read_process};

@@ -33,6 +33,11 @@ const REFRESH_SHARE: u32 = 4;
 /// process that holds its own lock makes us wait, which costs no CPU time.
 const MOST_WALL_PER_CAP: u32 = 8;
 
+/// A tracker that saves ([`PssTracker::rereads_after`]) takes a process for
+/// changed when it moved by more than its resident pages through this: what
+/// `statm` shows of less is carried on well enough.
+const MOVED_PART: u64 = 64;
+
 /// A process whose PSS is followed.
 #[derive(Debug, Clone)]
 pub struct TrackedPss {
@@ -158,6 +163,7 @@ pub struct PssTick {
 pub struct PssTracker {
     page_size: PageSize,
     rss: RssTracker,
+    rereads_after: Duration,
     processes: Vec<TrackedPss>,
     previous: Vec<TrackedPss>,
     changed: Vec<usize>,
@@ -173,6 +179,7 @@ impl PssTracker {
         Self {
             page_size,
             rss,
+            rereads_after: Duration::ZERO,
             processes: Vec::new(),
             previous: Vec::new(),
             changed: Vec::new(),
@@ -184,6 +191,14 @@ impl PssTracker {
                 spent: Duration::ZERO,
             },
         }
+    }
+
+    /// Saves time: what hardly changed is read again only when its reading is
+    /// older than `age`. Without this every tick uses up its cap.
+    #[must_use]
+    pub fn rereads_after(mut self, age: Duration) -> Self {
+        self.rereads_after = age;
+        self
     }
 
     /// The processes of the last tick, by ascending pid.
@@ -235,13 +250,48 @@ impl PssTracker {
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.
     pub fn tick(&mut self, proc: &KernelDirectory, cap: Duration) -> Result<PssTick, ReadError> {
-        let mut budget = Budget::start(cap);
+        let budget = Budget::start(cap);
+        let rss = self.observe(proc)?;
+        Ok(self.read(proc, budget, rss, &|_| true))
+    }
+
+    /// The first half of a tick: reads every `statm`, and no `smaps_rollup`.
+    ///
+    /// # Errors
+    /// As [`Self::tick`].
+    pub fn observe(&mut self, proc: &KernelDirectory) -> Result<RssTick, ReadError> {
+        let rss = self.rss.tick(proc)?;
+        self.take_over();
+        Ok(rss)
+    }
+
+    /// The second half, for those who choose: reads `smaps_rollup` of the
+    /// processes that are `chosen` within `cap` of CPU time, as [`Self::tick`]
+    /// does. Its time is returned, too.
+    pub fn measure(
+        &mut self,
+        proc: &KernelDirectory,
+        cap: Duration,
+        chosen: &dyn Fn(&TrackedPss) -> bool,
+    ) -> (PssTick, Duration) {
+        let begun = own_cpu_time();
+        let tick = self.read(proc, Budget::start(cap), RssTick::default(), chosen);
+        (tick, own_cpu_time().saturating_sub(begun))
+    }
+
+    fn read(
+        &mut self,
+        proc: &KernelDirectory,
+        mut budget: Budget,
+        rss: RssTick,
+        chosen: &dyn Fn(&TrackedPss) -> bool,
+    ) -> PssTick {
+        let cap = budget.cap;
         let mut tick = PssTick {
-            rss: self.rss.tick(proc)?,
+            rss,
             ..PssTick::default()
         };
-        self.take_over();
-        self.choose(cap);
+        self.choose(cap, chosen);
         budget.measure();
         let for_changed = cap.saturating_sub(budget.left() / REFRESH_SHARE);
         for &index in &self.changed {
@@ -264,14 +314,14 @@ impl PssTracker {
             refreshed = true;
         }
         tick.read = budget.read;
-        for process in &self.processes {
+        for process in self.processes.iter().filter(|process| chosen(process)) {
             tick.unreadable += u64::from(process.denied);
             let waiting = process.readable() && process.reading.is_none();
             tick.never_read += u64::from(waiting);
             let too_large = process.readable() && self.reader.expected(process) > cap;
             tick.too_large += u64::from(too_large);
         }
-        Ok(tick)
+        tick
     }
 
     /// Carries what was read over to the present processes.
@@ -297,15 +347,26 @@ impl PssTracker {
     /// that changes a little all the time must get its turn too.
     /// One that takes longer than the whole cap is in neither list, and so
     /// holds up nobody.
-    fn choose(&mut self, cap: Duration) {
+    fn choose(&mut self, cap: Duration, chosen: &dyn Fn(&TrackedPss) -> bool) {
         self.changed.clear();
         self.by_age.clear();
+        let saves = !self.rereads_after.is_zero();
         for (index, process) in self.processes.iter().enumerate() {
-            if !process.readable() || self.reader.expected(process) > cap {
+            if !process.readable() || !chosen(process) || self.reader.expected(process) > cap {
                 continue;
             }
-            self.by_age.push(index);
-            if process.pages_moved() != 0 {
+            let is_young = process
+                .read_at()
+                .is_some_and(|at| at.elapsed() < self.rereads_after);
+            if !is_young {
+                self.by_age.push(index);
+            }
+            let least = if saves {
+                process.now.resident.0 / MOVED_PART
+            } else {
+                0
+            };
+            if process.pages_moved() > least {
                 self.changed.push(index);
             }
         }

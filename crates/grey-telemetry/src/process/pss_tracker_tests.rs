@@ -225,7 +225,7 @@ impl PssTracker {
     fn take_over_for_test(&mut self, proc: &KernelDirectory) {
         self.rss.tick(proc).unwrap();
         self.take_over();
-        self.choose(Duration::MAX);
+        self.choose(Duration::MAX, &|_| true);
     }
 }
 
@@ -269,4 +269,36 @@ proptest! {
         let process = TrackedPss { pid: 1, serial: 1, now: statm, reading, denied: false };
         prop_assert_eq!(process.pss(page()), Some(Bytes(pss)));
     }
+}
+
+#[test]
+fn only_what_is_chosen_is_read() {
+    let tree = Imitation::new();
+    for pid in 1..=4 {
+        tree.statm(pid, 100, 50);
+        tree.rollup(pid, 300, 200, 200);
+    }
+    let mut tracker = tracker();
+    tracker.observe(&tree.proc()).unwrap();
+    let (tick, _) = tracker.measure(&tree.proc(), Duration::MAX, &|process| process.pid % 2 == 0);
+    assert_eq!(tick.read, 2);
+    assert_eq!(pss(&tracker, 2), Some(300));
+    assert_eq!(pss(&tracker, 3), None);
+}
+
+#[test]
+fn a_tracker_that_saves_reads_only_what_moved_much_or_is_old() {
+    let tree = Imitation::new();
+    for pid in 1..=3 {
+        tree.statm(pid, 6400, 50);
+        tree.rollup(pid, 300, 200, 200);
+    }
+    let long = Duration::from_secs(3600);
+    let mut tracker = tracker().rereads_after(long);
+    assert_eq!(tracker.tick(&tree.proc(), long).unwrap().read, 3);
+    tree.statm(1, 6400 + 64, 50);
+    tree.statm(2, 6400 + 320, 50);
+    assert_eq!(tracker.tick(&tree.proc(), long).unwrap().read, 1);
+    let mut tracker = tracker.rereads_after(Duration::ZERO);
+    assert_eq!(tracker.tick(&tree.proc(), long).unwrap().read, 3);
 }

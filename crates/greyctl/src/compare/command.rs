@@ -78,7 +78,7 @@ pub(crate) fn run(
     if options.json {
         output.json(&document)?;
     } else {
-        output.text(&report::render(&document, options.top, output.width()))?;
+        output.text(&report::render(&document, options.rows.top, output.width()))?;
     }
     match document.command {
         Some(ran) if ran.exit_code != Some(0) => Err(unsuccessful(&ran)),

@@ -28,6 +28,7 @@ use super::groups::groups;
 use super::leaks::document::LeakDetection;
 use super::leaks::{self, Watched};
 use super::notes;
+use super::recorded;
 use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::cold::measure::Measuring;
@@ -61,7 +62,10 @@ pub(crate) fn run(
             .then(|| look_for_leaks(global, kernel, targets, options, output))
             .transpose()
     };
-    let mut diagnosis = take_after(global, &options.targets, watch)?;
+    let mut diagnosis = match &options.at {
+        Some(moment) => recorded::at(global, moment)?,
+        None => take_after(global, &options.targets, watch)?,
+    };
     if let Some(by) = options.by.map(GroupBy::from) {
         let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
         diagnosis.groups = Some(groups(global, processes, by, now));
@@ -78,7 +82,7 @@ pub(crate) fn run(
     } else {
         let extent = Extent {
             verbose: options.verbose,
-            top: options.top,
+            top: options.rows.top,
             width: output.width(),
         };
         output.text(&report::render(&diagnosis, extent))?;
@@ -221,6 +225,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
         groups: None,
         cgroups,
         unreadable_processes: (!hidden).then_some(unreadable),
+        recorded: false,
         // A clock before 1970 is one that nobody has set.
         taken_at_unix_seconds: taken_at
             .duration_since(UNIX_EPOCH)

@@ -56,6 +56,9 @@ pub(crate) struct Diagnosis {
     /// Processes that exist and whose memory could not be read in full; `null`
     /// when procfs hides processes from us: then nobody knows how many.
     pub(crate) unreadable_processes: Option<u64>,
+    /// Whether it is of history (`--at`) and was not read now: what history does
+    /// not keep is `null` or not in the lists, whatever the machine had.
+    pub(crate) recorded: bool,
     /// When reading began, in seconds since 1970 (UTC), by the machine's clock.
     pub(crate) taken_at_unix_seconds: f64,
     /// How long reading took, in seconds.

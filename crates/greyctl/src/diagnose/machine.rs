@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use grey_model::{Bytes, CgroupMode, Percent, PressureLine, RowName};
 
+use jiff::tz::TimeZone;
+
 use super::document::{Diagnosis, Ksm, Swap, ZramDevice, ZswapCache};
 use super::report::Extent;
+use crate::moment::shown;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, bar, heading, wrap};
 
 /// The bar of the totals is this wide.
@@ -17,6 +20,12 @@ const BREAKDOWN_BAR: u32 = 20;
 
 /// The first line: which machine, and what the reading cost.
 pub(crate) fn title(diagnosis: &Diagnosis, extent: Extent) -> String {
+    if diagnosis.recorded {
+        let at = Duration::try_from_secs_f64(diagnosis.taken_at_unix_seconds);
+        let unix_ms = u64::try_from(at.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        let at = shown(unix_ms, &TimeZone::system());
+        return format!("{BOLD}Memory of this machine at {at}, from history{BOLD:#}\n\n");
+    }
     let host = &diagnosis.host;
     let mut parts = vec![
         format!("Linux {}", host.kernel.as_deref().unwrap_or("-")),
@@ -115,6 +124,7 @@ pub(crate) fn breakdown(diagnosis: &Diagnosis, extent: Extent) -> String {
         Value::new(""),
     ]);
     let remark = match hidden {
+        _ if diagnosis.recorded => "what history keeps; the residual holds the rest".to_owned(),
         0 => "every byte of the total, once".to_owned(),
         rows => format!("every byte of the total, once; {rows} rows of 0 B left out"),
     };

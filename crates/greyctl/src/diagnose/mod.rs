@@ -10,6 +10,7 @@ pub(crate) mod leaks;
 pub(crate) mod machine;
 mod notes;
 pub(crate) mod processes;
+mod recorded;
 mod report;
 
 pub(crate) use command::run;

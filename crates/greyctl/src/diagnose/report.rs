@@ -24,9 +24,14 @@ pub(crate) fn render(diagnosis: &Diagnosis, extent: Extent) -> String {
     text.push_str(&machine::totals(diagnosis, extent));
     if diagnosis.targets.is_none() {
         text.push_str(&machine::breakdown(diagnosis, extent));
-        text.push_str(&machine::pressure(diagnosis, extent));
+        // History keeps neither the averages of pressure nor KSM.
+        if !diagnosis.recorded {
+            text.push_str(&machine::pressure(diagnosis, extent));
+        }
         text.push_str(&machine::swap(diagnosis, extent));
-        text.push_str(&machine::ksm(diagnosis, extent));
+        if !diagnosis.recorded {
+            text.push_str(&machine::ksm(diagnosis, extent));
+        }
     }
     for target in diagnosis.targets.iter().flatten() {
         text.push_str(&processes::target(target, diagnosis, extent));

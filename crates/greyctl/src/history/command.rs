@@ -3,17 +3,19 @@
 //!
 //! Takes no lock: a recorder may be at work.
 
-use std::ops::ControlFlow;
+use std::path::PathBuf;
 
-use grey_model::{Sample, SystemField};
-use grey_telemetry::history::{History, HistoryError};
+use grey_model::Sample;
+use grey_telemetry::history::{Dump, History, HistoryError, HistorySpan, dumps, read_dump};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::document::{HistoryDocument, PublishedSample, SCHEMA};
+use super::document::{HistoryDocument, PublishedSample};
+use super::export::{self, Streamed};
+use super::options::{ExportOptions, HistoryCommand, HistoryOptions, Since};
 use super::record::{FOLDER, history_failure};
 use super::report;
-use crate::cli::{GlobalOptions, HistoryOptions};
+use crate::cli::GlobalOptions;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::moment::{Moment, shown};
@@ -21,12 +23,22 @@ use crate::output::Output;
 use crate::recommend;
 use crate::roots::state_dir;
 
+/// A moment so long after the last sample, in milliseconds, is outside of
+/// history, or so many times what lies between two samples.
+const LEAST_GAP_MS: u64 = 120_000;
+const GAPS: u64 = 3;
+
+/// Where history lies.
+fn folder(global: &GlobalOptions) -> Result<PathBuf, Failure> {
+    Ok(state_dir(global)?.join(FOLDER))
+}
+
 /// Opens the history of the state directory.
 ///
 /// # Errors
 /// A [`Failure`] when there is none, or it cannot be read.
 pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
-    let path = state_dir(global)?.join(FOLDER);
+    let path = folder(global)?;
     History::open(&path).map_err(|error| match &error {
         HistoryError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             let path = path.display();
@@ -39,29 +51,40 @@ pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
     })
 }
 
-/// The sample of `moment`: the last that was taken then or before.
+/// The sample of `moment`: the last that was taken then or before. `now` is the
+/// last of all, however old.
 ///
 /// # Errors
-/// A [`Failure`] when there is none so early.
+/// A [`Failure`] when the moment is outside of history.
 pub(crate) fn sample_at(history: &mut History, moment: &Moment) -> Result<Sample, Failure> {
     let zone = TimeZone::system();
-    let wanted = moment.unix_ms(Timestamp::now(), &zone);
+    let wanted = match moment {
+        Moment::Now => u64::MAX,
+        _ => moment.unix_ms(Timestamp::now(), &zone),
+    };
+    let Some(span) = history.span() else {
+        return Err(Failure::new(Exit::Failed, "history is empty")
+            .hint("let greyctl record run for a while"));
+    };
+    let is_later = *moment != Moment::Now && wanted > span.until_unix_ms.saturating_add(gap(&span));
     let found = history
         .at(wanted)
         .map_err(|error| history_failure(&error))?;
-    found.ok_or_else(|| {
-        let failure = Failure::new(
+    found.filter(|_| !is_later).ok_or_else(|| {
+        let (wanted, from) = (shown(wanted, &zone), shown(span.from_unix_ms, &zone));
+        let until = shown(span.until_unix_ms, &zone);
+        Failure::new(
             Exit::Failed,
-            format!(
-                "history has no sample of {} or before",
-                shown(wanted, &zone)
-            ),
-        );
-        match history.span() {
-            Some(span) => failure.hint(format!("it begins at {}", shown(span.from_unix_ms, &zone))),
-            None => failure.hint("it is empty: let greyctl record run for a while"),
-        }
+            format!("{wanted} is outside the history: it has from {from} to {until}"),
+        )
     })
+}
+
+/// How long after a sample it is still the one of the moment.
+fn gap(span: &HistorySpan) -> u64 {
+    let length = span.until_unix_ms.saturating_sub(span.from_unix_ms);
+    let between = length / span.samples.saturating_sub(1).max(1);
+    between.saturating_mul(GAPS).max(LEAST_GAP_MS)
 }
 
 /// Runs `history`.
@@ -75,37 +98,36 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let mut history = open(global)?;
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let from = options
-        .from
-        .as_ref()
-        .map_or(0, |from| from.unix_ms(now, &zone));
-    let until = options
-        .until
-        .as_ref()
-        .map_or(u64::MAX, |until| until.unix_ms(now, &zone));
-    if let Some(at) = &options.at {
+    let dumps = dumps(&folder(global)?).map_err(|error| history_failure(&error))?;
+    let export = match &options.command {
+        Some(HistoryCommand::Export(export)) => Some(export.clone()),
+        None if options.is_export() => Some(ExportOptions {
+            since: options.since.clone(),
+            json: options.json,
+            csv: options.csv,
+        }),
+        None => None,
+    };
+    if let Some(name) = &options.dump {
+        let samples = of_dump(global, name, &dumps)?;
+        show_dump(&history, &samples, options, output)?;
+    } else if let Some(at) = &options.at {
         let sample = sample_at(&mut history, at)?;
         if options.json {
-            output.json(&document(&history, vec![PublishedSample::from(&sample)]))?;
+            let samples = vec![PublishedSample::from(&sample)];
+            output.json(&HistoryDocument::new(&history, &dumps, samples))?;
         } else {
-            output.text(&report::sample(&sample, options.top, &zone, output.width()))?;
+            let zone = TimeZone::system();
+            let rows = options.rows.top;
+            output.text(&report::sample(&sample, rows, &zone, output.width()))?;
         }
-    } else if options.csv {
-        export_csv(&mut history, from, until, output)?;
-    } else if options.json {
-        let mut samples = Vec::new();
-        let each = |sample: Sample| {
-            samples.push(PublishedSample::from(&sample));
-            ControlFlow::Continue(())
-        };
-        history
-            .samples(from, until, each)
-            .map_err(|error| history_failure(&error))?;
-        output.json(&document(&history, samples))?;
+    } else if let Some(export) = export {
+        run_export(&mut history, &dumps, &export, output)?;
     } else {
-        let text = report::overview(&mut history, from, until, &zone, output.width())
+        let ((from, until), zone) = (bounds(&options.since), TimeZone::system());
+        let mut text = report::overview(&mut history, from, until, &zone, output.width())
             .map_err(|error| history_failure(&error))?;
+        text.push_str(&report::dumps(&dumps, &zone, output.width()));
         output.text(&text)?;
     }
     for loss in history.losses() {
@@ -117,41 +139,57 @@ pub(crate) fn run(
     })
 }
 
-fn document(history: &History, samples: Vec<PublishedSample>) -> HistoryDocument {
-    HistoryDocument {
-        schema: SCHEMA,
-        span: history.span().map(Into::into),
-        lost: history.losses().iter().map(Into::into).collect(),
-        samples,
+/// From when to when, in milliseconds since 1970.
+fn bounds(since: &Since) -> (u64, u64) {
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let at = |moment: &Moment| moment.unix_ms(now, &zone);
+    (
+        since.from.as_ref().map_or(0, at),
+        since.until.as_ref().map_or(u64::MAX, at),
+    )
+}
+
+fn run_export(
+    history: &mut History,
+    dumps: &[Dump],
+    options: &ExportOptions,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let (from, until) = bounds(&options.since);
+    if options.csv {
+        let mut read = Ok(());
+        output.stream(|out| export::csv(history, from, until, out).map(|done| read = done))?;
+        return read.map_err(|error| history_failure(&error));
+    }
+    let streamed = Streamed::new(history, dumps, from, until);
+    let printed = output.json(&streamed);
+    match streamed.into_failure() {
+        Some(error) => Err(history_failure(&error)),
+        None => printed,
     }
 }
 
-/// The machine's numbers, a line for each sample. What was not read is empty.
-fn export_csv(
-    history: &mut History,
-    from: u64,
-    until: u64,
+/// The samples of the dump `name`.
+fn of_dump(global: &GlobalOptions, name: &str, there: &[Dump]) -> Result<Vec<Sample>, Failure> {
+    if there.iter().all(|dump| dump.name != name) {
+        let failure = Failure::new(Exit::Usage, format!("history has no dump `{name}`"));
+        return Err(failure.hint(format!(
+            "see which there are: {}",
+            recommend::command(global, "history")
+        )));
+    }
+    read_dump(&folder(global)?, name).map_err(|error| history_failure(&error))
+}
+
+fn show_dump(
+    history: &History,
+    samples: &[Sample],
+    options: &HistoryOptions,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut text = String::from("at_unix_ms,since_boot_ms,boot_id");
-    for field in SystemField::ALL {
-        text.push(',');
-        text.push_str(field.key());
+    if options.json {
+        let samples = samples.iter().map(PublishedSample::from).collect();
+        return output.json(&HistoryDocument::new(history, &[], samples));
     }
-    text.push('\n');
-    let each = |sample: Sample| {
-        // An id is letters, digits and dashes.
-        let (at, since, boot) = (sample.at_unix_ms, sample.since_boot_ms, &sample.boot);
-        text.push_str(&format!("{at},{since},{boot}"));
-        for value in sample.system.iter() {
-            text.push(',');
-            text.extend(value.map(|value| value.to_string()));
-        }
-        text.push('\n');
-        ControlFlow::Continue(())
-    };
-    history
-        .samples(from, until, each)
-        .map_err(|error| history_failure(&error))?;
-    output.data(text.as_bytes())
+    output.text(&report::dump(samples, &TimeZone::system(), output.width()))
 }

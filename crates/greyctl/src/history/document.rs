@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use grey_model::{CgroupField, ProcessField, Sample, SystemField};
-use grey_telemetry::history::{HistorySpan, Loss};
+use grey_telemetry::history::{Dump, History, HistorySpan, Loss};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,10 +21,32 @@ pub(crate) struct HistoryDocument {
     pub(crate) schema: &'static str,
     /// From when to when there are samples at all; `null` when there are none.
     pub(crate) span: Option<Span>,
-    /// What of it cannot be read.
-    pub(crate) lost: Vec<Lost>,
     /// The samples that were asked for, in the order in which they were taken.
     pub(crate) samples: Vec<PublishedSample>,
+    /// The last minutes before something happened that were kept, each for
+    /// `history --dump`.
+    pub(crate) dumps: Vec<PublishedDump>,
+    /// What of it cannot be read.
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// A minute of the machine, ten samples a second, that was kept because
+/// something happened at its end.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PublishedDump {
+    /// Its name.
+    pub(crate) name: String,
+    /// Why it was kept: `pressure` or `oom-kill`.
+    pub(crate) reason: &'static str,
+    /// Its length in bytes.
+    pub(crate) bytes: u64,
+    /// When its first sample was taken, in milliseconds since 1970; `null` when
+    /// it is damaged.
+    pub(crate) from_unix_ms: Option<u64>,
+    /// The same of its last.
+    pub(crate) until_unix_ms: Option<u64>,
+    /// How many it has.
+    pub(crate) samples: Option<u32>,
 }
 
 /// From when to when there are samples.
@@ -97,6 +119,32 @@ pub(crate) struct PublishedCgroup {
     /// Its numbers by name, with the unit.
     #[serde(flatten)]
     pub(crate) values: BTreeMap<&'static str, Option<u64>>,
+}
+
+impl HistoryDocument {
+    /// What `history` says beside these samples.
+    pub(crate) fn new(history: &History, dumps: &[Dump], samples: Vec<PublishedSample>) -> Self {
+        Self {
+            schema: SCHEMA,
+            span: history.span().map(Into::into),
+            samples,
+            dumps: dumps.iter().map(Into::into).collect(),
+            lost: history.losses().iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Dump> for PublishedDump {
+    fn from(dump: &Dump) -> Self {
+        Self {
+            name: dump.name.clone(),
+            reason: dump.reason.word(),
+            bytes: dump.bytes,
+            from_unix_ms: dump.holds.map(|(from, _, _)| from),
+            until_unix_ms: dump.holds.map(|(_, until, _)| until),
+            samples: dump.holds.map(|(_, _, samples)| samples),
+        }
+    }
 }
 
 impl From<HistorySpan> for Span {

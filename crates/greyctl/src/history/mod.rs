@@ -1,11 +1,15 @@
 //! `greyctl record` and `greyctl history`: samples of the machine kept in
 //! files, and what they say.
 //!
-//! [`record`] writes, [`command`] reads; [`past`] makes what was then into what
+//! [`record`] writes, with the [`black_box`] beside it; [`command`] reads, and
+//! [`export`] gives it to other programs; [`past`] makes what was then into what
 //! the other commands show.
 
+mod black_box;
 pub(crate) mod command;
 pub(crate) mod document;
+mod export;
+pub(crate) mod options;
 pub(crate) mod past;
 pub(crate) mod record;
 mod report;

@@ -83,7 +83,10 @@ fn process(process: &ProcessSample) -> Value {
         "name": process.key.name,
         "state": "unknown",
         "kernel_thread": false,
+        "cpu_time_ticks": value(ProcessField::CpuTime),
         "rss_bytes": value(ProcessField::Rss),
+        "rss_anon_bytes": value(ProcessField::Anonymous),
+        "rss_shmem_bytes": value(ProcessField::Shared),
         "swap_bytes": value(ProcessField::Swap),
         "cgroup": process.key.cgroup,
     })

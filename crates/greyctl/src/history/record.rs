@@ -6,10 +6,13 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use grey_telemetry::history::{
-    HistoryError, HistoryOptions, HistoryWriter, Sampler, SamplerOptions,
+    DumpReason, HistoryError, HistoryOptions, HistoryWriter, Sampler, SamplerOptions,
 };
 
-use crate::cli::{GlobalOptions, RecordOptions};
+use super::black_box::{BlackBox, Kept};
+
+use super::options::RecordOptions;
+use crate::cli::GlobalOptions;
 use crate::count::counted;
 use crate::duration::short;
 use crate::exit_code::Exit;
@@ -40,6 +43,7 @@ pub(crate) fn run(
     }
     let sampling = SamplerOptions {
         processes: options.processes,
+        pss_time: options.pss_budget.of(options.interval.0),
         ..SamplerOptions::default()
     };
     let mut sampler = Sampler::new(&kernel, sampling)
@@ -49,25 +53,24 @@ pub(crate) fn run(
         "look at it: {}",
         recommend::command(global, "history")
     ));
+    let boot = sampler.boot().clone();
+    // Dropped before the writer, whose lock the dumps need.
+    let black_box = BlackBox::start(&kernel, boot, writer.dump_folder())
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+    if !black_box.is_locked() {
+        output.talk("the last minute is not locked into memory: RLIMIT_MEMLOCK is too small");
+    }
     let started = Instant::now();
     let mut next = started;
-    let mut failing = false;
+    let mut talk = Talk::default();
     loop {
         let sample = sampler
             .sample(&kernel)
             .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
-        match writer.append(&sample) {
-            Ok(()) if failing => {
-                failing = false;
-                output.talk("samples are kept again");
-            }
-            Ok(()) => {}
-            // The first is told; what follows is most likely the same.
-            Err(error) if !failing => {
-                failing = true;
-                output.warn(&format!("{}; trying on", crate::failure::chain(&error)));
-            }
-            Err(_) => {}
+        let kept = writer.append(&sample);
+        talk.tell(output, kept, writer.take_trouble());
+        for news in black_box.news() {
+            tell_of_dump(output, news);
         }
         next += options.interval.0;
         let now = Instant::now();
@@ -83,8 +86,57 @@ pub(crate) fn run(
         }
         std::thread::sleep(next - now);
     }
+    drop(black_box);
     writer.seal().map_err(|error| history_failure(&error))?;
     Ok(Exit::Success)
+}
+
+/// What was said of samples that could not be kept: the first is told; what
+/// follows is most likely the same.
+#[derive(Default)]
+struct Talk {
+    is_failing: bool,
+    has_trouble: bool,
+}
+
+impl Talk {
+    fn tell(
+        &mut self,
+        output: &mut Output,
+        kept: Result<(), HistoryError>,
+        trouble: Option<HistoryError>,
+    ) {
+        match kept {
+            Ok(()) if self.is_failing => {
+                self.is_failing = false;
+                output.talk("samples are kept again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !self.is_failing {
+                    output.warn(&format!("{}; trying on", crate::failure::chain(&error)));
+                }
+                self.is_failing = true;
+            }
+        }
+        if let Some(error) = trouble
+            && !std::mem::replace(&mut self.has_trouble, true)
+        {
+            let why = crate::failure::chain(&error);
+            output.warn(&format!("{why}; samples are kept all the same"));
+        }
+    }
+}
+
+fn tell_of_dump(output: &mut Output, (reason, kept): Kept) {
+    let what = match reason {
+        DumpReason::Pressure => "memory pressure spiked",
+        DumpReason::OomKill => "the kernel killed for want of memory",
+    };
+    match kept {
+        Ok(name) => output.talk(&format!("{what}: the last minute is kept as {name}")),
+        Err(error) => output.warn(&format!("{what}: {}", crate::failure::chain(&error))),
+    }
 }
 
 fn history_options(options: &RecordOptions) -> HistoryOptions {

@@ -1,11 +1,12 @@
 //! History as people read it.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, SystemField,
 };
-use grey_telemetry::history::{History, HistoryError, Loss};
+use grey_telemetry::history::{Dump, History, HistoryError, Loss};
 use jiff::tz::TimeZone;
 
 use crate::count::counted;
@@ -56,14 +57,15 @@ pub(crate) fn sample(sample: &Sample, top: usize, zone: &TimeZone, width: Option
         }
     }
     text.push_str(&table.render(width));
-    text.push_str(&processes(&sample.processes, top, width));
+    text.push_str(&processes(sample, top, width));
     if let Some(groups) = &sample.cgroups {
         text.push_str(&cgroups(groups, top, width));
     }
     text
 }
 
-fn processes(processes: &[ProcessSample], top: usize, width: Option<usize>) -> String {
+fn processes(sample: &Sample, top: usize, width: Option<usize>) -> String {
+    let processes = &sample.processes;
     let size = |process: &ProcessSample| {
         let value = |field| process.values.get(field).unwrap_or_default();
         value(ProcessField::Rss) + value(ProcessField::Swap)
@@ -80,6 +82,8 @@ fn processes(processes: &[ProcessSample], top: usize, width: Option<usize>) -> S
     let mut table = Table::new(vec![
         Column::number("PID", 0),
         Column::number("RSS", 0),
+        Column::number("PSS", 2).optional(),
+        Column::number("PSS AGE", 4).optional(),
         Column::number("ANONYMOUS", 2),
         Column::number("SWAP", 1).optional(),
         Column::text("NAME", 0).gives_way(10),
@@ -90,6 +94,8 @@ fn processes(processes: &[ProcessSample], top: usize, width: Option<usize>) -> S
         table.row(vec![
             Value::new(process.key.id.pid),
             value(ProcessField::Rss),
+            value(ProcessField::Pss),
+            Value::or_unknown(pss_age(sample, process).map(crate::duration::short)),
             value(ProcessField::Anonymous),
             value(ProcessField::Swap),
             Value::new(&process.key.name),
@@ -98,6 +104,13 @@ fn processes(processes: &[ProcessSample], top: usize, width: Option<usize>) -> S
     }
     text.push_str(&table.render(width));
     text
+}
+
+/// How long before the sample PSS was read, in whole seconds.
+fn pss_age(sample: &Sample, process: &ProcessSample) -> Option<Duration> {
+    let at = process.values.get(ProcessField::PssAt)?;
+    let milliseconds = sample.since_boot_ms.saturating_sub(at);
+    Some(Duration::from_secs(milliseconds / 1000))
 }
 
 fn cgroups(groups: &[CgroupSample], top: usize, width: Option<usize>) -> String {
@@ -259,4 +272,86 @@ pub(crate) fn overview(
     let mut text = heading("History", &remark, width);
     text.push_str(&table.render(width));
     Ok(text)
+}
+
+/// The dumps, where there are any.
+pub(crate) fn dumps(dumps: &[Dump], zone: &TimeZone, width: Option<usize>) -> String {
+    if dumps.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(vec![
+        Column::text("LAST MINUTE BEFORE", 0),
+        Column::text("WHY", 0),
+        Column::number("SAMPLES", 2),
+        Column::text("NAME", 0),
+    ]);
+    for dump in dumps {
+        table.row(vec![
+            Value::or_unknown(dump.holds.map(|(_, until, _)| shown(until, zone))),
+            Value::new(dump.reason.word()),
+            Value::or_unknown(dump.holds.map(|(_, _, samples)| samples)),
+            Value::new(&dump.name),
+        ]);
+    }
+    let remark = "kept when memory ran short; look at one with --dump NAME";
+    let mut text = heading("Dumps", remark, width);
+    text.push_str(&table.render(width));
+    text
+}
+
+/// A dump, a row for each second.
+pub(crate) fn dump(samples: &[Sample], zone: &TimeZone, width: Option<usize>) -> String {
+    let mut rows: Vec<&Sample> = Vec::new();
+    for sample in samples {
+        let second = |sample: &Sample| sample.since_boot_ms / 1000;
+        match rows.last_mut() {
+            Some(last) if second(last) == second(sample) => *last = sample,
+            _ => rows.push(sample),
+        }
+    }
+    let mut table = Table::new(vec![
+        Column::text("AT", 0),
+        Column::number("AVAILABLE", 0),
+        Column::number("FREE", 2),
+        Column::number("SWAP", 3).optional(),
+        Column::number("STALLED", 0),
+        Column::number("DIRECT SCAN", 2),
+        Column::number("RECLAIMED", 3),
+        Column::number("REFAULTS", 4),
+        Column::number("OOM KILLS", 1),
+    ]);
+    // Counters are not read each time: each is told by how much it moved since
+    // it was last known.
+    let mut known = [None; 5];
+    for sample in rows {
+        let value = |field| sample.system.get(field);
+        let mut moved = |place: usize, now: Option<u64>| {
+            let before: Option<u64> = known[place];
+            known[place] = now.or(before);
+            now.zip(before)
+                .map(|(now, before)| now.saturating_sub(before))
+        };
+        let stalled = moved(0, value(SystemField::PressureSome));
+        let refaults = value(SystemField::RefaultAnonymous)
+            .zip(value(SystemField::RefaultFile))
+            .map(|(anonymous, file)| anonymous.saturating_add(file));
+        table.row(vec![
+            Value::new(shown(sample.at_unix_ms, zone)),
+            bytes(value(SystemField::Available)),
+            bytes(value(SystemField::Free)),
+            bytes(value(SystemField::SwapUsed).filter(|swap| *swap > 0)),
+            Value::or_unknown(stalled.map(|us| format!("{} ms", us / 1000))),
+            Value::or_unknown(moved(1, value(SystemField::ScannedDirect))),
+            Value::or_unknown(moved(2, value(SystemField::Reclaimed))),
+            Value::or_unknown(moved(3, refaults)),
+            Value::or_unknown(moved(4, value(SystemField::OomKills))),
+        ]);
+    }
+    let remark = format!(
+        "{}, pages and stall time since the row before",
+        counted(samples.len() as u64, "sample", "samples")
+    );
+    let mut text = heading("Dump", &remark, width);
+    text.push_str(&table.render(width));
+    text
 }

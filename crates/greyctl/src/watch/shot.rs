@@ -68,7 +68,8 @@ impl Class {
         match row {
             RowName::Anonymous => Self::Anonymous,
             RowName::Shared => Self::Shared,
-            RowName::FileActive
+            RowName::FileCache
+            | RowName::FileActive
             | RowName::FileInactive
             | RowName::FileOther
             | RowName::SwapCache => Self::Cache,

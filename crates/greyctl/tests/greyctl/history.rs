@@ -48,7 +48,16 @@ fn what_is_recorded_is_what_the_kernel_said() {
         builder.unwrap().clone()
     };
     let (kept, seen) = (of(&last["processes"]), of(&diagnosis["processes"]));
-    assert_eq!(kept["anonymous_bytes"], seen["rss_anon_bytes"]);
+    // Resident less shared, by statm.
+    let statm = std::fs::read_to_string(kernel.path("proc/310/statm")).unwrap();
+    let pages: Vec<u64> = statm
+        .split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    let page = rustix::param::page_size() as u64;
+    assert_eq!(kept["anonymous_bytes"], (pages[1] - pages[2]) * page);
+    assert_eq!(kept["swap_bytes"], seen["swap_bytes"]);
+    assert_eq!(kept["cpu_time_ticks"], seen["cpu_time_ticks"]);
     assert_eq!(kept["name"], "builder");
     assert!(!samples[0]["cgroups"].as_array().unwrap().is_empty());
 }
@@ -69,13 +78,156 @@ fn history_is_shown_at_a_moment_over_a_time_and_as_csv() {
     assert!(lines.iter().all(|line| columns(line) == columns(lines[0])));
     let early = run(on(&kernel), &["history", "--at", "2001-01-01 00:00"]);
     assert_eq!(early.exit, 1);
-    assert!(early.stderr.contains("it begins at"), "{}", early.stderr);
+    let outside = "2001-01-01 00:00:00 is outside the history: it has from ";
+    assert!(early.stderr.contains(outside), "{}", early.stderr);
+    let late = run(on(&kernel), &["history", "--at", "2099-01-01 00:00"]);
+    assert_eq!(late.exit, 1, "{}", late.stdout);
+    assert!(
+        late.stderr.contains("is outside the history"),
+        "{}",
+        late.stderr
+    );
     let nothing = run(on(&kernel), &["history", "--until", "2001-01-01 00:00"]);
     assert!(
         nothing.stdout.contains("No sample of that time"),
         "{}",
         nothing.stdout
     );
+}
+
+#[test]
+fn export_says_what_the_options_say() {
+    let kernel = host();
+    record(&kernel);
+    for form in ["--json", "--csv"] {
+        let exported = run(on(&kernel), &["history", "export", form]);
+        assert_eq!(exported.exit, 0, "{}", exported.stderr);
+        assert_eq!(exported.stdout, run(on(&kernel), &["history", form]).stdout);
+    }
+    let never = ["history", "export", "--csv", "--until", "2001-01-01 00:00"];
+    assert_eq!(run(on(&kernel), &never).stdout.lines().count(), 1);
+    for wrong in [
+        &["history", "export"][..],
+        &["history", "export", "--json", "--csv"],
+    ] {
+        assert_eq!(run(on(&kernel), wrong).exit, 2);
+    }
+}
+
+#[test]
+fn more_processes_than_a_reader_takes_are_refused() {
+    let kernel = host();
+    for (option, value, says) in [
+        ("--processes", "10001", "from 0 to 10000"),
+        ("--processes", "-1", "from 0 to 10000"),
+        ("--pss-budget", "101", "from 0 to 100"),
+        ("--pss-budget", "x", "from 0 to 100"),
+    ] {
+        let ran = run(on(&kernel), &["record", option, value]);
+        assert_eq!(ran.exit, 2, "{option} {value}");
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+}
+
+/// A recorder that is killed when this is dropped.
+struct Recorder(std::process::Child);
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_last_minute_before_a_kill_is_kept_and_shown() {
+    let kernel = host();
+    let before = "nr_free_pages 1000\npgscan_direct 5\noom_kill 2\n";
+    kernel.write("proc/vmstat", before);
+    let recorder = Recorder(
+        on(&kernel)
+            .args(["record", "--interval", "1h"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let document = || run(on(&kernel), &["history", "--json"]);
+    let start = std::time::Instant::now();
+    let wait = |until: &dyn Fn() -> bool| {
+        while !until() {
+            assert!(start.elapsed() < std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    // The first reading comes before the first sample is there, and a later
+    // one sees what the kernel says after it.
+    wait(&|| document().exit == 0 && !samples(&kernel).is_empty());
+    kernel.write("proc/vmstat", before.replace("oom_kill 2", "oom_kill 3"));
+    wait(&|| !document().json()["dumps"].as_array().unwrap().is_empty());
+    drop(recorder);
+    let document = document().json();
+    assert_valid("grey.history.v1", &document);
+    let dump = &document["dumps"][0];
+    assert_eq!(dump["reason"], "oom-kill");
+    let name = dump["name"].as_str().unwrap();
+    let shown = run(on(&kernel), &["history", "--dump", name, "--json"]).json();
+    assert_valid("grey.history.v1", &shown);
+    let samples = shown["samples"].as_array().unwrap();
+    assert_eq!(dump["samples"], samples.len());
+    assert_eq!(samples.last().unwrap()["system"]["oom_kills"], 3);
+    assert_eq!(samples[0]["system"]["oom_kills"], 2);
+    let text = run(on(&kernel), &["history", "--dump", name]);
+    assert!(text.stdout.contains("STALLED"), "{}", text.stdout);
+    let overview = run(on(&kernel), &["history"]).stdout;
+    assert!(overview.contains(name), "{overview}");
+    let other = run(on(&kernel), &["history", "--dump", "tail"]);
+    assert_eq!(other.exit, 2);
+    assert!(other.stderr.contains("has no dump"), "{}", other.stderr);
+}
+
+#[test]
+fn a_moment_of_history_is_a_diagnosis_of_what_was_kept() {
+    let kernel = host();
+    record(&kernel);
+    let arguments = ["memory-diagnose", "--at", "now", "--json"];
+    let ran = run(on(&kernel), &arguments);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let recorded = ran.json();
+    assert_valid("grey.diagnosis.v1", &recorded);
+    let now = run(on(&kernel), &["memory-diagnose", "--json"]).json();
+    assert_eq!(recorded["system"], now["system"]);
+    assert_eq!(
+        (&recorded["recorded"], &now["recorded"]),
+        (&true.into(), &false.into())
+    );
+    // What history does not keep is unknown and not 0.
+    for name in ["pressure", "ksm", "unreadable_processes"] {
+        assert_eq!(recorded[name], Value::Null, "{name}");
+        assert_ne!(now[name], Value::Null, "{name}");
+    }
+    assert_eq!(recorded["meminfo"]["buffers_bytes"], Value::Null);
+    let rows = recorded["breakdown"].as_array().unwrap();
+    let sum: i64 = rows.iter().map(|row| row["bytes"].as_i64().unwrap()).sum();
+    assert_eq!(recorded["system"]["total_bytes"], sum);
+    assert!(!recorded["cgroups"].as_array().unwrap().is_empty());
+    let text = run(on(&kernel), &["memory-diagnose", "--at", "now"]).stdout;
+    for says in ["from history", "builder", "the residual holds the rest"] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    assert!(
+        !text.contains("Pressure") && !text.contains("KSM  "),
+        "{text}"
+    );
+    let early = ["memory-diagnose", "--at", "2001-01-01 00:00"];
+    let ran = run(on(&kernel), &early);
+    assert_eq!(ran.exit, 1);
+    assert!(
+        ran.stderr.contains("is outside the history: it has from"),
+        "{}",
+        ran.stderr
+    );
+    let both = ["memory-diagnose", "--at", "now", "--target", "builder"];
+    assert_eq!(run(on(&kernel), &both).exit, 2);
 }
 
 #[test]

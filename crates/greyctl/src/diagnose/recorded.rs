@@ -1,0 +1,175 @@
+//! A moment of history as a diagnosis.
+//!
+//! Never fills in what history does not keep: it is absent, and a note says so.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use grey_model::{
+    Breakdown, BreakdownRow, Bytes, CgroupField, Meminfo, MemoryLimit, ProcessField, RowName,
+    Sample, SystemField, Vmstat,
+};
+use grey_telemetry::history::History;
+use jiff::tz::TimeZone;
+
+use super::document::{self, Diagnosis, Swap};
+use super::leaks::document::LeakDetection;
+use crate::cli::GlobalOptions;
+use crate::failure::Failure;
+use crate::history;
+use crate::moment::{Moment, shown};
+
+/// The cgroups are not in each sample: those of so long before are looked for,
+/// in milliseconds.
+const CGROUPS_BEFORE_MS: u64 = 60_000;
+
+/// The rows of the breakdown that a sample knows.
+const ROWS: [(RowName, SystemField); 9] = [
+    (RowName::Free, SystemField::Free),
+    (RowName::Anonymous, SystemField::Anonymous),
+    (RowName::FileCache, SystemField::FileCache),
+    (RowName::Shared, SystemField::Shared),
+    (RowName::SlabReclaimable, SystemField::SlabReclaimable),
+    (RowName::SlabUnreclaimable, SystemField::SlabUnreclaimable),
+    (RowName::PageTables, SystemField::PageTables),
+    (RowName::ZswapPool, SystemField::Zswap),
+    (RowName::ZramPool, SystemField::Zram),
+];
+
+/// What history knows of `moment`.
+///
+/// # Errors
+/// A [`Failure`] when there is no history, the moment is outside of it, or its
+/// sample lacks what every machine has.
+pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, Failure> {
+    let begun = Instant::now();
+    let mut history = history::command::open(global)?;
+    let mut sample = history::command::sample_at(&mut history, moment)?;
+    let mut notes = notes();
+    if sample.cgroups.is_none() {
+        notes.push(take_cgroups(&mut history, &mut sample)?);
+    }
+    let mut diagnosis = diagnosis(&sample)?;
+    diagnosis.notes = notes;
+    diagnosis.taken_in_seconds = begun.elapsed().as_secs_f64();
+    Ok(diagnosis)
+}
+
+fn notes() -> Vec<String> {
+    vec![
+        "from history: it keeps the largest processes and cgroups alone, and of the machine \
+         neither the averages of pressure, nor swap devices, nor KSM; the residual holds every \
+         row that it lacks"
+            .to_owned(),
+        "PSS is what the recorder had read last, moved by what RSS did since".to_owned(),
+    ]
+}
+
+/// Gives the sample the cgroups of the last one before it that has some; a note.
+fn take_cgroups(history: &mut History, sample: &mut Sample) -> Result<String, Failure> {
+    let (until, boot) = (sample.at_unix_ms, sample.boot.clone());
+    let mut found = None;
+    let each = |before: Sample| {
+        if before.boot == boot
+            && let Some(cgroups) = before.cgroups
+        {
+            found = Some((before.at_unix_ms, cgroups));
+        }
+        ControlFlow::Continue(())
+    };
+    history
+        .samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)
+        .map_err(|error| history::record::history_failure(&error))?;
+    Ok(match found {
+        Some((at, cgroups)) => {
+            sample.cgroups = Some(cgroups);
+            let at = shown(at, &TimeZone::system());
+            format!("the cgroups are those of {at}: they are not read for each sample")
+        }
+        None => "the cgroups were not read in the minute before".to_owned(),
+    })
+}
+
+fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {
+    let snapshot = history::past::snapshot(sample)?;
+    let value = |field| sample.system.get(field);
+    let bytes = |field| value(field).map(Bytes);
+    let meminfo = Meminfo {
+        mem_total: bytes(SystemField::Total),
+        mem_free: bytes(SystemField::Free),
+        mem_available: bytes(SystemField::Available),
+        anon_pages: bytes(SystemField::Anonymous),
+        shmem: bytes(SystemField::Shared),
+        s_reclaimable: bytes(SystemField::SlabReclaimable),
+        s_unreclaim: bytes(SystemField::SlabUnreclaimable),
+        page_tables: bytes(SystemField::PageTables),
+        swap_total: bytes(SystemField::SwapTotal),
+        swap_free: bytes(SystemField::SwapTotal)
+            .zip(bytes(SystemField::SwapUsed))
+            .map(|(total, used)| total.saturating_sub(used)),
+        zswap: bytes(SystemField::Zswap),
+        ..Meminfo::default()
+    };
+    let mut processes = snapshot.processes;
+    for (process, kept) in processes.iter_mut().zip(&sample.processes) {
+        process.pss = kept.values.get(ProcessField::Pss).map(Bytes);
+    }
+    let mut cgroups = snapshot.cgroups;
+    for (group, kept) in cgroups.iter_mut().zip(sample.cgroups.iter().flatten()) {
+        let limit = kept.values.get(CgroupField::Limit);
+        group.effective_limit = limit.map(|limit| MemoryLimit::Bytes(Bytes(limit)));
+    }
+    Ok(Diagnosis {
+        schema: document::SCHEMA,
+        host: snapshot.host,
+        system: snapshot.system,
+        breakdown: breakdown(sample, snapshot.system.total),
+        pressure: None,
+        swap: Swap::new(&meminfo, Vec::new(), Vec::new(), None),
+        meminfo,
+        ksm: None,
+        vmstat: Vmstat {
+            oom_kill: value(SystemField::OomKills),
+            pgmajfault: value(SystemField::MajorFaults),
+            pswpin: value(SystemField::SwapIn),
+            pswpout: value(SystemField::SwapOut),
+            workingset_refault_anon: value(SystemField::RefaultAnonymous),
+            workingset_refault_file: value(SystemField::RefaultFile),
+            pgscan_direct: value(SystemField::ScannedDirect),
+            pgscan_kswapd: value(SystemField::ScannedKswapd),
+            ..Vmstat::default()
+        },
+        targets: None,
+        processes,
+        grouped_by: None,
+        groups: None,
+        cgroups,
+        unreadable_processes: None,
+        cold: None,
+        recorded: true,
+        taken_at_unix_seconds: snapshot.taken_at.unwrap_or_default(),
+        taken_in_seconds: 0.0,
+        leak_detection: LeakDetection::default(),
+        notes: Vec::new(),
+    })
+}
+
+/// The rows that are known; the rest is the residual.
+fn breakdown(sample: &Sample, total: Bytes) -> Breakdown {
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut rows: Vec<BreakdownRow> = ROWS
+        .iter()
+        .filter_map(|&(name, field)| {
+            let bytes = signed(sample.system.get(field)?);
+            Some(BreakdownRow { name, bytes })
+        })
+        .collect();
+    let known = rows
+        .iter()
+        .fold(0_i64, |sum, row| sum.saturating_add(row.bytes));
+    rows.push(BreakdownRow {
+        name: RowName::Residual,
+        bytes: signed(total.get()).saturating_sub(known),
+    });
+    Breakdown(rows)
+}

@@ -10,6 +10,7 @@
 mod command;
 mod commands;
 mod follow;
+mod keyboard;
 mod keys;
 mod look;
 mod model;

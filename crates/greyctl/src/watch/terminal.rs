@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 
+use super::keyboard::Keyboard;
 use super::keys::{Effect, Listed, press};
 use super::look::Look;
 use super::model::{Actions, Model};
@@ -44,17 +45,20 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let signals = Signals::watch().map_err(|error| unusable(&error))?;
+    let keyboard = Keyboard::open().map_err(|error| unusable(&error))?;
     let mut session = Session {
         global,
         model,
         source,
         look,
         terminal: ratatui::try_init().map_err(|error| unusable(&error))?,
+        keyboard,
         is_wanted: true,
         looks: 0,
         count,
     };
     let ended = session.watch(&signals, output);
+    // Where the terminal is gone, the signal below tells.
     let restored = ratatui::try_restore().map_err(|error| unusable(&error));
     if let Some(signal) = signals.ended() {
         signals::end_by(signal).map_err(|error| unusable(&error))?;
@@ -73,6 +77,7 @@ struct Session<'run> {
     source: Source,
     look: Look,
     terminal: DefaultTerminal,
+    keyboard: Keyboard,
     /// Whether something is to be read that was not, beside the usual looks.
     is_wanted: bool,
     looks: u64,
@@ -108,10 +113,23 @@ impl Session<'_> {
                 true => IMPATIENCE,
                 false => ATTENTION.min(due.saturating_duration_since(now).max(IMPATIENCE)),
             };
-            if event::poll(patience).map_err(|error| unusable(&error))? && self.answer(output)? {
+            if !self.is_there(patience)? {
+                signals.hang_up();
+                return Ok(());
+            }
+            let has_come = event::poll(Duration::ZERO).map_err(|error| unusable(&error))?;
+            if has_come && self.answer(output)? {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for a key, a signal or the end of `patience`; whether the terminal
+    /// is still there.
+    fn is_there(&self, patience: Duration) -> Result<bool, Failure> {
+        self.keyboard
+            .wait(patience)
+            .map_err(|error| unusable(&error))
     }
 
     /// Whether to look now: the time has come, or something else is wanted.
@@ -185,7 +203,8 @@ impl Session<'_> {
                     return Ok(true);
                 }
             }
-            let more = event::poll(Duration::ZERO).map_err(|error| unusable(&error))?;
+            let is_there = self.is_there(Duration::ZERO)?;
+            let more = is_there && event::poll(Duration::ZERO).map_err(|error| unusable(&error))?;
             if !more {
                 break;
             }

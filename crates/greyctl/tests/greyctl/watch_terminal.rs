@@ -356,6 +356,29 @@ fn the_shell_gets_the_terminal_back_when_it_stops_ends_or_is_told_to_end() -> En
     Ended::Done
 }
 
+#[test]
+fn a_terminal_that_is_closed_ends_it() -> Ended {
+    let Some(terminal) = Terminal::open(machine(), (80, 24)) else {
+        return NO_TMUX;
+    };
+    terminal.run(&terminal.watch("--interval 1h"));
+    terminal.wait_for("free");
+    let shell = terminal.tmux(&["display-message", "-p", "#{pane_pid}"]);
+    let shell: u32 = String::from_utf8(shell.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let watch = child_of(shell);
+    assert!(terminal.tmux(&["kill-server"]).status.success());
+    let start = Instant::now();
+    while Path::new(&format!("/proc/{watch}/fd/0")).exists() {
+        assert!(start.elapsed() < PATIENCE, "{watch} goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ended::Done
+}
+
 /// The greyctl that a shell runs.
 fn child_of(shell: u32) -> u32 {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

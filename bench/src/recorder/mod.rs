@@ -55,13 +55,16 @@ pub(crate) fn run(arguments: &RecorderArguments) -> Result<String, BenchError> {
     Ok(text)
 }
 
+/// A peer's name, and what it used or why it did not run.
+type Measured = (String, Result<Used, String>);
+
 /// Lets all of them run for `length`; what each used, or why it did not run.
 fn measure(
     peers: &mut [Peer],
     fleet: &mut Fleet,
     length: Duration,
     changing: bool,
-) -> Result<Vec<(String, Result<Used, String>)>, BenchError> {
+) -> Result<Vec<Measured>, BenchError> {
     pass(fleet, WARM_UP, changing)?;
     for peer in peers.iter_mut() {
         peer.begin();

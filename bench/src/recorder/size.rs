@@ -34,7 +34,7 @@ pub(super) fn measure(greyctl: &Path, folder: &Path) -> Result<String, BenchErro
     let per_sample = all.saturating_sub(one) as f64 / count.saturating_sub(1).max(1) as f64;
     let blocks = SECONDS_A_DAY / u64::from(HistoryOptions::default().samples_per_block);
     let day = per_sample * SECONDS_A_DAY as f64 + (blocks * one) as f64;
-    let raw: usize = samples.iter().map(|sample| json_length(sample)).sum();
+    let raw: usize = samples.iter().map(json_length).sum();
     let mut text = format!(
         "history: {count} samples in {all} B, the first {one} B, each other {per_sample:.0} B; \
          {:.1} times smaller than their values as text; a day {:.1} MiB\n",

@@ -6,10 +6,11 @@
 use grey_model::{CgroupPath, GenerationList};
 
 use super::lru_gen::parse_lru_gen;
-use super::lru_gen_enabled::{Aging, ENABLED, parse_enabled};
+use super::lru_gen_enabled::{Aging, parse_enabled};
 use crate::cgroup::mount::v2_memory;
 use crate::read::{LARGEST_FILE, ReadError};
 use crate::roots::Kernel;
+use crate::sys::lru_gen::ENABLED;
 
 /// Where the generations are, below sysfs.
 pub const LRU_GEN: &str = "kernel/debug/lru_gen";

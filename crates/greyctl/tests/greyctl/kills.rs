@@ -288,7 +288,11 @@ fn without_a_kernel_log_it_is_not_supported() {
     std::fs::remove_file(kernel.path("kmsg")).unwrap();
     let ran = why(&kernel, command, &[]);
     assert_eq!(ran.exit, 9, "{}", ran.stderr);
-    assert!(ran.stderr.contains("--log FILE"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("greyctl why --killed --log kernel.log"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

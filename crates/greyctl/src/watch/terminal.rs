@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use ratatui::layout::Size;
 
 use super::keyboard::Keyboard;
 use super::keys::{Effect, Listed, press};
@@ -53,6 +54,7 @@ pub(super) fn run(
         look,
         terminal: ratatui::try_init().map_err(|error| unusable(&error))?,
         keyboard,
+        drawn: Size::default(),
         is_wanted: true,
         looks: 0,
         count,
@@ -78,6 +80,8 @@ struct Session<'run> {
     look: Look,
     terminal: DefaultTerminal,
     keyboard: Keyboard,
+    /// The size that was drawn last.
+    drawn: Size,
     /// Whether something is to be read that was not, beside the usual looks.
     is_wanted: bool,
     looks: u64,
@@ -97,6 +101,9 @@ impl Session<'_> {
             }
             if signals.take_continue() {
                 self.enter()?;
+            }
+            if self.has_other_size()? {
+                self.draw()?;
             }
             let now = Instant::now();
             if self.is_due(now >= due) {
@@ -130,6 +137,13 @@ impl Session<'_> {
         self.keyboard
             .wait(patience)
             .map_err(|error| unusable(&error))
+    }
+
+    /// Whether the terminal has another size than what is drawn. It is asked: the
+    /// event may be lost beside another one.
+    fn has_other_size(&self) -> Result<bool, Failure> {
+        let size = self.terminal.size().map_err(|error| unusable(&error))?;
+        Ok(size != self.drawn)
     }
 
     /// Whether to look now: the time has come, or something else is wanted.
@@ -180,9 +194,10 @@ impl Session<'_> {
     fn draw(&mut self) -> Result<(), Failure> {
         let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
         self.model.command = commands::same(self.global, &self.model.state, at);
-        let (model, look) = (&mut self.model, self.look);
+        let (model, look, size) = (&mut self.model, self.look, &mut self.drawn);
         let drawn = self.terminal.draw(|frame| {
             let area = frame.area();
+            *size = area.as_size();
             draw(model, look, area, frame.buffer_mut());
         });
         drawn.map(|_| ()).map_err(|error| unusable(&error))

@@ -7,6 +7,7 @@
 //! left quite alone, and not registered with a controller, keeps it.
 
 mod coarse;
+mod gone;
 mod settings;
 mod subscriber;
 
@@ -18,6 +19,7 @@ use crossbeam_utils::CachePadded;
 use grey_model::{Bytes, Priority};
 
 pub use self::coarse::CoarseClock;
+use self::gone::{Gone, Kept};
 pub use self::settings::{BroadcastError, BroadcasterBuilder};
 pub use self::subscriber::{RecvError, RecvFuture, Subscriber};
 use crate::budget::{Component, Reservation};
@@ -27,13 +29,6 @@ use crate::queue::settings::Weigher;
 use crate::queue::wait::{WaitList, wake_all};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock_soon};
-
-/// An event that is kept.
-struct Kept<T> {
-    event: std::sync::Arc<T>,
-    since: Duration,
-    bytes: u64,
-}
 
 /// The events that are kept, and who waits for the next.
 struct Ring<T> {
@@ -58,76 +53,6 @@ impl<T> Ring<T> {
         let oldest = self.kept.pop_front()?;
         self.bytes -= oldest.bytes;
         Some(oldest)
-    }
-}
-
-/// What left the ring, to be dropped outside of the lock: mostly one or none.
-struct Gone<T> {
-    one: Option<Kept<T>>,
-    /// In whose place a new one is.
-    replaced: Option<T>,
-    more: Vec<Kept<T>>,
-    excess: Option<Reservation<'static>>,
-}
-
-impl<T> Default for Gone<T> {
-    fn default() -> Self {
-        Self {
-            one: None,
-            replaced: None,
-            more: Vec::new(),
-            excess: None,
-        }
-    }
-}
-
-impl<T> Gone<T> {
-    fn add(&mut self, kept: Kept<T>) {
-        if self.one.is_none() {
-            self.one = Some(kept);
-        } else {
-            self.more.push(kept);
-        }
-    }
-
-    /// Puts `event` where one was that went, if nobody has that any more: to
-    /// free its memory only to allocate as much takes longer than to send.
-    fn share(&mut self, event: T) -> std::sync::Arc<T> {
-        let Some(mut kept) = self.one.take() else {
-            return std::sync::Arc::new(event);
-        };
-        if let Some(place) = std::sync::Arc::get_mut(&mut kept.event) {
-            self.replaced = Some(std::mem::replace(place, event));
-            return kept.event;
-        }
-        self.one = Some(kept);
-        std::sync::Arc::new(event)
-    }
-
-    /// Drops all, and tells how many left the ring and were not replaced.
-    #[inline]
-    fn discard(&mut self) -> u64 {
-        let mut count = 0;
-        if let Some(kept) = self.one.take() {
-            count = 1;
-            discard(Some(kept.event));
-        }
-        if let Some(replaced) = self.replaced.take() {
-            discard(Some(replaced));
-        }
-        if !self.more.is_empty() || self.excess.is_some() {
-            count += self.discard_more();
-        }
-        count
-    }
-
-    #[cold]
-    fn discard_more(&mut self) -> u64 {
-        let more = std::mem::take(&mut self.more);
-        let count = u64::try_from(more.len()).unwrap_or(u64::MAX);
-        discard(more.into_iter().map(|kept| kept.event));
-        self.excess = None;
-        count
     }
 }
 

@@ -5,11 +5,14 @@
 //! Never loads so much that the next level is near, never while another round
 //! is under way, and never past a rise of the level.
 
+mod hold;
+
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use grey_model::{Bytes, Level, Priority, Thresholds};
 
+pub(crate) use self::hold::Hold;
 use super::busy::Who;
 use super::call::is_inside_a_call;
 use super::reclaim::{Asker, Outcome};
@@ -30,24 +33,6 @@ const RETRY: Duration = Duration::from_secs(30);
 /// How long whoever ends a round waits for it. A value that is being read is
 /// let in; a codec that hangs is left behind.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Why nothing is loaded back, beside the level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    /// The program shuts down.
-    Shutdown,
-    /// Memory is short around the program.
-    Machine,
-}
-
-impl Hold {
-    const fn bit(self) -> u8 {
-        match self {
-            Self::Shutdown => 1,
-            Self::Machine => 2,
-        }
-    }
-}
 
 /// What is known of loading back.
 #[derive(Debug, Default)]

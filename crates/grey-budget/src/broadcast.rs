@@ -247,6 +247,11 @@ impl<T> Broadcaster<T> {
         let now = shared.clock.now();
         let mut ring = shared.ring();
         shared.expire(&mut ring, now, &mut gone);
+        if ring.closed {
+            drop(ring);
+            gone.discard();
+            return Err(self.closed(event));
+        }
         shared.make_room(&mut ring, bytes, shared.bytes, &mut gone);
         let kept = if ring.bytes + bytes > ring.charge.size() {
             drop(ring);
@@ -308,7 +313,10 @@ impl<T> Broadcaster<T> {
         let mut ring = shared.ring();
         ring.charge.put(credit);
         let room = ring.charge.size().min(shared.bytes);
-        shared.make_room(&mut ring, bytes, room, gone);
+        // Nothing goes for what finds no room even so.
+        if bytes <= room && !ring.closed {
+            shared.make_room(&mut ring, bytes, room, gone);
+        }
         match refusal.filter(|_| ring.bytes + bytes > room) {
             None => Ok(self.keep(ring, event, now, bytes, gone)),
             Some(source) => {

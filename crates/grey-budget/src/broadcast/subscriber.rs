@@ -19,6 +19,21 @@ use crate::sync::Ordering;
 /// received they may go.
 const LOOKED_UP: usize = 128;
 
+/// And of how many bytes at most: the place of an event stays allocated as long
+/// as somebody looks at it, and nobody is charged for it.
+const LOOKED_UP_BYTES: usize = 64 << 10;
+
+/// How many events of this kind are looked up at once.
+const fn looked_up<T>() -> usize {
+    let size = if size_of::<T>() == 0 {
+        1
+    } else {
+        size_of::<T>()
+    };
+    let most = LOOKED_UP_BYTES / size;
+    if most < LOOKED_UP { most } else { LOOKED_UP }
+}
+
 /// Nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -216,7 +231,7 @@ impl<T> Subscriber<T> {
             match kept.next() {
                 Some(next) => {
                     self.position += 1;
-                    let ahead = kept.take(LOOKED_UP);
+                    let ahead = kept.take(looked_up::<T>());
                     self.ahead
                         .extend(ahead.map(|kept| (Arc::downgrade(&kept.event), kept.since)));
                     Ok(Arc::clone(&next.event))

@@ -126,6 +126,39 @@ fn the_oldest_go_when_bytes_run_out_here_or_in_the_budget() {
 }
 
 #[test]
+fn a_closed_one_that_is_full_keeps_what_it_has() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(2).build();
+    broadcaster.send(1).unwrap();
+    broadcaster.send(2).unwrap();
+    let mut all = broadcaster.subscribe_from_oldest();
+    broadcaster.close();
+    assert!(matches!(
+        broadcaster.send(3),
+        Err(BroadcastError::Closed { .. })
+    ));
+    assert_eq!((*all.recv().unwrap(), *all.recv().unwrap()), (1, 2));
+}
+
+#[test]
+fn nothing_goes_for_an_event_that_finds_no_room_even_so() {
+    let (budget, component) = component();
+    let broadcaster = Broadcaster::builder(component)
+        .weigher(|event: &u64| Bytes(*event))
+        .build();
+    broadcaster.send(100).unwrap();
+    let other = budget.component("other").register().unwrap();
+    let rest = budget.limit().get() - budget.committed().get();
+    let _held = other.reserve(Bytes(rest)).unwrap();
+    let more_than_is_charged = budget.committed().get() / 2;
+    assert!(matches!(
+        broadcaster.send(more_than_is_charged),
+        Err(BroadcastError::Refused { .. })
+    ));
+    assert_eq!(broadcaster.len(), 1);
+}
+
+#[test]
 fn an_event_is_given_back_when_there_is_no_memory_for_it_alone() {
     let (budget, component) = component();
     let other = budget.component("other").register().unwrap();

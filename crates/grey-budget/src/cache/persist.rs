@@ -120,7 +120,9 @@ where
                 continue;
             };
             let hash = inner.account.hash(&key);
-            inner.account.away.leave(hash, id);
+            if !inner.leaves_unchanged(hash, &key, id) {
+                continue;
+            }
             if inner.account.write(spill, hash, &key, &slot).is_some() {
                 persisted.entries += 1;
                 persisted.bytes = persisted.bytes.saturating_add(Bytes(slot.weight()));

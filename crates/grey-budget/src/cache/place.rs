@@ -315,10 +315,11 @@ where
         }
         self.take_from_all_but(class, &key, evicted);
         opened.insert_with_lifecycle(key, slot, evicted);
+        // Under the stripe: whoever reads the key from disk next must not find
+        // the older value known there.
+        let is_spilled = spilled.filter(|_| self.account.away.outdate(hash, Some(id)));
         drop(stripe);
-        if let Some((spill, key)) = spilled
-            && self.account.away.outdate(hash, Some(id))
-        {
+        if let Some((spill, key)) = is_spilled {
             self.account.forget(spill, &key);
         }
     }
@@ -369,10 +370,11 @@ where
         let stripe = self.flights.lock(hash);
         supersede(&stripe, key);
         self.take_from_all_but(usize::MAX, key, &mut evicted);
+        // Under the stripe: see `place_among_others`.
+        let spill = self.account.spill.as_ref();
+        let is_spilled = spill.filter(|_| self.account.away.outdate(hash, None));
         drop(stripe);
-        if let Some(spill) = &self.account.spill
-            && self.account.away.outdate(hash, None)
-        {
+        if let Some(spill) = is_spilled {
             self.account.forget(spill, key);
         }
         evicted

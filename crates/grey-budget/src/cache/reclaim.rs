@@ -271,6 +271,17 @@ where
         Pass::More
     }
 
+    /// Notes that number `id` goes to the target; whether it is still what its
+    /// key has. Who removed or replaced it before that note did not know of it.
+    pub(super) fn leaves_unchanged(&self, hash: u64, key: &K, id: u64) -> bool {
+        self.account.away.leave(hash, id);
+        let is_there = self.peek(key).is_some_and(|(_, slot)| slot.id() == id);
+        if !is_there {
+            self.account.away.abandon(hash, id);
+        }
+        is_there
+    }
+
     /// Writes an entry that is still in memory, and can be read all the while.
     fn write_candidate(
         &self,
@@ -285,7 +296,9 @@ where
             return false;
         };
         let hash = self.account.hash(&candidate.key);
-        self.account.away.leave(hash, slot.id());
+        if !self.leaves_unchanged(hash, &candidate.key, candidate.id) {
+            return false;
+        }
         self.account
             .write(spill, hash, &candidate.key, &slot)
             .is_some()

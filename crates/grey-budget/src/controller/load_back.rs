@@ -441,6 +441,8 @@ impl Round {
             let end = ration.end();
             // Whoever is late loads nothing more.
             ration.finish(LoadBackEnd::Stopped);
+            // It asks this round, which would keep it, and itself, for ever.
+            lock(&self.stopped).ration = None;
             let done = match called {
                 Ok(done) => done,
                 Err(outcome) => {

@@ -433,3 +433,17 @@ impl DecodesNoKey for PostcardValueCodec {
         Codec::<u64, u64>::decode_key(self, b"\x01").is_err()
     }
 }
+
+#[test]
+fn what_was_removed_before_it_was_noted_as_leaving_does_not_leave() {
+    let spilling = spilling(1 << 20);
+    let inner = &spilling.cache.inner;
+    spilling.cache.insert(1, 10);
+    let (_, slot) = inner.peek(&1).unwrap();
+    let hash = inner.account.hash(&1);
+    assert!(inner.leaves_unchanged(hash, &1, slot.id()));
+    inner.account.away.abandon(hash, slot.id());
+    spilling.cache.remove(&1);
+    assert!(!inner.leaves_unchanged(hash, &1, slot.id()));
+    assert!(!inner.account.away.is_leaving(hash, slot.id()));
+}

@@ -438,7 +438,7 @@ impl DecodesNoKey for PostcardValueCodec {
 fn what_was_removed_before_it_was_noted_as_leaving_does_not_leave() {
     let spilling = spilling(1 << 20);
     let inner = &spilling.cache.inner;
-    spilling.cache.insert(1, 10);
+    spilling.cache.insert(1, 10).unwrap();
     let (_, slot) = inner.peek(&1).unwrap();
     let hash = inner.account.hash(&1);
     assert!(inner.leaves_unchanged(hash, &1, slot.id()));

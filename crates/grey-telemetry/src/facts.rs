@@ -14,7 +14,7 @@ use crate::cgroup::memory::{ancestors, read_cgroup};
 use crate::cgroup::mount::{lists_memory, v2_memory};
 use crate::cgroup::processes::open_cgroup;
 use crate::cgroup::tree::{TreeBounds, visit};
-use crate::cold::read_generations;
+use crate::cold::{count_others, read_generations};
 use crate::data_limit::read_data_limit;
 use crate::host::read_host;
 use crate::privileges::read_privileges;
@@ -80,6 +80,11 @@ pub fn gather_facts(
     let generations = path
         .as_ref()
         .filter(|path| !path.is_root())
+        .filter(|_| {
+            // Not those of its children, either.
+            let others = target.as_ref().map(|target| count_others(kernel, target));
+            others.is_none_or(|others| others.is_ok_and(|others| others == 0))
+        })
         .and_then(|path| read_generations(kernel, path, buffer).ok())
         .map(|(lists, _)| lists);
     let processes = target

@@ -148,7 +148,7 @@ pub(crate) struct DiagnoseOptions {
     pub(crate) by: Option<Fold>,
     /// Show what history has of this moment instead of looking now: "10m ago",
     /// 10:04
-    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["targets", "by", "detect_leaks"])]
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["targets", "by", "detect_leaks", "since", "interval", "window"])]
     pub(crate) at: Option<Moment>,
     #[command(flatten)]
     pub(crate) rows: Rows,

@@ -193,7 +193,11 @@ pub(crate) fn describe(target: &ResolvedTarget) -> String {
     if target.bystanders > 0 {
         text.push_str(&format!(
             ", {} in the same cgroup",
-            counted(target.bystanders, "other process", "other processes")
+            counted(
+                target.bystanders,
+                "process of others",
+                "processes of others"
+            )
         ));
     }
     text

@@ -3,11 +3,12 @@
 //!
 //! Never writes: the ages are those that the kernel's own aging left.
 
-use grey_model::{CgroupPath, GenerationList};
+use grey_model::{CgroupPath, GenerationList, ResolvedTarget, TargetKind};
 
 use super::lru_gen::parse_lru_gen;
 use super::lru_gen_enabled::{Aging, parse_enabled};
 use crate::cgroup::mount::v2_memory;
+use crate::cgroup::read_subtree_processes;
 use crate::read::{LARGEST_FILE, ReadError};
 use crate::roots::Kernel;
 use crate::sys::lru_gen::ENABLED;
@@ -112,4 +113,19 @@ fn failed(source: ReadError) -> NoGenerations {
     } else {
         NoGenerations::Read { source }
     }
+}
+/// How many processes beside `target` are in its cgroup and below: generations
+/// are of all of them. None where a cgroup is the target.
+///
+/// # Errors
+/// [`ReadError`] when the cgroup is gone or cannot be read.
+pub fn count_others(kernel: &Kernel, target: &ResolvedTarget) -> Result<u64, ReadError> {
+    let Some(path) = &target.cgroup else {
+        return Ok(0);
+    };
+    if target.kind != TargetKind::Process {
+        return Ok(0);
+    }
+    let all = read_subtree_processes(kernel, path, &mut Vec::new())?;
+    Ok((all.len() as u64).saturating_sub(1).max(target.bystanders))
 }

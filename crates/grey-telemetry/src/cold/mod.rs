@@ -8,6 +8,6 @@ pub mod lru_gen;
 pub mod lru_gen_enabled;
 pub mod sources;
 
-pub use generations::{NoGenerations, read_generations};
+pub use generations::{NoGenerations, count_others, read_generations};
 pub use lru_gen_enabled::Aging;
 pub use sources::{OtherSources, probe_other_sources};

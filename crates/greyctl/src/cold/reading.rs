@@ -5,7 +5,7 @@
 use grey_model::{ColdCost, ColdMemory, ColdMethod, GenerationList, ResolvedTarget, TargetKind};
 use grey_policy::cold::{ColdEstimate, WINDOWS, by_ages};
 use grey_telemetry::Kernel;
-use grey_telemetry::cold::{Aging, probe_other_sources, read_generations};
+use grey_telemetry::cold::{Aging, count_others, probe_other_sources, read_generations};
 
 use super::candidates::{Reasons, candidates};
 use crate::count::counted;
@@ -53,13 +53,17 @@ pub(super) fn generations(
     if path.is_root() && target.kind != TargetKind::Process {
         return Err("the root cgroup is the whole machine".to_owned());
     }
-    if target.kind == TargetKind::Process && target.bystanders > 0 {
-        let others = counted(target.bystanders, "other process", "other processes");
+    let generations =
+        read_generations(kernel, path, &mut Vec::new()).map_err(|error| error.to_string())?;
+    // Its own children's pages are not its own, either.
+    let others = count_others(kernel, target).map_err(|error| error.to_string())?;
+    if others > 0 {
+        let others = counted(others, "other process", "other processes");
         return Err(format!(
             "the kernel keeps ages of pages by control group, and {path} has {others} in it"
         ));
     }
-    read_generations(kernel, path, &mut Vec::new()).map_err(|error| error.to_string())
+    Ok(generations)
 }
 
 /// An estimate as a part of a document.

@@ -2,6 +2,7 @@
 //!
 //! Defines only; what the commands do is beside it.
 
+use clap::builder::TypedValueParser as _;
 use clap::{ArgGroup, Args, Subcommand};
 use grey_model::Bytes;
 use grey_telemetry::history::MOST_PROCESSES;
@@ -37,9 +38,9 @@ pub(crate) struct RecordOptions {
         allow_hyphen_values = true
     )]
     pub(crate) pss_budget: CpuShare,
-    /// How much history there may be; the oldest goes first
+    /// How much history there may be, at least 1M; the oldest goes first
     #[arg(long, value_name = "SIZE", default_value = "512M", allow_hyphen_values = true,
-          value_parser = NoOption::<Bytes>::new())]
+          value_parser = NoOption::<Bytes>::new().try_map(large_enough))]
     pub(crate) max_size: Bytes,
     /// How long it is kept
     #[arg(
@@ -49,6 +50,16 @@ pub(crate) struct RecordOptions {
         allow_hyphen_values = true
     )]
     pub(crate) keep: Keep,
+}
+
+/// Less than this is a slip: `20` is 20 bytes, and would delete all there is.
+const LEAST_SIZE: Bytes = Bytes::from_mib(1);
+
+fn large_enough(size: Bytes) -> Result<Bytes, String> {
+    if size < LEAST_SIZE {
+        return Err("history needs 1M at least; a number alone is of bytes".to_owned());
+    }
+    Ok(size)
 }
 
 /// From when to when.

@@ -43,16 +43,17 @@ pub(crate) struct WhyOptions {
     #[arg(long)]
     pub(crate) killed: bool,
     /// Only since then; since boot when left out
-    #[arg(requires = "killed", long, value_name = "WHEN", allow_hyphen_values = true,
+    #[arg(requires = "killed", conflicts_with = "target", long, value_name = "WHEN", allow_hyphen_values = true,
           value_parser = NoOption::<Moment>::new())]
     pub(crate) since: Option<Moment>,
     /// A saved log instead of this machine's; - for the standard input
-    #[arg(requires = "killed", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "killed", conflicts_with = "target", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log: Option<PathBuf>,
     /// Also explain this exit code: 137 may be the out-of-memory killer, 143
     /// never is
     #[arg(
         requires = "killed",
+        conflicts_with = "target",
         long,
         value_name = "N",
         allow_negative_numbers = true
@@ -61,13 +62,14 @@ pub(crate) struct WhyOptions {
     /// Only kills of this process
     #[arg(
         requires = "killed",
+        conflicts_with = "target",
         long,
         value_name = "N",
         allow_negative_numbers = true
     )]
     pub(crate) pid: Option<u32>,
     /// Only kills of processes with this name, or in this unit or cgroup
-    #[arg(requires = "killed", long, value_name = "NAME", allow_hyphen_values = true,
+    #[arg(requires = "killed", conflicts_with = "target", long, value_name = "NAME", allow_hyphen_values = true,
           value_parser = NoOption::<String>::new())]
     pub(crate) name: Option<String>,
     /// Print one JSON document (grey.why/v1, with --killed grey.kills/v1)

@@ -1,6 +1,7 @@
 //! `memory-diagnose --cold`: what the kernel tells by itself, what writes and
 //! when, and why nothing serves where nothing does.
 
+use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
 use serde_json::Value;
 
 use crate::harness::{contents, greyctl, host, on, run, run_at};
@@ -41,6 +42,26 @@ fn without_a_window_nothing_is_written() {
     assert_eq!(cold["windows"][1]["cold_bytes"], 20 << 20);
     assert_eq!(cold["windows"][1]["uncertainty"]["at_most_bytes"], 21 << 20);
     assert_eq!(candidate(&document, "generation-ages")["used"], true);
+}
+
+#[test]
+fn ages_of_a_process_are_told_only_where_its_cgroup_holds_nobody_else() {
+    let ages = "memcg 9 /solo\n node 0\n 1 900000 5120 0\n 2 400000 0 0\n 3 20000 10240 0\n";
+    let alone = host()
+        .with_cgroup(&FakeCgroup::new("solo", 60 << 20, &[400]))
+        .with_process(&FakeProcess::new(400, 1, "master", "/solo"))
+        .with("sys/kernel/mm/lru_gen/enabled", "0x0007\n")
+        .with("sys/kernel/debug/lru_gen", ages);
+    let method = |kernel: &FakeKernel| {
+        let arguments = &["memory-diagnose", "--cold", "--json", "-t", "400"];
+        run(on(kernel), arguments).json()["cold"][0]["method"].clone()
+    };
+    assert_eq!(method(&alone), "generation-ages");
+    // A child of its own: its pages are in the same ages.
+    let with_child = alone
+        .with_process(&FakeProcess::new(401, 400, "worker", "/solo"))
+        .with("cgroup/solo/cgroup.procs", "400\n401\n");
+    assert_eq!(method(&with_child), Value::Null);
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn more_processes_than_a_reader_takes_are_refused() {
     for (option, value, says) in [
         ("--processes", "10001", "from 0 to 10000"),
         ("--processes", "-1", "from 0 to 10000"),
+        ("--max-size", "20", "1M at least"),
         ("--pss-budget", "101", "from 0 to 100"),
         ("--pss-budget", "x", "from 0 to 100"),
     ] {

@@ -300,6 +300,13 @@ fn what_makes_no_sense_is_refused() {
     for arguments in [
         &["why"][..],
         &["why", "--killed", "nginx.service"],
+        &["why", "--since", "2h", "1"],
+        &["why", "--log", "/dev/null", "1"],
+        &["why", "--exit-code", "137", "1"],
+        &["why", "--name", "nginx", "1"],
+        &["why", "--pid", "3", "1"],
+        &["memory-diagnose", "--at", "now", "--interval", "1s"],
+        &["memory-diagnose", "--at", "now", "--since", "1h"],
         &["why", "--killed", "--since", "soon"],
         &["why", "--killed", "--exit-code", "256"],
         &["why", "--killed", "--log", "/nonexistent/log"],

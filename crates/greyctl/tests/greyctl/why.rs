@@ -1,6 +1,7 @@
 //! `why TARGET`: where a target's memory is, on a host that has everything and
 //! on ones that lack something, and of real processes.
 
+use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
 use serde_json::Value;
 
 use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
@@ -255,4 +256,24 @@ fn a_process_of_another_user_on_the_real_machine_is_not_looked_into() {
     assert_eq!(account["held_by"], "rss");
     let unseen = account["unseen"][0].as_str().unwrap();
     assert!(unseen.contains("only root may look into it"), "{unseen}");
+}
+
+#[test]
+fn paging_out_is_advised_only_where_swap_takes_it() {
+    let advised = |kernel: &FakeKernel| {
+        let document = run(on(kernel), &["why", "--json", "400"]).json();
+        document["targets"][0]["advice"]
+            .to_string()
+            .contains("--page-out")
+    };
+    let holder = FakeProcess {
+        anon_kib: 64 << 10,
+        ..FakeProcess::new(400, 1, "holder", "/solo")
+    };
+    let kernel = host()
+        .with_cgroup(&FakeCgroup::new("solo", 64 << 20, &[400]))
+        .with_process(&holder);
+    assert!(advised(&kernel));
+    let without = kernel.with("proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n");
+    assert!(!advised(&without));
 }

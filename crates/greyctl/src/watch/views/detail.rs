@@ -130,6 +130,9 @@ impl Pane {
     }
 
     fn parts_of_process(&mut self, memory: &ProcessMemory) {
+        // VmLck counts addresses, used or not.
+        let locked = memory.locked.zip(memory.rss);
+        let locked = locked.map(|(locked, rss)| locked.min(rss));
         self.parts(
             memory.rss,
             &[
@@ -143,7 +146,7 @@ impl Pane {
                 ("  shared", memory.pss_shmem),
                 ("its own (USS)", memory.uss),
                 ("in swap", memory.swap),
-                ("locked", memory.locked),
+                ("locked, at most", locked),
             ],
         );
     }

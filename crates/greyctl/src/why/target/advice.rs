@@ -6,6 +6,7 @@
 use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetKind};
 
 use super::document::{Account, AccountKind};
+use super::findings::swap_room;
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Diagnosis;
 use crate::recommend::{command, command_on};
@@ -37,7 +38,7 @@ pub(super) fn all(global: &GlobalOptions, account: &Account, diagnosis: &Diagnos
     advice.extend(more_room(global, account));
     advice.extend(killed(global, account));
     advice.extend(leaking(global, account));
-    advice.extend(take_back(global, account));
+    advice.extend(take_back(global, account, diagnosis));
     advice.extend(find_cold(global, account));
     advice.extend(hold(global, account, diagnosis));
     if !account.unseen.is_empty() && !rustix::process::geteuid().is_root() {
@@ -105,14 +106,15 @@ fn leaking(global: &GlobalOptions, account: &Account) -> Option<String> {
 }
 
 /// What can be taken back without its doing anything.
-fn take_back(global: &GlobalOptions, account: &Account) -> Option<String> {
+fn take_back(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -> Option<String> {
     let target = named(&account.target)?;
     if account.target.kind == TargetKind::Process {
         let anonymous = account
             .parts
             .iter()
             .find(|part| part.kind == super::document::PartKind::Anonymous)?;
-        if anonymous.bytes < WORTH {
+        // Paging out needs somewhere to put it.
+        if anonymous.bytes.min(swap_room(diagnosis)) < WORTH {
             return None;
         }
         let line = command_on(global, "memory-enforce --page-out --simulation", &target);

@@ -144,15 +144,20 @@ fn total(account: &Account, diagnosis: &Diagnosis) -> Finding {
     finding(Topic::Total, Some(held), text)
 }
 
-fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
-    let whole: Bytes = account.parts.iter().map(|part| part.bytes).sum();
+/// What swap still takes.
+pub(super) fn swap_room(diagnosis: &Diagnosis) -> Bytes {
     let zram: Vec<_> = diagnosis
         .swap
         .zram
         .iter()
         .map(|zram| zram.device.clone())
         .collect();
-    let room = free_swap(&diagnosis.swap.devices, &zram);
+    free_swap(&diagnosis.swap.devices, &zram)
+}
+
+fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
+    let whole: Bytes = account.parts.iter().map(|part| part.bytes).sum();
+    let room = swap_room(diagnosis);
     let swap = if room == Bytes::ZERO {
         "only swap could take it, and there is no room in swap".to_owned()
     } else {
@@ -338,10 +343,14 @@ fn of_the_process(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
     let mut found = Vec::new();
     let Some(process) = process else { return found };
     if let Some(locked) = process.locked.filter(|locked| *locked > Bytes::ZERO) {
+        // VmLck counts addresses: what of them was never touched is not there.
+        let most = process.rss.map_or(locked, |rss| locked.min(rss));
         found.push(finding(
             Topic::Part,
-            Some(locked),
-            format!("{locked} is locked in memory (mlock): neither reclaim nor swap can take it"),
+            Some(most),
+            format!(
+                "up to {most} is locked in memory (mlock): neither reclaim nor swap can take that"
+            ),
         ));
     }
     let merged = process

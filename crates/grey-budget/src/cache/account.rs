@@ -14,7 +14,7 @@ use crossbeam_utils::CachePadded;
 use grey_model::Bytes;
 use quick_cache::DefaultHashBuilder;
 
-use super::away::{Arrival, Away, ROW_BYTES};
+use super::away::{Arrival, Away, Begin, ROW_BYTES};
 use super::slot::{Evicted, MOST_IDS, NEVER, Slot, TICK_MS};
 use super::spill::{Codec, Header, SpillError, SpillTarget, read_header, write_header};
 use crate::budget::Component;
@@ -293,11 +293,20 @@ impl<K, V> Account<K, V> {
         key: &K,
         slot: &Slot<V>,
     ) -> Option<u64> {
+        match self.away.begin(hash, slot.id()) {
+            Begin::Write => {}
+            Begin::Remove => {
+                self.forget(spill, key);
+                return None;
+            }
+            Begin::Nothing => return None,
+        }
         let written = guarded("write", || self.encode_and_store(spill, key, slot));
         match written {
             Ok((bytes, name)) => {
                 if self.away.arrive(hash, slot.id()) == Arrival::Stale {
                     self.forget_written(spill, &name);
+                    self.away.end(hash);
                     return None;
                 }
                 count(&self.counters().spills);
@@ -305,8 +314,10 @@ impl<K, V> Account<K, V> {
                 Some(bytes)
             }
             Err(error) => {
-                self.away.abandon(hash, slot.id());
                 self.tell_failure(&error);
+                self.away.abandon(hash, slot.id());
+                // An older one may lie there, which the next run must not find.
+                self.forget(spill, key);
                 None
             }
         }
@@ -373,12 +384,13 @@ impl<K, V> Account<K, V> {
         })
     }
 
-    /// Removes what is on disk for `key`.
+    /// Removes what is on disk for `key`, as [`Away`] told to.
     pub(super) fn forget(&self, spill: &SpillSide<K, V>, key: &K) {
         match guarded("remove", || spill.codec.encode_key(key)) {
             Ok(name) => self.forget_written(spill, &name),
             Err(error) => self.tell_failure(&error),
         }
+        self.away.end(self.hash(key));
         self.charge_rows();
     }
 

@@ -98,7 +98,8 @@ where
         }
     }
 
-    /// From now on it holds no more than it holds now.
+    /// From now on it holds no more than it holds now; of a piece, less than 32
+    /// bytes more.
     fn freeze_if_due(&self) {
         if self.frozen.load(Ordering::SeqCst) == FROZEN {
             return;

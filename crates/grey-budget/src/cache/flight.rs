@@ -129,10 +129,10 @@ impl<K: Hash + Eq, V> Flights<K, V> {
     }
 }
 
-/// What is being loaded for `key` shall not be cached. Called with the stripe
-/// of the key locked.
-pub(super) fn supersede<K: Hash + Eq, V>(stripe: &Stripe<K, V>, key: &K) {
-    if let Some(flight) = stripe.get(key) {
+/// What is being loaded for `key` shall not be cached, and who asks from now on
+/// does not wait for it. Called with the stripe of the key locked.
+pub(super) fn supersede<K: Hash + Eq, V>(stripe: &mut Stripe<K, V>, key: &K) {
+    if let Some(flight) = stripe.remove(key) {
         flight.superseded.store(true, Ordering::Relaxed);
     }
 }
@@ -161,7 +161,12 @@ impl<K: Hash + Eq, V> Lead<'_, K, V> {
 impl<K: Hash + Eq, V> Drop for Lead<'_, K, V> {
     fn drop(&mut self) {
         let mut stripe = self.flights.lock(self.hash);
-        let ended = stripe.remove(&self.key);
+        let is_mine = |flight: &Arc<Flight<V>>| Arc::ptr_eq(flight, &self.flight);
+        let ended = if stripe.get(&self.key).is_some_and(is_mine) {
+            stripe.remove(&self.key)
+        } else {
+            None
+        };
         self.flights.under_way.fetch_sub(1, Ordering::SeqCst);
         drop(stripe);
         drop(ended);

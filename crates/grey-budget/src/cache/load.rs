@@ -189,7 +189,7 @@ where
             return None;
         }
         let hash = self.hash_of(key);
-        if !self.account.away.may_be_read(hash) {
+        if !self.account.away.is_spilled(hash) {
             return None;
         }
         let me = Some(std::thread::current().id());
@@ -242,7 +242,7 @@ where
     /// lets it; else it stays on disk.
     fn read_back(&self, lead: &Lead<'_, K, V>) -> Option<V> {
         let spill = self.account.spill.as_ref()?;
-        if !self.account.away.may_be_read(lead.hash()) {
+        if !self.account.away.is_spilled(lead.hash()) {
             return None;
         }
         let (header, value) = self.account.read(spill, lead.key())?;
@@ -278,11 +278,28 @@ where
     /// Puts in what was loaded, and tells those who wait.
     fn land(&self, lead: Lead<'_, K, V>, value: V, options: EntryOptions) -> V {
         // A refusal is no error: the value was asked for, not its caching.
-        let _uncached = match self.meta(options) {
+        let put = match self.meta(options) {
             Ok(meta) => self.put(lead.key().clone(), value.clone(), meta, Some(&lead)),
             Err(rejection) => Err(self.reject(lead.key(), value.clone(), rejection, true)),
         };
+        if put.is_err() {
+            self.outdate_for(&lead);
+        }
         lead.finish(value.clone());
         value
+    }
+
+    /// What was loaded is not kept, and an older value that is on its way to
+    /// disk must not be read after it.
+    fn outdate_for(&self, lead: &Lead<'_, K, V>) {
+        let Some(spill) = self.account.spill.as_ref() else {
+            return;
+        };
+        let stripe = self.flights.lock(lead.hash());
+        let is_spilled = !lead.is_superseded() && self.account.away.outdate(lead.hash(), None);
+        drop(stripe);
+        if is_spilled {
+            self.account.forget(spill, lead.key());
+        }
     }
 }

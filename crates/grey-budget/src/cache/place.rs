@@ -304,14 +304,14 @@ where
             .as_ref()
             .map(|spill| (spill, key.clone()));
         let opened = self.open(class);
-        let stripe = self.flights.lock(hash);
+        let mut stripe = self.flights.lock(hash);
         if lead.is_some_and(Lead::is_superseded) {
             drop(stripe);
             self.push(class, evicted, key, slot);
             return;
         }
         if lead.is_none() {
-            supersede(&stripe, &key);
+            supersede(&mut stripe, &key);
         }
         self.take_from_all_but(class, &key, evicted);
         opened.insert_with_lifecycle(key, slot, evicted);
@@ -367,8 +367,8 @@ where
     pub(super) fn remove(&self, key: &K) -> Evicted<K, V> {
         let mut evicted = Evicted::default();
         let hash = self.account.hash(key);
-        let stripe = self.flights.lock(hash);
-        supersede(&stripe, key);
+        let mut stripe = self.flights.lock(hash);
+        supersede(&mut stripe, key);
         self.take_from_all_but(usize::MAX, key, &mut evicted);
         // Under the stripe: see `place_among_others`.
         let spill = self.account.spill.as_ref();

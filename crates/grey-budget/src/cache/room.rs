@@ -29,8 +29,14 @@ const MOST_RESIZES: usize = 8;
 /// other sizes a little would be lost each time.
 const HOT_PART: f64 = 31.0 / 32.0;
 
-/// The pieces of classes that share the whole are multiples of this.
+/// The pieces of classes are multiples of this.
 const EVEN: u64 = 32;
+
+/// So much for every shard. Never nothing: of that `quick_cache` could not tell
+/// the part any more. No entry fits the least.
+fn even_down(given: u64, shards: u64) -> u64 {
+    (given / (shards * EVEN)).max(1) * (shards * EVEN)
+}
 
 impl<K, V> Inner<K, V>
 where
@@ -91,7 +97,7 @@ where
         let entries = u128::from(self.settings.entries) * u128::from(part) / u128::from(total);
         let entries = usize::try_from(entries).unwrap_or(usize::MAX).max(1);
         let options = OptionsBuilder::new()
-            .weight_capacity(given)
+            .weight_capacity(even_down(given, self.settings.shards as u64))
             // It would lower the number of shards for few entries.
             .estimated_items_capacity(entries.max(32 * self.settings.shards))
             .shards(self.settings.shards)
@@ -324,13 +330,14 @@ where
         let shards = opened.num_shards() as u64;
         for _ in 0..MOST_RESIZES {
             let given = self.grants().given(class);
-            // Every shard gets as much.
-            let each = if !self.is_shared() {
-                given / shards * shards
-            } else if self.is_tight(class) || given < self.grants().evictable() {
-                given / (shards * EVEN) * (shards * EVEN)
+            let bounds_itself =
+                !self.is_shared() || self.is_tight(class) || given < self.grants().evictable();
+            // The whole is looked after by `make_room`; and what is held and may
+            // be does not go for a few bytes.
+            let is_held = (even_down(given, shards)..=given).contains(&opened.weight());
+            let each = if bounds_itself && !is_held {
+                even_down(given, shards)
             } else {
-                // The whole is looked after by `make_room`.
                 given.next_multiple_of(shards * EVEN)
             };
             if opened.capacity() != each {

@@ -141,6 +141,8 @@ pub(super) struct Mine {
     seed: u64,
     pinned: HashSet<u64>,
     stored: HashMap<u64, u64>,
+    /// Which version of a key the cache may give, if it gives one.
+    cached: HashMap<u64, u64>,
     version: u64,
 }
 
@@ -150,6 +152,7 @@ impl Mine {
             seed,
             pinned: HashSet::new(),
             stored: HashMap::new(),
+            cached: HashMap::new(),
             version: 0,
         }
     }
@@ -171,14 +174,26 @@ impl Mine {
 
     fn use_cache(&mut self, cache: &Cache<u64, Vec<u8>>, random: &mut Random) {
         let key = self.key(random);
-        let right = |read: Vec<u8>| assert_eq!(read, value(key, 0), "another value of {key}");
+        let known = self.cached.get(&key).copied();
+        let right = |read: Vec<u8>| {
+            let version = u64::from_le_bytes(read[8..16].try_into().unwrap());
+            assert_eq!(Some(version), known, "version of {key}");
+            assert!(read == value(key, version), "the bytes of {key}");
+        };
+        self.version += 1;
+        let version = self.version;
         let priority = Priority::ALL[usize::try_from(random.next() % 3).unwrap()];
         let options = EntryOptions::new().priority(priority);
         match random.next() % 12 {
             0..=3 => {
                 // Another value takes the place of what was pinned.
                 self.pinned.remove(&key);
-                let _ = cache.insert_with(key, value(key, 0), options);
+                if cache.insert_with(key, value(key, version), options).is_ok() {
+                    self.cached.insert(key, version);
+                } else {
+                    // What was there is older than what was refused.
+                    self.cached.remove(&key);
+                }
             }
             4..=6 => drop(cache.get(&key).map(right)),
             7 | 8 => {
@@ -186,11 +201,15 @@ impl Mine {
                 let read = catch_unwind(AssertUnwindSafe(|| {
                     cache.get_or_insert_with(&key, options, || {
                         assert!(!panics, "a panic while loading");
-                        value(key, 0)
+                        value(key, version)
                     })
                 }));
-                if let Ok(read) = read {
-                    right(read);
+                match read {
+                    Ok(read) if read == value(key, version) => {
+                        self.cached.insert(key, version);
+                    }
+                    Ok(read) => right(read),
+                    Err(_) => {}
                 }
             }
             9 => {
@@ -207,6 +226,7 @@ impl Mine {
                     cache.set_capacity(Bytes(MIB + random.next() % (6 * MIB)));
                 } else {
                     cache.remove(&key).map(right);
+                    self.cached.remove(&key);
                     self.pinned.remove(&key);
                 }
             }

@@ -39,6 +39,8 @@ pub(super) struct MapTarget {
     pub(super) map: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
     pub(super) fails: AtomicBool,
     pub(super) panics: AtomicBool,
+    /// Only storing fails.
+    pub(super) is_full: AtomicBool,
 }
 
 impl MapTarget {
@@ -67,6 +69,9 @@ impl SpillTarget for MapTarget {
         value: Arc<[u8]>,
     ) -> Result<(), SpillError> {
         self.check()?;
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(SpillError::Full { bytes: 1 });
+        }
         self.map.lock().unwrap().insert(key.to_vec(), value);
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Facts about loading: one loader for a key.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, mpsc};
+use std::time::Duration;
 
 use super::kit::{Setup, setup};
 use crate::budget::Admission;
@@ -107,6 +108,22 @@ fn a_value_put_in_while_another_loads_is_not_overwritten() {
     assert_eq!(loaded, 5);
     assert_eq!(cache.get(&2), None, "it was removed while it was loaded");
     assert_eq!(budget.reserved(), cache.weight());
+}
+
+#[test]
+fn who_asks_after_a_removal_does_not_get_what_was_being_loaded_before() {
+    let Setup { cache, .. } = setup(100_000);
+    let (answer, answers) = mpsc::channel();
+    let loaded = cache.get_or_insert_with(&1, PLAIN, || {
+        cache.remove(&1);
+        let cache = cache.clone();
+        std::thread::spawn(move || answer.send(cache.get_or_insert_with(&1, PLAIN, || 9)));
+        assert_eq!(answers.recv_timeout(Duration::from_secs(10)), Ok(9));
+        5
+    });
+    assert_eq!(loaded, 5);
+    assert_eq!(cache.get(&1), Some(9));
+    assert!(cache.inner.flights.is_idle());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

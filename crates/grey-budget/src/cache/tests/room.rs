@@ -107,6 +107,23 @@ fn a_cache_in_pieces_that_is_full_holds_nearly_all_it_may() {
     );
 }
 
+#[test]
+fn a_cache_whose_size_changes_a_thousand_times_takes_what_it_took_before() {
+    let Setup { cache, .. } = setup(CAPACITY);
+    cache.insert(1, 0).unwrap();
+    cache.insert_with(2, 0, at(Priority::High)).unwrap();
+    let largest = CAPACITY / 100 * 95 - OVERHEAD;
+    for size in 0..1000 {
+        cache.set_capacity(Bytes(3 + size % 50));
+    }
+    cache.set_capacity(Bytes(CAPACITY));
+    for (key, priority) in (10..).zip(EVICTABLE) {
+        cache.insert_with(key, largest, at(priority)).unwrap();
+        assert!(cache.contains(&key), "{priority}");
+        cache.remove(&key);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

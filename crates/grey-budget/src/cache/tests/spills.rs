@@ -1,14 +1,16 @@
 //! Facts about what leaves memory for the disk.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
 
 use super::at;
-use super::kit::{Setup, build, setup_spilling};
+use super::kit::{MapTarget, Setup, build, setup_spilling};
 use crate::budget::Admission;
-use crate::cache::{EntryOptions, PersistLimit, PostcardCodec};
+use crate::cache::away::Begin;
+use crate::cache::{EntryOptions, PersistLimit, PostcardCodec, SpillError, SpillTarget};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
 
 /// Entries that a cache of 10,000 bytes does not hold at once.
@@ -185,4 +187,99 @@ fn nothing_is_reserved_when_a_cache_that_spilled_is_gone() {
     );
     drop(setup.cache);
     assert_eq!(component.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn what_could_not_be_written_leaves_no_older_value_on_disk() {
+    let setup = setup_spilling(1_000_000);
+    setup.cache.insert(1, 5).unwrap();
+    let all = PersistLimit {
+        bytes: Bytes(u64::MAX),
+        time: Duration::from_secs(60),
+    };
+    assert_eq!(setup.cache.persist(all).entries, 1);
+    assert_eq!(setup.target.len(), 1);
+    setup.target.is_full.store(true, Ordering::SeqCst);
+    assert_eq!(setup.cache.persist(all).failed, 1);
+    assert_eq!(setup.target.len(), 0);
+    assert_eq!(setup.cache.get(&1), Some(5));
+}
+
+/// Keeps whoever stores first until it is told to go on.
+struct Held {
+    kept: MapTarget,
+    entered: Mutex<mpsc::Sender<()>>,
+    goes_on: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl SpillTarget for Held {
+    fn store(
+        &self,
+        key: &[u8],
+        priority: Priority,
+        project: Option<&str>,
+        value: Arc<[u8]>,
+    ) -> Result<(), SpillError> {
+        let first = self.goes_on.lock().unwrap().take();
+        if let Some(goes_on) = first {
+            self.entered.lock().unwrap().send(()).unwrap();
+            goes_on.recv().unwrap();
+        }
+        self.kept.store(key, priority, project, value)
+    }
+
+    fn load(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, SpillError> {
+        self.kept.load(key)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), SpillError> {
+        self.kept.remove(key)
+    }
+}
+
+#[test]
+fn an_older_value_that_is_still_being_written_takes_no_newer_ones_place() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel();
+    let held = Arc::new(Held {
+        kept: MapTarget::default(),
+        entered: Mutex::new(entered),
+        goes_on: Mutex::new(Some(goes_on)),
+    });
+    let target = Arc::clone(&held);
+    let setup = build(10_000, |builder, _| builder.spill(target, PostcardCodec));
+    setup.cache.insert(1, 10).unwrap();
+    let cache = setup.cache.clone();
+    let all = PersistLimit {
+        bytes: Bytes(u64::MAX),
+        time: Duration::from_secs(60),
+    };
+    let writer = std::thread::spawn(move || cache.persist(all));
+    has_entered.recv().unwrap();
+    setup.cache.insert(1, 20).unwrap();
+    spill_all(&setup);
+    go_on.send(()).unwrap();
+    writer.join().unwrap();
+    assert_eq!(setup.cache.get(&1), Some(20));
+    assert_eq!(setup.cache.stats().spilled_keys, held.kept.len() as u64);
+    // Once nobody is at it any more, it can be written again.
+    spill_all(&setup);
+    assert_eq!(held.kept.len(), 1);
+    assert_eq!(setup.cache.get(&1), Some(20));
+}
+
+#[test]
+fn a_loaded_value_that_is_not_kept_is_not_followed_by_an_older_one() {
+    let setup = setup_spilling(10_000);
+    let (inner, key) = (&setup.cache.inner, 1);
+    let hash = inner.account.hash(&key);
+    // As if another thread had evicted an older value, and were about to write it.
+    inner.account.away.leave(hash, 7);
+    setup.budget.set_admission(Admission::NoRefill);
+    let load = || 20;
+    let loaded = setup
+        .cache
+        .get_or_insert_with(&key, EntryOptions::new(), load);
+    assert_eq!(loaded, 20);
+    assert_eq!(inner.account.away.begin(hash, 7), Begin::Remove);
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use grey_model::{Bytes, Priority};
 
@@ -47,6 +47,9 @@ pub(super) struct Staged {
     pub(super) value: Arc<[u8]>,
     /// It could not be written, and waits for another attempt.
     pub(super) is_held: AtomicBool,
+    /// The segment of the last record that the disk has of its key; 0 for none.
+    /// Changed under the store's lock alone.
+    pub(super) replaced: AtomicU32,
     /// What it needs beyond the staging buffer.
     pub(super) _beyond: Option<Reservation<'static>>,
 }
@@ -58,6 +61,17 @@ impl Staged {
     /// What it takes of the staging buffer.
     pub(super) fn cost(&self) -> u64 {
         cost(self.key.len(), self.value.len())
+    }
+
+    /// The segment of what it replaces on the disk.
+    pub(super) fn replaces(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.replaced.load(Ordering::Relaxed))
+    }
+
+    /// Notes the last record that the disk has of its key.
+    pub(super) fn note_replaced(&self, segment: Option<NonZeroU32>) {
+        let segment = segment.map_or(0, NonZeroU32::get);
+        self.replaced.store(segment, Ordering::Relaxed);
     }
 }
 
@@ -86,6 +100,14 @@ pub(super) struct Entry {
 impl Entry {
     const fn is_staged(&self) -> bool {
         matches!(self.place, Place::Staged(_))
+    }
+
+    /// The segment of the last record that the disk has of its key.
+    pub(super) fn on_disk(&self) -> Option<NonZeroU32> {
+        match &self.place {
+            Place::Disk(location) => Some(location.segment),
+            Place::Staged(staged) => staged.replaces(),
+        }
     }
 }
 

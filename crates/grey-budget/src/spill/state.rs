@@ -51,6 +51,16 @@ pub(super) enum Work {
     Remove(KeyHash),
 }
 
+impl Work {
+    /// The key that was removed, if one was.
+    pub(super) const fn removed(&self) -> Option<KeyHash> {
+        match self {
+            Self::Remove(hash) => Some(*hash),
+            Self::Value(_) => None,
+        }
+    }
+}
+
 /// What the thread that writes does now, for whoever brings it something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thread {

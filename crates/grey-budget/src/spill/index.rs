@@ -16,7 +16,7 @@ use super::key_hash::{AsItIs, KeyHash};
 use crate::budget::{Component, Reservation};
 
 /// The parts of an index. While one grows it is twice in memory.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 
 /// A record on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,8 @@ type Part = HashMap<KeyHash, Entry, BuildHasherDefault<AsItIs>>;
 pub(super) struct Index {
     parts: Vec<Part>,
     length: usize,
+    /// The same for each priority.
+    by_priority: [usize; Priority::ALL.len()],
     /// Of these, values that are not on the disk yet.
     staged: usize,
     stamp: u32,
@@ -149,6 +151,7 @@ impl Index {
         let mut index = Self {
             parts,
             length: 0,
+            by_priority: [0; Priority::ALL.len()],
             staged: 0,
             stamp: 0,
             component,
@@ -205,11 +208,12 @@ impl Index {
         let part = &mut self.parts[part_of(hash)];
         let before = held_by(part);
         self.staged += usize::from(entry.is_staged());
+        self.length += 1;
+        self.by_priority[entry.priority.index()] += 1;
         let old = part.insert(hash, entry);
         let after = held_by(part);
-        match &old {
-            Some(old) => self.staged -= usize::from(old.is_staged()),
-            None => self.length += 1,
+        if let Some(old) = &old {
+            self.count_out(old);
         }
         if after > before {
             let held = self.charged().get() + (after - before);
@@ -221,10 +225,15 @@ impl Index {
     pub(super) fn remove(&mut self, hash: KeyHash) -> Option<Entry> {
         let old = self.parts[part_of(hash)].remove(&hash);
         if let Some(old) = &old {
-            self.length -= 1;
-            self.staged -= usize::from(old.is_staged());
+            self.count_out(old);
         }
         old
+    }
+
+    fn count_out(&mut self, old: &Entry) {
+        self.length -= 1;
+        self.by_priority[old.priority.index()] -= 1;
+        self.staged -= usize::from(old.is_staged());
     }
 
     /// Forgets everything; the memory goes back, too.
@@ -233,6 +242,7 @@ impl Index {
             .iter_mut()
             .for_each(|part| *part = Part::default());
         (self.length, self.staged) = (0, 0);
+        self.by_priority = [0; Priority::ALL.len()];
         self.charge_for(0);
     }
 
@@ -246,8 +256,14 @@ impl Index {
         self.charge_for(self.parts.iter().map(held_by).sum());
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&KeyHash, &Entry)> {
-        self.parts.iter().flatten()
+    /// What is in one of the [`PARTS`].
+    pub(super) fn in_part(&self, part: usize) -> impl Iterator<Item = (&KeyHash, &Entry)> {
+        self.parts.get(part).into_iter().flatten()
+    }
+
+    /// How many values there are of a priority.
+    pub(super) const fn len_of(&self, priority: Priority) -> usize {
+        self.by_priority[priority.index()]
     }
 
     /// What it is charged with.

@@ -198,7 +198,7 @@ fn a_loader_that_panics_is_counted_and_the_others_load() {
     rig.register(&Loader::new(|_, _| panic!("a loader of the test")));
     let heard = told(&mut rig);
     let done = rig.controller.load_back_now();
-    assert_eq!(done.end, LoadBackEnd::Done);
+    assert_eq!(done.end, LoadBackEnd::Failed);
     assert_eq!(heard.try_iter().count(), 4);
     assert_eq!(rig.controller.statistics().load_back_failures, 4);
 }
@@ -216,7 +216,7 @@ fn a_loader_that_hangs_is_left_behind_and_is_still_asked_for_memory() {
         LoadBackReport::default()
     }));
     let done = rig.controller.load_back_now();
-    assert_eq!(done.end, LoadBackEnd::Done);
+    assert_eq!(done.end, LoadBackEnd::Failed);
     assert_eq!(rig.controller.late_calls()[0].name, "loader");
     rig.controller.set_settings(ControllerSettings {
         call_deadline: Duration::from_secs(60),
@@ -255,6 +255,56 @@ fn one_round_at_a_time_and_a_held_one_not_at_all() {
     began.recv_timeout(Duration::from_secs(60)).unwrap();
     rig.controller.end_load_back();
     assert!(!rig.controller.inner.loading.is_running());
+}
+
+/// Lets the level be normal for so long; whether a round began by itself.
+fn begins_after(rig: &Rig, milliseconds: u64, heard: &Receiver<()>) -> bool {
+    rig.clock.advance(milliseconds);
+    rig.controller.tick();
+    wait_until(|| !rig.controller.inner.loading.is_running());
+    heard.try_iter().count() > 0
+}
+
+#[test]
+fn a_loader_that_failed_is_asked_again_after_twice_as_long_each_time() {
+    let mut rig = rig();
+    let (tell, heard) = mpsc::channel();
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    rig.register(&Loader::new(move |_, _| {
+        tell.send(()).unwrap();
+        assert!(!failing.load(Ordering::SeqCst), "a loader of the test");
+        LoadBackReport::default()
+    }));
+    after_pressure(&rig);
+    assert!(begins_after(&rig, 6_000, &heard));
+    assert!(!begins_after(&rig, 29_000, &heard), "not at once");
+    assert!(begins_after(&rig, 2_000, &heard));
+    assert!(!begins_after(&rig, 59_000, &heard));
+    fails.store(false, Ordering::SeqCst);
+    assert!(begins_after(&rig, 2_000, &heard));
+    assert!(!begins_after(&rig, 3_600_000, &heard), "it is all back");
+}
+
+#[test]
+fn a_loader_whose_time_was_over_before_it_loaded_anything_is_asked_again() {
+    let mut rig = rig_with(ControllerSettings {
+        call_deadline: Duration::from_secs(2),
+        ..ControllerSettings::default()
+    });
+    let (tell, heard) = mpsc::channel();
+    rig.register(&Loader::new(move |priority, ration| {
+        if priority == Priority::Critical {
+            tell.send(()).unwrap();
+            assert!(ration.next_slice() > Bytes::ZERO);
+            wait_until(|| ration.is_over());
+        }
+        LoadBackReport::default()
+    }));
+    assert_eq!(rig.controller.load_back_now().end, LoadBackEnd::Failed);
+    assert_eq!(heard.try_iter().count(), 1);
+    rig.controller.tick();
+    assert!(begins_after(&rig, 31_000, &heard));
 }
 
 #[test]

@@ -124,6 +124,7 @@ pub mod metrics;
 pub mod oom_score;
 pub mod pool;
 pub mod pressure_watch;
+mod process_id;
 pub mod process_source;
 pub mod queue;
 pub mod reclaimer;

@@ -130,6 +130,8 @@ pub mod queue;
 pub mod reclaimer;
 pub mod rolling_log;
 pub mod saved_state;
+#[cfg(test)]
+mod scripted_loader;
 pub mod sharded;
 #[cfg(feature = "tower")]
 pub mod shed;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use grey_model::Bytes;
 
-use super::kit::{component, wait_for};
+use super::kit::component;
 use crate::budget::{Admission, Budget, Reservation};
 use crate::queue::{FullPolicy, PopError, PushError, WorkQueue};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
+use crate::wait_until::wait_until;
 
 #[test]
 fn what_is_inside_is_charged_and_nothing_once_it_is_empty() {
@@ -68,7 +69,7 @@ fn goes_on_when(gives: impl FnOnce(&WorkQueue<u64>, Reservation<'_>)) {
     queue.push(1).unwrap();
     thread::scope(|scope| {
         let pushing = scope.spawn(|| queue.push(2));
-        wait_for("somebody waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         gives(&queue, held);
         pushing.join().unwrap().unwrap();
     });
@@ -79,7 +80,7 @@ fn goes_on_when(gives: impl FnOnce(&WorkQueue<u64>, Reservation<'_>)) {
 fn who_waits_for_the_budget_goes_on_when_another_part_gives_back() {
     goes_on_when(|queue, held| {
         drop(held);
-        wait_for("it is inside", || queue.len() == 2);
+        wait_until(|| queue.len() == 2);
     });
 }
 
@@ -87,7 +88,7 @@ fn who_waits_for_the_budget_goes_on_when_another_part_gives_back() {
 fn who_waits_for_the_budget_goes_on_when_its_own_queue_empties() {
     goes_on_when(|queue, held| {
         assert_eq!(queue.pop(), Ok(1));
-        wait_for("it is inside", || queue.len() == 1);
+        wait_until(|| queue.len() == 1);
         drop(held);
     });
 }
@@ -116,7 +117,7 @@ fn each_item_of_a_batch_is_weighed_once_and_counts_as_what_it_weighed_then() {
                 let pushed = queue.push_many(&mut items);
                 assert_eq!(pushed.is_err(), policy == FullPolicy::Reject);
             });
-            wait_for("four are inside", || queue.len() == 4);
+            wait_until(|| queue.len() == 4);
             assert_eq!(queue.bytes(), Bytes(100 + 101 + 102 + 103));
             let rest = if policy == FullPolicy::Reject { 4 } else { 8 };
             for _ in 0..rest {

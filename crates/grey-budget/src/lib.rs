@@ -124,11 +124,14 @@ pub mod metrics;
 pub mod oom_score;
 pub mod pool;
 pub mod pressure_watch;
+mod process_id;
 pub mod process_source;
 pub mod queue;
 pub mod reclaimer;
 pub mod rolling_log;
 pub mod saved_state;
+#[cfg(test)]
+mod scripted_loader;
 pub mod sharded;
 #[cfg(feature = "tower")]
 pub mod shed;

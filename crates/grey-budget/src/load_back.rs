@@ -35,6 +35,10 @@ pub enum LoadBackEnd {
     TimeOver,
     /// Loading back is under way already.
     Busy,
+    /// A part of the program panicked, did not come back in time, or had loaded
+    /// nothing when its time was over. The others did what they could; it is
+    /// asked again later.
+    Failed,
 }
 
 /// What was loaded back of one priority.
@@ -178,9 +182,6 @@ impl LoadBackRation {
     /// None when it is over.
     pub fn next_slice(&self) -> Bytes {
         self.rest();
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            self.finish(LoadBackEnd::TimeOver);
-        }
         if self.is_over() {
             return Bytes::ZERO;
         }
@@ -232,10 +233,18 @@ impl LoadBackRation {
         self.slice().was_refused = true;
     }
 
-    /// Whether whoever loads should stop at once.
+    /// Whether whoever loads should stop at once: it was ended, or its time is
+    /// over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+        if self.is_over.load(Ordering::Acquire) {
+            return true;
+        }
+        let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+        if is_late {
+            self.finish(LoadBackEnd::TimeOver);
+        }
+        is_late
     }
 
     /// Why it is over.
@@ -319,6 +328,18 @@ mod tests {
     fn a_ration_whose_time_is_over_says_so() {
         let ration = LoadBackRation::judged(Box::new(|| Ok(Bytes(9))), Instant::now(), false);
         assert_eq!(ration.next_slice(), Bytes::ZERO);
+        assert_eq!(ration.end(), Some(LoadBackEnd::TimeOver));
+    }
+
+    #[test]
+    fn a_ration_whose_time_is_over_in_the_middle_of_a_slice_gives_no_more_of_it() {
+        let until = Instant::now() + Duration::from_millis(20);
+        let ration = LoadBackRation::judged(Box::new(|| Ok(Bytes(9))), until, false);
+        assert_eq!(ration.next_slice(), Bytes(9));
+        assert!(ration.take(Bytes(1)));
+        crate::wait_until::wait_until(|| Instant::now() >= until);
+        assert!(!ration.take(Bytes(1)));
+        assert!(ration.is_over());
         assert_eq!(ration.end(), Some(LoadBackEnd::TimeOver));
     }
 

@@ -5,10 +5,12 @@
     reason = "a test fails by panicking, its functions too"
 )]
 
+#[path = "../src/wait_until.rs"]
+mod wait_until;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
 use grey_budget::Bytes;
 use grey_budget::config::{
@@ -16,9 +18,7 @@ use grey_budget::config::{
     ReloadFailed,
 };
 use grey_budget::limits::Machine;
-
-/// Longer than anything here takes; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+use wait_until::wait_until;
 
 fn budget_of(mb: u64) -> String {
     format!("memory:\n  total_budget_mb: {mb}\n")
@@ -65,15 +65,6 @@ impl Place {
 
 fn budget_mb(config: &ConfigHandle) -> u64 {
     config.current().memory.total_budget.get() >> 20
-}
-
-/// Looks until it is so. The pause only spares the processor.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
 }
 
 #[derive(Clone, Default)]
@@ -124,22 +115,18 @@ fn a_hang_up_reloads_and_a_bad_file_keeps_what_was_good() {
     place.write(&budget_of(200));
     assert_eq!(budget_mb(&config), 100, "nobody asked yet");
     hang_up();
-    wait_until("reloaded by the signal", || budget_mb(&config) == 200);
+    wait_until(|| budget_mb(&config) == 200);
 
     place.write("memory:\n  total_budget_mb: [\n");
     hang_up();
-    wait_until("told of the failure", || {
-        recorder.failures.load(Ordering::SeqCst) == 1
-    });
+    wait_until(|| recorder.failures.load(Ordering::SeqCst) == 1);
     assert_eq!(budget_mb(&config), 200);
     assert!(config.last_error().is_some());
 
     place.write(&budget_of(300));
     hang_up();
-    wait_until("good again", || budget_mb(&config) == 300);
-    wait_until("told in order", || {
-        recorder.budgets() == [(100, 200), (200, 300)]
-    });
+    wait_until(|| budget_mb(&config) == 300);
+    wait_until(|| recorder.budgets() == [(100, 200), (200, 300)]);
     assert!(config.last_error().is_none());
 
     drop(watch);
@@ -156,7 +143,7 @@ fn a_file_written_in_place_is_reloaded() {
     let _watch = config.reload_on_change().unwrap();
     for mb in [200, 300, 400] {
         place.write(&budget_of(mb));
-        wait_until("written", || budget_mb(&config) == mb);
+        wait_until(|| budget_mb(&config) == mb);
     }
 }
 
@@ -167,7 +154,7 @@ fn a_file_renamed_over_is_reloaded_each_time() {
     let _watch = config.reload_on_change().unwrap();
     for mb in [200, 300, 400] {
         place.replace(&budget_of(mb));
-        wait_until("replaced", || budget_mb(&config) == mb);
+        wait_until(|| budget_mb(&config) == mb);
     }
 }
 
@@ -177,10 +164,10 @@ fn a_file_removed_and_written_again_is_reloaded() {
     let config = place.handle();
     let _watch = config.reload_on_change().unwrap();
     std::fs::remove_file(place.path("config.yaml")).unwrap();
-    wait_until("missed", || config.last_error().is_some());
+    wait_until(|| config.last_error().is_some());
     assert_eq!(budget_mb(&config), 100);
     place.write(&budget_of(200));
-    wait_until("back", || budget_mb(&config) == 200);
+    wait_until(|| budget_mb(&config) == 200);
 }
 
 #[test]
@@ -191,14 +178,14 @@ fn a_half_written_file_changes_nothing_until_it_is_whole() {
     let _guard = config.observe(recorder.clone()).unwrap();
     let _watch = config.reload_on_change().unwrap();
     place.write("memory:\n  total_budget_mb: 200\n  spill: {enabled: fal");
-    wait_until("refused", || config.last_error().is_some());
+    wait_until(|| config.last_error().is_some());
     assert_eq!(budget_mb(&config), 100);
     place.write("memory:\n  total_budget_mb: 200\n  spill: {enabled: false}\n");
-    wait_until("whole", || budget_mb(&config) == 200);
+    wait_until(|| budget_mb(&config) == 200);
     // A store is opened once: that part waits.
     let waiting = config.current().waiting_for_restart().to_vec();
     assert_eq!(waiting, ["memory.spill.enabled"]);
-    wait_until("told once", || recorder.budgets() == [(100, 200)]);
+    wait_until(|| recorder.budgets() == [(100, 200)]);
 }
 
 /// As Kubernetes mounts a ConfigMap: the file is a link through a link to a
@@ -219,12 +206,12 @@ fn a_swapped_link_is_reloaded_each_time() {
     let config = place.handle();
     let _watch = config.reload_on_change().unwrap();
     publish("..2", 200);
-    wait_until("swapped", || budget_mb(&config) == 200);
+    wait_until(|| budget_mb(&config) == 200);
     std::fs::remove_dir_all(place.path("..1")).unwrap();
     publish("..3", 300);
-    wait_until("swapped again", || budget_mb(&config) == 300);
+    wait_until(|| budget_mb(&config) == 300);
     std::fs::write(place.path("..3/config.yaml"), budget_of(400)).unwrap();
-    wait_until("written behind the links", || budget_mb(&config) == 400);
+    wait_until(|| budget_mb(&config) == 400);
 }
 
 #[test]
@@ -240,15 +227,15 @@ fn a_projects_file_is_seen_even_in_a_directory_made_later() {
         "memory:\n  max_loaded_files: 7\n",
     )
     .unwrap();
-    wait_until("new", || files() == 7);
+    wait_until(|| files() == 7);
     std::fs::write(
         place.path("projects/late.yaml"),
         "memory:\n  max_loaded_files: 8\n",
     )
     .unwrap();
-    wait_until("changed", || files() == 8);
+    wait_until(|| files() == 8);
     std::fs::remove_file(place.path("projects/late.yaml")).unwrap();
-    wait_until("gone", || files() == 100);
+    wait_until(|| files() == 100);
 }
 
 #[test]
@@ -261,10 +248,8 @@ fn what_is_watched_can_be_dropped_by_what_it_calls() {
         .observe(move |_: &ConfigReloaded| drop(held.lock().unwrap().take()))
         .unwrap();
     place.write(&budget_of(200));
-    wait_until("dropped from within", || {
-        watch.lock().is_ok_and(|watch| watch.is_none())
-    });
-    wait_until("loaded", || budget_mb(&config) == 200);
+    wait_until(|| watch.lock().is_ok_and(|watch| watch.is_none()));
+    wait_until(|| budget_mb(&config) == 200);
 }
 
 #[test]
@@ -548,7 +533,7 @@ fn reloads_of_several_threads_are_told_without_a_gap() {
         }
     });
     let last = budget_mb(&config);
-    wait_until("told of the last", || {
+    wait_until(|| {
         recorder
             .budgets()
             .last()

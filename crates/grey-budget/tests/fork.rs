@@ -6,18 +6,24 @@
     reason = "the standard library has no fork, and a spawned program would not inherit the source"
 )]
 
+#[path = "../src/scripted_loader.rs"]
+mod scripted_loader;
+#[path = "../src/wait_until.rs"]
+mod wait_until;
+
 use std::hint::black_box;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use grey_budget::reclaimer::Stop;
 use grey_budget::{
     Budget, Bytes, Component, Controller, ControllerSettings, LoadBackEnd, LoadBackRation,
     LoadBackReport, MemoryLimits, MemoryManager, MemorySource, Priority, ProcessSource,
-    ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer,
+    ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, reclaimer,
 };
+use scripted_loader::ScriptedLoader;
+use wait_until::wait_until;
 
 const LARGE: usize = 192 << 20;
 
@@ -113,43 +119,6 @@ fn a_child_of_a_busy_parent_waits_for_nobody() {
     assert_eq!(budget.reserved(), Bytes::ZERO);
 }
 
-/// Loads until it is over in the process that it was made in, and at once in
-/// another.
-struct Endless {
-    process: u32,
-    began: AtomicBool,
-}
-
-impl Reclaimer for Endless {
-    fn name(&self) -> &'static str {
-        "endless"
-    }
-
-    fn priority(&self) -> Priority {
-        Priority::Low
-    }
-
-    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
-        Bytes::ZERO
-    }
-
-    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
-        Reclaimed::default()
-    }
-
-    fn loads_back(&self) -> bool {
-        true
-    }
-
-    fn load_back(&self, _priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
-        self.began.store(true, Ordering::SeqCst);
-        while std::process::id() == self.process && !ration.is_over() {
-            std::thread::yield_now();
-        }
-        LoadBackReport::default()
-    }
-}
-
 #[test]
 fn a_child_does_not_wait_for_what_its_parent_loads_back() {
     let budget = Budget::new(Bytes::from_mib(4096)).unwrap();
@@ -157,16 +126,20 @@ fn a_child_does_not_wait_for_what_its_parent_loads_back() {
     let mut settings = ControllerSettings::default();
     settings.call_deadline = Duration::from_secs(600);
     let controller = Controller::new(budget, source, settings);
-    let endless = Arc::new(Endless {
-        process: std::process::id(),
-        began: AtomicBool::new(false),
+    // Loads until it is over in this process, and not at all in another.
+    let (process, began) = (std::process::id(), Arc::new(AtomicBool::new(false)));
+    let begins = Arc::clone(&began);
+    let endless = ScriptedLoader::new(Bytes::ZERO, move |_, ration| {
+        begins.store(true, Ordering::SeqCst);
+        while std::process::id() == process && !ration.is_over() {
+            std::thread::yield_now();
+        }
+        LoadBackReport::default()
     });
-    let _registration = controller.register(Arc::<Endless>::clone(&endless));
+    let _registration = controller.register(endless);
     let loading = controller.clone();
     let thread = std::thread::spawn(move || loading.load_back_now());
-    while !endless.began.load(Ordering::SeqCst) {
-        std::thread::yield_now();
-    }
+    wait_until(|| began.load(Ordering::SeqCst));
     assert_eq!(controller.load_back_now().end, LoadBackEnd::Busy);
     // SAFETY: as above; whether the child hangs is what is tried, and SIGALRM ends
     // one that does. WHY: see above.

@@ -14,6 +14,7 @@ use grey_model::{Bytes, Priority};
 use proptest::prelude::*;
 
 use super::*;
+use crate::wait_until::wait_until;
 
 const MIB: u64 = 1 << 20;
 
@@ -27,17 +28,6 @@ fn component(budget: &Budget, name: &str) -> Component {
 
 fn mib(count: u64) -> Bytes {
     Bytes(count * MIB)
-}
-
-/// Waits until `true`, at most half a minute.
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..30_000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never: {what}");
 }
 
 #[derive(Default)]

@@ -209,7 +209,10 @@ where
         Some(value)
     }
 
-    /// Drops everything that is in memory, critical and pinned included.
+    /// Drops everything that is in memory, critical and pinned included. What was
+    /// spilled stays on disk, and is read when it is asked for or loaded back, also
+    /// by a load back that is under way now; [`Self::remove`] takes a value out of
+    /// both. What others put in meanwhile may stay.
     pub fn clear(&self) {
         self.inner.drain();
     }

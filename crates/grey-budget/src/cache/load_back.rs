@@ -15,7 +15,7 @@ use super::exchange::THAWED;
 use super::flight::{Lead, Role};
 use super::slot::{Evicted, Meta, NEVER, Slot};
 use super::spill::{Offer, OfferTaker, read_header};
-use crate::load_back::{LoadBackRation, LoadBackReport};
+use crate::load_back::{LOAD_BACK_SLICE, LoadBackRation, LoadBackReport};
 use crate::spill::Take;
 
 impl<K, V> Cache<K, V>
@@ -53,8 +53,10 @@ struct Loading<'a, K: Hash + Eq, V: Clone> {
     /// Something had to go for what was loaded: a piece was fuller than it was
     /// known to be.
     is_full: bool,
-    /// The cache itself has less room than the ration.
+    /// The cache, its component or its tenant has less room than the ration.
     is_bound: bool,
+    /// What was offered since the ration was asked.
+    offered: Bytes,
     report: LoadBackReport,
 }
 
@@ -83,6 +85,7 @@ where
             pieces: Vec::new(),
             is_full: false,
             is_bound: false,
+            offered: Bytes::ZERO,
             report: nothing,
         };
         let offered = guarded("read", || spill.target.offer(priority, &mut loading));
@@ -109,7 +112,10 @@ where
         if self.is_full || self.inner.account.away.rows() == 0 {
             return Bytes::ZERO;
         }
+        self.offered = Bytes::ZERO;
         let free = Bytes(self.inner.free_room(self.class));
+        // What it is charged to may be full while the cache is not.
+        let free = free.min(self.inner.account.component.available());
         if free == Bytes::ZERO {
             return Bytes::ZERO;
         }
@@ -133,6 +139,25 @@ where
         if self.ration.is_over() || self.is_full {
             return Take::Stop;
         }
+        // For a target that gives more than a slice and does not ask.
+        if self.offered >= LOAD_BACK_SLICE && self.room() == Bytes::ZERO {
+            return Take::Stop;
+        }
+        let bytes = Bytes(offer.value.len() as u64).saturating_add(self.overhead());
+        let before = self.report.bytes();
+        let taken = self.take_offer(&offer);
+        let loaded = self.report.bytes().saturating_sub(before);
+        self.offered = self.offered.saturating_add(bytes.max(loaded));
+        taken
+    }
+}
+
+impl<K, V> Loading<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn take_offer(&mut self, offer: &Offer<'_>) -> Take {
         let Some(key) = self.key_of(offer.key) else {
             self.report.unknown_keys += 1;
             return Take::Left;
@@ -159,13 +184,7 @@ where
         }
         self.take_lead(lead, &offer.value)
     }
-}
 
-impl<K, V> Loading<'_, K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
     /// The key of these bytes, if it is one that encodes to them.
     fn key_of(&self, bytes: &[u8]) -> Option<K> {
         let codec = &self.spill.codec;

@@ -201,7 +201,9 @@ pub(super) struct Meta {
 impl<V: Clone> Clone for Slot<V> {
     #[inline]
     fn clone(&self) -> Self {
-        let tick = TOUCH.get();
+        // The program's clone may read and move other entries: those clones are
+        // not of this reader.
+        let tick = TOUCH.replace(0);
         if tick == 0 {
             return Self {
                 number: self.number,
@@ -216,13 +218,15 @@ impl<V: Clone> Clone for Slot<V> {
         if self.touched() < tick {
             self.touched.store(tick, Ordering::Relaxed);
         }
+        let value = self.value.clone();
+        TOUCH.set(tick);
         Self {
             number: 0,
             tag: 0,
             weight: NonZeroU32::MIN,
             touched: AtomicU32::new(tick),
             expires: self.expires,
-            value: self.value.clone(),
+            value,
         }
     }
 }
@@ -405,6 +409,39 @@ mod tests {
         assert_eq!((whole.id(), whole.weight()), (MOST_IDS - 1, 1000));
         assert_eq!((whole.touched(), whole.project()), (8, 7));
         assert_eq!(whole.priority(), Priority::High);
+    }
+
+    /// A value of a program that looks at another cache when it is cloned.
+    struct Nested(Slot<u64>, std::sync::Mutex<Option<Slot<u64>>>);
+
+    impl Clone for Nested {
+        fn clone(&self) -> Self {
+            *self.1.lock().unwrap() = Some(self.0.clone());
+            Self(slot(0.0), std::sync::Mutex::default())
+        }
+    }
+
+    #[test]
+    fn what_the_programs_clone_clones_is_whole_and_not_marked() {
+        let meta = Meta {
+            priority: Priority::Low,
+            project: 0,
+            expires: NEVER,
+            cost: 0.0,
+        };
+        let nested = Nested(slot(2.5), std::sync::Mutex::default());
+        let outer = Slot::new(nested, 1, 1, 5, meta);
+        let reading = Reading::at(8);
+        drop(outer.clone());
+        let other = slot(1.0);
+        let read = other.clone();
+        drop(reading);
+        assert_eq!((outer.touched(), outer.value.0.touched()), (8, 5));
+        let inner = outer.value.1.lock().unwrap().take().unwrap();
+        assert_eq!((inner.id(), inner.weight()), (MOST_IDS - 1, 1000));
+        assert_eq!(inner.priority(), Priority::High);
+        // The reader goes on as one.
+        assert_eq!((read.touched(), other.touched()), (8, 8));
     }
 
     proptest! {

@@ -86,7 +86,17 @@ pub trait SpillTarget: Send + Sync {
     }
 
     /// Offers what was written of `priority`, what was written last first,
-    /// until `taker` wants no more. What it takes is forgotten here.
+    /// until `taker` wants no more. What it takes is forgotten here, unless
+    /// something newer was written under its key meanwhile.
+    ///
+    /// Hold no lock while `taker` is called: before it returns, it may call
+    /// [`Self::store`], [`Self::load`] and [`Self::remove`] of this target, also
+    /// for the key that is offered and in the same thread (what is expired is
+    /// removed; a value that had to go for others is written), and other threads
+    /// may do so at any time. It is asked for [`OfferTaker::room`] before the first
+    /// value, and again when as many bytes were offered as it said, or 4 MiB if
+    /// that is less; a target that asks less often is stopped when the level of
+    /// memory says so all the same, but by the slice, and not at once.
     ///
     /// # Errors
     /// [`SpillError`], when nothing more can be offered. A value that cannot be

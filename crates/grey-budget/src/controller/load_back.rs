@@ -6,15 +6,16 @@
 //! is under way, and never past a rise of the level.
 
 mod hold;
+mod loading;
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use grey_model::{Bytes, Level, Priority, Thresholds};
 
 pub(crate) use self::hold::Hold;
+pub(super) use self::loading::Loading;
 use super::busy::Who;
-use super::call::is_inside_a_call;
 use super::reclaim::{Asker, Outcome};
 use super::registry::Entry;
 use super::run::Controller;
@@ -25,32 +26,6 @@ use crate::load_back::{LoadBackEnd, LoadBackRation, LoadBackReport};
 /// So far below the end of the soft level loading back ends, as a fraction of
 /// the whole: what is loaded must not be what is evicted next.
 pub const LOAD_BACK_HEADROOM: f64 = 0.05;
-
-/// What did not find room is tried again after so long, while the level stays
-/// normal.
-const RETRY: Duration = Duration::from_secs(30);
-
-/// How long whoever ends a round waits for it. A value that is being read is
-/// let in; a codec that hangs is left behind.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// What is known of loading back.
-#[derive(Debug, Default)]
-pub(super) struct Loading {
-    state: Mutex<LoadingState>,
-    /// A round is over.
-    over: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct LoadingState {
-    held: u8,
-    /// There was pressure, and what it spilled is not all back.
-    is_wanted: bool,
-    calm_since: Option<Duration>,
-    not_before: Option<Duration>,
-    round: Option<Arc<Round>>,
-}
 
 /// One time of loading back.
 #[derive(Debug)]
@@ -113,96 +88,15 @@ impl Round {
     }
 }
 
-impl LoadingState {
-    /// The round that is under way in this process: the threads of a parent are
-    /// not there in its child.
-    fn running(&self) -> Option<&Arc<Round>> {
-        let round = self.round.as_ref();
-        round.filter(|round| round.process == std::process::id())
-    }
-}
-
-impl Loading {
-    /// Nothing is loaded back until [`Self::release`] for the same reason.
-    fn hold(&self, hold: Hold) {
-        let round = {
-            let mut state = lock(&self.state);
-            state.held |= hold.bit();
-            // What others gave back for the machine's sake is to come back, too.
-            state.is_wanted = true;
-            state.calm_since = None;
-            state.running().cloned()
-        };
-        if let Some(round) = round {
-            round.stop(LoadBackEnd::Stopped);
-        }
-    }
-
-    fn release(&self, hold: Hold) {
-        lock(&self.state).held &= !hold.bit();
-    }
-
-    /// Begins a round, unless one is under way or something holds it.
-    fn begin(&self, round: Arc<Round>) -> Result<(), LoadBackEnd> {
-        let mut state = lock(&self.state);
-        if state.held != 0 {
-            return Err(LoadBackEnd::Stopped);
-        }
-        if state.running().is_some() {
-            return Err(LoadBackEnd::Busy);
-        }
-        state.round = Some(round);
-        Ok(())
-    }
-
-    /// The controller is gone: so is the round.
-    pub(super) fn abandon(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(round) = state.running() {
-            round.stop(LoadBackEnd::Stopped);
-        }
-    }
-
-    /// A round is over, at `now`.
-    fn finish(&self, end: LoadBackEnd, now: Duration) {
-        {
-            let mut state = lock(&self.state);
-            state.round = None;
-            match end {
-                LoadBackEnd::Done => state.is_wanted = false,
-                LoadBackEnd::NoRoom => state.not_before = Some(now.saturating_add(RETRY)),
-                _ => state.not_before = None,
-            }
-        }
-        self.over.notify_all();
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_running(&self) -> bool {
-        lock(&self.state).running().is_some()
-    }
-
-    /// Ends the round that is under way, if one is, and waits for it; not from
-    /// within a call, which it may be waiting for.
-    pub(super) fn stop_and_wait(&self, end: LoadBackEnd) {
-        let Some(round) = lock(&self.state).running().cloned() else {
-            return;
-        };
-        round.stop(end);
-        if is_inside_a_call() {
-            return;
-        }
-        let state = lock(&self.state);
-        let is_running = |state: &mut LoadingState| {
-            let running = state.running();
-            running.is_some_and(|running| Arc::ptr_eq(running, &round))
-        };
-        drop(
-            self.over
-                .wait_timeout_while(state, LONGEST_WAIT, is_running)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
+/// What one part did when it was asked to load back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    /// Everything that it has and can place.
+    All,
+    /// Something found no room below the headroom.
+    WasRefused,
+    /// It panicked, is late, or had nothing when its time was over.
+    Failed,
 }
 
 /// Ends a round however it ends, with a panic too.
@@ -287,6 +181,7 @@ impl Controller {
                 None
             } else {
                 (state.calm_since, state.not_before) = (None, None);
+                state.failures = 0;
                 match state.running() {
                     Some(round) => Some(Arc::clone(round)),
                     None => return,
@@ -319,7 +214,7 @@ impl Controller {
         if let Err(error) = started {
             tracing::warn!(%error, "what was spilled is not loaded back");
             let now = self.inner.clock.now();
-            self.inner.loading.finish(LoadBackEnd::NoRoom, now);
+            self.inner.loading.finish(LoadBackEnd::Failed, now);
         }
     }
 }
@@ -377,8 +272,7 @@ impl Round {
         };
         let mut report = LoadBackReport::default();
         report.end = match self.by_priority(&mut report) {
-            Ok(()) => LoadBackEnd::Done,
-            Err(end) => end,
+            Ok(end) | Err(end) => end,
         };
         under.end = report.end;
         if report.values() > 0 || report.damaged > 0 {
@@ -397,32 +291,40 @@ impl Round {
         report
     }
 
-    fn by_priority(self: &Arc<Self>, report: &mut LoadBackReport) -> Result<(), LoadBackEnd> {
+    /// How it ended when all were asked, or why not all were.
+    fn by_priority(
+        self: &Arc<Self>,
+        report: &mut LoadBackReport,
+    ) -> Result<LoadBackEnd, LoadBackEnd> {
+        let mut end = LoadBackEnd::Done;
         let asker = self.inner()?.asker.clone();
         let mut entries = asker.registry.all();
         entries.retain(|entry| entry.loads_back);
         for priority in Priority::ALL.into_iter().rev() {
             let mut was_refused = false;
             for entry in &entries {
-                was_refused |= self.one(&asker, priority, entry, report)?;
+                match self.one(&asker, priority, entry, report)? {
+                    Did::All => {}
+                    Did::WasRefused => was_refused = true,
+                    Did::Failed => end = LoadBackEnd::Failed,
+                }
             }
             if was_refused {
                 // What is less dear does not take its place.
                 return Err(LoadBackEnd::NoRoom);
             }
         }
-        Ok(())
+        Ok(end)
     }
 
-    /// Has one load back, again when its time was over; whether anything found
-    /// no room below the headroom.
+    /// Has one load back, again when its time was over.
     fn one(
         self: &Arc<Self>,
         asker: &Asker,
         priority: Priority,
         entry: &Entry,
         report: &mut LoadBackReport,
-    ) -> Result<bool, LoadBackEnd> {
+    ) -> Result<Did, LoadBackEnd> {
         loop {
             if self.judge()? == Bytes::ZERO {
                 return Err(LoadBackEnd::NoRoom);
@@ -447,7 +349,7 @@ impl Round {
                 Ok(done) => done,
                 Err(outcome) => {
                     self.failed(&entry.name, &outcome);
-                    return self.end().map_or(Ok(false), Err);
+                    return self.end().map_or(Ok(Did::Failed), Err);
                 }
             };
             if let Ok(inner) = self.inner() {
@@ -455,9 +357,11 @@ impl Round {
             }
             report.add(&done);
             match end {
-                // Again, unless it only reads what is not its own.
+                // Again at once, unless it only reads what is not its own.
                 Some(LoadBackEnd::TimeOver) if done.values() > 0 => {}
-                None | Some(LoadBackEnd::TimeOver) => return Ok(ration.was_refused()),
+                Some(LoadBackEnd::TimeOver) => return Ok(Did::Failed),
+                None if ration.was_refused() => return Ok(Did::WasRefused),
+                None => return Ok(Did::All),
                 Some(end) => return Err(end),
             }
         }

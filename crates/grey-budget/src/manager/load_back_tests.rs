@@ -8,8 +8,8 @@ use grey_model::{Bytes, Level, Priority, SystemLevel};
 
 use super::*;
 use crate::cache::{Cache, CacheBuilder, EntryOptions, PostcardCodec};
-use crate::load_back::{LoadBackEnd, LoadBackRation, LoadBackReport};
-use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
+use crate::load_back::{LoadBackEnd, LoadBackReport};
+use crate::scripted_loader::ScriptedLoader;
 use crate::shutdown::{Shutdown, ShutdownReason, ShutdownSettings};
 use crate::spill::{SpillOptions, SpillStore};
 use crate::testkit::{FakeClock, FakeSource, PressureScript};
@@ -184,56 +184,26 @@ fn while_the_machine_is_short_of_memory_nothing_comes_back() {
     wait_until(|| program.held() == KEYS);
 }
 
-/// Loads until it is told to end, and says that it began and that it ended.
-#[derive(Default)]
-struct Endless {
-    began: AtomicBool,
-    ended: AtomicBool,
-}
-
-impl Reclaimer for Endless {
-    fn name(&self) -> &'static str {
-        "endless"
-    }
-
-    fn priority(&self) -> Priority {
-        Priority::Low
-    }
-
-    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
-        Bytes::ZERO
-    }
-
-    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
-        Reclaimed::default()
-    }
-
-    fn loads_back(&self) -> bool {
-        true
-    }
-
-    fn load_back(&self, _priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
-        self.began.store(true, Ordering::SeqCst);
-        while !ration.is_over() {
-            std::thread::yield_now();
-        }
-        self.ended.store(true, Ordering::SeqCst);
-        LoadBackReport::default()
-    }
-}
-
 #[test]
 fn loading_back_ends_when_the_program_does() {
     let program = program(|builder| builder);
-    let endless = Arc::new(Endless::default());
-    let _registration = program
-        .manager
-        .controller()
-        .register(Arc::<Endless>::clone(&endless) as _);
+    // Loads until it is told to end, and says that it began and that it ended.
+    let (began, ended) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (begins, ends) = (Arc::clone(&began), Arc::clone(&ended));
+    let endless = ScriptedLoader::new(Bytes::ZERO, move |_, ration| {
+        begins.store(true, Ordering::SeqCst);
+        wait_until(|| ration.is_over());
+        ends.store(true, Ordering::SeqCst);
+        LoadBackReport::default()
+    });
+    let _registration = program.manager.controller().register(endless);
     program.play(&[(1, 94), (2, 40), (8, 40), (15, 40)]);
-    wait_until(|| endless.began.load(Ordering::SeqCst));
+    wait_until(|| began.load(Ordering::SeqCst));
     program.shutdown.request(ShutdownReason::Requested);
-    wait_until(|| endless.ended.load(Ordering::SeqCst));
+    wait_until(|| ended.load(Ordering::SeqCst));
     assert_eq!(program.manager.load_back_now().end, LoadBackEnd::Stopped);
     let report = program
         .manager

@@ -12,7 +12,7 @@ use super::core::Core;
 use super::ends::Slot;
 use super::error::{PopError, PushError, PushManyError};
 use super::pop::{PopFuture, pop_now, pop_waiting};
-use super::push::{PushFuture, push_now, push_waiting, weigh};
+use super::push::{PushFuture, push_now, push_waiting, weigh, within_limits};
 use super::settings::{FullPolicy, WorkQueueBuilder};
 use crate::budget::Component;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
@@ -118,19 +118,21 @@ impl<T> WorkQueue<T> {
         let mut until = None;
         loop {
             self.core.insert_many(left, weights, count - left.len());
-            let Some(Slot { item, bytes }) = left.pop_front() else {
+            let Some(slot) = left.pop_front() else {
                 return Ok(());
             };
+            let bytes = slot.bytes;
             // The first that does not fit waits, and brings the others along.
-            let pushed = match self.policy {
+            let pushed = within_limits(&self.core, slot).and_then(|slot| match self.policy {
                 FullPolicy::Timeout(timeout) => {
                     let now = Instant::now();
                     let end = *until.get_or_insert_with(|| now.checked_add(timeout));
                     let rest = end.map_or(timeout, |end| end.saturating_duration_since(now));
-                    self.push_timeout(item, rest)
+                    push_waiting(&self.core, slot, Some(rest))
                 }
-                FullPolicy::Block | FullPolicy::Reject => self.push(item),
-            };
+                FullPolicy::Block => push_waiting(&self.core, slot, None),
+                FullPolicy::Reject => push_now(&self.core, slot),
+            });
             if let Err(error) = pushed {
                 let (item, error) = error.split();
                 left.push_front(Slot { item, bytes });

@@ -200,15 +200,21 @@ impl<T> Future for PushFuture<'_, T> {
 #[inline]
 pub(crate) fn weigh<T>(core: &Core<T>, item: T) -> Result<Slot<T>, PushError<T>> {
     let bytes = core.weigh(&item);
-    if bytes > core.limits().bytes {
+    within_limits(core, Slot { item, bytes })
+}
+
+/// Gives an item back that can never be inside.
+#[inline]
+pub(crate) fn within_limits<T>(core: &Core<T>, slot: Slot<T>) -> Result<Slot<T>, PushError<T>> {
+    if slot.bytes > core.limits().bytes {
         return Err(PushError::TooLarge {
             queue: std::sync::Arc::clone(core.name()),
-            weight: Bytes(bytes),
+            weight: Bytes(slot.bytes),
             limit: Bytes(core.limits().bytes),
-            item,
+            item: slot.item,
         });
     }
-    Ok(Slot { item, bytes })
+    Ok(slot)
 }
 
 /// Pushes at once or not at all.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use grey_model::Bytes;
 
 use super::format::Link;
-use super::index::{Location, Place, Staged};
+use super::index::{Entry, Location, Place, Staged};
 use super::key_hash::KeyHash;
 use super::state::State;
 
@@ -35,6 +35,11 @@ pub(super) enum Commit {
 }
 
 impl Commit {
+    /// Whether it only says that a key has no value.
+    pub(super) const fn is_tombstone(&self) -> bool {
+        matches!(self, Self::Removed { .. })
+    }
+
     /// The record that it is about.
     pub(super) fn link(&self) -> Link {
         let (hash, length) = match self {
@@ -112,6 +117,67 @@ fn settle(
     let is_settled = state.index.settle(hash, location, is_expected);
     if !is_settled {
         state.bury(location.segment, u64::from(location.length));
+        if let Some(Entry {
+            place: Place::Staged(newer),
+            ..
+        }) = state.index.get(hash)
+        {
+            newer.note_replaced(Some(location.segment));
+        }
     }
     is_settled
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32};
+
+    use grey_model::Priority;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::spill::index::Index;
+
+    fn staged(value: u8) -> Arc<Staged> {
+        Arc::new(Staged {
+            hash: KeyHash([7, 7]),
+            key: [].into(),
+            project: 0,
+            project_name: None,
+            priority: Priority::Low,
+            value: [value].into(),
+            is_held: AtomicBool::new(false),
+            replaced: AtomicU32::new(0),
+            _beyond: None,
+        })
+    }
+
+    #[test]
+    fn a_value_knows_of_an_older_one_that_reaches_the_disk_after_it_was_accepted() {
+        let budget = Budget::new(Bytes::from_mib(64)).unwrap();
+        let component = budget.component("spill").register().unwrap();
+        let mut state = State::new(Index::new(component, 1));
+        let (older, newer) = (staged(1), staged(2));
+        let entry = Entry {
+            place: Place::Staged(Arc::clone(&newer)),
+            priority: Priority::Low,
+            stamp: 0,
+        };
+        state.index.insert(newer.hash, entry);
+        let segment = NonZeroU32::new(5).unwrap();
+        let location = Location {
+            segment,
+            slot: 8,
+            length: 72,
+            value_length: 1,
+        };
+        let commit = Commit::Value {
+            staged: older,
+            location,
+            stored: 1,
+            is_raw: true,
+        };
+        apply(&mut state, segment, &commit);
+        assert_eq!(newer.replaces(), Some(segment));
+    }
 }

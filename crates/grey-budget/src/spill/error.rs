@@ -239,6 +239,11 @@ impl SpillError {
         }
     }
 
+    /// Whether the disk has too little room, or may not be filled more.
+    pub(super) const fn is_for_space(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::TooLittleFree { .. })
+    }
+
     /// Whether the same may succeed later without anybody changing a setting:
     /// when space was freed or the disk works again.
     #[must_use]

@@ -3,13 +3,15 @@
 //!
 //! Never removes a segment while something in it is needed, nor one that is
 //! damaged: that is set aside. A tombstone is kept as long as an older segment
-//! might hold a value of its key.
+//! might hold a value of its key. Never needs space on the disk to remove what is
+//! dead altogether.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use grey_model::Bytes;
 
+use super::choice::{Means, Staying, gone_when_collected, pick};
 use super::commit::Commit;
 use super::error::SpillError;
 use super::files::set_aside;
@@ -19,13 +21,21 @@ use super::options::WRITE_BUFFER;
 use super::reading::{Segment, WINDOW};
 use super::roster;
 use super::scan::Scan;
-use super::state::{Numbers, State};
 use super::statistics::Collected;
 use super::writer::Writer;
 
 /// Headers that are looked at for each byte that may be moved: a step that
 /// finds nothing to move ends, too.
 const LOOKED_AT: u64 = 16;
+
+/// Until when a segment must stay.
+enum Stay {
+    None,
+    /// What waits to be written is.
+    UntilQueued,
+    /// What could not be written is.
+    UntilHeld,
+}
 
 /// A segment that is being emptied.
 #[derive(Debug)]
@@ -35,84 +45,61 @@ pub(super) struct Compaction {
     end: u64,
 }
 
-/// Tombstones that take less than this are never a reason to move values.
-const FEW_TOMBSTONES: u64 = 64 << 10;
-
-/// The segment that is best collected next: one that is damaged, one in which
-/// all is dead, or the one of which most goes away, of those of which half
-/// does. When tombstones take a quarter of the store, the oldest segment goes,
-/// on whose account they are kept.
-pub(super) fn pick(state: &State) -> Option<NonZeroU32> {
-    let mut best: Option<(u64, NonZeroU32)> = None;
-    let mut tombstones = 0_u64;
-    let oldest = *state.segments.keys().next()?;
-    for (id, numbers) in &state.segments {
-        tombstones += numbers.tombstones * HEADER as u64;
-        if state.active == Some(*id) {
-            continue;
-        }
-        let goes = gone_when_collected(numbers, *id == oldest);
-        if numbers.is_damaged || goes + HEADER as u64 >= numbers.length {
-            return Some(*id);
-        }
-        if goes.saturating_mul(2) <= numbers.length {
-            continue;
-        }
-        let part = goes.saturating_mul(1 << 16) / numbers.length.max(1);
-        if best.is_none_or(|(most, _)| part > most) {
-            best = Some((part, *id));
-        }
-    }
-    let too_many = tombstones > FEW_TOMBSTONES && tombstones.saturating_mul(4) > state.on_disk;
-    match best {
-        Some((_, id)) => Some(id),
-        None if too_many && state.active != Some(oldest) => Some(oldest),
-        None => None,
-    }
-}
-
-/// What need not be moved. Tombstones must be, while there is an older segment:
-/// else a segment full of them would be moved for ever.
-const fn gone_when_collected(numbers: &Numbers, is_oldest: bool) -> u64 {
-    if is_oldest {
-        return numbers.dead;
-    }
-    numbers
-        .dead
-        .saturating_sub(numbers.tombstones * HEADER as u64)
-}
-
 impl Writer {
     /// Moves up to `budget`, and removes what became empty. Whoever asks for
     /// it also wants the active segment to be collected, if that is mostly
-    /// dead.
+    /// dead. Where the disk has no room to move anything, what is dead
+    /// altogether goes all the same.
     pub(super) fn collect(
         &mut self,
         budget: Bytes,
         is_asked: bool,
     ) -> Result<Collected, SpillError> {
         let mut collected = Collected::default();
-        if is_asked {
-            self.leave_dead_segment()?;
-        }
-        let outcome = self.collect_up_to(budget, &mut collected);
-        if let Err(error) = outcome.and_then(|()| self.write_out()) {
-            self.commits.clear();
-            self.take_back();
-            self.compaction = None;
-            return Err(error);
+        let ended = if is_asked {
+            self.leave_dead_segment()
+        } else {
+            Ok(())
+        };
+        match ended.and_then(|()| self.collect_by(Means::Moving, budget, &mut collected)) {
+            Err(error) if error.is_for_space() => {
+                match self.collect_by(Means::Removing, budget, &mut collected) {
+                    Err(other) if !other.is_for_space() => return Err(other),
+                    _ if collected.segments == 0 => return Err(error),
+                    _ => {}
+                }
+            }
+            outcome => outcome?,
         }
         let mut state = self.shared.state();
         let is_empty = state.index.len() == 0;
         collected.is_unfinished = self.compaction.is_some()
-            || pick(&state).is_some()
+            || pick(&state, Means::Moving, &Staying::default()).is_some()
             || (is_asked && is_empty && state.on_disk > 2 * HEADER as u64);
         state.totals.segments_collected += collected.segments;
         Ok(collected)
     }
 
+    fn collect_by(
+        &mut self,
+        means: Means,
+        budget: Bytes,
+        collected: &mut Collected,
+    ) -> Result<(), SpillError> {
+        let outcome = self
+            .collect_up_to(means, budget, collected)
+            .and_then(|()| self.write_out());
+        if outcome.is_err() {
+            self.commits.clear();
+            self.take_back();
+            self.compaction = None;
+        }
+        outcome
+    }
+
     fn collect_up_to(
         &mut self,
+        means: Means,
         budget: Bytes,
         collected: &mut Collected,
     ) -> Result<(), SpillError> {
@@ -121,15 +108,21 @@ impl Writer {
         while collected.moved < budget && looked_at < most_looked_at {
             let mut compaction = match self.compaction.take() {
                 Some(compaction) => compaction,
-                None => match self.choose() {
+                None => match self.choose(means)? {
                     Some(compaction) => compaction,
                     None => return Ok(()),
                 },
             };
-            if compaction.at >= compaction.end || self.is_free_to_go(compaction.segment.id) {
-                if !self.is_all_written()? {
-                    self.compaction = Some(compaction);
-                    return Ok(());
+            let id = compaction.segment.id;
+            if compaction.at >= compaction.end || self.is_free_to_go(id) {
+                match self.stay_of(id) {
+                    Stay::None => {}
+                    Stay::UntilQueued => {
+                        self.compaction = Some(compaction);
+                        return Ok(());
+                    }
+                    // Another may go meanwhile.
+                    Stay::UntilHeld => continue,
                 }
                 collected.freed = collected
                     .freed
@@ -146,24 +139,37 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether what replaced or removed values is on the disk, too: before that
-    /// what it replaced must stay, for the process may be killed.
-    fn is_all_written(&self) -> Result<bool, SpillError> {
+    /// Whether a segment must stay until what replaced or removed its values is
+    /// on the disk, too.
+    fn stay_of(&self, id: NonZeroU32) -> Stay {
         let state = self.shared.state();
-        match &state.failure {
-            Some((failure, _)) if !state.held.is_empty() => Err(failure.clone()),
-            _ => Ok(state.queue.is_empty() && state.held.is_empty()),
+        let is_oldest = state.segments.keys().next() == Some(&id);
+        if Staying::for_sake_of(&state.held, &state).has(id, is_oldest) {
+            Stay::UntilHeld
+        } else if Staying::for_sake_of(&state.queue, &state).has(id, is_oldest) {
+            Stay::UntilQueued
+        } else {
+            Stay::None
         }
     }
 
-    fn choose(&self) -> Option<Compaction> {
+    /// What is collected next. An error where all that could be must stay on
+    /// account of what could not be written.
+    fn choose(&self, means: Means) -> Result<Option<Compaction>, SpillError> {
         let state = self.shared.state();
-        let numbers = state.segments.get(&pick(&state)?)?;
-        Some(Compaction {
+        let Some(id) = pick(&state, means, &Staying::for_sake_of(&state.held, &state)) else {
+            return match &state.failure {
+                Some((failure, _)) if pick(&state, means, &Staying::default()).is_some() => {
+                    Err(failure.clone())
+                }
+                _ => Ok(None),
+            };
+        };
+        Ok(state.segments.get(&id).map(|numbers| Compaction {
             segment: Arc::clone(&numbers.segment),
             at: HEADER as u64,
             end: numbers.length,
-        })
+        }))
     }
 
     /// An active segment that is mostly dead is ended, so that it can go.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use grey_model::{Bytes, Priority};
 
@@ -16,7 +16,7 @@ use super::key_hash::{AsItIs, KeyHash};
 use crate::budget::{Component, Reservation};
 
 /// The parts of an index. While one grows it is twice in memory.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 
 /// A record on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(super) struct Staged {
     pub(super) value: Arc<[u8]>,
     /// It could not be written, and waits for another attempt.
     pub(super) is_held: AtomicBool,
+    /// The segment of the last record that the disk has of its key; 0 for none.
+    /// Changed under the store's lock alone.
+    pub(super) replaced: AtomicU32,
     /// What it needs beyond the staging buffer.
     pub(super) _beyond: Option<Reservation<'static>>,
 }
@@ -58,6 +61,17 @@ impl Staged {
     /// What it takes of the staging buffer.
     pub(super) fn cost(&self) -> u64 {
         cost(self.key.len(), self.value.len())
+    }
+
+    /// The segment of what it replaces on the disk.
+    pub(super) fn replaces(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.replaced.load(Ordering::Relaxed))
+    }
+
+    /// Notes the last record that the disk has of its key.
+    pub(super) fn note_replaced(&self, segment: Option<NonZeroU32>) {
+        let segment = segment.map_or(0, NonZeroU32::get);
+        self.replaced.store(segment, Ordering::Relaxed);
     }
 }
 
@@ -87,6 +101,14 @@ impl Entry {
     const fn is_staged(&self) -> bool {
         matches!(self.place, Place::Staged(_))
     }
+
+    /// The segment of the last record that the disk has of its key.
+    pub(super) fn on_disk(&self) -> Option<NonZeroU32> {
+        match &self.place {
+            Place::Disk(location) => Some(location.segment),
+            Place::Staged(staged) => staged.replaces(),
+        }
+    }
 }
 
 type Part = HashMap<KeyHash, Entry, BuildHasherDefault<AsItIs>>;
@@ -96,6 +118,8 @@ type Part = HashMap<KeyHash, Entry, BuildHasherDefault<AsItIs>>;
 pub(super) struct Index {
     parts: Vec<Part>,
     length: usize,
+    /// The same for each priority.
+    by_priority: [usize; Priority::ALL.len()],
     /// Of these, values that are not on the disk yet.
     staged: usize,
     stamp: u32,
@@ -127,6 +151,7 @@ impl Index {
         let mut index = Self {
             parts,
             length: 0,
+            by_priority: [0; Priority::ALL.len()],
             staged: 0,
             stamp: 0,
             component,
@@ -183,11 +208,12 @@ impl Index {
         let part = &mut self.parts[part_of(hash)];
         let before = held_by(part);
         self.staged += usize::from(entry.is_staged());
+        self.length += 1;
+        self.by_priority[entry.priority.index()] += 1;
         let old = part.insert(hash, entry);
         let after = held_by(part);
-        match &old {
-            Some(old) => self.staged -= usize::from(old.is_staged()),
-            None => self.length += 1,
+        if let Some(old) = &old {
+            self.count_out(old);
         }
         if after > before {
             let held = self.charged().get() + (after - before);
@@ -199,10 +225,15 @@ impl Index {
     pub(super) fn remove(&mut self, hash: KeyHash) -> Option<Entry> {
         let old = self.parts[part_of(hash)].remove(&hash);
         if let Some(old) = &old {
-            self.length -= 1;
-            self.staged -= usize::from(old.is_staged());
+            self.count_out(old);
         }
         old
+    }
+
+    fn count_out(&mut self, old: &Entry) {
+        self.length -= 1;
+        self.by_priority[old.priority.index()] -= 1;
+        self.staged -= usize::from(old.is_staged());
     }
 
     /// Forgets everything; the memory goes back, too.
@@ -211,6 +242,7 @@ impl Index {
             .iter_mut()
             .for_each(|part| *part = Part::default());
         (self.length, self.staged) = (0, 0);
+        self.by_priority = [0; Priority::ALL.len()];
         self.charge_for(0);
     }
 
@@ -224,8 +256,14 @@ impl Index {
         self.charge_for(self.parts.iter().map(held_by).sum());
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&KeyHash, &Entry)> {
-        self.parts.iter().flatten()
+    /// What is in one of the [`PARTS`].
+    pub(super) fn in_part(&self, part: usize) -> impl Iterator<Item = (&KeyHash, &Entry)> {
+        self.parts.get(part).into_iter().flatten()
+    }
+
+    /// How many values there are of a priority.
+    pub(super) const fn len_of(&self, priority: Priority) -> usize {
+        self.by_priority[priority.index()]
     }
 
     /// What it is charged with.

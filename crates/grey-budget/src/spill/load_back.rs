@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use grey_model::{Bytes, Priority};
 
 use super::error::SpillError;
-use super::index::{Location, Place};
+use super::index::{Location, PARTS, Place};
 use super::key_hash::KeyHash;
 use super::load::{NEAR, ahead};
 use super::reading::{Scratch, Segment};
@@ -244,61 +244,77 @@ impl SpillStore {
         taker: &mut dyn Taker,
         work: &mut Work,
     ) -> Result<Goes, SpillError> {
-        let newest = self.shared.state().index.latest_stamp();
-        let (mut after, mut goes) = (None, Goes::On);
+        let (mut newest, mut after, mut goes) = (None, None, Goes::On);
         loop {
+            if self.shared.state().index.len_of(priority) == 0 {
+                return Ok(goes);
+            }
+            // Looking through the index is worth it where something fits alone.
+            let room = taker.room();
+            if room == Bytes::ZERO {
+                return Ok(Goes::Stop);
+            }
+            let newest = *newest.get_or_insert_with(|| self.shared.state().index.latest_stamp());
             let items = self.newest_of(priority, newest, after);
             let Some(oldest) = items.last() else {
                 return Ok(goes);
             };
             after = Some(oldest.age);
-            match self.offer(&items, priority, taker, work)? {
+            match self.offer(&items, priority, room, taker, work)? {
                 Goes::On => {}
                 Goes::NoLower => goes = Goes::NoLower,
                 Goes::Stop => return Ok(Goes::Stop),
+            }
+            if items.len() < MOST_LISTED {
+                return Ok(goes);
             }
         }
     }
 
     /// The values of a priority that were spilled last before the one of age
-    /// `after`, the newest first: as many as are listed at once.
+    /// `after`, the newest first: as many as are listed at once. The lock is held
+    /// for one part of the index at a time; what comes in meanwhile is younger
+    /// than `newest`, and what goes is found gone when its turn comes.
     fn newest_of(&self, priority: Priority, newest: u32, after: Option<u32>) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
-        let state = self.shared.state();
-        for (hash, entry) in state.index.iter() {
-            let age = newest.wrapping_sub(entry.stamp);
-            if entry.priority != priority || age >= LATER || after.is_some_and(|after| age <= after)
-            {
-                continue;
-            }
-            items.push(Item {
-                hash: *hash,
-                stamp: entry.stamp,
-                age,
-                place: entry.place.clone(),
-            });
-            if items.len() >= 2 * MOST_LISTED {
-                items.select_nth_unstable_by_key(MOST_LISTED, |item| item.age);
-                items.truncate(MOST_LISTED);
+        for part in 0..PARTS {
+            let state = self.shared.state();
+            for (hash, entry) in state.index.in_part(part) {
+                let age = newest.wrapping_sub(entry.stamp);
+                let is_wanted = entry.priority == priority && age < LATER;
+                if !is_wanted || after.is_some_and(|after| age <= after) {
+                    continue;
+                }
+                items.push(Item {
+                    hash: *hash,
+                    stamp: entry.stamp,
+                    age,
+                    place: entry.place.clone(),
+                });
+                if items.len() >= 2 * MOST_LISTED {
+                    items.select_nth_unstable_by_key(MOST_LISTED, |item| item.age);
+                    items.truncate(MOST_LISTED);
+                }
             }
         }
-        drop(state);
         items.sort_unstable_by_key(|item| item.age);
         items.truncate(MOST_LISTED);
         items
     }
 
-    /// Offers a list, piece by piece.
+    /// Offers a list, piece by piece; for the first there is this much room.
     fn offer(
         &self,
         items: &[Item],
         priority: Priority,
+        room: Bytes,
         taker: &mut dyn Taker,
         work: &mut Work,
     ) -> Result<Goes, SpillError> {
         let (mut rest, mut goes) = (items, Goes::On);
+        let (mut first, overhead) = (Some(room), taker.overhead());
         while !rest.is_empty() {
-            let (room, overhead) = (taker.room(), taker.overhead());
+            let room = first.take().unwrap_or_else(|| taker.room());
             if room == Bytes::ZERO {
                 return Ok(Goes::Stop);
             }

@@ -7,8 +7,9 @@
 //! - `options`, `error`, `statistics`: what goes in and what comes out.
 //! - `state`: what is known, behind one lock; `index`: where each value is.
 //! - `writer`: the thread that writes; `append`: how records are made;
-//!   `segments`: where they go; `commit`: what is true once they are there;
-//!   `garbage`: how dead ones go.
+//!   `held`: what becomes of them when they cannot be written; `segments`: where
+//!   they go; `commit`: what is true once they are there; `garbage`: how dead
+//!   ones go, `choice`: which of them.
 //! - `recovery`: what is in a directory; `files`: which files count; `replay`,
 //!   `scan`: their records; `reading`: one record; `roster`: which keys have
 //!   records in a segment, for when it is damaged.
@@ -18,12 +19,14 @@
 //! After a loss of power what was flushed is there; what was not may be absent.
 
 mod append;
+mod choice;
 mod codec;
 mod commit;
 mod error;
 mod files;
 mod format;
 mod garbage;
+mod held;
 mod index;
 mod key_hash;
 mod load;

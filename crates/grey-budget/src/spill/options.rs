@@ -133,7 +133,9 @@ impl SpillOptions {
         self
     }
 
-    /// What must stay free on the disk.
+    /// What must stay free on the disk. Below it no value is written or moved;
+    /// that one is gone is written all the same, in some 100 bytes, so that the
+    /// store becomes smaller.
     pub const fn free_floor(mut self, floor: Bytes) -> Self {
         self.free_floor = floor;
         self

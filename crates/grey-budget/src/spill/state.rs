@@ -19,6 +19,7 @@ use super::reading::{Scratch, Segment};
 use super::statistics::{Collected, Recovery, SpillStatistics};
 use crate::budget::Reservation;
 use crate::disk::DiskLock;
+use crate::process_id::process_id;
 
 /// So much of values is written at once; half of what the buffer holds.
 const GATHERED: u64 = WRITE_BUFFER as u64 / 2;
@@ -49,6 +50,16 @@ impl Numbers {
 pub(super) enum Work {
     Value(Arc<Staged>),
     Remove(KeyHash),
+}
+
+impl Work {
+    /// The key that was removed, if one was.
+    pub(super) const fn removed(&self) -> Option<KeyHash> {
+        match self {
+            Self::Remove(hash) => Some(*hash),
+            Self::Value(_) => None,
+        }
+    }
 }
 
 /// What the thread that writes does now, for whoever brings it something.
@@ -257,7 +268,7 @@ impl Shared {
         Self {
             options,
             salt,
-            owner: std::process::id(),
+            owner: process_id(),
             state: Mutex::new(state),
             work: Condvar::new(),
             done: Condvar::new(),
@@ -291,7 +302,7 @@ impl Shared {
     /// Refuses in a process that was forked: its copy of the lock may be held
     /// for ever, and the files are its parent's.
     pub(super) fn check_process(&self) -> Result<(), SpillError> {
-        if std::process::id() == self.owner {
+        if process_id() == self.owner {
             return Ok(());
         }
         Err(SpillError::Forked { owner: self.owner })

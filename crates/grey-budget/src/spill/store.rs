@@ -3,7 +3,7 @@
 //! Never loses a value that it accepted while the process lives: what cannot
 //! be written stays in memory, can be read, and can be taken back.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
@@ -149,6 +149,7 @@ impl SpillStore {
             priority: tags.priority,
             value,
             is_held: AtomicBool::new(false),
+            replaced: AtomicU32::new(0),
             _beyond: beyond,
         });
         let old = state.index.insert(
@@ -159,6 +160,7 @@ impl SpillStore {
                 stamp: 0,
             },
         );
+        staged.note_replaced(old.as_ref().and_then(Entry::on_disk));
         state.pending += cost;
         state.queue.push_back(Work::Value(staged));
         self.shared.wake(&mut state);

@@ -64,6 +64,26 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Everything that may be collected is; as much as `step` is moved at once.
+fn collect_all(store: &SpillStore, step: Bytes) {
+    let mut turns = 0;
+    while store.collect_garbage(step).unwrap().is_unfinished {
+        turns += 1;
+        assert!(turns < 1000, "it never ends");
+    }
+}
+
+/// A copy of what is on the disk now, as if the process were killed.
+fn killed_now(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let to = copy.path().join(path.file_name().unwrap());
+        std::fs::copy(path, to).unwrap();
+    }
+    copy
+}
+
 fn files_with(directory: &Path, part: &str) -> usize {
     std::fs::read_dir(directory)
         .unwrap()

@@ -6,12 +6,12 @@
 //! readable; nothing is dropped.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use grey_model::Bytes;
 
+use super::choice::{Means, Staying, pick};
 use super::codec::Encoder;
 use super::commit::{Commit, apply};
 use super::error::SpillError;
@@ -75,7 +75,9 @@ pub(super) struct Writer {
     /// Somebody flushed: what is flushed must not be lost by what follows.
     pub(super) is_durable: bool,
     pub(super) compaction: Option<Compaction>,
-    garbage_failed: bool,
+    pub(super) garbage_failed: bool,
+    /// That it failed was told, and it has not succeeded since.
+    garbage_told: bool,
 }
 
 impl Writer {
@@ -104,6 +106,7 @@ impl Writer {
             is_durable: false,
             compaction: None,
             garbage_failed: false,
+            garbage_told: false,
         }
     }
 
@@ -227,47 +230,27 @@ impl Writer {
             state.garbage.outcome = outcome;
             drop(state);
             self.shared.done.notify_all();
-        } else if !self.garbage_failed
-            && let Err(error) = self.collect(OWN_STEP, false)
-        {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "failed to collect spilled garbage"
-            );
-            self.garbage_failed = true;
+        } else if !self.garbage_failed {
+            let failed = self.collect(OWN_STEP, false).err();
+            self.garbage_failed = failed.is_some();
+            let was_told = std::mem::replace(&mut self.garbage_told, self.garbage_failed);
+            if let Some(error) = failed.filter(|_| !was_told) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to collect spilled garbage"
+                );
+            }
         }
     }
 
     fn has_own_garbage(&self, state: &State) -> bool {
         !self.garbage_failed
             && !state.is_closing
-            && (self.compaction.is_some() || super::garbage::pick(state).is_some())
+            && (self.compaction.is_some()
+                || pick(state, Means::Moving, &Staying::default()).is_some())
     }
 
-    /// Writes all of a batch, or holds it all in memory.
-    fn write_batch(&mut self, batch: &mut VecDeque<Work>) -> Result<(), SpillError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        while let Some(work) = batch.pop_front() {
-            if let Err(error) = self.append(&work) {
-                self.hold(Some(work), batch, &error);
-                return Err(error);
-            }
-        }
-        match self.write_out() {
-            Ok(()) => {
-                self.garbage_failed = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.hold(None, batch, &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn append(&mut self, work: &Work) -> Result<(), SpillError> {
+    pub(super) fn append(&mut self, work: &Work) -> Result<(), SpillError> {
         match work {
             Work::Value(staged) => self.append_value(staged),
             Work::Remove(hash) => self.append_tombstone(*hash, true),
@@ -279,7 +262,9 @@ impl Writer {
         if self.filled == 0 {
             return Ok(());
         }
-        self.check_floor(self.filled as u64)?;
+        if !self.commits.iter().all(Commit::is_tombstone) {
+            self.check_floor(self.filled as u64)?;
+        }
         let filled = self.filled;
         let Some(active) = &self.active else {
             return Err(SpillError::Closed);
@@ -345,62 +330,6 @@ impl Writer {
         // Values are dropped outside of the lock.
         self.commits = let_go;
         self.commits.clear();
-    }
-
-    /// Keeps what could not be written, in its order, and makes the end of the
-    /// active segment what it was.
-    fn hold(&mut self, work: Option<Work>, batch: &mut VecDeque<Work>, error: &SpillError) {
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "failed to spill; the values stay in memory"
-        );
-        self.take_back();
-        let mut held = VecDeque::new();
-        for commit in self.commits.drain(..) {
-            match commit {
-                Commit::Value { staged, .. } => held.push_back(Work::Value(staged)),
-                Commit::Removed {
-                    hash,
-                    is_asked: true,
-                    ..
-                } => held.push_back(Work::Remove(hash)),
-                Commit::Moved { .. } | Commit::Removed { .. } => {}
-            }
-        }
-        held.extend(work);
-        held.append(batch);
-        let mut state = self.shared.state();
-        held.append(&mut state.queue);
-        for work in &held {
-            if let Work::Value(staged) = work {
-                staged.is_held.store(true, Ordering::Relaxed);
-            }
-        }
-        state.held.append(&mut held);
-        state.failure = Some((error.clone(), Instant::now()));
-        state.totals.write_failures += 1;
-        drop(state);
-        self.shared.done.notify_all();
-    }
-
-    /// Forgets what is in the buffer, and cuts off what was written of it. If
-    /// that cannot be, another segment is begun: its header says where this
-    /// one ends.
-    pub(super) fn take_back(&mut self) {
-        self.filled = 0;
-        self.tail = self.written;
-        let Some(active) = &self.active else {
-            return;
-        };
-        let cut = match active.segment.file.length() {
-            Ok(length) if length <= active.end => Ok(()),
-            Ok(_) => active.segment.file.truncate(active.end),
-            Err(error) => Err(error),
-        }
-        .and_then(|()| active.roster.cut(active.roster_end));
-        if cut.is_err() {
-            self.leave_segment();
-        }
     }
 }
 

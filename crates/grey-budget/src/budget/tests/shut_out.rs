@@ -87,9 +87,7 @@ fn who_is_shut_out_times_out_and_is_told_why() {
             let served = work.reserve_timeout(mib(5), Duration::from_millis(200));
             served.map(|served| served.size())
         });
-        until("one waits or is done", || {
-            budget.waiters().0 == 1 || waiting.is_finished()
-        });
+        wait_until(|| budget.waiters().0 == 1 || waiting.is_finished());
         budget.set_admission(Admission::CriticalOnly);
         drop(held);
         let error = waiting.join().unwrap().unwrap_err();

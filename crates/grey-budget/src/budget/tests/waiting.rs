@@ -12,7 +12,7 @@ fn who_waits_is_served_when_another_gives_back() {
             let served = cache.reserve_timeout(mib(5), Duration::from_secs(60));
             served.map(|served| served.size())
         });
-        until("one waits", || budget.waiters() == (1, Some(mib(5))));
+        wait_until(|| budget.waiters() == (1, Some(mib(5))));
         drop(held);
         assert_eq!(waiting.join().unwrap(), Ok(mib(5)));
     });
@@ -34,7 +34,7 @@ fn small_pieces_that_come_back_serve_who_waits_too() {
                 .reserve_timeout(mib(1), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("one waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         pieces.clear();
         assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
     });
@@ -65,7 +65,7 @@ fn a_large_request_is_not_overtaken_for_ever_by_small_ones() {
                 .reserve_timeout(mib(9), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("one waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         assert!(cache.reserve(mib(1)).is_err());
         drop(held);
         assert_eq!(waiting.join().unwrap(), Ok(mib(9)));
@@ -84,7 +84,7 @@ fn who_waits_for_its_own_limit_holds_up_nobody() {
                 .reserve_timeout(mib(1), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("one waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         drop(wide.reserve(mib(4)).unwrap());
         drop(held);
         assert_eq!(waiting.join().unwrap(), Ok(mib(1)));
@@ -102,13 +102,13 @@ fn the_largest_that_waits_is_refused_when_nobody_moves() {
                 .reserve_timeout(mib(8), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("one waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         let small = scope.spawn(|| {
             cache
                 .reserve_timeout(mib(2), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("two wait", || budget.waiters().0 == 2);
+        wait_until(|| budget.waiters().0 == 2);
         assert_eq!(
             budget.fail_largest_waiter().map(|(_, bytes)| bytes),
             Some(mib(8))
@@ -134,7 +134,7 @@ fn who_waits_for_what_can_never_be_again_is_told() {
                 .reserve_timeout(mib(8), Duration::from_secs(60))
                 .map(|served| served.size())
         });
-        until("one waits", || budget.waiters().0 == 1);
+        wait_until(|| budget.waiters().0 == 1);
         budget.set_limit(mib(6)).unwrap();
         let error = waiting.join().unwrap().unwrap_err();
         assert!(matches!(error, ReserveError::Exceeds { .. }), "{error}");

@@ -2,18 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, Priority};
 
 use super::at;
-use super::kit::{HandClock, OVERHEAD};
+use super::kit::{HandClock, MapTarget, OVERHEAD};
 use crate::budget::Budget;
-use crate::cache::{Cache, CacheBuilder, Codec, PostcardCodec, PostcardValueCodec, SpillError};
+use crate::cache::{
+    Cache, CacheBuilder, Codec, Offer, OfferTaker, Offered, PostcardCodec, PostcardValueCodec,
+    SpillError, SpillTarget,
+};
 use crate::clock::Clock;
 use crate::load_back::{LoadBackEnd, LoadBackRation, LoadBackReport};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer as _, Stop};
-use crate::spill::{SpillOptions, SpillStore, SpillTags};
+use crate::spill::{SpillOptions, SpillStore, SpillTags, Take};
 use crate::testkit::{Fault, FaultyDisk, Operation};
 
 type Hook = Box<dyn Fn(u64) + Send + Sync>;
@@ -81,6 +84,13 @@ struct Spilling {
 }
 
 fn spilling(capacity: u64) -> Spilling {
+    spilling_in(capacity, |_, builder| builder)
+}
+
+fn spilling_in(
+    capacity: u64,
+    change: impl FnOnce(&Budget, CacheBuilder<u64, u64>) -> CacheBuilder<u64, u64>,
+) -> Spilling {
     let directory = tempfile::tempdir().unwrap();
     let budget = Budget::new(Bytes::from_mib(64)).unwrap();
     let component = budget.component("spill").register().unwrap();
@@ -90,10 +100,11 @@ fn spilling(capacity: u64) -> Spilling {
         .disk(Arc::new(disk.clone()));
     let store = SpillStore::open(options).unwrap();
     let (codec, clock) = (Told::default(), Arc::new(HandClock::default()));
-    let cache = CacheBuilder::new(&budget, "cache", Bytes(capacity))
+    let builder = CacheBuilder::new(&budget, "cache", Bytes(capacity))
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)
         .expected_entries(capacity / OVERHEAD)
-        .spill(Arc::new(store.clone()), codec.clone())
+        .spill(Arc::new(store.clone()), codec.clone());
+    let cache = change(&budget, builder)
         .build(|_, value| Bytes(*value))
         .unwrap();
     Spilling {
@@ -302,11 +313,104 @@ fn a_budget_that_is_full_is_not_asked_to_make_room() {
     let _held = other.reserve(other.available()).unwrap();
     let (shortages, _) = setup.budget.shortage();
     let refusals = setup.budget.refusals();
-    let done = setup.load_all();
-    assert_eq!((done.values(), done.left), (0, 10));
+    assert_eq!(setup.load_all().values(), 0);
     assert_eq!(setup.budget.shortage().0, shortages);
     assert_eq!(setup.budget.refusals(), refusals);
     assert_eq!(setup.store.len(), 10);
+}
+
+#[test]
+fn nothing_is_read_for_a_cache_whose_tenant_is_full() {
+    let limit = Bytes::from_mib(2);
+    let mut other = None;
+    let setup = spilling_in(1_000_000, |budget, builder| {
+        let tenant = budget.tenant("tenant", Priority::Medium, Some(limit));
+        let others = budget.component("other").tenant(&tenant).register();
+        other = Some(others.unwrap());
+        builder.tenant(&tenant)
+    });
+    setup.spill(0..10, Priority::Medium);
+    setup.store.flush().unwrap();
+    let other = other.unwrap();
+    let held = other.reserve(other.available()).unwrap();
+    assert_eq!(setup.load_all().values(), 0);
+    assert_eq!(setup.store.statistics().reads, 0);
+    drop(held);
+    assert_eq!(setup.load_all().values(), 10);
+}
+
+/// Offers all that it has at once.
+struct Pushy(MapTarget);
+
+impl SpillTarget for Pushy {
+    fn store(
+        &self,
+        key: &[u8],
+        priority: Priority,
+        project: Option<&str>,
+        value: Arc<[u8]>,
+    ) -> Result<(), SpillError> {
+        self.0.store(key, priority, project, value)
+    }
+
+    fn load(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, SpillError> {
+        self.0.load(key)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), SpillError> {
+        self.0.remove(key)
+    }
+
+    fn offers(&self) -> bool {
+        true
+    }
+
+    fn offer(&self, _: Priority, taker: &mut dyn OfferTaker) -> Result<Offered, SpillError> {
+        taker.room();
+        let all: Vec<_> = self.0.map.lock().unwrap().clone().into_iter().collect();
+        for (key, value) in all {
+            let offer = Offer {
+                key: &key,
+                value,
+                is_current: &|| true,
+            };
+            if taker.take(offer) == Take::Taken {
+                self.0.map.lock().unwrap().remove(&key);
+            }
+        }
+        Ok(Offered::default())
+    }
+}
+
+#[test]
+fn a_target_that_offers_all_at_once_is_bounded_by_the_slice() {
+    let budget = Budget::new(Bytes::from_mib(512)).unwrap();
+    let target = Arc::new(Pushy(MapTarget::default()));
+    let cache = CacheBuilder::new(&budget, "cache", Bytes::from_mib(256))
+        .largest_value(Bytes::from_mib(2))
+        .spill(Arc::<Pushy>::clone(&target), PostcardCodec)
+        .build(|_: &u64, value: &u64| Bytes(*value))
+        .unwrap();
+    for key in 0..20 {
+        cache.insert(key, 1 << 20).unwrap();
+    }
+    let all = ReclaimRequest::new(Bytes(u64::MAX), ReclaimMode::Spill);
+    cache.reclaim(&all, &Stop::new());
+    assert_eq!(target.0.len(), 20);
+    // There is room once; then the level rises.
+    let asked = AtomicU64::new(0);
+    let judge = move || match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Ok(Bytes::from_mib(256)),
+        _ => Err(LoadBackEnd::Pressure),
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    let ration = LoadBackRation::judged(Box::new(judge), until, false);
+    let done = cache.load_back(Priority::Medium, &ration);
+    assert_eq!(
+        (done.values(), ration.end()),
+        (4, Some(LoadBackEnd::Pressure))
+    );
+    assert_eq!(target.0.len(), 16);
 }
 
 #[test]

@@ -4,54 +4,20 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::load_back::{LoadBackEnd, LoadBackRation, LoadBackReport};
+use crate::scripted_loader::ScriptedLoader;
 use crate::wait_until::wait_until;
 
-type Work = dyn Fn(Priority, &LoadBackRation) -> LoadBackReport + Send + Sync;
-
-/// Loads back as it is told to.
-struct Loader(Box<Work>);
-
-impl Loader {
-    fn new(
-        work: impl Fn(Priority, &LoadBackRation) -> LoadBackReport + Send + Sync + 'static,
-    ) -> Arc<Self> {
-        Arc::new(Self(Box::new(work)))
-    }
-}
-
-impl Reclaimer for Loader {
-    fn name(&self) -> &'static str {
-        "loader"
-    }
-
-    fn priority(&self) -> Priority {
-        Priority::Low
-    }
-
-    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
-        mib(1)
-    }
-
-    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
-        Reclaimed {
-            freed: mib(1),
-            ..Reclaimed::default()
-        }
-    }
-
-    fn loads_back(&self) -> bool {
-        true
-    }
-
-    fn load_back(&self, priority: Priority, ration: &LoadBackRation) -> LoadBackReport {
-        (self.0)(priority, ration)
-    }
+/// Loads back as it is told to, and frees what it is asked for.
+fn loader(
+    work: impl Fn(Priority, &LoadBackRation) -> LoadBackReport + Send + Sync + 'static,
+) -> Arc<ScriptedLoader> {
+    ScriptedLoader::new(mib(1), work)
 }
 
 /// Says of which priority it was asked, and how much room there was.
 fn told(rig: &mut Rig) -> Receiver<(Priority, Bytes)> {
     let (tell, heard) = mpsc::channel();
-    rig.register(&Loader::new(move |priority, ration| {
+    rig.register(&loader(move |priority, ration| {
         let _ = tell.send((priority, ration.next_slice()));
         LoadBackReport::default()
     }));
@@ -59,8 +25,8 @@ fn told(rig: &mut Rig) -> Receiver<(Priority, Bytes)> {
 }
 
 /// Takes a mebibyte of each slice until it is over, and tells when it began.
-fn endless(tell: Sender<()>) -> Arc<Loader> {
-    Loader::new(move |priority, ration| {
+fn endless(tell: Sender<()>) -> Arc<ScriptedLoader> {
+    loader(move |priority, ration| {
         let mut report = LoadBackReport::default();
         while ration.next_slice() > Bytes::ZERO {
             if ration.take(mib(1)) {
@@ -98,6 +64,17 @@ fn calm(rig: &Rig) {
     rig.controller.tick();
 }
 
+/// A round that goes on until it is ended, and what it tells.
+fn while_it_loads() -> (Rig, Receiver<()>) {
+    let mut rig = rig();
+    let (tell, began) = mpsc::channel();
+    rig.register(&endless(tell));
+    after_pressure(&rig);
+    calm(&rig);
+    began.recv_timeout(Duration::from_secs(60)).unwrap();
+    (rig, began)
+}
+
 #[test]
 fn what_was_spilled_comes_back_once_the_level_was_normal_for_the_cooldown() {
     let mut rig = rig();
@@ -122,12 +99,7 @@ fn what_was_spilled_comes_back_once_the_level_was_normal_for_the_cooldown() {
 
 #[test]
 fn loading_back_ends_with_the_pressure_that_returns() {
-    let mut rig = rig();
-    let (tell, began) = mpsc::channel();
-    rig.register(&endless(tell));
-    after_pressure(&rig);
-    calm(&rig);
-    began.recv_timeout(Duration::from_secs(60)).unwrap();
+    let (rig, _began) = while_it_loads();
     rig.fill(850);
     rig.controller.tick();
     wait_until(|| !rig.controller.inner.loading.is_running());
@@ -178,7 +150,7 @@ fn what_is_reserved_counts_and_so_do_the_cgroup_and_an_rlimit() {
 fn what_is_less_dear_does_not_take_the_place_of_what_did_not_fit() {
     let mut rig = rig();
     let (tell, heard) = mpsc::channel();
-    rig.register(&Loader::new(move |priority, ration| {
+    rig.register(&loader(move |priority, ration| {
         tell.send(priority).unwrap();
         let room = ration.next_slice();
         if priority == Priority::High {
@@ -195,10 +167,10 @@ fn what_is_less_dear_does_not_take_the_place_of_what_did_not_fit() {
 #[test]
 fn a_loader_that_panics_is_counted_and_the_others_load() {
     let mut rig = rig();
-    rig.register(&Loader::new(|_, _| panic!("a loader of the test")));
+    rig.register(&loader(|_, _| panic!("a loader of the test")));
     let heard = told(&mut rig);
     let done = rig.controller.load_back_now();
-    assert_eq!(done.end, LoadBackEnd::Done);
+    assert_eq!(done.end, LoadBackEnd::Failed);
     assert_eq!(heard.try_iter().count(), 4);
     assert_eq!(rig.controller.statistics().load_back_failures, 4);
 }
@@ -211,12 +183,12 @@ fn a_loader_that_hangs_is_left_behind_and_is_still_asked_for_memory() {
     });
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    rig.register(&Loader::new(move |_, _| {
+    rig.register(&loader(move |_, _| {
         let _ = released.lock().unwrap().recv();
         LoadBackReport::default()
     }));
     let done = rig.controller.load_back_now();
-    assert_eq!(done.end, LoadBackEnd::Done);
+    assert_eq!(done.end, LoadBackEnd::Failed);
     assert_eq!(rig.controller.late_calls()[0].name, "loader");
     rig.controller.set_settings(ControllerSettings {
         call_deadline: Duration::from_secs(60),
@@ -235,12 +207,7 @@ fn a_loader_that_hangs_is_left_behind_and_is_still_asked_for_memory() {
 
 #[test]
 fn one_round_at_a_time_and_a_held_one_not_at_all() {
-    let mut rig = rig();
-    let (tell, began) = mpsc::channel();
-    rig.register(&endless(tell));
-    after_pressure(&rig);
-    calm(&rig);
-    began.recv_timeout(Duration::from_secs(60)).unwrap();
+    let (rig, began) = while_it_loads();
     assert_eq!(rig.controller.load_back_now().end, LoadBackEnd::Busy);
     rig.controller.hold_load_back(Hold::Machine);
     wait_until(|| !rig.controller.inner.loading.is_running());
@@ -255,6 +222,56 @@ fn one_round_at_a_time_and_a_held_one_not_at_all() {
     began.recv_timeout(Duration::from_secs(60)).unwrap();
     rig.controller.end_load_back();
     assert!(!rig.controller.inner.loading.is_running());
+}
+
+/// Lets the level be normal for so long; whether a round began by itself.
+fn begins_after(rig: &Rig, milliseconds: u64, heard: &Receiver<()>) -> bool {
+    rig.clock.advance(milliseconds);
+    rig.controller.tick();
+    wait_until(|| !rig.controller.inner.loading.is_running());
+    heard.try_iter().count() > 0
+}
+
+#[test]
+fn a_loader_that_failed_is_asked_again_after_twice_as_long_each_time() {
+    let mut rig = rig();
+    let (tell, heard) = mpsc::channel();
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    rig.register(&loader(move |_, _| {
+        tell.send(()).unwrap();
+        assert!(!failing.load(Ordering::SeqCst), "a loader of the test");
+        LoadBackReport::default()
+    }));
+    after_pressure(&rig);
+    assert!(begins_after(&rig, 6_000, &heard));
+    assert!(!begins_after(&rig, 29_000, &heard), "not at once");
+    assert!(begins_after(&rig, 2_000, &heard));
+    assert!(!begins_after(&rig, 59_000, &heard));
+    fails.store(false, Ordering::SeqCst);
+    assert!(begins_after(&rig, 2_000, &heard));
+    assert!(!begins_after(&rig, 3_600_000, &heard), "it is all back");
+}
+
+#[test]
+fn a_loader_whose_time_was_over_before_it_loaded_anything_is_asked_again() {
+    let mut rig = rig_with(ControllerSettings {
+        call_deadline: Duration::from_secs(2),
+        ..ControllerSettings::default()
+    });
+    let (tell, heard) = mpsc::channel();
+    rig.register(&loader(move |priority, ration| {
+        if priority == Priority::Critical {
+            tell.send(()).unwrap();
+            assert!(ration.next_slice() > Bytes::ZERO);
+            wait_until(|| ration.is_over());
+        }
+        LoadBackReport::default()
+    }));
+    assert_eq!(rig.controller.load_back_now().end, LoadBackEnd::Failed);
+    assert_eq!(heard.try_iter().count(), 1);
+    rig.controller.tick();
+    assert!(begins_after(&rig, 31_000, &heard));
 }
 
 #[test]
@@ -274,12 +291,7 @@ fn it_is_not_loaded_back_where_the_settings_say_so_but_may_be_asked_for() {
 
 #[test]
 fn a_controller_that_is_stopped_or_gone_loads_nothing_more() {
-    let mut rig = rig();
-    let (tell, began) = mpsc::channel();
-    rig.register(&endless(tell));
-    after_pressure(&rig);
-    calm(&rig);
-    began.recv_timeout(Duration::from_secs(60)).unwrap();
+    let (rig, began) = while_it_loads();
     let loaded = rig.controller.statistics().loaded_back;
     rig.controller.start().unwrap().stop();
     assert!(!rig.controller.inner.loading.is_running());

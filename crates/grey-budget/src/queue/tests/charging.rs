@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use grey_model::Bytes;
 
-use super::kit::{component, wait_for};
-use crate::budget::{Admission, Budget};
+use super::kit::component;
+use crate::budget::{Admission, Budget, Reservation};
 use crate::queue::{FullPolicy, PopError, PushError, WorkQueue};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
+use crate::wait_until::wait_until;
 
 #[test]
 fn what_is_inside_is_charged_and_nothing_once_it_is_empty() {
@@ -56,8 +57,9 @@ fn an_item_that_the_budget_has_no_bytes_for_is_refused() {
     queue.push(2).unwrap();
 }
 
-#[test]
-fn who_waits_for_the_budget_goes_on_when_another_part_gives_back() {
+/// A queue whose second item waits for the budget, of which another part holds
+/// all but 1000 bytes, until `gives` did what is tried.
+fn goes_on_when(gives: impl FnOnce(&WorkQueue<u64>, Reservation<'_>)) {
     let (budget, component) = component(Bytes::from_mib(1));
     let other = budget.component("other").register().unwrap();
     let held = other.reserve(Bytes(1024 * 1024 - 1000)).unwrap();
@@ -67,29 +69,64 @@ fn who_waits_for_the_budget_goes_on_when_another_part_gives_back() {
     queue.push(1).unwrap();
     thread::scope(|scope| {
         let pushing = scope.spawn(|| queue.push(2));
-        wait_for("somebody waits", || budget.waiters().0 == 1);
-        drop(held);
+        wait_until(|| budget.waiters().0 == 1);
+        gives(&queue, held);
         pushing.join().unwrap().unwrap();
     });
-    assert_eq!(queue.len(), 2);
+    assert_eq!(budget.waiters().0, 0);
+}
+
+#[test]
+fn who_waits_for_the_budget_goes_on_when_another_part_gives_back() {
+    goes_on_when(|queue, held| {
+        drop(held);
+        wait_until(|| queue.len() == 2);
+    });
 }
 
 #[test]
 fn who_waits_for_the_budget_goes_on_when_its_own_queue_empties() {
-    let (budget, component) = component(Bytes::from_mib(1));
-    let other = budget.component("other").register().unwrap();
-    let _held = other.reserve(Bytes(1024 * 1024 - 1000)).unwrap();
-    let queue = WorkQueue::builder(component)
-        .weigher(|_: &u64| Bytes(600))
-        .build();
-    queue.push(1).unwrap();
-    thread::scope(|scope| {
-        let pushing = scope.spawn(|| queue.push(2));
-        wait_for("somebody waits", || budget.waiters().0 == 1);
+    goes_on_when(|queue, held| {
         assert_eq!(queue.pop(), Ok(1));
-        pushing.join().unwrap().unwrap();
+        wait_until(|| queue.len() == 1);
+        drop(held);
     });
-    assert_eq!(budget.waiters().0, 0);
+}
+
+#[test]
+fn each_item_of_a_batch_is_weighed_once_and_counts_as_what_it_weighed_then() {
+    for policy in [
+        FullPolicy::Reject,
+        FullPolicy::Block,
+        FullPolicy::Timeout(Duration::from_secs(60)),
+    ] {
+        let (_budget, component) = component(Bytes::from_mib(1));
+        let weighed = Arc::new(AtomicUsize::new(0));
+        let weighing = Arc::clone(&weighed);
+        let queue = WorkQueue::builder(component)
+            .max_items(4)
+            .weigher(move |_: &u64| {
+                // Not the same twice: heavier each time.
+                Bytes(100 + weighing.fetch_add(1, Ordering::SeqCst) as u64)
+            })
+            .when_full(policy)
+            .build();
+        let mut items: Vec<u64> = (0..8).collect();
+        thread::scope(|scope| {
+            let pushing = scope.spawn(|| {
+                let pushed = queue.push_many(&mut items);
+                assert_eq!(pushed.is_err(), policy == FullPolicy::Reject);
+            });
+            wait_until(|| queue.len() == 4);
+            assert_eq!(queue.bytes(), Bytes(100 + 101 + 102 + 103));
+            let rest = if policy == FullPolicy::Reject { 4 } else { 8 };
+            for _ in 0..rest {
+                queue.pop().unwrap();
+            }
+            pushing.join().unwrap();
+        });
+        assert_eq!(weighed.load(Ordering::SeqCst), 8, "{policy:?}");
+    }
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grey_model::Bytes;
 
@@ -29,14 +28,6 @@ pub(super) fn queue_of(items: u64) -> (Budget, WorkQueue<u64>) {
         budget,
         WorkQueue::builder(component).max_items(items).build(),
     )
-}
-
-pub(super) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < until, "waited in vain until {what}");
-        thread::yield_now();
-    }
 }
 
 /// Counts how often it is woken.

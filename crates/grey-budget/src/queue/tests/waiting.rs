@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use grey_model::Bytes;
 
-use super::kit::{Bell, PATIENCE, component, poll, queue_of, wait_for};
+use super::kit::{Bell, PATIENCE, component, poll, queue_of};
 use crate::queue::{PopError, PushError, WorkQueue};
+use crate::wait_until::wait_until;
 
 #[test]
 fn a_full_queue_blocks_until_there_is_room() {
@@ -19,7 +20,7 @@ fn a_full_queue_blocks_until_there_is_room() {
     queue.push(1).unwrap();
     thread::scope(|scope| {
         let pushing = scope.spawn(|| queue.push(2));
-        wait_for("somebody waits", || queue.waiting_for_room() == 1);
+        wait_until(|| queue.waiting_for_room() == 1);
         assert_eq!(queue.pop(), Ok(1));
         pushing.join().unwrap().unwrap();
     });
@@ -31,7 +32,7 @@ fn an_empty_queue_blocks_until_something_comes() {
     let (_budget, queue) = queue_of(4);
     thread::scope(|scope| {
         let popping = scope.spawn(|| queue.pop());
-        wait_for("somebody waits", || queue.waiting_for_items() == 1);
+        wait_until(|| queue.waiting_for_items() == 1);
         queue.push(9).unwrap();
         assert_eq!(popping.join().unwrap(), Ok(9));
     });
@@ -45,7 +46,7 @@ fn closing_wakes_all_who_wait_and_gives_their_items_back() {
     queue.push(1).unwrap();
     thread::scope(|scope| {
         let pushing = scope.spawn(|| queue.push(2));
-        wait_for("somebody waits", || queue.waiting_for_room() == 1);
+        wait_until(|| queue.waiting_for_room() == 1);
         queue.close();
         match pushing.join().unwrap() {
             Err(PushError::Closed { item, .. }) => assert_eq!(item, 2),
@@ -55,7 +56,7 @@ fn closing_wakes_all_who_wait_and_gives_their_items_back() {
     let (_budget, empty) = queue_of(1);
     thread::scope(|scope| {
         let popping = scope.spawn(|| empty.pop());
-        wait_for("somebody waits", || empty.waiting_for_items() == 1);
+        wait_until(|| empty.waiting_for_items() == 1);
         empty.close();
         assert_eq!(popping.join().unwrap(), Err(PopError::Closed));
     });

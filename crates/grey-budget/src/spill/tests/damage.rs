@@ -185,11 +185,7 @@ fn a_list_of_keys_goes_with_its_segment() {
         put(&store, b"one", value(turn, 2000));
         store.flush().unwrap();
     }
-    while store
-        .collect_garbage(Bytes::from_mib(1))
-        .unwrap()
-        .is_unfinished
-    {}
+    collect_all(&store, Bytes::from_mib(1));
     assert!(store.statistics().segments_collected > 0);
     let left = files_with(directory.path(), ".keys");
     assert_eq!(left, segments(directory.path()).len());

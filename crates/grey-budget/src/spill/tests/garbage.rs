@@ -19,15 +19,7 @@ fn segments_that_are_mostly_dead_are_collected_and_what_lives_stays() {
         }
     }
     store.flush().unwrap();
-    let mut turns = 0;
-    while store
-        .collect_garbage(Bytes::from_kib(16))
-        .unwrap()
-        .is_unfinished
-    {
-        turns += 1;
-        assert!(turns < 1000, "it never ends");
-    }
+    collect_all(&store, Bytes::from_kib(16));
     let after = store.bytes_on_disk();
     assert!(after.get() < before.get() - 400_000, "{before} {after}");
     assert_eq!(files_size(directory.path()), after.get());
@@ -61,15 +53,7 @@ fn a_store_that_was_emptied_takes_next_to_nothing() {
     store.flush().unwrap();
     store.load_back(Bytes(u64::MAX), |_| Take::Taken).unwrap();
     store.flush().unwrap();
-    let mut turns = 0;
-    while store
-        .collect_garbage(Bytes::from_mib(1))
-        .unwrap()
-        .is_unfinished
-    {
-        turns += 1;
-        assert!(turns < 1000, "it never ends");
-    }
+    collect_all(&store, Bytes::from_mib(1));
     assert_eq!(store.bytes_on_disk(), Bytes(2 * HEADER as u64));
 }
 
@@ -90,12 +74,156 @@ fn a_removed_value_does_not_return_when_its_tombstones_segment_is_collected() {
         put(&store, b"other", value(turn, 2000));
         store.flush().unwrap();
     }
-    while store
-        .collect_garbage(Bytes::from_mib(1))
-        .unwrap()
-        .is_unfinished
-    {}
+    collect_all(&store, Bytes::from_mib(1));
     assert!(store.statistics().segments_collected > 0);
     drop(store);
     assert_eq!(open().read(b"victim").unwrap(), None);
+}
+
+/// A store on a disk that can be filled: below 1 MiB nothing is written.
+fn with_floor(directory: &Path, disk: &FaultyDisk) -> SpillStore {
+    let options = options(directory)
+        .segment(Bytes::from_kib(64))
+        .free_floor(Bytes::from_mib(1))
+        .disk(Arc::new(disk.clone()));
+    SpillStore::open(options).unwrap()
+}
+
+#[test]
+fn a_store_below_the_floor_becomes_smaller_by_what_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let store = with_floor(directory.path(), &disk);
+    for key in 0..300_u64 {
+        put(&store, &key.to_le_bytes(), value(key, 2000));
+    }
+    store.flush().unwrap();
+    let before = store.bytes_on_disk();
+    disk.set_room(Some(Bytes::from_kib(900)));
+    for key in 0..290_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    store.flush().unwrap();
+    // What lives would have to be moved: for that there is no room.
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .is_ok_and(|collected| collected.is_unfinished)
+    {}
+    let after = store.bytes_on_disk();
+    assert!(after.get() < before.get() / 5, "{before} {after}");
+    drop(store);
+    let store = with_floor(directory.path(), &disk);
+    assert_eq!(store.recovery().values, 10);
+    for key in 0..300_u64 {
+        let expected = (key >= 290).then(|| value(key, 2000));
+        assert_eq!(store.read(&key.to_le_bytes()).unwrap(), expected, "{key}");
+    }
+}
+
+#[test]
+fn values_that_have_no_room_keep_neither_removes_nor_dead_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let store = with_floor(directory.path(), &disk);
+    for key in 0..100_u64 {
+        put(&store, &key.to_le_bytes(), value(key, 2000));
+    }
+    store.flush().unwrap();
+    let before = store.bytes_on_disk();
+    disk.set_room(Some(Bytes::from_kib(900)));
+    put(&store, b"held", value(7, 2000));
+    for key in 0..100_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    assert!(matches!(
+        store.flush(),
+        Err(SpillError::TooLittleFree { .. })
+    ));
+    let killed = killed_now(directory.path());
+    assert_eq!(
+        SpillStore::open(options(killed.path()))
+            .unwrap()
+            .recovery()
+            .values,
+        0
+    );
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .is_ok_and(|collected| collected.segments > 0)
+    {}
+    let after = store.bytes_on_disk();
+    assert!(after.get() < before.get() / 5, "{before} {after}");
+    assert_eq!(store.place(b"held").unwrap(), Some(SpillPlace::Memory));
+    disk.heal();
+    store.flush().unwrap();
+    drop(store);
+    let store = with_floor(directory.path(), &disk);
+    assert_eq!(store.read(b"held").unwrap(), Some(value(7, 2000)));
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
+fn a_value_that_one_without_room_replaces_stays_until_that_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let store = with_floor(directory.path(), &disk);
+    let fill = |from: u64, to: u64| {
+        for key in from..to {
+            put(&store, &key.to_le_bytes(), value(key, 2000));
+        }
+        store.flush().unwrap();
+    };
+    // The oldest version is in the first segment, which stays: most of it lives.
+    put(&store, b"key", value(1, 1000));
+    fill(0, 40);
+    put(&store, b"key", value(2, 1000));
+    fill(100, 200);
+    disk.set_room(Some(Bytes::from_kib(900)));
+    put(&store, b"key", value(3, 1000));
+    for key in 20..200_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    assert!(store.flush().is_err());
+    let before = segments(directory.path()).len();
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .is_ok_and(|collected| collected.segments > 0)
+    {}
+    assert!(segments(directory.path()).len() < before);
+    let read = |directory: &Path| {
+        let store = SpillStore::open(options(directory)).unwrap();
+        store.read(b"key").unwrap()
+    };
+    let killed = killed_now(directory.path());
+    assert_eq!(read(killed.path()), Some(value(2, 1000)));
+    disk.heal();
+    store.flush().unwrap();
+    collect_all(&store, Bytes::from_mib(1));
+    let killed = killed_now(directory.path());
+    assert_eq!(read(killed.path()), Some(value(3, 1000)));
+}
+
+#[test]
+fn a_full_disk_gets_its_oldest_segments_back_before_it_can_be_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let options = options(directory.path())
+        .segment(Bytes::from_kib(64))
+        .disk(Arc::new(disk.clone()));
+    let store = SpillStore::open(options).unwrap();
+    for key in 0..100_u64 {
+        put(&store, &key.to_le_bytes(), value(key, 2000));
+    }
+    store.flush().unwrap();
+    disk.set_room(Some(Bytes::ZERO));
+    for key in 0..100_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    assert!(matches!(store.flush(), Err(SpillError::DiskFull { .. })));
+    let before = segments(directory.path()).len();
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .is_ok_and(|collected| collected.segments > 0)
+    {}
+    assert_eq!(segments(directory.path()).len(), 1, "of {before}");
 }

@@ -1,6 +1,58 @@
 //! What is read again: one value, many, and back into memory.
 
+use super::super::load_back::Taker;
 use super::*;
+
+/// Has room for everything, and does something when it is first asked.
+struct Roomy<F> {
+    asked: u32,
+    first: Option<F>,
+    offered: Vec<Vec<u8>>,
+}
+
+impl<F: FnOnce()> Roomy<F> {
+    const fn new(first: F) -> Self {
+        Self {
+            asked: 0,
+            first: Some(first),
+            offered: Vec::new(),
+        }
+    }
+}
+
+impl<F: FnOnce()> Taker for Roomy<F> {
+    fn room(&mut self) -> Bytes {
+        self.asked += 1;
+        if let Some(first) = self.first.take() {
+            first();
+        }
+        Bytes::from_mib(1)
+    }
+
+    fn is_too_large(&mut self) {}
+
+    fn take(&mut self, spilled: Spilled<'_>) -> Take {
+        self.offered.push(spilled.key.to_vec());
+        Take::Left
+    }
+}
+
+#[test]
+fn who_loads_back_is_asked_for_room_before_the_index_is_looked_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    put(&store, b"before", value(1, 100));
+    // What comes in while the index is looked through is not offered.
+    let mut taker = Roomy::new(|| put(&store, b"meanwhile", value(2, 100)));
+    store.load_back_of(Priority::Medium, &mut taker).unwrap();
+    taker.offered.sort();
+    assert_eq!(taker.offered, [b"before".to_vec(), b"meanwhile".to_vec()]);
+    assert_eq!(taker.asked, 1);
+    // Of other priorities there is nothing: nobody need look.
+    let mut idle = Roomy::new(|| ());
+    store.load_back_of(Priority::High, &mut idle).unwrap();
+    assert_eq!(idle.asked, 0);
+}
 
 #[test]
 fn a_damaged_value_is_an_error_and_counted() {

@@ -6,7 +6,6 @@
 //! program's runs: items are weighed before and dropped after, wakers are
 //! called after.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::task::Waker;
 
@@ -17,6 +16,7 @@ use super::alarm::{calm, nearly_full};
 use super::charge::{Charge, discard, quantum_of, reserve_quantum};
 use super::ends::{Head, Insert, Nothing, Offer, Pushed, Refilled, Room, Slot, Tail, Take};
 use super::gather::gather;
+use super::row::Row;
 use super::settings::{Limits, Weigher};
 use super::wait::{WaitList, wake, wake_all};
 use crate::budget::{Component, Reservation};
@@ -24,6 +24,11 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 /// After waking so often in vain, whoever waits goes before all others.
 const MOST_PASSED_OVER: u32 = 4;
+
+/// What an item weighs itself.
+fn own_weight<T>() -> u64 {
+    u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1)
+}
 
 /// A queue, without handles.
 pub(crate) struct Core<T> {
@@ -52,13 +57,14 @@ impl<T> fmt::Debug for Core<T> {
 
 impl<T> Core<T> {
     pub(crate) fn new(component: Component, limits: Limits, weigher: Option<Weigher<T>>) -> Self {
+        let same = weigher.is_none().then(own_weight::<T>);
         Self {
             name: component.name().into(),
             limits,
             quantum: quantum_of(limits.bytes),
             weigher,
             head: CachePadded::new(Mutex::new(Head {
-                outbox: VecDeque::new(),
+                outbox: Row::new(same),
                 popped: 0,
                 popped_bytes: 0,
                 producers: WaitList::default(),
@@ -66,7 +72,7 @@ impl<T> Core<T> {
             popped: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]),
             pushed: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(Mutex::new(Tail {
-                inbox: VecDeque::new(),
+                inbox: Row::new(same),
                 pushed: 0,
                 pushed_bytes: 0,
                 popped: 0,
@@ -96,7 +102,7 @@ impl<T> Core<T> {
     /// What `item` weighs: its own size at least. Calls the program.
     #[inline]
     pub(crate) fn weigh(&self, item: &T) -> u64 {
-        let own = self.own_weight();
+        let own = own_weight::<T>();
         match &self.weigher {
             None => own,
             Some(weigh) => weigh(item).get().max(own),
@@ -105,11 +111,7 @@ impl<T> Core<T> {
 
     /// What all items weigh, if that is the same for all.
     pub(crate) fn same_weight(&self) -> Option<u64> {
-        self.weigher.is_none().then(|| self.own_weight())
-    }
-
-    fn own_weight(&self) -> u64 {
-        u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1)
+        self.weigher.is_none().then(own_weight::<T>)
     }
 
     /// How many items are inside. While others push and pop, nearly.
@@ -166,7 +168,7 @@ impl<T> Core<T> {
         }
         tail.pushed = tail.pushed.wrapping_add(1);
         tail.pushed_bytes = tail.pushed_bytes.wrapping_add(slot.bytes);
-        tail.inbox.push_back(slot);
+        tail.inbox.push(slot);
         self.pushed.store(tail.pushed, Ordering::Release);
         Offer::Taken(Pushed {
             waker: tail.consumers.next(),
@@ -301,7 +303,7 @@ impl<T> Core<T> {
                 return self.take_slowly(head, refilled);
             }
         }
-        let Some(slot) = head.outbox.pop_front() else {
+        let Some(slot) = head.outbox.pop() else {
             return Take::Empty;
         };
         self.count_out(&mut head, 1, slot.bytes);
@@ -325,7 +327,7 @@ impl<T> Core<T> {
 
     #[cold]
     fn take_slowly(&self, mut head: MutexGuard<'_, Head<T>>, refilled: Refilled) -> Take<T> {
-        let slot = head.outbox.pop_front();
+        let slot = head.outbox.pop();
         if let Some(slot) = &slot {
             self.count_out(&mut head, 1, slot.bytes);
         }
@@ -435,8 +437,8 @@ impl<T> Core<T> {
 /// program; their bytes are given back after.
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
-        let outbox = std::mem::take(&mut lock(&self.head).outbox);
-        let inbox = std::mem::take(&mut lock(&self.tail).inbox);
-        discard(outbox.into_iter().chain(inbox).map(|slot| slot.item));
+        let outbox = lock(&self.head).outbox.take_items();
+        let inbox = lock(&self.tail).inbox.take_items();
+        discard(outbox.into_iter().chain(inbox));
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! Never locks.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::charge::Charge;
+use super::row::Row;
 use super::wait::WaitList;
 use crate::budget::{Reservation, ReserveError};
 
@@ -19,7 +19,7 @@ pub(crate) struct Slot<T> {
 
 /// Where items come in.
 pub(super) struct Tail<T> {
-    pub(super) inbox: VecDeque<Slot<T>>,
+    pub(super) inbox: Row<T>,
     /// All that ever came in; wraps.
     pub(super) pushed: u64,
     pub(super) pushed_bytes: u64,
@@ -48,7 +48,7 @@ impl<T> Tail<T> {
 
 /// Where items go out.
 pub(super) struct Head<T> {
-    pub(super) outbox: VecDeque<Slot<T>>,
+    pub(super) outbox: Row<T>,
     pub(super) popped: u64,
     pub(super) popped_bytes: u64,
     pub(super) producers: WaitList,

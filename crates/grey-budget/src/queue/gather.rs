@@ -3,18 +3,20 @@
 //! Never locks, and never waits when nothing comes.
 
 /// How many make it worth while for both ends to meet.
-const GATHERED: u64 = 256;
+const GATHERED: u64 = 1024;
 
 /// How often at most it is looked whether there are more.
-const MOST_LOOKS: u32 = 32;
+const MOST_LOOKS: u32 = 8;
 
-/// How long it is not looked: each look takes the counter away from whoever
-/// counts, who then has to fetch it back from another processor's cache.
-const SPINS_BETWEEN: u32 = 48;
+/// How long it is not looked at first, and at most: each look takes the counter
+/// away from whoever counts, who then has to fetch it back from another
+/// processor's cache, so the next one is when enough should be there.
+const FIRST_SPINS: u64 = 48;
+const MOST_SPINS: u64 = 512;
 
 /// Waits while somebody fills the other end quickly: to meet for a thing or two
 /// would have both ends wait for each other all the time. `count` tells how many
-/// there are. Ends as soon as nothing comes any more, after some 40 us at most.
+/// there are. Ends as soon as nothing comes any more, after some 50 us at most.
 #[inline]
 pub(crate) fn gather(count: impl Fn() -> u64) {
     if cfg!(grey_loom) {
@@ -24,17 +26,21 @@ pub(crate) fn gather(count: impl Fn() -> u64) {
     if before == 0 {
         return;
     }
+    let mut spins = FIRST_SPINS;
     for _ in 0..MOST_LOOKS {
         if before >= GATHERED {
             return;
         }
-        for _ in 0..SPINS_BETWEEN {
+        for _ in 0..spins {
             std::hint::spin_loop();
         }
         let now = count();
-        if now == before {
+        let came = now.saturating_sub(before);
+        if came == 0 {
             return;
         }
+        let missing = GATHERED.saturating_sub(now);
+        spins = (spins.saturating_mul(missing) / came).clamp(1, MOST_SPINS);
         before = now;
     }
 }

@@ -2,17 +2,16 @@
 //!
 //! Never waits where its function does not say so.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, Priority};
 
-use super::batch::Weights;
 use super::core::Core;
 use super::ends::Slot;
 use super::error::{PopError, PushError, PushManyError};
 use super::pop::{PopFuture, pop_now, pop_waiting};
 use super::push::{PushFuture, push_now, push_waiting, weigh, within_limits};
+use super::row::Row;
 use super::settings::{FullPolicy, WorkQueueBuilder};
 use crate::budget::Component;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
@@ -102,23 +101,18 @@ impl<T> WorkQueue<T> {
     /// [`PushManyError`]; what was not pushed is left in `items`. What stood
     /// before it is inside.
     pub fn push_many(&self, items: &mut Vec<T>) -> Result<usize, PushManyError> {
-        let (mut left, weights) = self.core.weigh_all(items);
+        let mut left = self.core.weigh_all(items);
         let count = left.len();
-        let result = self.push_left(&mut left, &weights, count);
-        items.extend(left.into_iter().map(|slot| slot.item));
+        let result = self.push_left(&mut left);
+        items.extend(left.take_items());
         result.map(|()| count)
     }
 
-    fn push_left(
-        &self,
-        left: &mut VecDeque<Slot<T>>,
-        weights: &Weights,
-        count: usize,
-    ) -> Result<(), PushManyError> {
+    fn push_left(&self, left: &mut Row<T>) -> Result<(), PushManyError> {
         let mut until = None;
         loop {
-            self.core.insert_many(left, weights, count - left.len());
-            let Some(slot) = left.pop_front() else {
+            self.core.insert_many(left);
+            let Some(slot) = left.pop() else {
                 return Ok(());
             };
             let bytes = slot.bytes;
@@ -135,7 +129,7 @@ impl<T> WorkQueue<T> {
             });
             if let Err(error) = pushed {
                 let (item, error) = error.split();
-                left.push_front(Slot { item, bytes });
+                left.put_back(Slot { item, bytes });
                 return Err(error);
             }
         }

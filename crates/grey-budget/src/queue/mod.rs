@@ -4,7 +4,7 @@
 //! - `settings`: limits, and what happens to who comes when it is full.
 //! - `ends`, `core`: the two ends, each behind its own lock.
 //! - `alarm`: says that it is nearly full; `gather`: lets items gather.
-//! - `batch`: many items under one lock.
+//! - `row`: items in their order and what they weigh; `batch`: many under one lock.
 //! - `wait`: who waits at an end, and how a thread sleeps.
 //! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
 //! - `handle`: [`WorkQueue`], what the program uses.
@@ -23,6 +23,7 @@ pub(crate) mod gather;
 mod handle;
 pub(crate) mod pop;
 pub(crate) mod push;
+mod row;
 pub(crate) mod settings;
 pub(crate) mod wait;
 

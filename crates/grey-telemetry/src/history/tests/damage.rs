@@ -36,6 +36,14 @@ fn told(history: &History, missing: &[u64]) -> u64 {
     counts.sum()
 }
 
+/// Where each stretch of a tail begins.
+fn stretches(tail: &[u8]) -> Vec<usize> {
+    let places = 0..tail.len();
+    places
+        .filter(|&at| tail[at..].starts_with(b"GREYTAIL"))
+        .collect()
+}
+
 fn missing(there: &[u64]) -> Vec<u64> {
     (0..TAKEN)
         .filter(|number| !there.contains(number))
@@ -119,6 +127,17 @@ fn a_damaged_byte_anywhere_in_the_tail_costs_a_stretch_at_most_and_is_told() {
             let told = told(&history, &missing);
             assert_eq!(told, missing.len() as u64, "{position}: {missing:?}");
         }
+    }
+}
+
+#[test]
+fn what_lies_twice_in_the_tail_is_read_once() {
+    let (folder, whole) = recorded();
+    let second = stretches(&whole)[1];
+    for from in [HEADER, second] {
+        let twice = [&whole, &whole[second..], &whole[from..]].concat();
+        fs::write(folder.path().join("tail"), twice).unwrap();
+        assert_eq!(numbers(folder.path()), (0..TAKEN).collect::<Vec<_>>());
     }
 }
 
@@ -220,10 +239,7 @@ proptest! {
         fs::write(folder.path().join("tail"), &damaged).unwrap();
         let there = numbers(folder.path());
         prop_assert!(there.is_sorted());
-        let heads: Vec<usize> = (0..whole.len())
-            .filter(|&at| whole[at..].starts_with(b"GREYTAIL"))
-            .chain([whole.len()])
-            .collect();
+        let heads = [stretches(&whole), vec![whole.len()]].concat();
         for (index, stretch) in heads.windows(2).enumerate() {
             if whole[stretch[0]..stretch[1]] != damaged[stretch[0]..stretch[1]] {
                 continue;

@@ -48,3 +48,23 @@ fn another_boot_and_another_day_begin_a_block() {
         2
     );
 }
+
+#[test]
+fn samples_that_are_whole_in_the_tail_take_no_room_in_a_block() {
+    let blocks = [3, 1_000_000].map(|samples_per_stretch| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = HistoryOptions {
+            samples_per_stretch,
+            ..HistoryOptions::default()
+        };
+        let mut writer = HistoryWriter::open(folder.path(), options).unwrap();
+        for number in 0..50 {
+            writer.append(&sample(number)).unwrap();
+        }
+        let tail = fs::metadata(folder.path().join("tail")).unwrap().len();
+        writer.seal().unwrap();
+        (fs::read(shard(folder.path())).unwrap(), tail)
+    });
+    assert_eq!(blocks[0].0, blocks[1].0);
+    assert!(blocks[0].1 > blocks[1].1);
+}

@@ -212,6 +212,9 @@ pub struct HistoryFacts {
     pub last_age_seconds: Option<i64>,
     /// Which parts are damaged, each a sentence.
     pub lost: Vec<String>,
+    /// The names of the files that a newer version has written: they are not
+    /// read, and left as they are.
+    pub newer: Vec<String>,
     /// Whether all samples were looked at, or the time was up before.
     pub looked_at_all: bool,
 }

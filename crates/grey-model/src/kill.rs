@@ -324,6 +324,9 @@ pub struct Kill {
     /// What had grown in the five minutes before it, largest growth first;
     /// `null` where there is no history of that time.
     pub grew: Option<Vec<Growth>>,
+    /// The minute before it, where a recorder has kept one (`history --dump`);
+    /// `null` where none covers the kill's time.
+    pub last_minute: Option<LastMinute>,
     /// What happened, each a sentence.
     pub explanation: Vec<String>,
     /// What to do about it, each a sentence or a command.
@@ -358,6 +361,30 @@ pub struct Growth {
     pub name: KernelText,
     /// By how much.
     pub growth_bytes: Bytes,
+}
+
+/// The minute before a kill, as the recorder's ring has it: ten readings a second
+/// of the machine, and no processes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LastMinute {
+    /// The dump's name, for `history --dump`.
+    pub dump: String,
+    /// How long before the kill its first reading was taken.
+    pub covers_seconds: f64,
+    /// What was available then; `null` where the kernel did not say.
+    pub available_before_bytes: Option<Bytes>,
+    /// The least that was available until the kill.
+    pub least_available_bytes: Option<Bytes>,
+    /// What was in swap at its beginning.
+    pub swap_before_bytes: Option<Bytes>,
+    /// What was in swap in the last reading before the kill.
+    pub swap_bytes: Option<Bytes>,
+    /// For how long some task waited for memory until the kill.
+    pub stalled_seconds: Option<f64>,
+    /// What grew in that time, by the samples of history, largest growth first;
+    /// `null` where fewer than two of them are of that time.
+    pub grew: Option<Vec<Growth>>,
 }
 
 /// What an exit code says of how a process ended.

@@ -59,7 +59,7 @@ pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use kill::{
     Constraint, Consumer, CountedKills, CounterUse, ExitCodeExplanation, Growth, KernelKill, Kill,
-    KillRecord, Killer, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill, TaskRow,
+    KillRecord, LastMinute, Killer, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill, TaskRow,
     UnitEvent, UnitRecord, WallTime,
 };
 pub use ksm::{KsmState, ProcessKsm};

@@ -212,13 +212,14 @@ pub(crate) struct Rows {
     override_usage = "greyctl diff [OPTIONS] BEFORE.json [AFTER.json]\n       greyctl diff [OPTIONS] -b MOMENT [-e MOMENT]\n       greyctl diff [OPTIONS] -- COMMAND...",
     after_help = "\
 Save a diagnosis with memory-diagnose --save FILE. With one file, it is compared
-with now. What COMMAND prints goes to the standard error."
+with now. What COMMAND prints goes to the standard error. When COMMAND fails, so
+does diff, with exit code 1; COMMAND's own is in what diff says."
 )]
 pub(crate) struct DiffOptions {
     /// Compare with this moment of history, as in `-b 1h`
     #[arg(short, long, value_name = "MOMENT", conflicts_with_all = ["before", "command"])]
     pub(crate) begin: Option<Moment>,
-    /// The later moment; now when left out
+    /// The later moment; when left out the machine as it is now
     #[arg(short, long, value_name = "MOMENT", requires = "begin")]
     pub(crate) end: Option<Moment>,
     /// The earlier diagnosis

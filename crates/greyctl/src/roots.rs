@@ -41,6 +41,13 @@ pub(crate) fn open_kernel(options: &GlobalOptions) -> Result<Kernel, Failure> {
         .map_err(|error| Failure::from_error(Exit::Failed, &error).hint(NAME_PROCFS))
 }
 
+/// Our own pid as `kernel`'s procfs has it; `None` where it does not say, as
+/// that of another pid namespace.
+pub(crate) fn own_pid(kernel: &Kernel) -> Option<u32> {
+    let us = std::fs::read_link(kernel.proc.path().join("self")).ok()?;
+    us.to_str()?.parse().ok()
+}
+
 /// Says how to name procfs where `error` is that something is not in it that is
 /// in every one: what was named is another directory.
 pub(crate) fn hint_at_procfs(failure: Failure, error: &(dyn Error + 'static)) -> Failure {

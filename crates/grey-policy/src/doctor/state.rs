@@ -179,6 +179,18 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
             .warning(format!("{size}; damaged: {first}{more}"), WHY)
             .advise("what is damaged is lost, the rest is read; look at the disk that it is on");
     }
+    if let Some(first) = history.newer.first() {
+        let more = match history.newer.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        return CHECK
+            .note(
+                format!("{size}; {first}{more} of a newer version: not read, and left as it is"),
+                WHY,
+            )
+            .advise("use the newer version of greyctl, or another --state-dir");
+    }
     match history.last_age_seconds {
         None => CHECK.note(size, WHY).mend(Remedy::Ours("record")),
         Some(age) if age < -A_RECORDER_IS_AT_WORK => CHECK

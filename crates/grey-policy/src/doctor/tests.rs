@@ -154,6 +154,7 @@ fn well() -> DoctorFacts {
                 samples: 60,
                 last_age_seconds: Some(1),
                 lost: Vec::new(),
+                newer: Vec::new(),
                 looked_at_all: true,
             }),
             disk: Reading::Known(DiskFacts {
@@ -1105,7 +1106,14 @@ fn history_is_judged_by_its_age_and_what_is_damaged() {
             (|it| history(it).last_age_seconds = Some(-60), Ok),
             (|it| history(it).last_age_seconds = Some(-61), Warning),
             (|it| history(it).lost.push("tail: cut".to_owned()), Warning),
+            (|it| history(it).newer.push("tail".to_owned()), Note),
         ],
+    );
+    let newer = found("history", |it| history(it).newer.push("tail".to_owned()));
+    assert!(
+        newer.found.contains("tail of a newer version") && !newer.found.contains("damaged"),
+        "{}",
+        newer.found
     );
     let old = found("history", |it| history(it).last_age_seconds = Some(7300));
     assert!(old.found.contains("the last 2 h ago"), "{}", old.found);

@@ -74,6 +74,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         whole_group: false,
         consumers: None,
         grew: None,
+        last_minute: None,
         explanation: Vec::new(),
         advice: Vec::new(),
     }

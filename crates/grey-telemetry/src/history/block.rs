@@ -180,11 +180,16 @@ pub(super) fn seal(contents: &Contents<'_>) -> std::io::Result<Vec<u8>> {
     Ok(block)
 }
 
+/// Whether `payload` is as it was written behind `header`.
+pub(super) fn is_whole(header: &Header, payload: &[u8]) -> bool {
+    crc32fast::hash(payload) == header.checksum
+}
+
 /// The samples in `payload`, which lies behind `header`; `None` when it is
 /// damaged.
 pub(super) fn open(header: &Header, payload: &[u8]) -> Option<Vec<Sample>> {
     let plain_length = usize::try_from(header.plain).ok()?;
-    if crc32fast::hash(payload) != header.checksum || plain_length > LARGEST {
+    if !is_whole(header, payload) || plain_length > LARGEST {
         return None;
     }
     let plain = zstd::bulk::decompress(payload, plain_length).ok()?;

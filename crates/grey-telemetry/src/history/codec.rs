@@ -237,6 +237,15 @@ impl Encoder {
         }
     }
 
+    /// The same without a bound on how many are put: where too much was named,
+    /// it begins anew.
+    pub(super) fn put_on(&mut self, out: &mut Vec<u8>, sample: &Sample) {
+        if self.is_full() {
+            *self = Self::default();
+        }
+        self.put(out, sample);
+    }
+
     /// Whether so much was named that a new block should begin.
     pub(super) fn is_full(&self) -> bool {
         self.processes.codes.len().max(self.cgroups.codes.len()) >= MOST_NAMED
@@ -301,6 +310,17 @@ impl Decoder {
             cgroups: cgroups.map(|cgroups| cgroups.into_iter().map(group).collect()),
         })
     }
+}
+
+/// The samples of `boot` in `plain`, of which some are whole in themselves, each
+/// told by its difference to the one before; `None` when `plain` cannot be read.
+pub(super) fn told_once(boot: &BootId, plain: &[u8]) -> Option<Vec<u8>> {
+    let (mut decoder, mut encoder) = (Decoder::new(boot.clone()), Encoder::default());
+    let (mut rest, mut out) = (plain, Vec::new());
+    while !rest.is_empty() {
+        encoder.put_on(&mut out, &decoder.take(&mut rest)?);
+    }
+    Some(out)
 }
 
 const _: () = {

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use grey_model::Sample;
@@ -15,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::block::{self, Contents, HEADER, Header, LARGEST, NoHeader};
 use super::codec::Encoder;
+use super::directory::open_to_read;
 use super::error::HistoryError;
 use super::reader::read_bounded;
 
@@ -100,9 +102,19 @@ pub struct Dump {
     /// Its length in bytes.
     pub bytes: u64,
     /// When its first and its last sample were taken, in milliseconds since
-    /// 1970, and how many it has; `None` when it is damaged or of a newer
-    /// version.
-    pub holds: Option<(u64, u64, u32)>,
+    /// 1970, and how many it has; or why it cannot be read.
+    pub holds: Result<(u64, u64, u32), DumpFault>,
+}
+
+/// Why a dump cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DumpFault {
+    /// It is not as it was written.
+    Damaged,
+    /// A newer version wrote it, in this format; it is neither read nor deleted.
+    Newer(u16),
+    /// The system does not let us read it: why.
+    Unreadable(String),
 }
 
 /// The dumps in the history at `path`, the first made first.
@@ -110,22 +122,37 @@ pub struct Dump {
 /// # Errors
 /// [`HistoryError::File`] when the directory cannot be listed.
 pub fn dumps(path: &Path) -> Result<Vec<Dump>, HistoryError> {
-    let all = names(path)?.into_iter();
-    Ok(all
-        .filter_map(|name| {
-            let bytes = read_bounded(&path.join(&name.text)).ok()?;
-            let header = header(&bytes).ok();
-            Some(Dump {
-                name: name.text,
-                reason: name.reason,
-                bytes: bytes.len() as u64,
-                holds: header.map(|header| {
-                    let (from, until) = (header.from_unix_ms, header.until_unix_ms);
-                    (from, until, header.count)
-                }),
-            })
-        })
-        .collect())
+    let mut dumps = Vec::new();
+    for name in names(path)? {
+        let file = path.join(&name.text);
+        let (bytes, holds) = match read_bounded(&file) {
+            Ok(bytes) => (bytes.len() as u64, holds(&bytes)),
+            // It has gone to make room meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                let length = fs::symlink_metadata(&file).map_or(0, |facts| facts.len());
+                (length, Err(DumpFault::Unreadable(error.to_string())))
+            }
+        };
+        dumps.push(Dump {
+            name: name.text,
+            reason: name.reason,
+            bytes,
+            holds,
+        });
+    }
+    Ok(dumps)
+}
+
+fn holds(bytes: &[u8]) -> Result<(u64, u64, u32), DumpFault> {
+    let header = header(bytes).map_err(|fault| match fault {
+        NoHeader::Damaged => DumpFault::Damaged,
+        NoHeader::Newer(format) => DumpFault::Newer(format),
+    })?;
+    if !block::is_whole(&header, &bytes[HEADER..]) {
+        return Err(DumpFault::Damaged);
+    }
+    Ok((header.from_unix_ms, header.until_unix_ms, header.count))
 }
 
 /// The samples of the dump `name` in the history at `path`.
@@ -218,6 +245,10 @@ impl DumpFolder {
         let mut there = Vec::new();
         for name in names(&self.path)? {
             let path = self.path.join(&name.text);
+            // A newer version's are not ours to delete.
+            if is_newer(&path) {
+                continue;
+            }
             let length = fs::metadata(&path).map_or(0, |facts| facts.len());
             there.push((path, length));
         }
@@ -238,6 +269,15 @@ impl DumpFolder {
         }
         Ok(())
     }
+}
+
+/// Whether a newer version has written the file at `path`.
+fn is_newer(path: &Path) -> bool {
+    let head = open_to_read(path).and_then(|file| {
+        let mut bytes = [0; HEADER];
+        file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+    });
+    head.is_ok_and(|bytes| matches!(Header::parse(&bytes), Err(NoHeader::Newer(_))))
 }
 
 /// The samples as one block.

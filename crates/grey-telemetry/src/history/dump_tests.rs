@@ -33,7 +33,7 @@ fn a_dump_is_read_back_and_listed() {
         (&name, DumpReason::OomKill)
     );
     let from = 1_700_000_000_000;
-    assert_eq!(listed[0].holds, Some((from, from + 59_900, 600)));
+    assert_eq!(listed[0].holds, Ok((from, from + 59_900, 600)));
     assert!(!folder.path().join(NEW_DUMP).exists());
 }
 
@@ -74,12 +74,40 @@ fn damage_anywhere_is_told_and_never_read() {
             matches!(error, HistoryError::Damaged { .. }),
             "{position}: {error}"
         );
+        let listed = dumps(folder.path()).unwrap();
+        assert_eq!(listed[0].holds, Err(DumpFault::Damaged), "{position}");
     }
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
         assert!(read_dump(folder.path(), &name).is_err(), "{length}");
+        let listed = dumps(folder.path()).unwrap();
+        assert_eq!(listed[0].holds, Err(DumpFault::Damaged), "{length}");
     }
-    assert_eq!(dumps(folder.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_dump_of_a_newer_version_is_told_as_that_and_never_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump_folder = DumpFolder::new(folder.path());
+    let write = || {
+        dump_folder
+            .write(DumpReason::Pressure, &samples(2))
+            .unwrap()
+    };
+    let name = write();
+    let path = folder.path().join(&name);
+    let mut newer = fs::read(&path).unwrap();
+    newer[8] = 9;
+    let checksum = crc32fast::hash(&newer[..88]).to_le_bytes();
+    newer[88..92].copy_from_slice(&checksum);
+    fs::write(&path, &newer).unwrap();
+    let listed = dumps(folder.path()).unwrap();
+    assert_eq!(listed[0].holds, Err(DumpFault::Newer(9)));
+    for _ in 0..MOST_DUMPS + 3 {
+        write();
+    }
+    assert_eq!(fs::read(&path).unwrap(), newer);
+    assert_eq!(dumps(folder.path()).unwrap().len(), MOST_DUMPS + 1);
 }
 
 #[test]

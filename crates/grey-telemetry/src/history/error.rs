@@ -65,6 +65,15 @@ impl HistoryError {
     }
 }
 
+/// A file that a newer version has written. It is neither read nor changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewerFile {
+    /// Which.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: u16,
+}
+
 /// A part of history that could not be read. The rest was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
@@ -76,7 +85,9 @@ pub struct Loss {
     pub bytes: u64,
     /// What is wrong with them, in words.
     pub reason: String,
-    /// From when to when the samples in it were, where that is known, in
-    /// milliseconds since 1970.
+    /// How many samples were in it, where that is known.
+    pub samples: Option<u64>,
+    /// From when to when the samples in it were, or between which others, where
+    /// that is known, in milliseconds since 1970.
     pub between_unix_ms: Option<(u64, u64)>,
 }

@@ -14,8 +14,8 @@ use grey_model::Sample;
 
 use super::block::{self, HEADER, Header, LARGEST, NoHeader};
 use super::directory::{self, TAIL, open_to_read, shards};
-use super::error::{HistoryError, Loss};
-use super::tail::{self, Tail};
+use super::error::{HistoryError, Loss, NewerFile};
+use super::tail::{self, Damage, Tail};
 
 /// How much of a damaged shard is searched at a time for the next block.
 const SEARCHED: usize = 1 << 20;
@@ -54,6 +54,7 @@ pub struct History {
     /// What of the tail is in no block.
     tail: Vec<Sample>,
     losses: Vec<Loss>,
+    newer: Vec<NewerFile>,
 }
 
 impl History {
@@ -69,8 +70,10 @@ impl History {
             blocks: Vec::new(),
             tail: Vec::new(),
             losses: Vec::new(),
+            newer: Vec::new(),
         };
-        let tail = history.read_tail(path)?;
+        let tail_path = path.join(TAIL);
+        let tail = history.read_tail(&tail_path)?;
         for shard in shards(path)? {
             history.index(&path.join(shard.name()))?;
         }
@@ -78,6 +81,9 @@ impl History {
         history
             .blocks
             .sort_by_key(|found| (found.header.first, found.header.from_unix_ms));
+        for damage in &tail.damage {
+            history.lose_of_tail(&tail_path, damage, &tail);
+        }
         let end = history.blocks.iter().map(|found| found.header.end()).max();
         let new = tail.samples.into_iter();
         history.tail = new
@@ -87,39 +93,60 @@ impl History {
         Ok(history)
     }
 
-    fn read_tail(&mut self, directory: &Path) -> Result<Tail, HistoryError> {
-        let path = directory.join(TAIL);
-        let bytes = match read_bounded(&path) {
+    fn read_tail(&mut self, path: &Path) -> Result<Tail, HistoryError> {
+        let bytes = match read_bounded(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
-            Err(error) => return Err(HistoryError::file("read", &path)(error)),
+            Err(error) => return Err(HistoryError::file("read", path)(error)),
         };
         let tail = tail::parse(&bytes);
-        if let Some(format) = tail.newer {
-            self.lose(&path, 0, bytes.len() as u64, newer(format), None);
-        }
-        if let Some((from, reason)) = tail.damage {
-            let length = (bytes.len() - from) as u64;
-            self.lose(&path, from as u64, length, reason.to_owned(), None);
+        if let Some((_, format)) = tail.newer {
+            self.note_newer(path, format);
         }
         Ok(tail)
     }
 
-    fn lose(
-        &mut self,
-        path: &Path,
-        from_byte: u64,
-        bytes: u64,
-        reason: String,
-        between_unix_ms: Option<(u64, u64)>,
-    ) {
+    /// Tells of damage in the tail, unless what it held is in a block: a tail
+    /// stays where it is until the next one begins.
+    fn lose_of_tail(&mut self, path: &Path, damage: &Damage, tail: &Tail) {
+        let numbers = damage.numbers.clone().or_else(|| {
+            // It became a block whole.
+            let (number, _) = tail.samples.first()?;
+            Some(*number..number + 1)
+        });
+        let is_in_a_block = numbers.is_some_and(|numbers| {
+            let mut headers = self.blocks.iter().map(|found| &found.header);
+            headers.any(|header| header.first <= numbers.start && numbers.end <= header.end())
+        });
+        if is_in_a_block {
+            return;
+        }
+        let lost = damage.numbers.as_ref();
+        // At the end of the file nothing in it tells: it was before the last
+        // write.
+        let until = damage.until_unix_ms.or_else(|| written_unix_ms(path));
         self.losses.push(Loss {
             path: path.to_owned(),
-            from_byte,
-            bytes,
-            reason,
-            between_unix_ms,
+            from_byte: damage.bytes.start as u64,
+            bytes: damage.bytes.len() as u64,
+            reason: damage.reason.to_owned(),
+            samples: lost.map(|numbers| numbers.end.saturating_sub(numbers.start)),
+            // The clock may have been set meanwhile.
+            between_unix_ms: damage
+                .from_unix_ms
+                .zip(until)
+                .map(|(from, until)| (from.min(until), from.max(until))),
         });
+    }
+
+    /// Once for each file.
+    fn note_newer(&mut self, path: &Path, format: u16) {
+        if self.newer.iter().all(|newer| newer.path != path) {
+            self.newer.push(NewerFile {
+                path: path.to_owned(),
+                format,
+            });
+        }
     }
 
     /// Finds the blocks of one shard.
@@ -144,9 +171,19 @@ impl History {
                         header,
                     });
                 }
-                Err(reason) => {
+                Err(fault) => {
                     let next = next_block(&file, at + 1, length).map_err(failed())?;
-                    self.lose(path, at, next - at, reason, None);
+                    match fault {
+                        Fault::Newer(format) => self.note_newer(path, format),
+                        Fault::Damaged(reason) => self.losses.push(Loss {
+                            path: path.to_owned(),
+                            from_byte: at,
+                            bytes: next - at,
+                            reason: reason.to_owned(),
+                            samples: None,
+                            between_unix_ms: None,
+                        }),
+                    }
                     at = next;
                 }
             }
@@ -188,6 +225,13 @@ impl History {
     #[must_use]
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Which files a newer version has written. What is in them is not read, and
+    /// is no loss.
+    #[must_use]
+    pub fn newer(&self) -> &[NewerFile] {
+        &self.newer
     }
 
     /// Gives each sample from `from_unix_ms` to `until_unix_ms`, both included,
@@ -264,33 +308,19 @@ impl History {
         if let Some(samples) = block::open(&found.header, &payload) {
             return Ok(samples);
         }
-        let (path, header) = (shard.path.clone(), found.header.clone());
-        let (at, between) = (
-            found.payload_at,
-            (header.from_unix_ms, header.until_unix_ms),
-        );
-        let reason = format!("a block of {} samples is damaged", header.count);
-        if !self
-            .losses
-            .iter()
-            .any(|loss| loss.path == path && loss.from_byte == at)
-        {
-            self.lose(&path, at, header.stored.into(), reason, Some(between));
+        let header = &found.header;
+        let loss = Loss {
+            path: shard.path.clone(),
+            from_byte: found.payload_at,
+            bytes: header.stored.into(),
+            reason: "a block is damaged".to_owned(),
+            samples: Some(header.count.into()),
+            between_unix_ms: Some((header.from_unix_ms, header.until_unix_ms)),
+        };
+        if !self.losses.contains(&loss) {
+            self.losses.push(loss);
         }
         Ok(Vec::new())
-    }
-
-    /// Whether a file is of a later format, and which.
-    pub(super) fn newer(path: &Path) -> Result<Option<u16>, HistoryError> {
-        let file = open_to_read(path).map_err(HistoryError::file("read", path))?;
-        let mut bytes = [0; HEADER];
-        match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => Ok(match Header::parse(&bytes) {
-                Err(NoHeader::Newer(format)) => Some(format),
-                _ => None,
-            }),
-            Err(_) => Ok(None),
-        }
     }
 
     /// The number that the next sample takes.
@@ -300,8 +330,11 @@ impl History {
     }
 }
 
-fn newer(format: u16) -> String {
-    format!("it was written by a newer version (format {format})")
+/// When a file was written to last, in milliseconds since 1970.
+fn written_unix_ms(path: &Path) -> Option<u64> {
+    let at = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
 }
 
 /// A whole file, when it is not larger than a tail may be.
@@ -313,23 +346,28 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Why there is no block where one should be.
+enum Fault {
+    Damaged(&'static str),
+    Newer(u16),
+}
+
 /// The header at `at`, or why there is none.
-fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, String>> {
+fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, Fault>> {
+    const CUT: Fault = Fault::Damaged("the last block was cut short");
     let mut bytes = [0; HEADER];
     if length - at < HEADER as u64 {
-        return Ok(Err("the last block was cut short".to_owned()));
+        return Ok(Err(CUT));
     }
     file.read_exact_at(&mut bytes, at)?;
     Ok(match Header::parse(&bytes) {
         Ok(header) if usize::try_from(header.stored).is_ok_and(|stored| stored > LARGEST) => {
-            Err("a block is too large to be one of ours".to_owned())
+            Err(Fault::Damaged("a block is too large to be one of ours"))
         }
-        Ok(header) if at + HEADER as u64 + u64::from(header.stored) > length => {
-            Err("the last block was cut short".to_owned())
-        }
+        Ok(header) if at + HEADER as u64 + u64::from(header.stored) > length => Err(CUT),
         Ok(header) => Ok(header),
-        Err(NoHeader::Newer(format)) => Err(newer(format)),
-        Err(NoHeader::Damaged) => Err("the head of a block is damaged".to_owned()),
+        Err(NoHeader::Newer(format)) => Err(Fault::Newer(format)),
+        Err(NoHeader::Damaged) => Err(Fault::Damaged("the head of a block is damaged")),
     })
 }
 

@@ -10,16 +10,16 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use grey_model::{BootId, Sample};
+use grey_model::Sample;
 use rustix::fs::{Mode, OFlags};
 
-use super::block::{self, Contents, LARGEST};
-use super::codec::Encoder;
 use super::directory::{Locked, NEW_TAIL, Shard, TAIL};
 use super::dump::DumpFolder;
 use super::error::{HistoryError, Loss};
+use super::open_tail::{Need, OpenTail};
 use super::prune::{Bounds, prune};
-use super::reader::{History, all_shards, read_bounded};
+use super::reader::{History, all_shards};
+use super::recover::{block_of, recover};
 use super::tail;
 
 /// How history is kept.
@@ -39,10 +39,14 @@ pub struct HistoryOptions {
     /// After so many samples the tail is written through to the disk: what a
     /// power cut can cost. A killed recorder loses nothing.
     pub samples_per_sync: u32,
+    /// After so many samples one in the tail is whole in itself: what a damaged
+    /// byte in it can cost.
+    pub samples_per_stretch: u32,
 }
 
 impl Default for HistoryOptions {
-    /// 512 MiB, 30 days, blocks of 1,800 samples or 1 MiB, synced each 30.
+    /// 512 MiB, 30 days, blocks of 1,800 samples or 1 MiB, synced each 30,
+    /// stretches of 60.
     fn default() -> Self {
         Self {
             max_bytes: 512 << 20,
@@ -50,16 +54,13 @@ impl Default for HistoryOptions {
             samples_per_block: 1800,
             bytes_per_block: 1 << 20,
             samples_per_sync: 30,
+            samples_per_stretch: 60,
         }
     }
 }
 
 /// A shard that is longer than this gets no more blocks.
 const LONGEST_SHARD: u64 = 64 << 20;
-
-/// After a block could not be written, so many samples go on in the tail before
-/// it is tried again: packing it costs time.
-const SAMPLES_BEFORE_RETRY: u32 = 60;
 
 /// Writes history into a directory that nobody else writes to.
 #[derive(Debug)]
@@ -71,53 +72,9 @@ pub struct HistoryWriter {
     tail: Option<OpenTail>,
     next: u64,
     recovered: u64,
+    set_aside: Option<PathBuf>,
     losses: Vec<Loss>,
     trouble: Option<HistoryError>,
-}
-
-/// The tail that is being written.
-struct OpenTail {
-    file: File,
-    boot: BootId,
-    encoder: Encoder,
-    /// The samples' encodings, as the block will have them.
-    plain: Vec<u8>,
-    first: u64,
-    count: u32,
-    from_unix_ms: u64,
-    until_unix_ms: u64,
-    last_unix_ms: u64,
-    since_boot_ms: u64,
-    /// With so many samples it may be tried again to make it a block.
-    seal_from: u32,
-    /// How long the file is, up to the last whole record.
-    length: u64,
-    unsynced: u32,
-    /// The file ends in half a record that could not be taken off.
-    is_broken: bool,
-    /// The next record finds room for its first half alone.
-    #[cfg(test)]
-    has_little_room: bool,
-}
-
-/// Whether the tail should become a block before the next sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    None,
-    /// It is long, or of another day.
-    Should,
-    /// The sample cannot go into it.
-    Must,
-}
-
-impl std::fmt::Debug for OpenTail {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("OpenTail")
-            .field("first", &self.first)
-            .field("count", &self.count)
-            .finish_non_exhaustive()
-    }
 }
 
 impl HistoryWriter {
@@ -135,19 +92,20 @@ impl HistoryWriter {
             tail: None,
             next: 0,
             recovered: 0,
+            set_aside: None,
             losses: Vec::new(),
             trouble: None,
         };
-        for shard in all_shards(path)? {
-            let path = path.join(shard.name());
-            if let Some(version) = History::newer(&path)? {
-                return Err(HistoryError::Newer { path, version });
-            }
-        }
         let history = History::open(path)?;
+        if let Some(newer) = history.newer().first() {
+            return Err(HistoryError::Newer {
+                path: newer.path.clone(),
+                version: newer.format,
+            });
+        }
         writer.next = history.end();
         writer.losses = history.losses().to_vec();
-        writer.recover(&history)?;
+        recover(&mut writer, &history)?;
         // No sample tells the time yet, and the clock may not be set.
         writer.prune(None)?;
         Ok(writer)
@@ -157,6 +115,13 @@ impl HistoryWriter {
     #[must_use]
     pub const fn recovered(&self) -> u64 {
         self.recovered
+    }
+
+    /// Where the tail of an earlier recorder was put that could not be read
+    /// whole; what was good in it counts as [`recovered`](Self::recovered).
+    #[must_use]
+    pub fn damaged_tail(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
     }
 
     /// What of the history that was there at the opening cannot be read.
@@ -178,51 +143,35 @@ impl HistoryWriter {
         self.trouble.take()
     }
 
-    /// Seals the tail that is there.
-    fn recover(&mut self, history: &History) -> Result<(), HistoryError> {
-        let path = self.path(TAIL);
-        let bytes = match read_bounded(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(HistoryError::file("read", &path)(error)),
-        };
-        let left = tail::parse(&bytes);
-        if let Some(version) = left.newer {
-            return Err(HistoryError::Newer { path, version });
-        }
-        let (Some(boot), Some((first, _))) = (&left.boot, left.samples.first()) else {
+    /// Keeps a run of samples of an earlier recorder's tail.
+    pub(super) fn add_recovered(&mut self, run: &[&(u64, Sample)]) -> Result<(), HistoryError> {
+        let Some((_, first)) = run.first() else {
             return Ok(());
         };
-        // A tail becomes a block whole, so its first sample tells of all.
-        if *first < history.end() {
-            return Ok(());
-        }
-        let plain: Vec<u8> = left
-            .encoded
-            .iter()
-            .flat_map(|range| &bytes[range.clone()])
-            .copied()
-            .collect();
-        let times = || left.samples.iter().map(|(_, sample)| sample.at_unix_ms);
-        let count = u32::try_from(left.samples.len()).unwrap_or(u32::MAX);
-        self.append_block(&Contents {
-            plain: &plain,
-            count,
-            first: *first,
-            from_unix_ms: times().min().unwrap_or_default(),
-            until_unix_ms: times().max().unwrap_or_default(),
-            boot,
-        })?;
-        self.next = *first + u64::from(count);
-        self.recovered = count.into();
+        self.append_block(first.at_unix_ms, block_of(run))?;
+        self.skip_to(run.last().map_or(0, |(number, _)| number + 1));
+        self.recovered += run.len() as u64;
         Ok(())
+    }
+
+    /// No sample gets a number below this.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        self.next = self.next.max(number);
+    }
+
+    /// Remembers where the damaged tail is now.
+    pub(super) fn set_aside(&mut self, path: PathBuf) -> Result<(), HistoryError> {
+        let synced = self.directory.sync();
+        let synced = synced.map_err(HistoryError::file("set aside", &path));
+        self.set_aside = Some(path);
+        synced
     }
 
     /// Lets the next record find room for its first half alone, for tests.
     #[cfg(test)]
     pub(super) fn leave_little_room(&mut self) {
         if let Some(tail) = &mut self.tail {
-            tail.has_little_room = true;
+            tail.leave_little_room();
         }
     }
 
@@ -231,7 +180,7 @@ impl HistoryWriter {
     pub(super) fn break_tail(&mut self) {
         let full = fs::OpenOptions::new().write(true).open("/dev/full");
         if let (Some(tail), Ok(file)) = (&mut self.tail, full) {
-            tail.file = file;
+            tail.break_file(file);
         }
     }
 
@@ -251,7 +200,7 @@ impl HistoryWriter {
         self.directory.syncs()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -270,10 +219,10 @@ impl HistoryWriter {
         let needs = self
             .tail
             .as_ref()
-            .map_or(Need::None, |tail| self.needs(tail, sample));
+            .map_or(Need::None, |tail| tail.needs(&self.options, sample));
         if needs != Need::None {
             // A clock that has just jumped ahead makes nothing too old.
-            let before = self.tail.as_ref().map(|tail| tail.last_unix_ms);
+            let before = self.tail.as_ref().map(OpenTail::last_unix_ms);
             let now = sample.at_unix_ms.min(before.unwrap_or(u64::MAX));
             match self.seal_tail() {
                 Ok(()) => self.trouble = self.prune(Some(now)).err().or(self.trouble.take()),
@@ -288,33 +237,11 @@ impl HistoryWriter {
             Some(tail) => tail,
             None => self.new_tail(sample)?,
         };
-        let written = tail.append(number, sample, self.options.samples_per_sync);
+        let written = tail.append(number, sample, &self.options);
         // One that was written counts, although it may not be on the disk.
-        self.next = tail.first + u64::from(tail.count);
+        self.next = tail.end();
         self.tail = Some(tail);
         written.map_err(HistoryError::file("write", &path))
-    }
-
-    /// Whether a new tail should begin before `sample`.
-    fn needs(&self, tail: &OpenTail, sample: &Sample) -> Need {
-        if tail.count == 0 && !tail.is_broken && tail.boot == sample.boot {
-            return Need::None;
-        }
-        if tail.is_broken
-            || tail.boot != sample.boot
-            || sample.since_boot_ms < tail.since_boot_ms
-            || tail.plain.len() >= LARGEST / 2
-            || tail.encoder.is_full()
-        {
-            return Need::Must;
-        }
-        let is_over = tail.count >= self.options.samples_per_block
-            || tail.plain.len() >= self.options.bytes_per_block
-            || Shard::of(tail.from_unix_ms).day != Shard::of(sample.at_unix_ms).day;
-        if is_over && tail.count >= tail.seal_from {
-            return Need::Should;
-        }
-        Need::None
     }
 
     fn new_tail(&self, sample: &Sample) -> Result<OpenTail, HistoryError> {
@@ -330,24 +257,7 @@ impl HistoryWriter {
             // The name is on the disk before anything that is counted on.
             .and_then(|file| self.directory.sync().map(|()| file));
         let file = made.map_err(HistoryError::file("begin", &path))?;
-        Ok(OpenTail {
-            file,
-            boot: sample.boot.clone(),
-            encoder: Encoder::default(),
-            plain: Vec::new(),
-            first: self.next,
-            count: 0,
-            from_unix_ms: sample.at_unix_ms,
-            until_unix_ms: sample.at_unix_ms,
-            last_unix_ms: sample.at_unix_ms,
-            since_boot_ms: sample.since_boot_ms,
-            seal_from: 0,
-            length: header.len() as u64,
-            unsynced: 0,
-            is_broken: false,
-            #[cfg(test)]
-            has_little_room: false,
-        })
+        Ok(OpenTail::new(file, self.next, sample))
     }
 
     /// Puts the tail into a block. The tail stays where it is until the next
@@ -365,29 +275,27 @@ impl HistoryWriter {
         let Some(mut tail) = self.tail.take() else {
             return Ok(());
         };
-        if tail.count == 0 {
+        if tail.is_empty() {
             // Nothing in it, and nothing that the next one needs.
             return Ok(());
         }
-        let sealed = self.append_block(&Contents {
-            plain: &tail.plain,
-            count: tail.count,
-            first: tail.first,
-            from_unix_ms: tail.from_unix_ms,
-            until_unix_ms: tail.until_unix_ms,
-            boot: &tail.boot,
-        });
+        let sealed = self.append_block(tail.earliest_unix_ms(), tail.block());
         if sealed.is_err() {
-            tail.seal_from = tail.count.saturating_add(SAMPLES_BEFORE_RETRY);
+            tail.put_off();
             self.tail = Some(tail);
         }
         sealed
     }
 
-    fn append_block(&mut self, contents: &Contents<'_>) -> Result<(), HistoryError> {
+    /// Appends a block whose first sample was taken at `from_unix_ms`.
+    fn append_block(
+        &mut self,
+        from_unix_ms: u64,
+        block: io::Result<Vec<u8>>,
+    ) -> Result<(), HistoryError> {
         let directory = self.directory.path().to_owned();
-        let bytes = block::seal(contents).map_err(HistoryError::file("add to", &directory))?;
-        let day = Shard::of(contents.from_unix_ms);
+        let bytes = block.map_err(HistoryError::file("add to", &directory))?;
+        let day = Shard::of(from_unix_ms);
         let (shard, file) = match self.shard.take() {
             Some((shard, file)) if shard.day == day.day => (shard, file),
             _ => self.new_shard(day)?,
@@ -435,50 +343,5 @@ impl HistoryWriter {
             current: self.shard.as_ref().map(|(shard, _)| *shard),
         };
         prune(self.directory.path(), &bounds)
-    }
-}
-
-impl OpenTail {
-    fn write(&mut self, record: &[u8]) -> io::Result<()> {
-        #[cfg(test)]
-        if std::mem::take(&mut self.has_little_room) {
-            self.file.write_all(&record[..record.len() / 2])?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.write_all(record)
-    }
-
-    fn append(&mut self, number: u64, sample: &Sample, samples_per_sync: u32) -> io::Result<()> {
-        let begin = self.plain.len();
-        self.encoder.put(&mut self.plain, sample);
-        let mut record = Vec::with_capacity(self.plain.len() - begin + 16);
-        tail::put_record(&mut record, number, &self.plain[begin..]);
-        let written = if self.plain.len() > LARGEST {
-            Err(io::Error::from(io::ErrorKind::FileTooLarge))
-        } else {
-            self.write(&record)
-        };
-        if let Err(error) = written {
-            // As if it had never been: the next one is told in full.
-            self.plain.truncate(begin);
-            self.encoder = Encoder::default();
-            let start = rustix::fs::SeekFrom::Start(self.length);
-            self.is_broken = rustix::fs::ftruncate(&self.file, self.length)
-                .and_then(|()| rustix::fs::seek(&self.file, start))
-                .is_err();
-            return Err(error);
-        }
-        self.length += record.len() as u64;
-        self.count += 1;
-        self.from_unix_ms = self.from_unix_ms.min(sample.at_unix_ms);
-        self.until_unix_ms = self.until_unix_ms.max(sample.at_unix_ms);
-        self.last_unix_ms = sample.at_unix_ms;
-        self.since_boot_ms = sample.since_boot_ms;
-        self.unsynced += 1;
-        if self.unsynced >= samples_per_sync {
-            self.unsynced = 0;
-            self.file.sync_data()?;
-        }
-        Ok(())
     }
 }

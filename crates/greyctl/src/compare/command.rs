@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use grey_model::{KernelText, Snapshot, Target};
+use grey_model::{KernelText, Sample, Snapshot, Target};
 use grey_policy::compare;
 use jiff::tz::TimeZone;
 
@@ -86,20 +86,42 @@ pub(crate) fn run(
     }
 }
 
-/// The two moments of history that were named.
+/// The two moments of history that were named, or one and the present: that is
+/// read now, as a recorder would, and not what it had read last.
 fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, Taken), Failure> {
     let mut history = history::command::open(global)?;
-    let mut taken = |moment: &Moment| {
-        let sample = history::command::sample_at(&mut history, moment)?;
-        let shown = moment::shown(sample.at_unix_ms, &TimeZone::system());
+    let mut at = |moment: &Moment| -> Result<Sample, Failure> {
+        let mut sample = history::command::sample_at(global, &mut history, moment)?;
+        if sample.cgroups.is_none() {
+            history::past::take_cgroups(&mut history, &mut sample)
+                .map_err(|error| history::record::history_failure(&error))?;
+        }
+        Ok(sample)
+    };
+    let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now))?;
+    let (mut after, is_now) = match &options.end {
+        None | Some(Moment::Now) => {
+            let kept = before.processes.len();
+            (history::command::sample_now(global, kept)?, true)
+        }
+        Some(moment) => (at(moment)?, false),
+    };
+    // Cgroups that were not read in one are no change in the other.
+    if before.cgroups.is_none() || after.cgroups.is_none() {
+        (before.cgroups, after.cgroups) = (None, None);
+    }
+    let taken = |sample: &Sample| {
+        let at = moment::shown(sample.at_unix_ms, &TimeZone::system());
         Ok(Taken {
-            snapshot: history::past::snapshot(&sample)?,
-            file: Some(format!("history, {shown}")),
+            snapshot: history::past::snapshot(sample)?,
+            file: Some(format!("history, {at}")),
         })
     };
-    let begin = options.begin.as_ref().unwrap_or(&Moment::Now);
-    let end = options.end.as_ref().unwrap_or(&Moment::Now);
-    Ok((taken(begin)?, taken(end)?))
+    let (before, mut after) = (taken(&before)?, taken(&after)?);
+    if is_now {
+        after.file = None;
+    }
+    Ok((before, after))
 }
 
 /// A snapshot and where it is from.

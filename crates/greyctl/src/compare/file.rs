@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use grey_model::Snapshot;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::diagnose::document::{Diagnosis, SCHEMA};
@@ -21,10 +22,12 @@ const LARGEST: u64 = 256 << 20;
 /// At most this many links are followed, as the kernel does.
 const MOST_LINKS: u32 = 40;
 
-/// What every document of ours begins with.
+/// What every document of ours begins with, and who took it.
 #[derive(Deserialize)]
 struct Header {
     schema: String,
+    #[serde(default)]
+    taken_by_pid: Option<u32>,
 }
 
 /// Writes `diagnosis` to `path`, for its owner alone: what root sees of other
@@ -110,7 +113,7 @@ fn write(diagnosis: &Diagnosis, path: &Path) -> io::Result<()> {
 pub(crate) fn load(path: &Path) -> Result<Snapshot, Failure> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| {
             Failure::new(
@@ -140,7 +143,31 @@ pub(crate) fn load(path: &Path) -> Result<Snapshot, Failure> {
             format!("is a `{schema}`, not a diagnosis ({SCHEMA})")
         }));
     }
-    serde_json::from_slice(&bytes).map_err(|error| refused(format!("is damaged: {error}")))
+    let snapshot =
+        serde_json::from_slice(&bytes).map_err(|error| refused(format!("is damaged: {error}")))?;
+    Ok(without(header.taken_by_pid, snapshot))
+}
+
+/// Opens a file to read. A pipe that nobody writes to has an end and is not
+/// waited for; one that somebody writes to is read to its end.
+fn open(path: &Path) -> io::Result<File> {
+    let waits_for_nobody = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(waits_for_nobody)
+        .open(path)?;
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// The greyctl that took a snapshot is no part of what is compared: it appears
+/// in each, and is gone from the other.
+fn without(pid: Option<u32>, mut snapshot: Snapshot) -> Snapshot {
+    snapshot
+        .processes
+        .retain(|process| Some(process.id.pid) != pid);
+    snapshot
 }
 
 /// The same of a diagnosis that was just made, by the same way: what is not
@@ -157,6 +184,7 @@ pub(crate) fn snapshot(diagnosis: &Diagnosis) -> Result<Snapshot, Failure> {
                 format!("failed to compare the diagnosis: {error}"),
             )
         })
+        .map(|snapshot| without(diagnosis.taken_by_pid, snapshot))
 }
 
 fn exit_of(error: &io::Error) -> Exit {

@@ -67,8 +67,8 @@ fn title(document: &ComparisonDocument) -> String {
         Some(ran) => {
             let command = grey_model::KernelText::from(&ran.arguments.join(" "));
             format!(
-                "before and after `{command}`, which ran {:.2} s",
-                ran.ran_seconds
+                "before and after `{command}`, which ran {}",
+                ran_for(ran.ran_seconds)
             )
         }
         None => format!("from {before} to {after}"),
@@ -80,6 +80,14 @@ fn title(document: &ComparisonDocument) -> String {
             format!("{BOLD}Comparison{BOLD:#}  {what}, {} later\n", short(later))
         }
         _ => format!("{BOLD}Comparison{BOLD:#}  {what}\n"),
+    }
+}
+
+/// How long a command ran: exact where it was quick.
+fn ran_for(seconds: f64) -> String {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(ran) if ran.as_secs() >= 60 => short(Duration::from_secs(ran.as_secs())),
+        _ => format!("{seconds:.2} s"),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::failure::{Failure, is_denied};
 use crate::history;
 use crate::journal::overdue;
 use crate::output::Output;
-use crate::roots::{kernel_roots, open_kernel};
+use crate::roots::{kernel_roots, open_kernel, own_pid};
 use crate::target::resolve_all;
 
 /// How long it is looked for leaks when nobody says.
@@ -126,6 +126,7 @@ fn look_for_leaks(
     if let Some(since) = &options.since {
         let mut history = history::command::open(global)?;
         let from = since.unix_ms(Timestamp::now(), &TimeZone::system());
+        history::command::require_some(&history, from, u64::MAX)?;
         return leaks::recall(kernel, targets, &mut history, from)
             .map_err(|error| history::record::history_failure(&error));
     }
@@ -232,6 +233,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
             .unwrap_or_default()
             .as_secs_f64(),
         taken_in_seconds: started.elapsed().as_secs_f64(),
+        taken_by_pid: own_pid(kernel),
         leak_detection: LeakDetection::default(),
         cold: None,
         notes: remarks,

@@ -63,6 +63,9 @@ pub(crate) struct Diagnosis {
     pub(crate) taken_at_unix_seconds: f64,
     /// How long reading took, in seconds.
     pub(crate) taken_in_seconds: f64,
+    /// Which of the processes is the greyctl that read all this; `null` in
+    /// history, and where procfs does not say.
+    pub(crate) taken_by_pid: Option<u32>,
     /// What grows, where it was looked for.
     #[serde(flatten)]
     pub(crate) leak_detection: LeakDetection,

@@ -2,7 +2,6 @@
 //!
 //! Never fills in what history does not keep: it is absent, and a note says so.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use grey_model::{
@@ -18,10 +17,6 @@ use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 use crate::history;
 use crate::moment::{Moment, shown};
-
-/// The cgroups are not in each sample: those of so long before are looked for,
-/// in milliseconds.
-const CGROUPS_BEFORE_MS: u64 = 60_000;
 
 /// The rows of the breakdown that a sample knows.
 const ROWS: [(RowName, SystemField); 9] = [
@@ -44,7 +39,7 @@ const ROWS: [(RowName, SystemField); 9] = [
 pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, Failure> {
     let begun = Instant::now();
     let mut history = history::command::open(global)?;
-    let mut sample = history::command::sample_at(&mut history, moment)?;
+    let mut sample = history::command::sample_at(global, &mut history, moment)?;
     let mut notes = notes();
     if sample.cgroups.is_none() {
         notes.push(take_cgroups(&mut history, &mut sample)?);
@@ -67,22 +62,10 @@ fn notes() -> Vec<String> {
 
 /// Gives the sample the cgroups of the last one before it that has some; a note.
 fn take_cgroups(history: &mut History, sample: &mut Sample) -> Result<String, Failure> {
-    let (until, boot) = (sample.at_unix_ms, sample.boot.clone());
-    let mut found = None;
-    let each = |before: Sample| {
-        if before.boot == boot
-            && let Some(cgroups) = before.cgroups
-        {
-            found = Some((before.at_unix_ms, cgroups));
-        }
-        ControlFlow::Continue(())
-    };
-    history
-        .samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)
+    let found = history::past::take_cgroups(history, sample)
         .map_err(|error| history::record::history_failure(&error))?;
     Ok(match found {
-        Some((at, cgroups)) => {
-            sample.cgroups = Some(cgroups);
+        Some(at) => {
             let at = shown(at, &TimeZone::system());
             format!("the cgroups are those of {at}: they are not read for each sample")
         }
@@ -149,6 +132,7 @@ fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {
         recorded: true,
         taken_at_unix_seconds: snapshot.taken_at.unwrap_or_default(),
         taken_in_seconds: 0.0,
+        taken_by_pid: None,
         leak_detection: LeakDetection::default(),
         notes: Vec::new(),
     })

@@ -15,10 +15,11 @@ use grey_model::{
     Bytes, DirectoryFacts, DiskFacts, HistoryFacts, JournalFacts, KernelText, Reading, StateFacts,
 };
 use grey_telemetry::Kernel;
-use grey_telemetry::history::{History, HistoryError};
+use grey_telemetry::history::{Dump, DumpFault, History, HistoryError, dumps};
 use grey_telemetry::proc::boot_id::read_boot_id;
 
 use crate::cli::GlobalOptions;
+use crate::count::counted;
 use crate::failure::{chain, is_denied};
 use crate::history::record::FOLDER;
 use crate::journal::over_since;
@@ -154,19 +155,43 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         ControlFlow::Break(())
     });
     let told = |loss: &grey_telemetry::history::Loss| {
-        let name = loss.path.file_name().unwrap_or_default();
-        let name = KernelText::from(name.as_encoded_bytes());
-        format!("{name}: {}", loss.reason)
+        let samples = loss.samples.map_or_else(String::new, |count| {
+            format!(" ({})", counted(count, "sample", "samples"))
+        });
+        format!("{}: {}{samples}", name_of(&loss.path), loss.reason)
     };
     let mut lost: Vec<String> = history.losses().iter().map(told).collect();
     lost.extend(read.err().map(|error| chain(&error)));
+    let there = history.newer().iter();
+    let mut newer: Vec<String> = there.map(|newer| name_of(&newer.path)).collect();
+    match dumps(folder) {
+        Ok(dumps) => judge_dumps(dumps, &mut lost, &mut newer),
+        Err(error) => lost.push(chain(&error)),
+    }
     Reading::Known(HistoryFacts {
         size: size(folder),
         samples: span.map_or(0, |span| span.samples),
         last_age_seconds: span.and_then(|span| age(span.until_unix_ms)),
         lost,
+        newer,
         looked_at_all,
     })
+}
+
+fn judge_dumps(dumps: Vec<Dump>, lost: &mut Vec<String>, newer: &mut Vec<String>) {
+    for Dump { name, holds, .. } in dumps {
+        match holds {
+            Ok(_) => {}
+            Err(DumpFault::Newer(_)) => newer.push(name),
+            Err(DumpFault::Damaged) => lost.push(format!("{name}: the dump")),
+            Err(DumpFault::Unreadable(why)) => lost.push(format!("{name}: {why}")),
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    KernelText::from(name.as_encoded_bytes()).to_string()
 }
 
 /// The files right below `folder` together; one that goes meanwhile is none.

@@ -4,9 +4,12 @@
 //! Takes no lock: a recorder may be at work.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use grey_model::Sample;
-use grey_telemetry::history::{Dump, History, HistoryError, HistorySpan, dumps, read_dump};
+use grey_telemetry::history::{
+    Dump, History, HistoryError, HistorySpan, Sampler, SamplerOptions, dumps, read_dump,
+};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -16,17 +19,21 @@ use super::options::{ExportOptions, HistoryCommand, HistoryOptions, Since};
 use super::record::{FOLDER, history_failure};
 use super::report;
 use crate::cli::GlobalOptions;
+use crate::duration::short;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::moment::{Moment, shown};
 use crate::output::Output;
 use crate::recommend;
-use crate::roots::state_dir;
+use crate::roots::{open_kernel, own_pid, state_dir};
 
-/// A moment so long after the last sample, in milliseconds, is outside of
-/// history, or so many times what lies between two samples.
+/// A moment so long after the last sample before it, in milliseconds, is outside
+/// of history, or so many times what lies between two samples.
 const LEAST_GAP_MS: u64 = 120_000;
 const GAPS: u64 = 3;
+
+/// No recorder waits longer than this between two samples, in milliseconds.
+const LONGEST_INTERVAL_MS: u64 = 3_600_000 + LEAST_GAP_MS;
 
 /// Where history lies.
 fn folder(global: &GlobalOptions) -> Result<PathBuf, Failure> {
@@ -51,40 +58,159 @@ pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
     })
 }
 
-/// The sample of `moment`: the last that was taken then or before. `now` is the
-/// last of all, however old.
+/// The sample of `moment`: the last that was taken then or before. Of `now` it
+/// is the last of all, also where the clock was set back since.
 ///
 /// # Errors
-/// A [`Failure`] when the moment is outside of history.
-pub(crate) fn sample_at(history: &mut History, moment: &Moment) -> Result<Sample, Failure> {
+/// A [`Failure`] when there is none near the moment.
+pub(crate) fn sample_at(
+    global: &GlobalOptions,
+    history: &mut History,
+    moment: &Moment,
+) -> Result<Sample, Failure> {
     let zone = TimeZone::system();
-    let wanted = match moment {
-        Moment::Now => u64::MAX,
-        _ => moment.unix_ms(Timestamp::now(), &zone),
-    };
+    let failed = |error: HistoryError| history_failure(&error);
+    let wanted = moment.unix_ms(Timestamp::now(), &zone);
     let Some(span) = history.span() else {
-        return Err(Failure::new(Exit::Failed, "history is empty")
-            .hint("let greyctl record run for a while"));
+        return Err(Failure::new(Exit::Failed, "history is empty").hint(format!(
+            "record some: {}",
+            recommend::command(global, "record")
+        )));
     };
-    let is_later = *moment != Moment::Now && wanted > span.until_unix_ms.saturating_add(gap(&span));
-    let found = history
-        .at(wanted)
-        .map_err(|error| history_failure(&error))?;
-    found.filter(|_| !is_later).ok_or_else(|| {
-        let (wanted, from) = (shown(wanted, &zone), shown(span.from_unix_ms, &zone));
-        let until = shown(span.until_unix_ms, &zone);
-        Failure::new(
+    let latest = match moment {
+        Moment::Now => u64::MAX,
+        _ => wanted,
+    };
+    let Some(sample) = history.at(latest).map_err(failed)? else {
+        return Err(outside(wanted, &span));
+    };
+    let distance = wanted.saturating_sub(sample.at_unix_ms);
+    if distance <= LEAST_GAP_MS || distance <= gap(history, &sample).map_err(failed)? {
+        return Ok(sample);
+    }
+    let taken = shown(sample.at_unix_ms, &zone);
+    let distance = short(Duration::from_secs(distance / 1000));
+    if *moment == Moment::Now {
+        let failure = Failure::new(
             Exit::Failed,
-            format!("{wanted} is outside the history: it has from {from} to {until}"),
-        )
-    })
+            format!("history has nothing of now: its last sample is of {taken}, {distance} ago"),
+        );
+        let at = i64::try_from(sample.at_unix_ms / 1000).ok();
+        let last = at.and_then(|at| Timestamp::from_second(at.saturating_add(1)).ok());
+        return Err(match last {
+            Some(last) => failure.hint(format!(
+                "look at that one: {}",
+                recommend::command(global, &format!("history --at {last}"))
+            )),
+            None => failure,
+        }
+        .hint(format!(
+            "record from now on: {}",
+            recommend::command(global, "record")
+        )));
+    }
+    if wanted > span.until_unix_ms {
+        return Err(outside(wanted, &span));
+    }
+    Err(Failure::new(
+        Exit::Failed,
+        format!(
+            "nothing was recorded at {}: the last sample before is of {taken}, {distance} earlier",
+            shown(wanted, &zone)
+        ),
+    ))
 }
 
-/// How long after a sample it is still the one of the moment.
-fn gap(span: &HistorySpan) -> u64 {
-    let length = span.until_unix_ms.saturating_sub(span.from_unix_ms);
-    let between = length / span.samples.saturating_sub(1).max(1);
-    between.saturating_mul(GAPS).max(LEAST_GAP_MS)
+fn outside(wanted: u64, span: &HistorySpan) -> Failure {
+    let zone = TimeZone::system();
+    let (wanted, from) = (shown(wanted, &zone), shown(span.from_unix_ms, &zone));
+    let until = shown(span.until_unix_ms, &zone);
+    Failure::new(
+        Exit::Failed,
+        format!("{wanted} is outside the history: it has from {from} to {until}"),
+    )
+}
+
+/// How long after `sample` it is still the one of the moment, in milliseconds:
+/// some times what lies between it and the one before.
+fn gap(history: &mut History, sample: &Sample) -> Result<u64, HistoryError> {
+    let Some(before) = sample.at_unix_ms.checked_sub(1) else {
+        return Ok(0);
+    };
+    let before = history.at(before)?;
+    Ok(before.map_or(0, |before| {
+        let between = sample.at_unix_ms.saturating_sub(before.at_unix_ms);
+        match before.boot == sample.boot && between <= LONGEST_INTERVAL_MS {
+            true => between.saturating_mul(GAPS),
+            false => 0,
+        }
+    }))
+}
+
+/// What a recorder would keep now, without ourselves.
+///
+/// # Errors
+/// A [`Failure`] when the kernel cannot be read.
+pub(crate) fn sample_now(global: &GlobalOptions, processes: usize) -> Result<Sample, Failure> {
+    let kernel = open_kernel(global)?;
+    let options = SamplerOptions {
+        processes: processes.max(SamplerOptions::default().processes),
+        ..SamplerOptions::default()
+    };
+    let us = own_pid(&kernel);
+    let mut sample = Sampler::new(&kernel, options)
+        .and_then(|mut sampler| sampler.sample(&kernel))
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+    sample
+        .processes
+        .retain(|process| Some(process.key.id.pid) != us);
+    Ok(sample)
+}
+
+/// What a newer version wrote, what is lost, and which dumps cannot be read:
+/// each is told. Whether there is any.
+fn tell_of_what_is_missing(history: &History, dumps: &[Dump], output: &mut Output) -> bool {
+    let faults = dumps.iter().filter_map(|dump| {
+        let fault = dump.holds.as_ref().err()?;
+        Some(report::dump_fault(&dump.name, fault))
+    });
+    let missing: Vec<String> = history
+        .losses()
+        .iter()
+        .map(report::loss)
+        .chain(history.newer().iter().map(report::newer))
+        .chain(faults)
+        .collect();
+    for sentence in &missing {
+        output.warn(sentence);
+    }
+    !missing.is_empty()
+}
+
+/// Says so where there is history, and nothing of the time that was asked for.
+///
+/// # Errors
+/// A [`Failure`] when nothing of `from` to `until` was recorded.
+pub(crate) fn require_some(history: &History, from: u64, until: u64) -> Result<(), Failure> {
+    let Some(span) = history.span() else {
+        return Ok(());
+    };
+    if from <= span.until_unix_ms && until >= span.from_unix_ms {
+        return Ok(());
+    }
+    let zone = TimeZone::system();
+    let asked = match (from > span.until_unix_ms, until) {
+        (true, _) => format!("since {}", shown(from, &zone)),
+        (false, until) => format!("until {}", shown(until, &zone)),
+    };
+    let (from, until) = (
+        shown(span.from_unix_ms, &zone),
+        shown(span.until_unix_ms, &zone),
+    );
+    Err(Failure::new(
+        Exit::Failed,
+        format!("history has no sample {asked}: it has from {from} to {until}"),
+    ))
 }
 
 /// Runs `history`.
@@ -109,10 +235,12 @@ pub(crate) fn run(
         None => None,
     };
     if let Some(name) = &options.dump {
-        let samples = of_dump(global, name, &dumps)?;
-        show_dump(&history, &samples, options, output)?;
-    } else if let Some(at) = &options.at {
-        let sample = sample_at(&mut history, at)?;
+        let (dump, samples) = of_dump(global, name, &dumps)?;
+        show_dump(dump, &samples, options, output)?;
+        return Ok(Exit::Success);
+    }
+    if let Some(at) = &options.at {
+        let sample = sample_at(global, &mut history, at)?;
         if options.json {
             let samples = vec![PublishedSample::from(&sample)];
             output.json(&HistoryDocument::new(&history, &dumps, samples))?;
@@ -125,17 +253,15 @@ pub(crate) fn run(
         run_export(&mut history, &dumps, &export, output)?;
     } else {
         let ((from, until), zone) = (bounds(&options.since), TimeZone::system());
+        require_some(&history, from, until)?;
         let mut text = report::overview(&mut history, from, until, &zone, output.width())
             .map_err(|error| history_failure(&error))?;
         text.push_str(&report::dumps(&dumps, &zone, output.width()));
         output.text(&text)?;
     }
-    for loss in history.losses() {
-        output.warn(&report::loss(loss));
-    }
-    Ok(match history.losses() {
-        [] => Exit::Success,
-        _ => Exit::PartlyDone,
+    Ok(match tell_of_what_is_missing(&history, &dumps, output) {
+        false => Exit::Success,
+        true => Exit::PartlyDone,
     })
 }
 
@@ -156,6 +282,7 @@ fn run_export(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let (from, until) = bounds(&options.since);
+    require_some(history, from, until)?;
     if options.csv {
         let mut read = Ok(());
         output.stream(|out| export::csv(history, from, until, out).map(|done| read = done))?;
@@ -169,27 +296,31 @@ fn run_export(
     }
 }
 
-/// The samples of the dump `name`.
-fn of_dump(global: &GlobalOptions, name: &str, there: &[Dump]) -> Result<Vec<Sample>, Failure> {
-    if there.iter().all(|dump| dump.name != name) {
+/// The dump `name` and its samples.
+fn of_dump<'there>(
+    global: &GlobalOptions,
+    name: &str,
+    there: &'there [Dump],
+) -> Result<(&'there Dump, Vec<Sample>), Failure> {
+    let Some(dump) = there.iter().find(|dump| dump.name == name) else {
         let failure = Failure::new(Exit::Usage, format!("history has no dump `{name}`"));
         return Err(failure.hint(format!(
             "see which there are: {}",
             recommend::command(global, "history")
         )));
-    }
-    read_dump(&folder(global)?, name).map_err(|error| history_failure(&error))
+    };
+    let samples = read_dump(&folder(global)?, name).map_err(|error| history_failure(&error))?;
+    Ok((dump, samples))
 }
 
 fn show_dump(
-    history: &History,
+    dump: &Dump,
     samples: &[Sample],
     options: &HistoryOptions,
     output: &mut Output,
 ) -> Result<(), Failure> {
     if options.json {
-        let samples = samples.iter().map(PublishedSample::from).collect();
-        return output.json(&HistoryDocument::new(history, &[], samples));
+        return output.json(&HistoryDocument::of_dump(dump, samples));
     }
     output.text(&report::dump(samples, &TimeZone::system(), output.width()))
 }

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use grey_model::{CgroupField, ProcessField, Sample, SystemField};
-use grey_telemetry::history::{Dump, History, HistorySpan, Loss};
+use grey_telemetry::history::{Dump, History, HistorySpan, Loss, NewerFile};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::report::dump_state;
 
 /// The name of this document's schema.
 pub(crate) const SCHEMA: &str = "grey.history/v1";
@@ -19,7 +21,8 @@ pub(crate) struct HistoryDocument {
     /// Always `grey.history/v1`.
     #[schemars(extend("const" = "grey.history/v1"))]
     pub(crate) schema: &'static str,
-    /// From when to when there are samples at all; `null` when there are none.
+    /// From when to when there are samples at all, or of a dump its own; `null`
+    /// when there are none.
     pub(crate) span: Option<Span>,
     /// The samples that were asked for, in the order in which they were taken.
     pub(crate) samples: Vec<PublishedSample>,
@@ -28,6 +31,18 @@ pub(crate) struct HistoryDocument {
     pub(crate) dumps: Vec<PublishedDump>,
     /// What of it cannot be read.
     pub(crate) lost: Vec<Lost>,
+    /// The files that a newer version has written: they are not read here, and
+    /// left as they are.
+    pub(crate) newer: Vec<Newer>,
+}
+
+/// A file of a newer version.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Newer {
+    /// Which.
+    pub(crate) file: String,
+    /// Its format.
+    pub(crate) format: u16,
 }
 
 /// A minute of the machine, ten samples a second, that was kept because
@@ -40,8 +55,11 @@ pub(crate) struct PublishedDump {
     pub(crate) reason: &'static str,
     /// Its length in bytes.
     pub(crate) bytes: u64,
+    /// `whole`; or `damaged`; or `newer`, written by a newer version, which is
+    /// not read here; or `unreadable`, where we may not.
+    pub(crate) state: &'static str,
     /// When its first sample was taken, in milliseconds since 1970; `null` when
-    /// it is damaged.
+    /// it is not whole.
     pub(crate) from_unix_ms: Option<u64>,
     /// The same of its last.
     pub(crate) until_unix_ms: Option<u64>,
@@ -71,6 +89,9 @@ pub(crate) struct Lost {
     pub(crate) bytes: u64,
     /// What is wrong with them.
     pub(crate) reason: String,
+    /// How many samples they were, as far as can be told; `null` where that is
+    /// unknown.
+    pub(crate) samples: Option<u64>,
     /// From when the samples in it were, in milliseconds since 1970; `null`
     /// where that is unknown.
     pub(crate) from_unix_ms: Option<u64>,
@@ -130,19 +151,40 @@ impl HistoryDocument {
             samples,
             dumps: dumps.iter().map(Into::into).collect(),
             lost: history.losses().iter().map(Into::into).collect(),
+            newer: history.newer().iter().map(Into::into).collect(),
+        }
+    }
+
+    /// One dump: nothing but what is in it.
+    pub(crate) fn of_dump(dump: &Dump, samples: &[Sample]) -> Self {
+        let times = || samples.iter().map(|sample| sample.at_unix_ms);
+        let span = times().min().zip(times().max());
+        Self {
+            schema: SCHEMA,
+            span: span.map(|(from_unix_ms, until_unix_ms)| Span {
+                from_unix_ms,
+                until_unix_ms,
+                samples: samples.len() as u64,
+            }),
+            samples: samples.iter().map(Into::into).collect(),
+            dumps: vec![dump.into()],
+            lost: Vec::new(),
+            newer: Vec::new(),
         }
     }
 }
 
 impl From<&Dump> for PublishedDump {
     fn from(dump: &Dump) -> Self {
+        let holds = dump.holds.as_ref().ok();
         Self {
             name: dump.name.clone(),
             reason: dump.reason.word(),
             bytes: dump.bytes,
-            from_unix_ms: dump.holds.map(|(from, _, _)| from),
-            until_unix_ms: dump.holds.map(|(_, until, _)| until),
-            samples: dump.holds.map(|(_, _, samples)| samples),
+            state: dump.holds.as_ref().err().map_or("whole", dump_state),
+            from_unix_ms: holds.map(|(from, _, _)| *from),
+            until_unix_ms: holds.map(|(_, until, _)| *until),
+            samples: holds.map(|(_, _, samples)| *samples),
         }
     }
 }
@@ -157,6 +199,15 @@ impl From<HistorySpan> for Span {
     }
 }
 
+impl From<&NewerFile> for Newer {
+    fn from(newer: &NewerFile) -> Self {
+        Self {
+            file: newer.path.display().to_string(),
+            format: newer.format,
+        }
+    }
+}
+
 impl From<&Loss> for Lost {
     fn from(loss: &Loss) -> Self {
         Self {
@@ -164,6 +215,7 @@ impl From<&Loss> for Lost {
             from_byte: loss.from_byte,
             bytes: loss.bytes,
             reason: loss.reason.clone(),
+            samples: loss.samples,
             from_unix_ms: loss.between_unix_ms.map(|(from, _)| from),
             until_unix_ms: loss.between_unix_ms.map(|(_, until)| until),
         }

@@ -13,7 +13,7 @@ use grey_telemetry::history::{Dump, History, HistoryError};
 use serde::ser::{Error as _, SerializeSeq as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
 
-use super::document::{Lost, PublishedDump, PublishedSample, SCHEMA, Span};
+use super::document::{Lost, Newer, PublishedDump, PublishedSample, SCHEMA, Span};
 
 /// The samples of a time as [`super::document::HistoryDocument`], which is read
 /// while it is serialized, once.
@@ -49,7 +49,7 @@ impl<'all> Streamed<'all> {
 
 impl Serialize for Streamed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("HistoryDocument", 5)?;
+        let mut document = serializer.serialize_struct("HistoryDocument", 6)?;
         document.serialize_field("schema", SCHEMA)?;
         let span = self.history.borrow().span().map(Span::from);
         document.serialize_field("span", &span)?;
@@ -65,6 +65,9 @@ impl Serialize for Streamed<'_> {
             .map(Lost::from)
             .collect();
         document.serialize_field("lost", &lost)?;
+        let history = self.history.borrow();
+        let newer: Vec<Newer> = history.newer().iter().map(Newer::from).collect();
+        document.serialize_field("newer", &newer)?;
         document.end()
     }
 }

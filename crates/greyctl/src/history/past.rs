@@ -2,9 +2,12 @@
 //!
 //! What a sample does not have stays unknown; it never becomes 0.
 
+use std::ops::ControlFlow;
+
 use grey_model::{
     CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, Snapshot, SystemField,
 };
+use grey_telemetry::history::{History, HistoryError};
 use serde_json::{Value, json};
 
 use crate::exit_code::Exit;
@@ -20,6 +23,36 @@ const ROWS: [(&str, SystemField); 7] = [
     ("slab_unreclaimable", SystemField::SlabUnreclaimable),
     ("page_tables", SystemField::PageTables),
 ];
+
+/// The cgroups are not in each sample: those of so long before are looked for,
+/// in milliseconds.
+const CGROUPS_BEFORE_MS: u64 = 60_000;
+
+/// Gives a sample without cgroups those of the last one before it that has some:
+/// when that was taken, in milliseconds since 1970.
+///
+/// # Errors
+/// [`HistoryError`] when a file cannot be read.
+pub(crate) fn take_cgroups(
+    history: &mut History,
+    sample: &mut Sample,
+) -> Result<Option<u64>, HistoryError> {
+    let (until, boot) = (sample.at_unix_ms, sample.boot.clone());
+    let mut found = None;
+    let each = |before: Sample| {
+        if before.boot == boot
+            && let Some(cgroups) = before.cgroups
+        {
+            found = Some((before.at_unix_ms, cgroups));
+        }
+        ControlFlow::Continue(())
+    };
+    history.samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)?;
+    Ok(found.map(|(at, cgroups)| {
+        sample.cgroups = Some(cgroups);
+        at
+    }))
+}
 
 /// What `sample` knows of the machine.
 ///

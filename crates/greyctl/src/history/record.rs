@@ -3,7 +3,7 @@
 //! Needs no signal handler: what was recorded is kept whenever it is killed.
 
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grey_telemetry::history::{
     DumpReason, HistoryError, HistoryOptions, HistoryWriter, Sampler, SamplerOptions,
@@ -24,6 +24,20 @@ use crate::roots::{open_kernel, state_dir};
 /// Where below the state directory history is kept.
 pub(crate) const FOLDER: &str = "history";
 
+/// With samples further apart than this, what tells of the minutes before a
+/// moment has too few of them.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// Cgroups are read each so often, or each so many samples where that is sooner,
+/// so that those of any moment are in the minute before it.
+const CGROUPS_EACH: Duration = Duration::from_secs(10);
+
+fn cgroups_every(interval: Duration) -> u32 {
+    let most = SamplerOptions::default().cgroups_every;
+    let every = CGROUPS_EACH.as_millis() / interval.as_millis().max(1);
+    u32::try_from(every).unwrap_or(most).clamp(1, most)
+}
+
 /// Runs `record`.
 ///
 /// # Errors
@@ -41,9 +55,24 @@ pub(crate) fn run(
     for loss in writer.losses() {
         output.warn(&super::report::loss(loss));
     }
+    if let Some(aside) = writer.damaged_tail() {
+        let aside = aside.display();
+        output.warn(&format!(
+            "the samples of an earlier run that can be read are kept; the damaged file is now \
+             {aside}"
+        ));
+    }
+    if options.interval.0 > SELDOM {
+        output.warn(&format!(
+            "with a sample each {} history has little to say of what grew before a kill, and a \
+             leak is seen late",
+            short(options.interval.0)
+        ));
+    }
     let sampling = SamplerOptions {
         processes: options.processes,
         pss_time: options.pss_budget.of(options.interval.0),
+        cgroups_every: cgroups_every(options.interval.0),
         ..SamplerOptions::default()
     };
     let mut sampler = Sampler::new(&kernel, sampling)
@@ -202,6 +231,14 @@ fn is_full(error: &HistoryError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cgroups_are_read_each_ten_seconds_or_ten_samples() {
+        for (seconds, every) in [(0.1, 10), (1.0, 10), (2.0, 5), (10.0, 1), (3600.0, 1)] {
+            let interval = Duration::from_secs_f64(seconds);
+            assert_eq!(cgroups_every(interval), every, "{seconds}");
+        }
+    }
 
     #[test]
     fn a_full_disk_has_a_way_out() {

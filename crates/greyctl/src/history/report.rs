@@ -6,7 +6,7 @@ use std::time::Duration;
 use grey_model::{
     Bytes, CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, SystemField,
 };
-use grey_telemetry::history::{Dump, History, HistoryError, Loss};
+use grey_telemetry::history::{Dump, DumpFault, History, HistoryError, Loss, NewerFile};
 use jiff::tz::TimeZone;
 
 use crate::count::counted;
@@ -19,21 +19,46 @@ const ROWS: u64 = 24;
 /// What is lost, in a sentence.
 pub(crate) fn loss(loss: &Loss) -> String {
     let zone = TimeZone::system();
+    let lost = counted(loss.bytes, "byte", "bytes");
+    let (path, from) = (loss.path.display(), loss.from_byte);
+    let place = format!("{lost} of `{path}` at byte {from}");
+    let (what, verb) = match loss.samples {
+        Some(count) => (
+            counted(count, "sample", "samples"),
+            if count == 1 { "is" } else { "are" },
+        ),
+        None => ("samples".to_owned(), "are"),
+    };
     let when = loss
         .between_unix_ms
         .map_or_else(String::new, |(from, until)| {
-            format!(
-                ", samples from {} to {}",
-                shown(from, &zone),
-                shown(until, &zone)
-            )
+            let (from, until) = (shown(from, &zone), shown(until, &zone));
+            format!(" between {from} and {until}")
         });
-    let lost = counted(loss.bytes, "byte", "bytes");
-    let (path, from) = (loss.path.display(), loss.from_byte);
+    let reason = &loss.reason;
+    format!("{what}{when} {verb} lost: {reason} ({place}); the rest was read")
+}
+
+/// What a newer version has written, in a sentence.
+pub(crate) fn newer(newer: &NewerFile) -> String {
+    let path = newer.path.display();
+    let format = newer.format;
     format!(
-        "{lost} of `{path}` at byte {from} are lost{when}: {}; the rest was read",
-        loss.reason
+        "`{path}` was written by a newer version of greyctl (format {format}): it is not read \
+         here, and left as it is"
     )
+}
+
+/// Why a dump cannot be read, in a sentence.
+pub(crate) fn dump_fault(name: &str, fault: &DumpFault) -> String {
+    match fault {
+        DumpFault::Damaged => format!("the dump {name} is damaged and cannot be read"),
+        DumpFault::Newer(format) => format!(
+            "the dump {name} was written by a newer version of greyctl (format {format}): it is \
+             not read here, and left as it is"
+        ),
+        DumpFault::Unreadable(why) => format!("failed to read the dump {name}: {why}"),
+    }
 }
 
 fn bytes(value: Option<u64>) -> Value {
@@ -274,6 +299,15 @@ pub(crate) fn overview(
     Ok(text)
 }
 
+/// The word for a dump that cannot be read.
+pub(super) const fn dump_state(fault: &DumpFault) -> &'static str {
+    match fault {
+        DumpFault::Damaged => "damaged",
+        DumpFault::Newer(_) => "newer",
+        DumpFault::Unreadable(_) => "unreadable",
+    }
+}
+
 /// The dumps, where there are any.
 pub(crate) fn dumps(dumps: &[Dump], zone: &TimeZone, width: Option<usize>) -> String {
     if dumps.is_empty() {
@@ -286,10 +320,15 @@ pub(crate) fn dumps(dumps: &[Dump], zone: &TimeZone, width: Option<usize>) -> St
         Column::text("NAME", 0),
     ]);
     for dump in dumps {
+        let state = match &dump.holds {
+            Ok(_) => dump.reason.word().to_owned(),
+            Err(fault) => format!("{}, {}", dump.reason.word(), dump_state(fault)),
+        };
+        let holds = dump.holds.as_ref().ok();
         table.row(vec![
-            Value::or_unknown(dump.holds.map(|(_, until, _)| shown(until, zone))),
-            Value::new(dump.reason.word()),
-            Value::or_unknown(dump.holds.map(|(_, _, samples)| samples)),
+            Value::or_unknown(holds.map(|(_, until, _)| shown(*until, zone))),
+            Value::new(state),
+            Value::or_unknown(holds.map(|(_, _, samples)| samples)),
             Value::new(&dump.name),
         ]);
     }

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use grey_model::{Bytes, Growth, Kill, ProcessField, ProcessKey, ProcessSample};
 use grey_telemetry::history::History;
 
+use super::last_minute::Minutes;
 use crate::cli::GlobalOptions;
 use crate::history::record::FOLDER;
 use crate::roots::state_dir;
@@ -21,20 +22,23 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
     let Ok(mut history) = History::open(&path.join(FOLDER)) else {
         return;
     };
+    let minutes = Minutes::open(path.join(FOLDER));
     for kill in kills {
         let at = kill
             .at
             .and_then(|at| u64::try_from(at.unix_microseconds() / 1000).ok());
-        kill.grew = at.and_then(|at| grown(&mut history, at));
+        let Some(at) = at else { continue };
+        kill.grew = grown(&mut history, at.saturating_sub(BEFORE), at);
+        kill.last_minute = minutes.before(at, |from| grown(&mut history, from, at));
     }
 }
 
-/// Who grew until `at`, largest growth first; `None` where nothing was
+/// Who grew from `from` until `at`, largest growth first; `None` where nothing was
 /// recorded then.
-fn grown(history: &mut History, at: u64) -> Option<Vec<Growth>> {
+fn grown(history: &mut History, from: u64, at: u64) -> Option<Vec<Growth>> {
     let mut known: BTreeMap<ProcessKey, (u64, u64)> = BTreeMap::new();
     let mut samples = 0_u64;
-    let read = history.samples(at.saturating_sub(BEFORE), at, |sample| {
+    let read = history.samples(from, at, |sample| {
         samples += 1;
         for process in sample.processes {
             if let Some(held) = held(&process) {

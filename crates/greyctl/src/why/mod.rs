@@ -2,7 +2,8 @@
 //! `--killed`, who was killed, by whom, and what to do about it.
 //!
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
-//! and [`journal`] read the logs, [`grown`] asks history, [`clock`] makes their times comparable,
+//! and [`journal`] read the logs, [`grown`] asks history,
+//! [`last_minute`] its dumps, [`clock`] makes their times comparable,
 //! [`document`] is what is published, [`report`] shows it.
 
 mod clock;
@@ -10,6 +11,7 @@ pub(crate) mod command;
 pub(crate) mod document;
 mod grown;
 mod journal;
+mod last_minute;
 pub(crate) mod options;
 mod report;
 mod sources;

@@ -2,7 +2,9 @@
 //!
 //! Pure: a document becomes text.
 
-use grey_model::{Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, Moment};
+use grey_model::{
+    Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, LastMinute, Moment,
+};
 use jiff::tz::TimeZone;
 
 use super::clock::timestamp;
@@ -133,10 +135,46 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         );
         text.push_str(&item("", &line, width));
     }
+    if let Some(minute) = &kill.last_minute {
+        for line in last_minute(minute) {
+            text.push_str(&item("", &line, width));
+        }
+    }
     for line in &kill.advice {
         text.push_str(&advice(line, width));
     }
     text
+}
+
+/// What the last minute was like, each a sentence.
+fn last_minute(minute: &LastMinute) -> Vec<String> {
+    let covers = minute.covers_seconds;
+    let mut parts = Vec::new();
+    if let (Some(before), Some(least)) =
+        (minute.available_before_bytes, minute.least_available_bytes)
+    {
+        parts.push(format!("available memory went from {before} to {least}"));
+    }
+    if let (Some(before), Some(then)) = (minute.swap_before_bytes, minute.swap_bytes)
+        && before != then
+    {
+        parts.push(format!("swap from {before} to {then}"));
+    }
+    if let Some(stalled) = minute.stalled_seconds {
+        parts.push(format!("tasks waited {stalled:.1} s for memory"));
+    }
+    let mut lines = Vec::new();
+    if !parts.is_empty() {
+        let (what, dump) = (parts.join(", "), &minute.dump);
+        lines.push(format!("in the last {covers:.0} s, {what} ({dump})"));
+    }
+    for growth in minute.grew.iter().flatten().take(MOST_GROWN) {
+        let (name, pid, bytes) = (&growth.name, growth.pid, growth.growth_bytes);
+        lines.push(format!(
+            "in the last {covers:.0} s, {name} ({pid}) grew by {bytes}"
+        ));
+    }
+    lines
 }
 
 fn by(kill: &Kill) -> &'static str {

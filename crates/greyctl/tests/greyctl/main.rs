@@ -16,6 +16,8 @@ mod enforcement;
 mod harness;
 mod hints;
 mod history;
+mod history_damage;
+mod history_moments;
 mod interruption;
 mod kills;
 mod leaks;

@@ -1,0 +1,160 @@
+//! History that is damaged, or that a newer version has written: what is told,
+//! and what is still read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use grey_fake_kernel::FakeKernel;
+use grey_model::{BootId, Sample, SystemValues};
+use grey_telemetry::history::{DumpReason, HistoryOptions, HistoryWriter};
+use serde_json::Value;
+
+use crate::documents::assert_valid;
+use crate::harness::{host, on, run};
+use crate::history::{samples, write_growth};
+
+/// Ten minutes of history in the tail, and where it is.
+fn recorded(kernel: &FakeKernel) -> PathBuf {
+    let folder = kernel.path("state/history");
+    write_growth(&folder, jiff::Timestamp::now());
+    folder
+}
+
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Writes format 9 into the header of the file at `path`, whose checksum is at
+/// `sum`.
+fn make_newer(path: &Path, sum: usize) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[8] = 9;
+    let checksum = crc32fast::hash(&bytes[..sum]).to_le_bytes();
+    bytes[sum..sum + 4].copy_from_slice(&checksum);
+    fs::write(path, &bytes).unwrap();
+    bytes
+}
+
+fn write_dump(folder: &Path) -> PathBuf {
+    let sample = Sample {
+        at_unix_ms: 1_700_000_000_000,
+        since_boot_ms: 1000,
+        boot: BootId("one".to_owned()),
+        system: SystemValues::default(),
+        processes: Vec::new(),
+        cgroups: None,
+    };
+    let writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
+    let name = writer.dump_folder().write(DumpReason::OomKill, &[sample]);
+    folder.join(name.unwrap())
+}
+
+#[test]
+fn a_damaged_byte_among_the_newest_samples_costs_a_minute_and_is_told_exactly() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    damage(&folder.join("tail"));
+    let ran = run(on(&kernel), &["history", "--json"]);
+    assert_eq!(ran.exit, 4, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.history.v1", &document);
+    let left = document["samples"].as_array().unwrap();
+    let missing = 600 - left.len() as u64;
+    assert!((1..=60).contains(&missing), "{missing}");
+    let lost = document["lost"].as_array().unwrap();
+    assert_eq!((lost.len(), &lost[0]["samples"]), (1, &missing.into()));
+    let at = |value: &Value| value.as_u64().unwrap();
+    let between = at(&lost[0]["from_unix_ms"])..=at(&lost[0]["until_unix_ms"]);
+    let kept = left.iter().map(|sample| at(&sample["at_unix_ms"]));
+    // The two beside it, and none between them.
+    assert_eq!(kept.filter(|at| between.contains(at)).count(), 2);
+    let told = format!("{missing} samples between ");
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+}
+
+#[test]
+fn a_recorder_keeps_what_is_good_beside_damage_and_says_where_the_rest_is() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    damage(&folder.join("tail"));
+    let damaged = fs::read(folder.join("tail")).unwrap();
+    let ran = run(on(&kernel), &["record", "--for", "100ms"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let aside = folder.join("tail-damaged-000001");
+    for says in [
+        "are lost: a sample is damaged",
+        &aside.display().to_string(),
+    ] {
+        assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+    }
+    assert_eq!(fs::read(aside).unwrap(), damaged);
+    assert!(samples(&kernel).len() > 540, "{}", samples(&kernel).len());
+    assert_eq!(run(on(&kernel), &["history"]).exit, 0);
+}
+
+#[test]
+fn a_damaged_dump_is_told_by_history_and_doctor() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    let path = write_dump(&folder);
+    assert_eq!(run(on(&kernel), &["history"]).exit, 0);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let ran = run(on(&kernel), &["history"]);
+    assert_eq!(ran.exit, 4, "{}", ran.stderr);
+    let told = format!("the dump {name} is damaged");
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+    assert!(ran.stdout.contains("oom-kill, damaged"), "{}", ran.stdout);
+    let document = run(on(&kernel), &["history", "--json"]).json();
+    assert_valid("grey.history.v1", &document);
+    assert_eq!(document["dumps"][0]["state"], "damaged");
+    let doctor = run(on(&kernel), &["doctor"]).stdout;
+    assert!(doctor.contains(&format!("damaged: {name}")), "{doctor}");
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_called_that_and_left_alone() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    let path = folder.join("tail");
+    let newer = make_newer(&path, 48);
+    let ran = run(on(&kernel), &["history", "--json"]);
+    assert_eq!(ran.exit, 4, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.history.v1", &document);
+    assert_eq!(document["lost"], serde_json::json!([]));
+    assert_eq!(document["newer"][0]["format"], 9);
+    let record = run(on(&kernel), &["record", "--for", "100ms"]);
+    assert_eq!(record.exit, 1, "{}", record.stderr);
+    let doctor = run(on(&kernel), &["doctor"]).stdout;
+    for said in [&ran.stderr, &record.stderr, &doctor] {
+        assert!(said.contains("newer version"), "{said}");
+        assert!(
+            !said.contains("lost:") && !said.contains("damaged:"),
+            "{said}"
+        );
+    }
+    assert_eq!(fs::read(&path).unwrap(), newer);
+}
+
+#[test]
+fn a_dump_of_a_newer_version_is_called_that() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    let path = write_dump(&folder);
+    make_newer(&path, 88);
+    let ran = run(on(&kernel), &["history"]);
+    assert_eq!(ran.exit, 4, "{}", ran.stderr);
+    assert!(ran.stdout.contains("oom-kill, newer"), "{}", ran.stdout);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let shown = run(on(&kernel), &["history", "--dump", name]);
+    for said in [&ran.stderr, &shown.stderr] {
+        assert!(said.contains("by a newer version"), "{said}");
+        assert!(!said.contains("damaged"), "{said}");
+    }
+}

@@ -1,0 +1,186 @@
+//! Which moment of history is meant, and what is compared with what.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use grey_fake_kernel::FakeKernel;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::documents::assert_valid;
+use crate::harness::{host, on, run};
+use crate::history::{record, samples, write_growth};
+
+/// History of ten minutes, three hours ago.
+fn recorded_long_ago(kernel: &FakeKernel) -> Timestamp {
+    let then = Timestamp::now() - SignedDuration::from_hours(3);
+    write_growth(&kernel.path("state/history"), then);
+    then
+}
+
+#[test]
+fn now_is_never_a_sample_of_hours_ago() {
+    let kernel = host();
+    recorded_long_ago(&kernel);
+    for arguments in [
+        &["history", "--at", "now"][..],
+        &["memory-diagnose", "--at", "now"],
+        &["diff", "-b", "now"],
+    ] {
+        let ran = run(on(&kernel), arguments);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(ran.stderr.contains("has nothing of now"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("3h"), "{}", ran.stderr);
+        // Both hints find this history again.
+        let state = format!("--state-dir {}", kernel.path("state").display());
+        assert_eq!(ran.stderr.matches(&state).count(), 2, "{}", ran.stderr);
+    }
+    let at = run(on(&kernel), &["history", "--at", "now"]).stderr;
+    let command = at.lines().find(|line| line.contains("--at")).unwrap();
+    let moment = command.split("--at ").nth(1).unwrap();
+    let moment = moment.split_whitespace().next().unwrap();
+    let ran = run(on(&kernel), &["history", "--at", moment]);
+    assert!(
+        ran.stdout.contains("builder"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_moment_between_two_recordings_is_told_with_the_last_sample_before() {
+    let kernel = host();
+    recorded_long_ago(&kernel);
+    record(&kernel);
+    let ran = run(on(&kernel), &["history", "--at", "1h ago"]);
+    assert_eq!(ran.exit, 1, "{}", ran.stdout);
+    for says in ["nothing was recorded at", "the last sample before", "2h"] {
+        assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn without_an_end_a_moment_is_compared_with_the_present() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    // After the recorder has ended, and nobody records it.
+    kernel.write("proc/310/statm", "300000 200000 10 10 0 200000 0\n");
+    for end in [&[][..], &["-e", "now"]] {
+        let arguments = [&["diff", "-b", &begin, "--json"], end].concat();
+        let ran = run(on(&kernel), &arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        assert_eq!(document["after"]["file"], serde_json::Value::Null);
+        let process = &document["processes"][0];
+        assert_eq!(
+            (&process["pid"], &process["fate"]),
+            (&310.into(), &"grew".into())
+        );
+        // Cgroups are those of the moment, though its sample may have none.
+        let fates = document["cgroups"].as_array().unwrap().iter();
+        assert!(fates.clone().all(|group| group["fate"] != "appeared"));
+    }
+}
+
+#[test]
+fn a_time_without_samples_is_refused_with_what_there_is() {
+    let kernel = host();
+    recorded_long_ago(&kernel);
+    for arguments in [
+        &["history", "--from", "1h ago"][..],
+        &["history", "--until", "2001-01-01 00:00"],
+        &["history", "export", "--csv", "--from", "1h ago"],
+        &["history", "export", "--json", "--until", "2001-01-01 00:00"],
+        &["memory-diagnose", "--detect-leaks", "--since", "1h ago"],
+    ] {
+        let ran = run(on(&kernel), arguments);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""), "{arguments:?}");
+        for says in ["history has no sample ", "it has from "] {
+            assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn seldom_samples_are_recorded_with_a_warning_of_what_they_cost() {
+    let kernel = host();
+    let seldom = ["record", "--interval", "10m", "--for", "1s"];
+    let ran = run(on(&kernel), &seldom);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("a sample each 10m"), "{}", ran.stderr);
+    let often = run(on(&kernel), &["record", "--for", "1s"]);
+    assert!(!often.stderr.contains("a sample each"), "{}", often.stderr);
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+    let kernel = host();
+    let path = kernel.path("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let ran = run(on(&kernel), &["diff", path.to_str().unwrap()]);
+    assert_eq!(ran.exit, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("is no document"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_pipe_that_is_written_to_is_read_to_its_end() {
+    let kernel = host();
+    let saved = kernel.path("saved.json");
+    let name = saved.to_str().unwrap();
+    assert_eq!(
+        run(on(&kernel), &["memory-diagnose", "--save", name]).exit,
+        0
+    );
+    let mut diff = on(&kernel);
+    let mut writer = std::process::Command::new("cat")
+        .arg(name)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    diff.stdin(writer.stdout.take().unwrap());
+    let ran = run(diff, &["diff", "/dev/stdin", name, "--json"]);
+    writer.wait().unwrap();
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+}
+
+fn become_process(kernel: &FakeKernel, pid: &str) {
+    let us = kernel.path("proc/self");
+    match fs::symlink_metadata(&us).map(|facts| facts.is_dir()) {
+        Ok(true) => fs::remove_dir_all(&us).unwrap(),
+        Ok(false) => fs::remove_file(&us).unwrap(),
+        Err(_) => {}
+    }
+    symlink(pid, us).unwrap();
+}
+
+#[test]
+fn who_compares_is_no_part_of_what_is_compared() {
+    let kernel = host();
+    // The fake kernel's process 310 is us.
+    become_process(&kernel, "310");
+    let saved = kernel.path("saved.json");
+    let name = saved.to_str().unwrap();
+    let first = run(on(&kernel), &["memory-diagnose", "--save", name, "--json"]);
+    assert_eq!(first.json()["taken_by_pid"], 310);
+    kernel.write("proc/310/statm", "300000 200000 10 10 0 200000 0\n");
+    let fate = || {
+        let document = run(on(&kernel), &["diff", name, "--json"]).json();
+        let processes = document["processes"].as_array().unwrap().iter();
+        let mut ours = processes.filter(|process| process["pid"] == 310);
+        ours.next().map(|process| process["fate"].clone())
+    };
+    assert_eq!(fate(), None, "although it has grown");
+    // Another one looks, and 310 is now somebody else's.
+    become_process(&kernel, "999");
+    assert_eq!(fate(), Some("appeared".into()));
+}

@@ -22,14 +22,21 @@ pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
 /// The same about a target, which is named so that a shell and greyctl take it
 /// for what it is.
 pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> String {
-    let target = target.to_string();
-    let all = words.split_whitespace().chain(["--target", &target]);
-    debug_assert!(
-        parses(all),
-        "greyctl has no `{words}` with --target {target}"
-    );
+    command_with(global, words, "--target", &target.to_string())
+}
+
+/// The same with one more option, whose value may be any text.
+pub(crate) fn command_with(
+    global: &GlobalOptions,
+    words: &str,
+    option: &str,
+    value: &str,
+) -> String {
+    let joint = format!("{option}={value}");
+    let all = words.split_whitespace().chain([joint.as_str()]);
+    debug_assert!(parses(all), "greyctl has no `{words}` with {joint}");
     let mut command = format!("greyctl {words}");
-    push_option(&mut command, "--target", OsStr::new(&target));
+    push_option(&mut command, option, OsStr::new(value));
     push_places(&mut command, global, &|name| std::env::var_os(name));
     command
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupField, CgroupSample, GroupBy, KernelText, Meminfo, ProcessField, ProcessId,
-    ProcessMemory, Sample, SystemField, TracePoint,
+    ProcessMemory, ProcessSample, Sample, SystemField, TracePoint,
 };
 use grey_policy::groups::{GroupFacts, fold};
 use grey_telemetry::history::History;
@@ -90,19 +90,12 @@ impl Past {
         let known = snapshot(&self.current)?;
         let before = self.before()?;
         let (follow, stalls) = follow_all(&before);
-        let anonymous = anonymous(&self.current);
+        let at = self.current.since_boot_ms;
         let processes: Vec<ProcessRow> = known
             .processes
             .into_iter()
-            .map(|mut memory| {
-                memory.rss_anon = anonymous.get(&memory.id).copied();
-                ProcessRow {
-                    life: memory.id.start_time_ticks,
-                    memory,
-                    pss_age: None,
-                    trend: Trend::default(),
-                }
-            })
+            .zip(&self.current.processes)
+            .map(|(memory, kept)| row(memory, kept, at))
             .collect();
         let groups = wish.by.map(|by| (by, groups(&processes, by)));
         let mut shot = Shot {
@@ -189,12 +182,18 @@ fn swap(sample: &Sample) -> Swap {
     Swap::new(&meminfo, Vec::new(), Vec::new(), None)
 }
 
-fn anonymous(sample: &Sample) -> HashMap<ProcessId, Bytes> {
-    let each = sample.processes.iter().filter_map(|process| {
-        let bytes = process.values.get(ProcessField::Anonymous)?;
-        Some((process.key.id, Bytes(bytes)))
-    });
-    each.collect()
+/// A process of a sample taken `at` so many milliseconds after boot.
+fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64) -> ProcessRow {
+    let value = |field| kept.values.get(field);
+    memory.rss_anon = value(ProcessField::Anonymous).map(Bytes);
+    memory.pss = value(ProcessField::Pss).map(Bytes);
+    let read_at = memory.pss.and_then(|_| value(ProcessField::PssAt));
+    ProcessRow {
+        life: memory.id.start_time_ticks,
+        memory,
+        pss_age: read_at.map(|read_at| Duration::from_millis(at.saturating_sub(read_at))),
+        trend: Trend::default(),
+    }
 }
 
 fn groups(rows: &[ProcessRow], by: GroupBy) -> Vec<GroupRow> {
@@ -308,9 +307,7 @@ fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
 
 #[cfg(test)]
 mod tests {
-    use grey_model::{
-        BootId, CgroupPath, CgroupValues, ProcessKey, ProcessSample, ProcessValues, SystemValues,
-    };
+    use grey_model::{BootId, CgroupPath, CgroupValues, ProcessKey, ProcessValues, SystemValues};
 
     use super::*;
 

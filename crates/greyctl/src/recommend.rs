@@ -56,6 +56,21 @@ pub(crate) fn command_of(user: &str, global: &GlobalOptions, words: &str, state:
     format!("sudo -u {} {command}", shell_word(user.as_bytes()))
 }
 
+/// Programs whose command in a sentence only root may run.
+const ROOTS: [&str; 2] = [": greyctl memory-enforce ", ": systemctl set-property "];
+
+/// A sentence of advice for who is not root: with sudo before what needs it. A
+/// plan alone needs no root.
+pub(crate) fn with_sudo(advice: &str) -> String {
+    let needs_root = |program: &&&str| advice.contains(**program);
+    match ROOTS.iter().find(needs_root) {
+        Some(program) if !advice.contains(" --simulation") => {
+            advice.replacen(program, &program.replacen(": ", ": sudo ", 1), 1)
+        }
+        _ => advice.to_owned(),
+    }
+}
+
 fn with_places(
     global: &GlobalOptions,
     words: &str,
@@ -145,6 +160,30 @@ mod tests {
             with_places(&global, "rollback", &another),
             "greyctl rollback --state-dir /s"
         );
+    }
+
+    #[test]
+    fn what_needs_root_has_sudo_before_it_and_a_plan_has_not() {
+        for (advice, expected) in [
+            (
+                "give it more: greyctl memory-enforce --target /a --limit 64M",
+                "give it more: sudo greyctl memory-enforce --target /a --limit 64M",
+            ),
+            (
+                "for good: systemctl set-property a.service MemoryMax=1",
+                "for good: sudo systemctl set-property a.service MemoryMax=1",
+            ),
+            (
+                "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
+                "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
+            ),
+            (
+                "see it: greyctl memory-diagnose",
+                "see it: greyctl memory-diagnose",
+            ),
+        ] {
+            assert_eq!(with_sudo(advice), expected);
+        }
     }
 
     #[test]

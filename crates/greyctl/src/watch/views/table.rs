@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grey_model::LeakVerdict;
+use grey_model::{LeakVerdict, roughly};
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
@@ -16,7 +16,6 @@ use super::super::shot::{CgroupRow, GroupRow, ProcessRow, Trend};
 use super::super::state::{Order, SortBy, View};
 use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, groups, processes};
-use crate::duration::short;
 use crate::table::{Column, LaidOut, Table, Tone, Value};
 
 /// PSS is told with its age from here on.
@@ -135,7 +134,7 @@ fn of_process(row: &ProcessRow, depth: usize) -> Vec<Value> {
         Some(_) => format!("~{pss}"),
         None => pss.to_string(),
     });
-    let seconds = age.map(|age| short(Duration::from_secs(age.as_secs())));
+    let seconds = age.map(roughly);
     let mut values = vec![
         Value::new(memory.id.pid),
         Value::or_unknown(processes::user(memory)),

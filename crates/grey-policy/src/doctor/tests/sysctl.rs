@@ -13,7 +13,7 @@ fn swappiness_is_judged_by_what_there_is_to_swap_to() {
         let devices = swap.iter().map(|kind| device("/dev/x", *kind, 1));
         facts.setup.swap = Reading::Known(devices.collect());
     }
-    use SwapKind::Partition;
+    use SwapKind::{Partition, Zram};
     assert_sides(
         "swappiness",
         &[

@@ -28,6 +28,7 @@ pub mod plan;
 pub mod pressure;
 pub mod priority;
 pub mod process;
+pub mod roughly;
 pub mod sample;
 pub mod shell;
 pub mod snapshot;
@@ -79,6 +80,7 @@ pub use plan::{
 pub use pressure::{Pressure, PressureLine};
 pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
+pub use roughly::roughly;
 pub use sample::{
     CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
     ProcessValues, Sample, SystemField, SystemValues,

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::text::reorders_text;
+use crate::text::misleads;
 
 /// `bytes` as one word of a shell's command line: as it is where nothing in it
 /// means anything to a shell, else in quotes. What could drive a terminal, and
@@ -15,7 +15,7 @@ use crate::text::reorders_text;
 pub fn shell_word(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && text.bytes().all(is_plain) => text.to_owned(),
-        Ok(text) if !text.chars().any(must_be_escaped) => {
+        Ok(text) if !text.chars().any(misleads) => {
             format!("'{}'", text.replace('\'', "'\\''"))
         }
         _ => in_octal(bytes),
@@ -31,10 +31,6 @@ const fn is_plain(byte: u8) -> bool {
         )
 }
 
-fn must_be_escaped(character: char) -> bool {
-    character.is_control() || reorders_text(character)
-}
-
 fn in_octal(bytes: &[u8]) -> String {
     let mut word = String::from("$'");
     for chunk in bytes.utf8_chunks() {
@@ -42,7 +38,7 @@ fn in_octal(bytes: &[u8]) -> String {
             let mut buffer = [0; 4];
             match character {
                 '\'' | '\\' => word.extend(['\\', character]),
-                _ if must_be_escaped(character) => {
+                _ if misleads(character) => {
                     push_octal(&mut word, character.encode_utf8(&mut buffer).as_bytes());
                 }
                 _ => word.push(character),
@@ -99,5 +95,6 @@ mod tests {
         assert_eq!(shell_word(b"\n0'\\"), r"$'\0120\'\\'");
         assert_eq!(shell_word(b"\xff caf\xc3\xa9"), r"$'\377 café'");
         assert_eq!(shell_word("\u{202e}x".as_bytes()), r"$'\342\200\256x'");
+        assert_eq!(shell_word("a\u{200b}".as_bytes()), r"$'a\342\200\213'");
     }
 }

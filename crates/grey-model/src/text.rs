@@ -45,13 +45,14 @@ impl<T: AsRef<[u8]> + ?Sized> From<&T> for KernelText {
 }
 
 /// Safe for a terminal: control characters and bytes that are not UTF-8 are
-/// written as `\xNN`, as are the characters that reorder text.
+/// written as `\xNN`, as are the characters that reorder text, and those that
+/// are not seen: two names that differ look different.
 impl fmt::Display for KernelText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::with_capacity(self.0.len());
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
-                if character.is_control() || reorders_text(character) {
+                if misleads(character) {
                     let mut buffer = [0; 4];
                     push_escaped(&mut out, character.encode_utf8(&mut buffer).as_bytes());
                 } else {
@@ -104,9 +105,32 @@ fn push_escaped(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Whether a terminal shows what follows in another order.
-pub(crate) fn reorders_text(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a terminal obeys it, shows what follows in another order, or shows
+/// nothing at all.
+pub(crate) fn misleads(character: char) -> bool {
+    character.is_control() || reorders_text(character) || is_invisible(character)
+}
+
+/// Marks, embeddings and isolates of the bidirectional algorithm.
+fn reorders_text(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// What Unicode has programs ignore where they cannot show it (spaces of no
+/// width, joiners, fillers, variation selectors, tags), the marks of
+/// annotations, and line breaks of its own.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}'
+            | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -117,6 +141,29 @@ mod tests {
     fn an_escape_sequence_in_a_name_cannot_reach_the_terminal() {
         let name = KernelText::from(b"\x1b[2Jevil\n\xff\xe2\x80\xae");
         assert_eq!(name.to_string(), "\\x1b[2Jevil\\x0a\\xff\\xe2\\x80\\xae");
+    }
+
+    #[test]
+    fn two_names_that_differ_look_different() {
+        for invisible in [
+            "\u{ad}",
+            "\u{200b}",
+            "\u{200d}",
+            "\u{2028}",
+            "\u{2060}",
+            "\u{3164}",
+            "\u{fe0f}",
+            "\u{feff}",
+            "\u{e0041}",
+            "\u{61c}",
+        ] {
+            let shown = KernelText::from(&format!("ngi{invisible}nx")).to_string();
+            assert!(shown.is_ascii() && shown.contains("\\x"), "{shown}");
+        }
+        // What can be seen stays.
+        for visible in ["e\u{301}", "日本語", "שלום"] {
+            assert_eq!(KernelText::from(visible).to_string(), visible);
+        }
     }
 
     #[test]

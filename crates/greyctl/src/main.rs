@@ -33,6 +33,7 @@ mod schema;
 
 mod table;
 mod target;
+mod usage_hint;
 mod watch;
 mod why;
 

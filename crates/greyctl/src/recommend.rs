@@ -22,14 +22,21 @@ pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
 /// The same about a target, which is named so that a shell and greyctl take it
 /// for what it is.
 pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> String {
-    let target = target.to_string();
-    let all = words.split_whitespace().chain(["--target", &target]);
-    debug_assert!(
-        parses(all),
-        "greyctl has no `{words}` with --target {target}"
-    );
+    command_with(global, words, "--target", &target.to_string())
+}
+
+/// The same with one more option, whose value may be any text.
+pub(crate) fn command_with(
+    global: &GlobalOptions,
+    words: &str,
+    option: &str,
+    value: &str,
+) -> String {
+    let joint = format!("{option}={value}");
+    let all = words.split_whitespace().chain([joint.as_str()]);
+    debug_assert!(parses(all), "greyctl has no `{words}` with {joint}");
     let mut command = format!("greyctl {words}");
-    push_option(&mut command, "--target", OsStr::new(&target));
+    push_option(&mut command, option, OsStr::new(value));
     push_places(&mut command, global, &|name| std::env::var_os(name));
     command
 }
@@ -47,6 +54,21 @@ pub(crate) fn command_of(user: &str, global: &GlobalOptions, words: &str, state:
     });
     push_option(&mut command, "--state-dir", state.as_os_str());
     format!("sudo -u {} {command}", shell_word(user.as_bytes()))
+}
+
+/// Programs whose command in a sentence only root may run.
+const ROOTS: [&str; 2] = [": greyctl memory-enforce ", ": systemctl set-property "];
+
+/// A sentence of advice for who is not root: with sudo before what needs it. A
+/// plan alone needs no root.
+pub(crate) fn with_sudo(advice: &str) -> String {
+    let needs_root = |program: &&&str| advice.contains(**program);
+    match ROOTS.iter().find(needs_root) {
+        Some(program) if !advice.contains(" --simulation") => {
+            advice.replacen(program, &program.replacen(": ", ": sudo ", 1), 1)
+        }
+        _ => advice.to_owned(),
+    }
 }
 
 fn with_places(
@@ -138,6 +160,30 @@ mod tests {
             with_places(&global, "rollback", &another),
             "greyctl rollback --state-dir /s"
         );
+    }
+
+    #[test]
+    fn what_needs_root_has_sudo_before_it_and_a_plan_has_not() {
+        for (advice, expected) in [
+            (
+                "give it more: greyctl memory-enforce --target /a --limit 64M",
+                "give it more: sudo greyctl memory-enforce --target /a --limit 64M",
+            ),
+            (
+                "for good: systemctl set-property a.service MemoryMax=1",
+                "for good: sudo systemctl set-property a.service MemoryMax=1",
+            ),
+            (
+                "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
+                "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
+            ),
+            (
+                "see it: greyctl memory-diagnose",
+                "see it: greyctl memory-diagnose",
+            ),
+        ] {
+            assert_eq!(with_sudo(advice), expected);
+        }
     }
 
     #[test]

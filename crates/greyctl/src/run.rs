@@ -2,7 +2,6 @@
 //!
 //! Never ends the process itself; `main` returns the code.
 
-use std::error::Error as _;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
@@ -10,16 +9,14 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory as _, Parser as _};
-use grey_model::target::ParseTargetError;
-use grey_model::{KernelText, ParseSizeError};
+use grey_model::KernelText;
 
 use crate::cli::{Cli, Command};
-use crate::duration::DurationError;
 use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
-use crate::moment::MomentError;
 use crate::output::Output;
+use crate::usage_hint::usage_hint;
 use crate::{
     compare, completions, diagnose, doctor, enforce, history, journal, manual, rollback, watch, why,
 };
@@ -75,7 +72,7 @@ fn misused(mut error: clap::Error, arguments: &[OsString]) -> Exit {
     }
     // Help and version are no errors, and a reader that went away is none.
     let _ = error.print();
-    let hint = usage_hint(&error);
+    let hint = usage_hint(&error, arguments);
     let mut output = Output::new(ColorChoice::Auto);
     if let Some(hint) = hint {
         output.hint(hint);
@@ -116,30 +113,6 @@ fn usage_of(arguments: &[OsString]) -> Option<StyledStr> {
         }
     }
     None
-}
-
-/// How a value that could not be read is written.
-fn usage_hint(error: &clap::Error) -> Option<&'static str> {
-    if error.kind() == ErrorKind::InvalidUtf8 {
-        return Some(
-            "a name that is not UTF-8 cannot be given: use the pid; ps -e -o pid,comm lists it",
-        );
-    }
-    let cause = error.source()?;
-    if cause.is::<ParseSizeError>() {
-        Some("sizes are written as 512M, 1.5G or a number of bytes")
-    } else if cause.is::<DurationError>() {
-        Some("durations are written as 45s, 10m or 1h30m")
-    } else if cause.is::<MomentError>() {
-        Some("moments are written as \"10m ago\", 10:04 or \"2026-11-21 10:04\"")
-    } else if cause.is::<ParseTargetError>() {
-        Some(
-            "a target is a pid (1234), a command name (postgres), a cgroup (/build/web) or a \
-             systemd unit (nginx.service)",
-        )
-    } else {
-        None
-    }
 }
 
 fn dispatch(cli: &Cli, output: &mut Output) -> Result<Exit, Failure> {

@@ -7,6 +7,8 @@
 mod cgroups;
 mod conflicts;
 mod every_setting;
+mod faults;
+mod in_process;
 mod journal_files;
 mod leases;
 mod rig;

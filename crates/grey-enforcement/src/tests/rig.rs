@@ -1,4 +1,4 @@
-//! A machine made of files: the real code writes them, and the rig does what
+//! A machine made of files: the real code writes them, and `faults` does what
 //! the kernel would do next (round, move, create, remove).
 //!
 //! Never replaces a reader or a writer of ours; faults are injected around them.
@@ -10,40 +10,27 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupFile, CgroupId, CgroupPath, Change, Knob, KnobValue, KsmFile, Plan, PlanStep,
-    ProcessId, Risk, UnitMemoryProperty,
+    CgroupFile, CgroupId, CgroupPath, Change, Knob, KnobValue, KsmFile, Plan, PlanStep, ProcessId,
+    Risk, UnitMemoryProperty,
 };
 use grey_telemetry::{Kernel, Roots};
 
+pub(super) use super::faults::Fault;
+use super::faults::{FaultyKnobs, make_children_files};
+use super::in_process::{CountedKeepers, InProcess};
 use super::units::FakeUnits;
-use crate::disposable::{Job, JobEnd, JobResult, JobRunner};
+use crate::disposable::Job;
 use crate::executor::{
     Actor, Applied, ApplyContext, ApplyError, Deadlines, Enforcer, EnforcerOptions, RollbackReport,
     RollbackSelection,
 };
-use crate::knob::{KernelKnobs, KnobAccess, KnobError, Restored, Saved};
-use crate::lease::{KeeperError, KeeperRequest, KeeperStarter};
+use crate::knob::KernelKnobs;
 use crate::{DisposableProgram, Journal, JournalEntry};
 
 pub(super) const PROCESS: ProcessId = ProcessId {
     pid: 4242,
     start_time_ticks: 1000,
 };
-
-/// What goes wrong, and when: counted over the calls of the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Nothing.
-    None,
-    /// The n-th setting that is written fails, and nothing is written.
-    FailSet(usize),
-    /// The n-th setting is written, and the kernel makes something else of it.
-    SetToSomethingElse(usize),
-    /// We are killed at the n-th call, before it did anything.
-    DieBefore(usize),
-    /// We are killed right after the n-th call.
-    DieAfter(usize),
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -128,7 +115,8 @@ impl Rig {
         write("cgroup/cgroup.controllers", "memory pids\n");
         write("cgroup/cgroup.subtree_control", "memory pids\n");
         write("cgroup/cgroup.procs", "4242\n");
-        write("systemd/placeholder", "");
+        // That it is there tells that systemd runs.
+        fs::create_dir(root.join("systemd")).unwrap();
         let rig = Self {
             units: FakeUnits::new(root),
             counters: Rc::default(),
@@ -370,285 +358,5 @@ fn collect(directory: &Path, state: &mut Vec<(PathBuf, String)>) {
             let text = fs::read_to_string(&path).unwrap();
             state.push((path, text));
         }
-    }
-}
-
-/// A cgroup as the kernel makes it.
-fn make_children_files(parent: &Path, name: &str, memory: bool) {
-    let directory = parent.join(name);
-    fs::create_dir_all(&directory).unwrap();
-    let mut files = vec![("cgroup.procs", ""), ("cgroup.subtree_control", "\n")];
-    if memory {
-        files.extend([
-            ("memory.current", "52428800\n"),
-            ("memory.high", "max\n"),
-            (
-                "memory.max",
-                if name == "web" {
-                    "314572800\n"
-                } else {
-                    "max\n"
-                },
-            ),
-            ("memory.reclaim", ""),
-            (
-                "memory.stat",
-                "workingset_refault_anon 1\nworkingset_refault_file 2\n",
-            ),
-        ]);
-        if name != "web" {
-            files.retain(|(file, _)| *file != "memory.current");
-            files.push(("memory.current", "4096\n"));
-        }
-    }
-    for (file, text) in files {
-        fs::write(directory.join(file), text).unwrap();
-    }
-}
-
-/// The real settings, and around them the kernel's reactions and the faults.
-struct FaultyKnobs {
-    inner: KernelKnobs,
-    root: PathBuf,
-    fault: Fault,
-    counters: Rc<RefCell<Counters>>,
-}
-
-impl FaultyKnobs {
-    fn around<T>(&self, call: impl FnOnce() -> T) -> T {
-        let number = {
-            let mut counters = self.counters.borrow_mut();
-            counters.calls += 1;
-            counters.calls
-        };
-        self.die_if(self.fault == Fault::DieBefore(number));
-        let result = call();
-        self.die_if(self.fault == Fault::DieAfter(number));
-        result
-    }
-
-    /// Ends us without a word, as SIGKILL would.
-    fn die_if(&self, now: bool) {
-        if now {
-            std::panic::resume_unwind(Box::new("killed"));
-        }
-    }
-
-    fn tree(&self, path: &CgroupPath) -> PathBuf {
-        let relative = String::from_utf8(path.relative().to_vec()).unwrap();
-        self.root.join("cgroup").join(relative)
-    }
-
-    /// What the kernel makes of a write: only of what is in the file, so that
-    /// a write that never happened is noticed.
-    fn react(&self, knob: &Knob) {
-        match knob {
-            Knob::CgroupFile { cgroup, file, .. } => {
-                self.rewrite(&self.tree(cgroup).join(file.file_name()), |line| {
-                    line.parse::<u64>()
-                        .map_or(line.to_owned(), |bytes| (bytes / 4096 * 4096).to_string())
-                });
-            }
-            Knob::MemoryController { cgroup } => {
-                let path = self.tree(cgroup).join("cgroup.subtree_control");
-                self.rewrite(&path, |line| match line {
-                    "+memory" => "memory".to_owned(),
-                    "-memory" => String::new(),
-                    other => other.to_owned(),
-                });
-            }
-            Knob::CgroupDirectory { cgroup, .. } => {
-                let path = self.tree(cgroup);
-                if path.exists() && !path.join("cgroup.procs").exists() {
-                    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                    make_children_files(path.parent().unwrap(), &name, true);
-                }
-            }
-            Knob::Ksm { file } => {
-                let path = self.root.join("sys/kernel/mm/ksm").join(file.file_name());
-                self.rewrite(&path, |line| match line {
-                    "none" => "[none] scan-time".to_owned(),
-                    "scan-time" => "none [scan-time]".to_owned(),
-                    other => other.to_owned(),
-                });
-            }
-            Knob::OomScoreAdj { process } => {
-                let path = format!("proc/{}/oom_score_adj", process.pid);
-                self.rewrite(&self.root.join(path), str::to_owned);
-            }
-            _ => {}
-        }
-        super::units::settle(&self.root);
-    }
-
-    /// Only the first line is what was written: a kernel file has no rest.
-    fn rewrite(&self, path: &Path, change: impl Fn(&str) -> String) {
-        if let Ok(text) = fs::read_to_string(path) {
-            let line = text.lines().next().unwrap_or_default();
-            fs::write(path, change(line) + "\n").unwrap();
-        }
-    }
-
-    /// RLIMIT_DATA has no file that is written: `prlimit` on a made-up pid
-    /// would hit a stranger. Tests on real processes cover the call itself.
-    fn set_rlimit(&self, process: ProcessId, text: &str) {
-        let (soft, hard) = text.split_once(':').unwrap();
-        let path = self.root.join(format!("proc/{}/limits", process.pid));
-        let row = format!("Max data size             {soft:<20} {hard:<20} bytes\n");
-        fs::write(path, row).unwrap();
-    }
-
-    /// rmdir of a cgroup takes its files with it; of a test tree it does not.
-    fn empty_directory(&self, knob: &Knob) {
-        let Knob::CgroupDirectory { cgroup, .. } = knob else {
-            return;
-        };
-        let path = self.tree(cgroup);
-        let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-        if !procs.trim().is_empty() {
-            return;
-        }
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            if entry.path().is_file() {
-                fs::remove_file(entry.path()).unwrap();
-            }
-        }
-    }
-}
-
-impl KnobAccess for FaultyKnobs {
-    fn read(&self, knob: &Knob) -> Result<Option<KnobValue>, KnobError> {
-        self.around(|| self.inner.read(knob))
-    }
-
-    fn saved_before(&self, knob: &Knob) -> Result<Saved, KnobError> {
-        self.around(|| self.inner.saved_before(knob))
-    }
-
-    fn set(&self, knob: &Knob, value: Option<&KnobValue>) -> Result<(), KnobError> {
-        self.around(|| {
-            let number = {
-                let mut counters = self.counters.borrow_mut();
-                counters.sets += 1;
-                counters.sets
-            };
-            if self.fault == Fault::FailSet(number) {
-                return Err(KnobError::Write {
-                    path: "injected".into(),
-                    value: String::new(),
-                    source: std::io::ErrorKind::InvalidInput.into(),
-                });
-            }
-            if let (Knob::RlimitData { process }, Some(value)) = (knob, value) {
-                self.set_rlimit(*process, &value.0);
-            } else {
-                self.inner.set(knob, value)?;
-            }
-            if self.fault == Fault::SetToSomethingElse(number) {
-                self.inner.set(knob, Some(&KnobValue("8192".to_owned())))?;
-            }
-            self.react(knob);
-            Ok(())
-        })
-    }
-
-    fn check_unit(&self, knob: &Knob, saved: &Saved) -> Result<(), KnobError> {
-        self.around(|| self.inner.check_unit(knob, saved))
-    }
-
-    fn unit_cgroup(&self, unit: &str) -> Result<Option<CgroupPath>, KnobError> {
-        self.around(|| self.inner.unit_cgroup(unit))
-    }
-
-    fn made_cgroup(&self, knob: &Knob) -> Result<Option<CgroupId>, KnobError> {
-        self.around(|| self.inner.made_cgroup(knob))
-    }
-
-    fn restore(
-        &self,
-        knob: &Knob,
-        before: Option<&KnobValue>,
-        saved: &Saved,
-        force: bool,
-    ) -> Result<Restored, KnobError> {
-        self.around(|| {
-            self.empty_directory(knob);
-            if let (Knob::RlimitData { process }, Some(value)) = (knob, before) {
-                self.set_rlimit(*process, &value.0);
-                return Ok(Restored::exactly());
-            }
-            let restored = self.inner.restore(knob, before, saved, force)?;
-            self.react(knob);
-            Ok(restored)
-        })
-    }
-}
-
-/// Runs jobs here, and notes them.
-struct InProcess {
-    knobs: FaultyKnobs,
-    counters: Rc<RefCell<Counters>>,
-}
-
-impl JobRunner for InProcess {
-    fn run(
-        &self,
-        job: Job,
-        _deadline: Duration,
-        _lock: std::os::fd::BorrowedFd<'_>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> JobEnd {
-        self.counters.borrow_mut().jobs.push(job.clone());
-        match job {
-            Job::SetKnob { knob, value } => match self.knobs.set(&knob, value.as_ref()) {
-                Ok(()) => JobEnd::Done(JobResult::Written),
-                Err(error) => JobEnd::Failed {
-                    message: error.to_string(),
-                    errno: None,
-                    gone: error.is_gone(),
-                },
-            },
-            Job::Reclaim { cgroup, amount, .. } => {
-                if !self.knobs.tree(&cgroup).join("memory.reclaim").exists() {
-                    return JobEnd::Failed {
-                        message: "no memory.reclaim".to_owned(),
-                        errno: None,
-                        gone: false,
-                    };
-                }
-                let path = self.knobs.tree(&cgroup).join("memory.current");
-                let before: u64 = fs::read_to_string(&path).unwrap().trim().parse().unwrap();
-                fs::write(&path, format!("{}\n", before.saturating_sub(amount.0))).unwrap();
-                progress(amount.0, amount.0);
-                JobEnd::Done(JobResult::Reclaimed {
-                    freed: amount.min(Bytes(before)),
-                    stopped: crate::disposable::ReclaimStop::Amount,
-                })
-            }
-            Job::PageOut { .. } => JobEnd::TimedOut {
-                message: "too slow".to_owned(),
-            },
-            Job::DropCaches { .. } => JobEnd::Done(JobResult::Dropped),
-            // No plan has such a step.
-            Job::ClearReferences { .. } | Job::Age { .. } => JobEnd::TimedOut {
-                message: "not of a plan".to_owned(),
-            },
-        }
-    }
-}
-
-struct CountedKeepers(Rc<RefCell<Counters>>);
-
-impl KeeperStarter for CountedKeepers {
-    fn start(
-        &self,
-        _kernel: &Kernel,
-        _options: &EnforcerOptions,
-        _request: &KeeperRequest,
-    ) -> Result<(), KeeperError> {
-        let mut counters = self.0.borrow_mut();
-        assert_eq!(counters.sets, 0, "the keeper comes before the first write");
-        counters.keepers += 1;
-        Ok(())
     }
 }

@@ -27,7 +27,16 @@ pub(super) fn overcommit(facts: &DoctorFacts) -> Finding {
     let mode = *known!(CHECK, vm.overcommit_memory, WHY);
     match mode {
         0 => return CHECK.ok("0: heuristic", WHY),
-        1 => return CHECK.note("1: always", ALWAYS),
+        1 => {
+            return CHECK
+                .note("1: always", ALWAYS)
+                .advise("nothing has to be done where a program such as redis asks for it; else:")
+                .mend(Remedy::Sysctl {
+                    name: "vm.overcommit_memory",
+                    value: 0,
+                    before: 1,
+                });
+        }
         2 => {}
         _ => return CHECK.unknown(format!("{mode} is no mode that is known"), WHY),
     }

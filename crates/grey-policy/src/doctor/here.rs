@@ -19,11 +19,13 @@ pub(super) fn kernel(facts: &DoctorFacts) -> Finding {
 pub(super) fn container(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("container", "container");
     if facts.setup.host.container {
-        return CHECK.note(
-            "inside a container",
-            "totals and settings here are the machine's, processes and cgroups only the \
-             container's, and the kernel cannot be set from here",
-        );
+        return CHECK
+            .note(
+                "inside a container",
+                "totals and settings here are the machine's, processes and cgroups only the \
+                 container's, and the kernel cannot be set from here",
+            )
+            .advise("nothing has to be done; run it on the machine itself to see all of it");
     }
     CHECK.ok(
         "none; this is the machine itself",
@@ -104,7 +106,9 @@ pub(super) fn own_limit(facts: &DoctorFacts) -> Finding {
             "{} of the machine's {total}, set in {}",
             limit.limit, limit.cgroup
         );
-        return CHECK.note(found, WHY);
+        return CHECK
+            .note(found, WHY)
+            .advise("nothing has to be done; who started this session may raise it");
     }
     CHECK.ok("none below what the machine has", WHY)
 }
@@ -118,12 +122,16 @@ pub(super) fn memory_reclaim(facts: &DoctorFacts) -> Finding {
         return CHECK.ok("there", WHY);
     }
     if facts.setup.host.cgroup_mode.has_v2_memory() {
-        return CHECK.note(
-            "this kernel does not have it (Linux has it since 5.19)",
-            WHY,
-        );
+        return CHECK
+            .note(
+                "this kernel does not have it (Linux has it since 5.19)",
+                WHY,
+            )
+            .advise("a newer kernel has it; until then --high and --limit take memory back");
     }
-    CHECK.note("not there without the memory controller of cgroup v2", WHY)
+    CHECK
+        .note("not there without the memory controller of cgroup v2", WHY)
+        .advise("see `control groups` above")
 }
 
 /// process_madvise(2). It was called without a process, which changes nothing.
@@ -133,7 +141,9 @@ pub(super) fn process_madvise(facts: &DoctorFacts) -> Finding {
     if facts.setup.features.process_madvise {
         return CHECK.ok("there", WHY);
     }
-    CHECK.note("this kernel does not have it, or a filter forbids it", WHY)
+    CHECK
+        .note("this kernel does not have it, or a filter forbids it", WHY)
+        .advise("Linux has it since 5.10; a container's filter (seccomp) is its engine's to change")
 }
 
 /// capabilities(7), process_madvise(2), proc(5).
@@ -165,9 +175,13 @@ pub(super) fn capabilities(facts: &DoctorFacts) -> Finding {
         return CHECK.note(found, WHY).mend(Remedy::OursAsRoot("doctor"));
     }
     if facts.setup.host.container {
-        return CHECK.note(found, WHY);
+        return CHECK
+            .note(found, WHY)
+            .advise("whoever starts this container decides");
     }
-    CHECK.warning(found, WHY)
+    CHECK
+        .warning(found, WHY)
+        .advise("whoever started this session took them away: log in as root anew, or use sudo")
 }
 
 /// This project's advice: below this many, a busy program that opens a file for
@@ -219,5 +233,7 @@ pub(super) fn address_limits(facts: &DoctorFacts) -> Finding {
     if set.is_empty() {
         return CHECK.ok("none", WHY);
     }
-    CHECK.note(set.join(", "), WHY)
+    CHECK.note(set.join(", "), WHY).advise(
+        "nothing has to be done where it is meant; ulimit and the unit that starts it set it",
+    )
 }

@@ -83,7 +83,9 @@ pub(super) fn daemons(facts: &DoctorFacts) -> Finding {
         grey_model::Reading::Absent | grey_model::Reading::Known(None)
     );
     if no_pressure || !setup.host.cgroup_mode.has_v2_memory() {
-        return CHECK.warning(found, BLIND);
+        return CHECK
+            .warning(found, BLIND)
+            .advise("see `pressure (PSI)` and `control groups` for how to have them");
     }
     if setup.swap.known().is_some_and(Vec::is_empty) {
         return CHECK

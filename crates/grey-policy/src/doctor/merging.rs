@@ -118,7 +118,14 @@ pub(super) fn same_pages(facts: &DoctorFacts) -> Finding {
         }
     }
     if ksm.general_profit_bytes.is_some_and(|profit| profit < 0) {
-        return CHECK.note(saves, LOSS);
+        return CHECK
+            .note(saves, LOSS)
+            .advise("stop it if that stays so; what is merged is then kept merged:")
+            .mend(Remedy::SysFile {
+                path: "kernel/mm/ksm/run",
+                value: "0".to_owned(),
+                before: "1".to_owned(),
+            });
     }
     CHECK.ok(saves, WHY)
 }

@@ -4,6 +4,9 @@ use grey_model::{DoctorFacts, Reading};
 
 use super::finding::{Check, Finding, Remedy, known};
 
+/// For what greyctl does not use.
+const NOTHING_LACKS: &str = "nothing has to be done: memory-diagnose --cold does without it";
+
 /// `Documentation/accounting/psi.rst`; `psi=` of kernel-parameters.txt.
 pub(super) fn pressure(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("pressure", "pressure (PSI)");
@@ -20,7 +23,9 @@ pub(super) fn pressure(facts: &DoctorFacts) -> Finding {
                 .advise("take psi=0 off the kernel's command line and restart");
         }
         Reading::Absent if setup.psi_parameter == Some(true) => {
-            return CHECK.warning("not built in, though psi=1 was given at boot", WHY);
+            return CHECK
+                .warning("not built in, though psi=1 was given at boot", WHY)
+                .advise("only a kernel built with CONFIG_PSI has it");
         }
         Reading::Absent => {
             return CHECK.warning("off, or not built in", WHY).advise(format!(
@@ -45,7 +50,12 @@ pub(super) fn generations(facts: &DoctorFacts) -> Finding {
     const WHY: &str = "it knows by generations what is cold, so reclaim costs less and takes the \
                        right pages more often";
     let mask = match &facts.setup.mglru {
-        Reading::Absent => return CHECK.note("this kernel does not have it", WHY),
+        Reading::Absent => {
+            return CHECK.note("this kernel does not have it", WHY).advise(
+                "only a kernel built with CONFIG_LRU_GEN (since 6.1) has it; without, --cold \
+                 needs --for, and knows of processes alone",
+            );
+        }
         reading => *known!(CHECK, reading, WHY),
     };
     if mask & 1 == 1 {
@@ -61,10 +71,13 @@ pub(super) fn generations(facts: &DoctorFacts) -> Finding {
 /// `Documentation/admin-guide/mm/damon/usage.rst`.
 pub(super) fn access_monitor(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("damon", "DAMON");
-    const WHY: &str = "it samples which memory is used, the cheapest way to know what is cold";
+    const WHY: &str = "it samples which memory is used; greyctl does not use it: it guesses from \
+                       samples, and who else uses it shares its settings";
     match &facts.setup.damon {
         Reading::Known(()) => CHECK.ok("there", WHY),
-        Reading::Absent => CHECK.note("this kernel does not have it", WHY),
+        Reading::Absent => CHECK
+            .note("this kernel does not have it", WHY)
+            .advise(NOTHING_LACKS),
         Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
     }
 }
@@ -72,11 +85,13 @@ pub(super) fn access_monitor(facts: &DoctorFacts) -> Finding {
 /// `Documentation/admin-guide/mm/pagemap.rst`, PAGEMAP_SCAN.
 pub(super) fn page_scan(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("pagemap_scan", "PAGEMAP_SCAN");
-    const WHY: &str = "it finds the pages of a process that were written without clearing marks \
-                       that others use";
+    const WHY: &str = "it tells which pages of a process were written; greyctl does not use it: \
+                       what is only read looks cold to it";
     match &facts.setup.pagemap_scan {
         Reading::Known(()) => CHECK.ok("there", WHY),
-        Reading::Absent => CHECK.note("this kernel does not have it (Linux has it since 6.7)", WHY),
+        Reading::Absent => CHECK
+            .note("this kernel does not have it (Linux has it since 6.7)", WHY)
+            .advise(NOTHING_LACKS),
         Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
     }
 }

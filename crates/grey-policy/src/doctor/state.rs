@@ -1,5 +1,7 @@
 //! Rules about what we keep: the state directory, the journal, history.
 
+use std::time::Duration;
+
 use grey_model::{Bytes, DoctorFacts, Reading, StateFacts};
 
 use super::finding::{Check, Finding, Remedy, known};
@@ -80,7 +82,9 @@ pub(super) fn journal(facts: &DoctorFacts) -> Finding {
         return CHECK.problem(found, LOST).mend(Remedy::Ours("journal"));
     }
     if let Some(refused) = &journal.refused {
-        return CHECK.problem(refused.clone(), WHY);
+        return CHECK
+            .problem(refused.clone(), WHY)
+            .advise("see `state directory`, or name another with --state-dir");
     }
     CHECK.ok("nothing of it is lost", WHY)
 }
@@ -125,7 +129,9 @@ pub(super) fn disk(facts: &DoctorFacts) -> Finding {
     let disk = known!(CHECK, facts.state.disk, WHY);
     let found = format!("{} free at {}", disk.available, facts.state.path);
     if disk.available_files == Some(0) {
-        return CHECK.problem(format!("{found}, and no file can be made"), WHY);
+        return CHECK
+            .problem(format!("{found}, and no file can be made"), WHY)
+            .advise("delete files there, or name a directory elsewhere with --state-dir");
     }
     if disk.available < LEAST_ROOM {
         return CHECK
@@ -212,12 +218,6 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
     }
 }
 
-/// Seconds in the largest unit that says enough.
 fn span(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+    grey_model::roughly(Duration::from_secs(seconds.unsigned_abs()))
 }

@@ -51,7 +51,10 @@ pub(super) fn landing_zone(facts: &DoctorFacts) -> Finding {
             .mend(Remedy::Ours("memory-diagnose --by program"));
     }
     if is_above(FULL) {
-        return CHECK.note(found, WHY);
+        return CHECK
+            .note(found, WHY)
+            .advise("see who holds it:")
+            .mend(Remedy::Ours("memory-diagnose --by program"));
     }
     CHECK.ok(found, WHY)
 }
@@ -65,25 +68,34 @@ fn described(device: &SwapDevice) -> String {
     format!("{kind} {}", device.total)
 }
 
+/// Where the command leaves the name of the device that it made, so that its
+/// undo takes away that one and no other swap. Like the device it is gone after
+/// a restart.
+const ZRAM_NOTE: &str = "/run/grey-zram-device";
+
 /// zramctl(8) prints the device that it found free.
 fn without_swap(facts: &DoctorFacts, finding: Finding) -> Finding {
     let setup = &facts.setup;
     let total = setup.meminfo.known().and_then(|meminfo| meminfo.mem_total);
     let (Some(total), false) = (total, setup.host.container) else {
-        return finding;
+        return finding.advise("only the machine itself can be given swap");
     };
     let mebibytes = (total.get() / ZRAM_SHARE) >> 20;
     if mebibytes == 0 {
-        return finding;
+        return finding.advise("this machine is too small for swap in its memory");
     }
     finding
         .advise("compressed memory can be swapped to, where this kernel has zram, until the next restart:")
         .mend(Remedy::Shell {
             command: format!(
                 "sudo modprobe zram && dev=$(sudo zramctl --find --size {mebibytes}M) && \
-                 sudo mkswap \"$dev\" && sudo swapon --priority {ZRAM_PRIORITY} \"$dev\""
+                 sudo mkswap \"$dev\" && sudo swapon --priority {ZRAM_PRIORITY} \"$dev\" && \
+                 echo \"$dev\" | sudo tee {ZRAM_NOTE}"
             ),
-            undo: Some("sudo swapoff --all".to_owned()),
+            undo: Some(format!(
+                "dev=$(cat {ZRAM_NOTE}) && sudo swapoff \"$dev\" && sudo zramctl --reset \"$dev\" && \
+                 sudo rm {ZRAM_NOTE}"
+            )),
         })
 }
 
@@ -176,7 +188,7 @@ pub(super) fn zram_size(facts: &DoctorFacts) -> Finding {
         return CHECK.warning(found, WHY).advise(make);
     }
     if unlimited > total {
-        return CHECK.note(found, WHY);
+        return CHECK.note(found, WHY).advise(make);
     }
     CHECK.ok(found, WHY)
 }
@@ -202,7 +214,9 @@ pub(super) fn zram_backing(facts: &DoctorFacts) -> Finding {
     if devices.is_empty() {
         return CHECK.ok("none", WHY);
     }
-    CHECK.note(devices.join(", "), WHY)
+    CHECK
+        .note(devices.join(", "), WHY)
+        .advise("nothing has to be done; what writes to `writeback` decides how much moves")
 }
 
 /// `Documentation/admin-guide/mm/zswap.rst`: a compressed cache in front of
@@ -226,7 +240,9 @@ pub(super) fn zswap(facts: &DoctorFacts) -> Finding {
         reading => known!(CHECK, reading, WHY),
     };
     if swap.is_empty() {
-        return CHECK.note("on, without a swap device", IDLE);
+        return CHECK
+            .note("on, without a swap device", IDLE)
+            .advise("nothing has to be done: it takes no memory until there is swap");
     }
     if swap.iter().any(|device| device.kind == SwapKind::Zram) {
         return CHECK

@@ -322,3 +322,37 @@ fn a_limit_below_usage_from_inside_the_target_is_refused() {
     }
     assert!(plan(&facts, limit(250)).is_ok());
 }
+
+mod any_facts {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_planned_limit_never_lies_under_what_cannot_be_reclaimed(
+            current in 0u64..4096,
+            anonymous in 0u64..4096,
+            file in 0u64..4096,
+            swap_size in 0u64..4096,
+            asked in 1u64..4096,
+        ) {
+            let mut facts = machine();
+            facts.swap_devices = vec![swap(mib(swap_size))];
+            let group = facts.cgroup.as_mut().unwrap();
+            group.current = Some(mib(current));
+            group.stat = Some(CgroupMemoryStat {
+                inactive_anon: Some(mib(anonymous)),
+                inactive_file: Some(mib(file)),
+                ..Default::default()
+            });
+            let limit = Action::Limit { limit: MemoryLimit::Bytes(mib(asked)) };
+            if let Ok(plan) = plan(&facts, limit) {
+                let stuck = current.saturating_sub(file + anonymous.min(swap_size));
+                prop_assert!(asked >= 64);
+                prop_assert!(stuck <= asked, "{plan:?}");
+                let last = plan.steps.last().unwrap();
+                prop_assert!(!last.guards.is_empty());
+            }
+        }
+    }
+}

@@ -197,3 +197,11 @@ pub(crate) fn refusal(facts: &PreflightFacts, action: Action) -> Refusal {
 pub(crate) fn steps(facts: &PreflightFacts, action: Action) -> Vec<PlanStep> {
     plan(facts, action).expect("the plan should be made").steps
 }
+
+/// The machine, where the target is one process.
+pub(crate) fn process_target() -> PreflightFacts {
+    PreflightFacts {
+        target: Some(target(TargetKind::Process, "/web", Owner::Nobody)),
+        ..machine()
+    }
+}

@@ -7,6 +7,12 @@ mod limits;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
-mod one_shots_and_settings;
+mod one_shots;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
+mod targets;
+#[cfg(test)]
+mod whole_plans;

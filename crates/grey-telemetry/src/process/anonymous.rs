@@ -6,18 +6,21 @@
 
 use std::path::Path;
 
-use grey_model::{Bytes, ProcessId, ProcessState};
+use grey_model::{Bytes, KernelText, ProcessId, ProcessState};
 
+use super::program::Program;
 use super::stat::parse_stat;
 use super::status::parse_status;
 use crate::read::ReadError;
 use crate::roots::Kernel;
 
 /// What a program holds that nobody else can give back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnonymousMemory {
     /// Which process.
     pub id: ProcessId,
+    /// What it runs.
+    pub program: Program,
     /// Anonymous memory in memory and in swap. Pages that it shares with its
     /// parent since a fork are counted for both.
     pub anonymous: Bytes,
@@ -51,9 +54,14 @@ pub fn read_anonymous(
         pid,
         start_time_ticks: stat.start_time_ticks,
     };
+    let program = Program {
+        name: KernelText(stat.name.to_vec()),
+        layout: stat.layout,
+    };
     let status = parse_status(directory.read("status", buffer)?);
     Ok(status.rss_anon.map(|resident| AnonymousMemory {
         id,
+        program,
         anonymous: resident.saturating_add(status.swap.unwrap_or_default()),
     }))
 }

@@ -15,6 +15,7 @@ use super::cgroup::parse_memory_cgroup;
 use super::cmdline::{LONGEST, parse_cmdline};
 use super::ksm_stat::parse_ksm_stat;
 use super::oom_score::{parse_oom_score, parse_oom_score_adj};
+use super::program::{Program, ProgramLayout};
 use super::single_read::{is_denied, is_gone, read_once};
 use super::smaps_rollup::{SmapsRollup, parse_smaps_rollup};
 use super::stat::{Stat, parse_stat};
@@ -38,9 +39,22 @@ pub enum Detail {
 pub struct ProcessReading {
     /// What was read.
     pub memory: ProcessMemory,
+    /// Where its program lies; `None` where we may not see that.
+    pub layout: Option<ProgramLayout>,
     /// It has memory that we were not allowed to read: PSS, USS or more are
     /// absent for that reason.
     pub denied: bool,
+}
+
+impl ProcessReading {
+    /// What it runs.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        Program {
+            name: self.memory.name.clone(),
+            layout: self.layout,
+        }
+    }
 }
 
 /// Buffers for reading processes one after another.
@@ -105,7 +119,7 @@ pub fn read_process(
         doubtful: false,
         denied: false,
     };
-    let (mut memory, start) = files.read_identity()?;
+    let (mut memory, start, layout) = files.read_identity()?;
     files.read_status(&mut memory)?;
     files.read_small_files(&mut memory)?;
     if detail == Detail::Full && !memory.kernel_thread && memory.state != ProcessState::Zombie {
@@ -121,7 +135,11 @@ pub fn read_process(
         memory.unit = owner.unit().map(str::to_owned);
         memory.container = owner.container();
     }
-    Ok(ProcessReading { memory, denied })
+    Ok(ProcessReading {
+        memory,
+        layout,
+        denied,
+    })
 }
 
 /// The files of one process, read through its directory.
@@ -143,7 +161,8 @@ impl ProcessFiles<'_> {
         }
     }
 
-    fn read_identity(&mut self) -> Result<(ProcessMemory, u64), ReadError> {
+    /// The process, its start time and where its program lies.
+    fn read_identity(&mut self) -> Result<(ProcessMemory, u64, Option<ProgramLayout>), ReadError> {
         let path = || self.directory.path().join("stat");
         let text = self
             .directory
@@ -156,13 +175,13 @@ impl ProcessFiles<'_> {
             path: path(),
             missing: "name, state and start time",
         })?;
-        Ok((blank(&stat), stat.start_time_ticks))
+        Ok((blank(&stat), stat.start_time_ticks, stat.layout))
     }
 
     /// The state now of the process that began at `start`; it is vanished when
     /// another one has its pid.
     fn state_of_the_same(&mut self, start: u64) -> Result<ProcessState, ReadError> {
-        let (now, start_now) = self.read_identity()?;
+        let (now, start_now, _) = self.read_identity()?;
         if start_now != start {
             return Err(self.error("stat", Errno::SRCH));
         }

@@ -221,7 +221,7 @@ fn a_process_that_became_another_meanwhile_is_vanished() {
         doubtful: true,
         denied: false,
     };
-    let (_, start) = files.read_identity().unwrap();
+    let (_, start, _) = files.read_identity().unwrap();
     assert!(files.state_of_the_same(start).is_ok());
     tree.stat(7, b"other", 'S', 0, start + 1);
     let error = files.state_of_the_same(start).unwrap_err();

@@ -5,6 +5,7 @@
 
 use grey_model::ProcessState;
 
+use super::program::ProgramLayout;
 use crate::ascii::{parse_u64, words};
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
@@ -35,6 +36,8 @@ pub struct Stat<'text> {
     pub threads: u64,
     /// Field 22: clock ticks from boot to its start.
     pub start_time_ticks: u64,
+    /// Fields 26 to 28: where the program lies; `None` where we may not see it.
+    pub layout: Option<ProgramLayout>,
 }
 
 /// Reads a `stat` file; `None` when a field that is used is missing or broken.
@@ -53,6 +56,7 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat<'_>> {
     let kernel_ticks = parse_u64(fields.next()?)?;
     let threads = parse_u64(fields.nth(20 - 16)?)?;
     let start_time_ticks = parse_u64(fields.nth(22 - 21)?)?;
+    let layout = parse_layout([fields.nth(26 - 23), fields.next(), fields.next()]);
     Some(Stat {
         pid,
         name,
@@ -62,6 +66,18 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat<'_>> {
         cpu_time_ticks: user_ticks.saturating_add(kernel_ticks),
         threads,
         start_time_ticks,
+        layout,
+    })
+}
+
+/// The kernel prints no stack for a process that we may not look into, and none
+/// for a kernel thread.
+fn parse_layout(fields: [Option<&[u8]>; 3]) -> Option<ProgramLayout> {
+    let [code_start, code_end, stack_start] = fields.map(|field| parse_u64(field?));
+    Some(ProgramLayout {
+        code_start: code_start?,
+        code_end: code_end?,
+        stack_start: stack_start.filter(|&start| start != 0)?,
     })
 }
 
@@ -100,6 +116,7 @@ mod tests {
             cpu_time_ticks: 3,
             threads: 7,
             start_time_ticks: 141_438,
+            layout: None,
         };
         assert_eq!(stat, expected);
     }
@@ -126,6 +143,23 @@ mod tests {
     fn a_kernel_thread_is_told_by_its_flag() {
         let text = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 9 0 0";
         assert!(parse_stat(text).unwrap().kernel_thread);
+    }
+
+    #[test]
+    fn the_layout_is_there_where_it_may_be_seen() {
+        let text = |layout: &str| {
+            format!(
+                "7 (x) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 3133440 412 1844 {layout} 0 0 0\n"
+            )
+        };
+        let layout = |text: String| parse_stat(text.as_bytes()).unwrap().layout;
+        let expected = ProgramLayout {
+            code_start: 4096,
+            code_end: 8192,
+            stack_start: 140_737_000,
+        };
+        assert_eq!(layout(text("4096 8192 140737000")), Some(expected));
+        assert_eq!(layout(text("1 1 0")), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Control groups.
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel};
-use grey_model::{Bytes, CgroupMemory, CgroupPath, MemoryLimit, Percent};
+use grey_model::{Bytes, CgroupMemory, CgroupPath, KernelText, MemoryLimit, Percent};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{
     NoV2Memory, TreeBounds, read_cgroup, read_growth_tree, read_processes_of,
@@ -70,6 +70,7 @@ fn anonymous_memory_is_resident_and_swapped() {
     let read = |pid| read_anonymous(&kernel, pid, &mut Vec::new());
     let nginx = read(101).unwrap().expect("it has memory");
     assert_eq!(nginx.anonymous, Bytes::from_kib(65_536 + 16_384));
+    assert_eq!(nginx.program.name, KernelText::from("nginx"));
     assert_eq!((nginx.id.pid, nginx.id.start_time_ticks), (101, 1010));
     // A kernel thread and a zombie have none of their own.
     assert_eq!(read(2).unwrap(), None);

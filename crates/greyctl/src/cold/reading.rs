@@ -106,7 +106,7 @@ pub(super) fn unknown(
 fn remarks_on_ages(cold: &ColdMemory, target: &ResolvedTarget) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(blind) = cold.blind_seconds {
-        let ago = crate::duration::short(std::time::Duration::from_secs(
+        let ago = grey_model::roughly(std::time::Duration::from_secs(
             std::time::Duration::try_from_secs_f64(blind)
                 .unwrap_or_default()
                 .as_secs(),

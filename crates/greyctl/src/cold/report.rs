@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use grey_model::{ColdMemory, KernelText};
+use grey_model::{ColdMemory, KernelText, roughly};
 
-use crate::duration::short;
 use crate::table::{Column, DIM, Table, Value, heading, wrap};
 
 const INDENT: usize = 2;
@@ -42,7 +41,7 @@ fn one(cold: &ColdMemory, width: Option<usize>) -> String {
     for window in &cold.windows {
         let share = window.cold.and_then(|cold| cold.percent_of(counted));
         table.row(vec![
-            Value::new(short(Duration::from_secs(window.window_seconds))),
+            Value::new(roughly(Duration::from_secs(window.window_seconds))),
             Value::or_unknown(window.cold),
             Value::or_unknown(share),
             Value::new(window.uncertainty.at_least),

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use grey_model::{Bytes, GroupBy, ProcessField, ProcessGroup, ProcessMemory};
+use grey_model::{Bytes, GroupBy, ProcessField, ProcessGroup, ProcessMemory, roughly};
 use grey_policy::groups::{GroupFacts, Idleness, fold, idle_holders};
 use grey_telemetry::history::History;
 use rustix::time::{ClockId, clock_gettime};
@@ -16,7 +16,6 @@ use super::document::Diagnosis;
 use super::report::Extent;
 use crate::cli::GlobalOptions;
 use crate::count::counted;
-use crate::duration::short;
 use crate::history::record::FOLDER;
 use crate::roots::state_dir;
 use crate::table::{Column, Table, Tone, Value, heading};
@@ -128,7 +127,7 @@ pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
         _ if unknown == group.count => Value::unknown(),
         _ => Value::new(format!("~{sum}")),
     };
-    let time = |seconds: Option<u64>| Value::or_unknown(seconds.map(rounded));
+    let time = |seconds: Option<u64>| Value::or_unknown(seconds.map(told));
     let name = match &group.name {
         Some(name) => Value::new(grey_model::KernelText::from(name)),
         None => Value::new("(none)").tone(Tone::Dim),
@@ -145,6 +144,10 @@ pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
     ]
 }
 
+fn told(seconds: u64) -> String {
+    roughly(Duration::from_secs(seconds))
+}
+
 fn idle_holder(group: &ProcessGroup) -> String {
     let name = group.name.as_deref().unwrap_or("those without a name");
     let name = grey_model::KernelText::from(name);
@@ -152,7 +155,7 @@ fn idle_holder(group: &ProcessGroup) -> String {
         0 => group.pss,
         _ => group.rss,
     };
-    let idle = rounded(group.idle_seconds.unwrap_or_default());
+    let idle = told(group.idle_seconds.unwrap_or_default());
     let swap = match group.swap {
         Bytes(0) => String::new(),
         swap => format!(" and {swap} of swap"),
@@ -161,14 +164,4 @@ fn idle_holder(group: &ProcessGroup) -> String {
         "{name} x {} did nothing for {idle} and holds {held}{swap}: take memory from it first\n",
         group.count
     )
-}
-
-/// To the two largest units: nobody needs the seconds of a day.
-fn rounded(seconds: u64) -> String {
-    let step = match seconds {
-        ..3600 => 1,
-        3600..86_400 => 60,
-        _ => 3600,
-    };
-    short(Duration::from_secs(seconds / step * step))
 }

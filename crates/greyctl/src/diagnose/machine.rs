@@ -187,7 +187,7 @@ fn stalled(share: Percent) -> Value {
 fn stall_time(microseconds: u64) -> String {
     let time = Duration::from_micros(microseconds);
     if time >= Duration::from_secs(60) {
-        return crate::duration::short(Duration::from_secs(time.as_secs()));
+        return grey_model::roughly(time);
     }
     format!("{:.1} s", time.as_secs_f64())
 }

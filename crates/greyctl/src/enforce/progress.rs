@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use grey_enforcement::Progress;
-use grey_model::{Bytes, Change, OneShot, PlanStep};
+use grey_model::{Bytes, Change, OneShot, PlanStep, roughly};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How often the spinner turns.
@@ -76,12 +76,13 @@ impl ProgressLine {
 
     fn observe(&self, elapsed: Duration, total: Duration) {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let left = total.saturating_sub(elapsed);
         self.bar.set_style(gauge());
         self.bar.set_prefix("watching what comes back");
         self.bar.set_length(milliseconds(total));
         self.bar.set_position(milliseconds(elapsed.min(total)));
         self.bar
-            .set_message(format!("{} s", total.saturating_sub(elapsed).as_secs()));
+            .set_message(roughly(Duration::from_secs(left.as_secs())));
     }
 }
 
@@ -158,7 +159,7 @@ mod tests {
             elapsed: Duration::from_secs(4),
             total: Duration::from_secs(10),
         });
-        assert_eq!(line.bar.message(), "6 s");
+        assert_eq!(line.bar.message(), "6s");
         assert_eq!(line.bar.position(), 4000);
     }
 }

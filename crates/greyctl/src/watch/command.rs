@@ -24,6 +24,9 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::roots::open_kernel;
 
+/// So many of each list are printed when nobody says.
+const DEFAULT_TOP: usize = 10;
+
 /// Runs `memory-watch`.
 ///
 /// # Errors
@@ -61,12 +64,7 @@ fn view(
             Source::Live(Live::start(sampler)?)
         }
     };
-    let view = match options.show_processes {
-        true => View::Processes,
-        false => View::Groups,
-    };
-    let by = GroupBy::from(options.by.unwrap_or(Fold::Program));
-    let mut state = State::new(view, by);
+    let mut state = state(options, first_view(options));
     state.readonly = options.readonly;
     state.past = options.at.is_some();
     let model = Model {
@@ -86,16 +84,24 @@ fn print(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let zone = TimeZone::system();
+    let lists: Vec<State> = lists(options)
+        .into_iter()
+        .map(|view| state(options, view))
+        .collect();
+    let wish = Wish {
+        by: lists
+            .iter()
+            .find(|list| list.view == View::Groups)
+            .map(|list| list.by),
+        cgroups: lists.iter().any(|list| list.view == View::Cgroups),
+        ..Wish::default()
+    };
     let extent = Extent {
-        processes: if options.show_processes {
-            options.top
-        } else {
-            0
-        },
+        lists: &lists,
+        top: options.top.unwrap_or(DEFAULT_TOP),
         block: options.no_clear,
         width: output.width(),
     };
-    let wish = Wish::default();
     if let Some(moment) = &options.at {
         let shot = Past::open(global, moment)?.look(&wish)?;
         output.text(&plain::print(&shot, extent, &zone))?;
@@ -119,5 +125,37 @@ fn print(
             due += interval;
         }
         thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+}
+
+/// What the view begins with.
+const fn first_view(options: &WatchOptions) -> View {
+    if options.show_cgroups {
+        View::Cgroups
+    } else if options.show_processes {
+        View::Processes
+    } else {
+        View::Groups
+    }
+}
+
+/// What is chosen of a list before anybody has pressed a key.
+fn state(options: &WatchOptions, view: View) -> State {
+    let by = GroupBy::from(options.by.unwrap_or(Fold::Program));
+    let mut state = State::new(view, by);
+    state.filter = options.filter.clone().unwrap_or_default();
+    state
+}
+
+/// What is printed below each line: what was asked for, and groups where only
+/// their number or a filter was given.
+fn lists(options: &WatchOptions) -> Vec<View> {
+    let first = first_view(options);
+    let asked = options.by.is_some() || options.top.is_some() || options.filter.is_some();
+    match first {
+        View::Groups if !asked => Vec::new(),
+        View::Groups => vec![View::Groups],
+        _ if options.by.is_some() => vec![View::Groups, first],
+        _ => vec![first],
     }
 }

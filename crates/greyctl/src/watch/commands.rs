@@ -13,31 +13,55 @@ use crate::recommend;
 
 /// The command for what `state` shows; `at_unix_ms` is when it was taken.
 pub(super) fn same(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
-    recommend::command(global, &words(state, at_unix_ms))
+    let words = words(state, at_unix_ms);
+    match is_filtered(state) {
+        true => recommend::command_with(global, &words, "--filter", &state.filter),
+        false => recommend::command(global, &words),
+    }
+}
+
+/// Whether what is shown is a list that a filter has shortened.
+fn is_filtered(state: &State) -> bool {
+    let is_list = matches!(
+        state.overlay,
+        Overlay::None | Overlay::Filter | Overlay::Command(None)
+    );
+    is_list && !state.filter.is_empty()
 }
 
 fn words(state: &State, at_unix_ms: Option<u64>) -> String {
-    if let Some(at) = at_unix_ms.filter(|_| state.past).and_then(exact) {
+    let moment = at_unix_ms.filter(|_| state.past).and_then(exact);
+    if is_filtered(state) {
+        return listed(state, moment);
+    }
+    if let Some(at) = moment {
         return format!("history --at {at}");
     }
-    match &state.overlay {
+    let opened = match &state.overlay {
         Overlay::Actions(_) | Overlay::Confirm(..) => return "journal --all".to_owned(),
         Overlay::Help(_) => return "man memory-watch".to_owned(),
-        _ => {}
-    }
-    match (state.view, &state.selected) {
-        (View::Processes, Some(Key::Process(id))) if is_opened(state) => {
+        Overlay::Detail(key) | Overlay::Command(Some(key)) => Some(key),
+        Overlay::None | Overlay::Filter | Overlay::Command(None) => None,
+    };
+    match (state.view, opened) {
+        (View::Processes, Some(Key::Process(id))) => {
             format!("memory-diagnose --target pid:{}", id.pid)
         }
-        (View::Cgroups, Some(Key::Cgroup(path))) if is_opened(state) => of_cgroup(path),
+        (View::Cgroups, Some(Key::Cgroup(path))) => of_cgroup(path),
         (View::Groups, _) => format!("memory-diagnose --by {}", fold(state.by)),
         (View::Processes | View::Cgroups, _) => "memory-diagnose --verbose".to_owned(),
     }
 }
 
-/// The pane of the command lies on top of what it is asked for.
-fn is_opened(state: &State) -> bool {
-    matches!(state.overlay, Overlay::Detail(_) | Overlay::Command)
+/// Only this command takes a filter.
+fn listed(state: &State, moment: Option<String>) -> String {
+    let list = match state.view {
+        View::Groups => format!("--by {}", fold(state.by)),
+        View::Processes => "--show-processes".to_owned(),
+        View::Cgroups => "--show-cgroups".to_owned(),
+    };
+    let when = moment.map_or("--count 1".to_owned(), |at| format!("--at {at}"));
+    format!("memory-watch --no-clear {list} {when}")
 }
 
 fn of_cgroup(path: &CgroupPath) -> String {
@@ -89,7 +113,8 @@ mod tests {
             for by in [GroupBy::Program, GroupBy::Tree, GroupBy::Cgroup] {
                 for overlay in [
                     Overlay::None,
-                    Overlay::Command,
+                    Overlay::Command(None),
+                    Overlay::Command(Some(process.clone())),
                     Overlay::Help(0),
                     Overlay::Actions(0),
                     Overlay::Confirm(1, 0),
@@ -104,6 +129,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_command_of_a_filtered_list_has_its_filter() {
+        let global = Cli::try_parse_from(["greyctl", "journal"]).unwrap().global;
+        for (view, list) in [
+            (View::Groups, "--by program"),
+            (View::Processes, "--show-processes"),
+            (View::Cgroups, "--show-cgroups"),
+        ] {
+            let mut state = State::new(view, GroupBy::Program);
+            state.overlay = Overlay::Command(None);
+            state.filter = "my web".to_owned();
+            assert_eq!(
+                same(&global, &state, Some(NOON)),
+                format!("greyctl memory-watch --no-clear {list} --count 1 --filter 'my web'")
+            );
+            state.past = true;
+            state.filter = "-x".to_owned();
+            assert_eq!(
+                same(&global, &state, Some(NOON)),
+                format!(
+                    "greyctl memory-watch --no-clear {list} --at 2026-11-21T12:00:00Z --filter=-x"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_opened_is_shown_whole_whatever_the_filter() {
+        let mut state = State::new(View::Processes, GroupBy::Program);
+        state.filter = "web".to_owned();
+        state.overlay = Overlay::Command(Some(Key::Process(ProcessId {
+            pid: 7,
+            start_time_ticks: 1,
+        })));
+        assert_eq!(words(&state, Some(NOON)), "memory-diagnose --target pid:7");
+        assert!(!is_filtered(&state));
     }
 
     #[test]

@@ -82,6 +82,14 @@ impl Follow {
         (amounts.collect(), trace.span())
     }
 
+    /// The lives that the readings of `key` are of.
+    #[cfg(test)]
+    pub(super) fn lives(&self, key: &Key) -> Vec<u64> {
+        let trace = self.entries.get(key).map(|entry| entry.series.trace());
+        let points = trace.iter().flat_map(grey_model::Trace::points);
+        points.map(|point| point.life).collect()
+    }
+
     /// Forgets those of a kind that was looked at and that are there no more.
     pub(super) fn forget_gone(&mut self, looked_at: impl Fn(&Key) -> bool) {
         let look = self.look;

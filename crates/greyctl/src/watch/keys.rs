@@ -77,7 +77,8 @@ pub(super) fn press(state: &mut State, event: KeyEvent, listed: &Listed) -> Effe
         Overlay::None => in_table(state, event.code, listed),
         Overlay::Filter => in_filter(state, event.code),
         Overlay::Help(line) => in_help(state, event.code, line),
-        Overlay::Detail(_) | Overlay::Command => in_pane(state, event.code),
+        Overlay::Detail(key) => in_detail(state, event.code, key),
+        Overlay::Command(below) => in_command(state, event.code, below),
         Overlay::Actions(place) => in_actions(state, event.code, place, listed),
         Overlay::Confirm(id, place) => in_question(state, event.code, id, place),
     }
@@ -109,7 +110,7 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
         KeyCode::Char('h' | '?') | KeyCode::F(1) => state.overlay = Overlay::Help(0),
         KeyCode::Char('/') | KeyCode::F(3 | 4) => state.overlay = Overlay::Filter,
-        KeyCode::Char('c') => state.overlay = Overlay::Command,
+        KeyCode::Char('c') => state.overlay = Overlay::Command(None),
         KeyCode::Char('a') => {
             state.overlay = Overlay::Actions(0);
             return Effect::ReadActions;
@@ -227,27 +228,36 @@ fn in_filter(state: &mut State, code: KeyCode) -> Effect {
 fn in_help(state: &mut State, code: KeyCode, line: usize) -> Effect {
     let page = state.page.max(1);
     state.overlay = match code {
-        KeyCode::Up => Overlay::Help(line.saturating_sub(1)),
-        KeyCode::Down => Overlay::Help(line.saturating_add(1)),
+        KeyCode::Up | KeyCode::Char('k') => Overlay::Help(line.saturating_sub(1)),
+        KeyCode::Down | KeyCode::Char('j') => Overlay::Help(line.saturating_add(1)),
         KeyCode::PageUp => Overlay::Help(line.saturating_sub(page)),
         KeyCode::PageDown | KeyCode::Char(' ') => Overlay::Help(line.saturating_add(page)),
         KeyCode::Home => Overlay::Help(0),
+        // Drawing it brings it back to the last page.
+        KeyCode::End => Overlay::Help(usize::MAX),
         KeyCode::F(10) => return Effect::Quit,
         _ => Overlay::None,
     };
     Effect::None
 }
 
-fn in_pane(state: &mut State, code: KeyCode) -> Effect {
+fn in_detail(state: &mut State, code: KeyCode, key: Key) -> Effect {
     match code {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
-        KeyCode::Char('c') if state.overlay != Overlay::Command => {
-            state.overlay = Overlay::Command;
-        }
+        KeyCode::Char('c') => state.overlay = Overlay::Command(Some(key)),
         KeyCode::Left if state.past => return Effect::StepBack,
         KeyCode::Right if state.past => return Effect::StepForward,
         KeyCode::Char('Z' | ' ') => freeze(state),
         _ => state.overlay = Overlay::None,
+    }
+    Effect::None
+}
+
+/// Closed, it leaves what it lay on.
+fn in_command(state: &mut State, code: KeyCode, below: Option<Key>) -> Effect {
+    match code {
+        KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
+        _ => state.overlay = below.map_or(Overlay::None, Overlay::Detail),
     }
     Effect::None
 }

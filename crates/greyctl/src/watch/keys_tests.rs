@@ -211,3 +211,14 @@ fn help_opens_in_three_ways_and_closes() {
         assert_eq!(state.overlay, Overlay::None);
     }
 }
+
+#[test]
+fn the_command_of_what_is_opened_is_closed_back_to_it() {
+    let mut state = state();
+    type_all(&mut state, &[KeyCode::Down, KeyCode::Enter, character('c')]);
+    assert_eq!(state.overlay, Overlay::Command(Some(key(1))));
+    type_all(&mut state, &[KeyCode::Esc]);
+    assert_eq!(state.overlay, Overlay::Detail(key(1)));
+    type_all(&mut state, &[KeyCode::Esc, character('c'), KeyCode::Esc]);
+    assert_eq!(state.overlay, Overlay::None);
+}

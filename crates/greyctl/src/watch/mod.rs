@@ -12,6 +12,7 @@ mod commands;
 mod follow;
 mod keyboard;
 mod keys;
+mod known;
 mod look;
 mod model;
 pub(crate) mod options;

@@ -89,6 +89,7 @@ impl Model {
     pub(super) fn opened(&self) -> Option<&Key> {
         match &self.state.overlay {
             Overlay::Detail(key) => Some(key),
+            Overlay::Command(below) => below.as_ref(),
             _ => None,
         }
     }

@@ -17,10 +17,14 @@ use crate::moment::Moment;
 Keys are as in htop: h shows them. Without a terminal, with TERM=dumb and with
 --no-clear it prints lines instead.")]
 pub(crate) struct WatchOptions {
-    /// Begin with the processes, not with groups of them; among plain lines,
-    /// the largest processes each time
+    /// Begin with the processes, not with groups of them; where lines are
+    /// printed, the largest processes below each
     #[arg(long)]
     pub(crate) show_processes: bool,
+    /// Begin with the control groups; where lines are printed, with them below
+    /// each
+    #[arg(long, conflicts_with = "show_processes")]
+    pub(crate) show_cgroups: bool,
     /// How often to look: seconds, or 500ms; at least 100ms
     #[arg(
         long,
@@ -32,17 +36,18 @@ pub(crate) struct WatchOptions {
     /// Print one block below the other, and never clear the screen
     #[arg(long)]
     pub(crate) no_clear: bool,
-    /// By what groups of processes are folded [default: program]
+    /// By what groups of processes are folded [default: program]; where lines
+    /// are printed, with the largest groups below each
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<Fold>,
-    /// How many processes are printed each time, where lines are printed
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 10,
-        allow_negative_numbers = true
-    )]
-    pub(crate) top: usize,
+    /// Only what has this in its name, command line, unit, container or user; a
+    /// number is a pid
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) filter: Option<String>,
+    /// How many of each list are printed, where lines are printed [default: 10];
+    /// alone, of programs
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) top: Option<usize>,
     /// End after this many looks
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..))]

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupField, CgroupSample, GroupBy, Meminfo, ProcessField, ProcessId, ProcessMemory,
-    Sample, SystemField, TracePoint,
+    Bytes, CgroupField, CgroupSample, GroupBy, KernelText, Meminfo, ProcessField, ProcessId,
+    ProcessMemory, ProcessSample, Sample, SystemField, TracePoint,
 };
 use grey_policy::groups::{GroupFacts, fold};
 use grey_telemetry::history::History;
@@ -90,18 +90,12 @@ impl Past {
         let known = snapshot(&self.current)?;
         let before = self.before()?;
         let (follow, stalls) = follow_all(&before);
-        let anonymous = anonymous(&self.current);
+        let at = self.current.since_boot_ms;
         let processes: Vec<ProcessRow> = known
             .processes
             .into_iter()
-            .map(|mut memory| {
-                memory.rss_anon = anonymous.get(&memory.id).copied();
-                ProcessRow {
-                    memory,
-                    pss_age: None,
-                    trend: Trend::default(),
-                }
-            })
+            .zip(&self.current.processes)
+            .map(|(memory, kept)| row(memory, kept, at))
             .collect();
         let groups = wish.by.map(|by| (by, groups(&processes, by)));
         let mut shot = Shot {
@@ -188,12 +182,18 @@ fn swap(sample: &Sample) -> Swap {
     Swap::new(&meminfo, Vec::new(), Vec::new(), None)
 }
 
-fn anonymous(sample: &Sample) -> HashMap<ProcessId, Bytes> {
-    let each = sample.processes.iter().filter_map(|process| {
-        let bytes = process.values.get(ProcessField::Anonymous)?;
-        Some((process.key.id, Bytes(bytes)))
-    });
-    each.collect()
+/// A process of a sample taken `at` so many milliseconds after boot.
+fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64) -> ProcessRow {
+    let value = |field| kept.values.get(field);
+    memory.rss_anon = value(ProcessField::Anonymous).map(Bytes);
+    memory.pss = value(ProcessField::Pss).map(Bytes);
+    let read_at = memory.pss.and_then(|_| value(ProcessField::PssAt));
+    ProcessRow {
+        life: memory.id.start_time_ticks,
+        memory,
+        pss_age: read_at.map(|read_at| Duration::from_millis(at.saturating_sub(read_at))),
+        trend: Trend::default(),
+    }
 }
 
 fn groups(rows: &[ProcessRow], by: GroupBy) -> Vec<GroupRow> {
@@ -233,10 +233,11 @@ fn cgroups(samples: &[Sample]) -> Result<Option<Vec<CgroupRow>>, Failure> {
 fn follow_all(samples: &[Sample]) -> (Follow, Vec<Stall>) {
     let mut follow = Follow::default();
     follow.begin(true);
+    let mut programs = Programs::default();
     let origin = samples.first().map_or(0, |sample| sample.since_boot_ms);
     for sample in samples {
         let at = Duration::from_millis(sample.since_boot_ms.saturating_sub(origin));
-        follow_processes(&mut follow, sample, at);
+        follow_processes(&mut follow, &mut programs, sample, at);
         for group in sample.cgroups.iter().flatten() {
             follow_cgroup(&mut follow, group, at);
         }
@@ -250,18 +251,29 @@ fn follow_all(samples: &[Sample]) -> (Follow, Vec<Stall>) {
     (follow, stalls.collect())
 }
 
-fn follow_processes(follow: &mut Follow, sample: &Sample, at: Duration) {
+/// The name of each process, and how often it changed: a sample knows no other
+/// sign of an exec.
+type Programs = HashMap<ProcessId, (KernelText, u64)>;
+
+fn follow_processes(follow: &mut Follow, programs: &mut Programs, sample: &Sample, at: Duration) {
     for process in &sample.processes {
         let Some(anonymous) = process.values.get(ProcessField::Anonymous) else {
             continue;
         };
         let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
+        let key = &process.key;
+        let program = programs.entry(key.id);
+        let (name, life) = program.or_insert_with(|| (key.name.clone(), 0));
+        if *name != key.name {
+            name.clone_from(&key.name);
+            *life += 1;
+        }
         let point = TracePoint {
             at,
             amount: Bytes(anonymous).saturating_add(Bytes(swap)),
-            life: process.key.id.start_time_ticks,
+            life: *life,
         };
-        follow.take(Key::Process(process.key.id), point);
+        follow.take(Key::Process(key.id), point);
     }
 }
 
@@ -295,7 +307,7 @@ fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
 
 #[cfg(test)]
 mod tests {
-    use grey_model::{BootId, CgroupPath, CgroupValues, SystemValues};
+    use grey_model::{BootId, CgroupPath, CgroupValues, ProcessKey, ProcessValues, SystemValues};
 
     use super::*;
 
@@ -350,6 +362,32 @@ mod tests {
         assert_eq!(recent.unwrap()[0].memory.current, Some(Bytes(7)));
         assert!(cgroups(&[old, sample(90, 0)]).unwrap().is_none());
         assert!(cgroups(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_exec_in_history_is_no_growth() {
+        let process = |name: &str, held| ProcessSample {
+            key: ProcessKey {
+                id: ProcessId {
+                    pid: 7,
+                    start_time_ticks: 1,
+                },
+                name: KernelText::from(name),
+                cgroup: None,
+            },
+            values: ProcessValues::default().with(ProcessField::Anonymous, Some(held)),
+        };
+        let samples: Vec<Sample> = [("sh", 1), ("indexer", 500 << 20)]
+            .into_iter()
+            .zip([0, 30])
+            .map(|((name, held), second)| Sample {
+                processes: vec![process(name, held)],
+                ..sample(second, 0)
+            })
+            .collect();
+        let (follow, _) = follow_all(&samples);
+        let key = Key::Process(samples[0].processes[0].key.id);
+        assert_eq!(follow.trend(&key).per_minute, None);
     }
 
     #[test]

@@ -1,24 +1,26 @@
 //! The same for where there is no terminal to draw on: lines.
 //!
-//! Pure. One line each time, with the processes below it where they are wanted;
-//! with `--no-clear` a block.
+//! Pure. One line each time, with the lists below it that are wanted; with
+//! `--no-clear` a block.
 
 use grey_model::{Bytes, Percent};
 use jiff::tz::TimeZone;
 
-use super::rows;
-use super::shot::{ProcessRow, Shot};
-use super::state::{State, View};
+use super::rows::rows;
+use super::shot::Shot;
+use super::state::State;
+use super::views::table::printed;
 use crate::diagnose::machine::{signed, zram_sentence, zswap_sentence};
-use crate::diagnose::processes;
 use crate::moment::shown;
-use crate::table::{BOLD, Column, Table, Value};
+use crate::table::BOLD;
 
 /// How much is printed each time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
-    /// The largest processes; 0 for none.
-    pub(super) processes: usize,
+pub(super) struct Extent<'lists> {
+    /// The lists, each as it is chosen.
+    pub(super) lists: &'lists [State],
+    /// How many rows of each.
+    pub(super) top: usize,
     /// A block instead of a line.
     pub(super) block: bool,
     /// The width to stay within.
@@ -26,13 +28,15 @@ pub(super) struct Extent {
 }
 
 /// What is printed of one look.
-pub(super) fn print(shot: &Shot, extent: Extent, zone: &TimeZone) -> String {
+pub(super) fn print(shot: &Shot, extent: Extent<'_>, zone: &TimeZone) -> String {
     let mut text = match extent.block {
         true => block(shot, zone),
         false => format!("{}\n", line(shot, zone)),
     };
-    if extent.processes > 0 {
-        text.push_str(&table(shot, extent));
+    for list in extent.lists.iter().filter(|_| extent.top > 0) {
+        let mut rows = rows(shot, list);
+        rows.truncate(extent.top);
+        text.push_str(&printed(list.view, &rows, extent.width));
     }
     if extent.block {
         text.push('\n');
@@ -83,54 +87,19 @@ fn block(shot: &Shot, zone: &TimeZone) -> String {
     text
 }
 
-/// The largest processes.
-fn table(shot: &Shot, extent: Extent) -> String {
-    let state = State::new(View::Processes, grey_model::GroupBy::Program);
-    let largest: Vec<&ProcessRow> = rows::rows(shot, &state)
-        .into_iter()
-        .filter_map(|row| match row.subject {
-            rows::Subject::Process(process) => Some(process),
-            _ => None,
-        })
-        .take(extent.processes)
-        .collect();
-    let mut table = Table::new(vec![
-        Column::number("PID", 0),
-        Column::text("USER", 4).gives_way(6),
-        Column::number("RSS", 0),
-        Column::number("PSS", 1),
-        Column::number("USS", 3),
-        Column::number("SWAP", 2).optional(),
-        Column::number("+/MIN", 2),
-        Column::text("NAME", 0).gives_way(10),
-    ]);
-    for row in largest {
-        let memory = &row.memory;
-        let change = row.trend.per_minute.map(signed);
-        table.row(vec![
-            Value::new(memory.id.pid),
-            Value::or_unknown(processes::user(memory)),
-            Value::or_unknown(memory.rss),
-            Value::or_unknown(memory.pss),
-            Value::or_unknown(memory.uss),
-            processes::swapped(memory.swap),
-            Value::or_unknown(change),
-            Value::new(processes::name(memory)),
-        ]);
-    }
-    table.render(extent.width)
-}
-
 #[cfg(test)]
 mod tests {
     use grey_fake_kernel::FakeKernel;
+    use grey_model::GroupBy;
 
     use super::*;
+    use crate::watch::state::View;
     use crate::watch::testkit;
 
-    fn printed(kernel: &FakeKernel, processes: usize, block: bool) -> String {
+    fn printed(kernel: &FakeKernel, lists: &[State], block: bool) -> String {
         let extent = Extent {
-            processes,
+            lists,
+            top: 2,
             block,
             width: Some(80),
         };
@@ -140,7 +109,7 @@ mod tests {
 
     #[test]
     fn each_look_is_one_line() {
-        let text = printed(&FakeKernel::full(), 0, false);
+        let text = printed(&FakeKernel::full(), &[], false);
         assert_eq!(
             text,
             "2026-11-21 12:00:00  used 580.0 MiB of 1000.0 MiB (58.0 %), available 420.0 MiB, \
@@ -150,15 +119,26 @@ mod tests {
 
     #[test]
     fn the_largest_processes_are_below_it() {
-        let text = printed(&FakeKernel::full(), 2, false);
+        let list = State::new(View::Processes, GroupBy::Program);
+        let text = printed(&FakeKernel::full(), &[list], false);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[2].contains("nginx"), "{text}");
     }
 
     #[test]
+    fn a_list_has_only_what_its_filter_lets_through() {
+        let mut list = State::new(View::Cgroups, GroupBy::Program);
+        list.filter = "web/e".to_owned();
+        let text = printed(&FakeKernel::full(), &[list], false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[2].contains("/build/web/empty"), "{text}");
+    }
+
+    #[test]
     fn a_block_has_the_classes_and_ends_in_an_empty_line() {
-        let text = printed(&FakeKernel::full(), 0, true);
+        let text = printed(&FakeKernel::full(), &[], true);
         assert!(
             text.contains("anonymous 200.0 MiB, tmpfs+shared 60.0 MiB"),
             "{text}"
@@ -170,6 +150,6 @@ mod tests {
     #[test]
     fn without_pressure_or_swap_they_are_not_told_as_numbers() {
         let kernel = FakeKernel::full().without("proc/pressure");
-        assert!(!printed(&kernel, 0, false).contains("stalled"));
+        assert!(!printed(&kernel, &[], false).contains("stalled"));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use grey_model::{Bytes, CgroupPath, GroupBy, Pressure, ProcessMemory, TracePoint};
+use grey_model::{Bytes, CgroupPath, GroupBy, Pressure, ProcessId, ProcessMemory, TracePoint};
 use grey_policy::groups::{GroupFacts, fold};
 use grey_telemetry::cgroup::{TreeBounds, read_tree};
 use grey_telemetry::process::{
@@ -21,6 +21,7 @@ use grey_telemetry::{Kernel, ReadError};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::follow::{Follow, JUDGED_AT_ONCE};
+use super::known::KnownProcesses;
 use super::shot::{
     CgroupRow, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, held, held_by_cgroup,
 };
@@ -52,13 +53,6 @@ pub(super) struct Wish {
     pub(super) detail: Option<Key>,
 }
 
-/// What is remembered of a process between looks.
-#[derive(Debug)]
-struct Known {
-    memory: ProcessMemory,
-    seen: u64,
-}
-
 /// Reads one kernel.
 #[derive(Debug)]
 pub(super) struct Sampler {
@@ -67,8 +61,7 @@ pub(super) struct Sampler {
     tracker: PssTracker,
     scratch: Scratch,
     buffer: Vec<u8>,
-    names: UserNames,
-    known: HashMap<u64, Known>,
+    known: KnownProcesses,
     follow: Follow,
     stalls: Stalls,
     started: Instant,
@@ -85,12 +78,11 @@ impl Sampler {
         // The passwd file beside procfs is the one of the machine looked at.
         let beside = kernel.roots().procfs.parent().unwrap_or(Path::new("/"));
         Self {
-            names: UserNames::read(&beside.join("etc/passwd")),
+            known: KnownProcesses::new(UserNames::read(&beside.join("etc/passwd"))),
             cap: interval / PSS_SHARE,
             tracker: PssTracker::new(kernel.page_size, RssTracker::new()),
             scratch: Scratch::new(&kernel),
             buffer: Vec::new(),
-            known: HashMap::new(),
             follow: Follow::default(),
             stalls: Stalls::default(),
             started: Instant::now(),
@@ -122,7 +114,7 @@ impl Sampler {
         for row in &mut processes {
             let key = Key::Process(row.memory.id);
             if let Some(amount) = held(&row.memory) {
-                let life = row.memory.id.start_time_ticks;
+                let life = row.life;
                 self.follow.take(key, TracePoint { at, amount, life });
             }
         }
@@ -180,37 +172,31 @@ impl Sampler {
         let first_in_turn = self.turn % count;
         self.turn = (first_in_turn + IN_TURN) % count;
         let now = Instant::now();
+        self.known.begin();
         let mut rows = Vec::with_capacity(tracked.len());
         for (index, process) in tracked.iter().enumerate() {
             let in_turn = (index + count - first_in_turn) % count < IN_TURN;
             let is_due = in_turn || wish.visible.contains(&process.pid);
-            let known = self.known.get_mut(&process.serial());
-            let memory = match known {
-                Some(known) if !is_due => {
-                    known.seen = self.looks;
-                    known.memory.clone()
-                }
-                _ => {
-                    let reading =
-                        read_process(&self.kernel, process.pid, Depth::Basic, &mut self.scratch);
-                    let Ok(reading) = reading else {
-                        // It is gone, or not even its name may be read.
-                        self.known.remove(&process.serial());
-                        continue;
-                    };
-                    let memory = named(reading.memory, &self.names);
-                    let known = Known {
-                        memory: memory.clone(),
-                        seen: self.looks,
-                    };
-                    self.known.insert(process.serial(), known);
-                    memory
-                }
+            let serial = process.serial();
+            let recalled = match is_due {
+                true => None,
+                false => self.known.recall(serial),
             };
-            rows.push(row(process, memory, self.kernel.page_size, now));
+            let remembered = if let Some(found) = recalled {
+                found
+            } else {
+                let pid = process.pid;
+                let Ok(reading) = read_process(&self.kernel, pid, Depth::Basic, &mut self.scratch)
+                else {
+                    // It is gone, or not even its name may be read.
+                    self.known.forget(serial);
+                    continue;
+                };
+                self.known.remember(serial, reading)
+            };
+            rows.push(row(process, remembered, self.kernel.page_size, now));
         }
-        let looks = self.looks;
-        self.known.retain(|_, known| known.seen == looks);
+        self.known.forget_gone();
         rows
     }
 
@@ -222,9 +208,9 @@ impl Sampler {
             ticks_per_second: rustix::param::clock_ticks_per_second(),
             idle_seconds: HashMap::new(),
         };
-        let held: HashMap<_, _> = processes
+        let held: HashMap<_, _> = rows
             .iter()
-            .filter_map(|process| Some((process.id, held(process)?)))
+            .filter_map(|row| Some((row.memory.id, (held(&row.memory)?, row.life))))
             .collect();
         let folded = fold(&processes, by, &facts);
         let follow = |group| {
@@ -237,20 +223,26 @@ impl Sampler {
         folded.into_iter().map(follow).collect()
     }
 
-    /// A group whose oldest member is another one was restarted.
+    /// A group whose oldest member is another one, or runs another program, was
+    /// restarted.
     fn follow_group(
         &mut self,
         group: &grey_model::ProcessGroup,
         by: GroupBy,
         at: Duration,
-        held: &HashMap<grey_model::ProcessId, Bytes>,
+        held: &HashMap<ProcessId, (Bytes, u64)>,
     ) {
-        let amounts = group.members.iter().filter_map(|id| held.get(id).copied());
-        let oldest = group.members.iter().map(|id| id.start_time_ticks).min();
+        let members = || {
+            group
+                .members
+                .iter()
+                .filter_map(|id| Some((id, held.get(id)?)))
+        };
+        let oldest = members().min_by_key(|(id, _)| (id.start_time_ticks, id.pid));
         let point = TracePoint {
             at,
-            amount: amounts.sum(),
-            life: oldest.unwrap_or_default(),
+            amount: members().map(|(_, (amount, _))| *amount).sum(),
+            life: oldest.map_or(0, |(_, (_, life))| *life),
         };
         self.follow.take(Key::Group(by, group.name.clone()), point);
     }
@@ -285,7 +277,7 @@ impl Sampler {
                 let memory = read.ok().map(|reading| reading.memory);
                 memory
                     .filter(|memory| memory.id == *id)
-                    .map(|memory| named(memory, &self.names))
+                    .map(|memory| self.known.named(memory))
             }
             Key::Group(..) | Key::Cgroup(_) => None,
         };
@@ -314,17 +306,10 @@ pub(super) fn add_trends(follow: &Follow, shot: &mut Shot) {
     }
 }
 
-/// With the name of its user.
-fn named(mut memory: ProcessMemory, names: &UserNames) -> ProcessMemory {
-    let user = memory.user_id.and_then(|id| names.name(id));
-    memory.user = user.map(str::to_owned);
-    memory
-}
-
 /// A process as it is now: its facts, and the numbers of this look.
 fn row(
     process: &TrackedPss,
-    mut memory: ProcessMemory,
+    (mut memory, life): (ProcessMemory, u64),
     page_size: grey_model::PageSize,
     now: Instant,
 ) -> ProcessRow {
@@ -338,6 +323,7 @@ fn row(
     let pss_age = memory.pss.and(process.read_at());
     ProcessRow {
         memory,
+        life,
         pss_age: pss_age.map(|at| now.saturating_duration_since(at)),
         trend: super::shot::Trend::default(),
     }
@@ -542,6 +528,42 @@ mod tests {
         assert_eq!(detail.key, key);
         assert!(detail.process.unwrap().pss_file.is_some());
         assert_eq!(detail.trend.len(), 2);
+    }
+
+    #[test]
+    fn an_exec_begins_another_life_of_the_process_and_of_its_group() {
+        let kernel = FakeKernel::full().with_process(&FakeProcess::new(
+            900,
+            0,
+            "sh",
+            "/system.slice/one.service",
+        ));
+        let mut sampler = Sampler::new(kernel_of(&kernel), Duration::from_nanos(2));
+        let wish = Wish {
+            by: Some(GroupBy::Unit),
+            visible: vec![900],
+            ..Wish::default()
+        };
+        let first = process(&sampler.look(&wish).unwrap(), 900).unwrap().clone();
+        let kernel = kernel.with_process(&FakeProcess::new(
+            900,
+            0,
+            "indexer",
+            "/system.slice/one.service",
+        ));
+        let second = process(&sampler.look(&wish).unwrap(), 900).unwrap().clone();
+        assert_eq!(first.memory.id, second.memory.id);
+        assert_eq!(second.memory.name.to_string(), "indexer");
+        let group = Key::Group(GroupBy::Unit, Some("one.service".to_owned()));
+        for key in [Key::Process(first.memory.id), group] {
+            let lives = sampler.follow.lives(&key);
+            assert_eq!(
+                (lives.len(), lives.first() == lives.last()),
+                (2, false),
+                "{key:?}"
+            );
+        }
+        drop(kernel);
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub(super) struct ProcessRow {
     pub(super) memory: ProcessMemory,
     /// How long ago PSS and USS were read; PSS was carried on since.
     pub(super) pss_age: Option<Duration>,
+    /// Marks one life of the process: an exec begins another.
+    pub(super) life: u64,
     /// How it changes.
     pub(super) trend: Trend,
 }

@@ -123,8 +123,8 @@ pub(super) enum Overlay {
     Actions(usize),
     /// Whether to undo this change, asked; where the list stood.
     Confirm(u64, usize),
-    /// The command that shows the same.
-    Command,
+    /// The command that shows the same as the table, or as what was opened.
+    Command(Option<Key>),
 }
 
 /// What is chosen.

@@ -15,10 +15,10 @@ use super::report;
 use super::sources;
 use super::target;
 use crate::cli::GlobalOptions;
-use crate::duration::short;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::recommend::with_sudo;
 use crate::roots::open_kernel;
 
 /// The kernel keeps this much of a process's name.
@@ -72,6 +72,11 @@ fn killed(
     let mut kills = explain_kills(&found.records, &facts);
     let undated = kills.iter().filter(|kill| kill.at.is_none()).count();
     kills.retain(|kill| is_wanted(kill, options, since));
+    if !rustix::process::geteuid().is_root() {
+        for line in kills.iter_mut().flat_map(|kill| &mut kill.advice) {
+            *line = with_sudo(line);
+        }
+    }
     // A saved log may be of another machine.
     if options.log.is_none() {
         grown::fill(global, &mut kills);
@@ -162,7 +167,7 @@ fn time_notes(kills: &[Kill], clock: &Clock, undated: usize, has_since: bool) ->
         notes.push(format!(
             "the machine was suspended for {} since boot, in which the kernel's clock stood still: \
              times may be up to that much too late",
-            short(std::time::Duration::from_secs(clock.suspended().as_secs()))
+            grey_model::roughly(clock.suspended())
         ));
     }
     if undated > 0 && has_since {

@@ -22,7 +22,8 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
+    ": sudo ",
     ": greyctl ",
     ": systemctl ",
     ": docker ",

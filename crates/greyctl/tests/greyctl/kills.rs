@@ -284,6 +284,24 @@ fn without_the_permission_the_refusal_says_what_to_do() {
 }
 
 #[test]
+fn who_is_not_root_is_told_of_sudo_where_it_is_needed() {
+    let log = std::fs::read_to_string(captured("6.12/dev/kmsg")).unwrap();
+    let kernel = host();
+    kernel.write("log", &log);
+    let path = kernel.path("log").to_str().unwrap().to_owned();
+    let arguments = ["why", "--killed", "--json", "--log", &path];
+    let shown = |command| run(command, &arguments).stdout;
+    let user = shown(unprivileged_on(&kernel));
+    assert!(user.contains(": sudo greyctl memory-enforce"), "{user}");
+    assert!(user.contains(": greyctl memory-diagnose"), "{user}");
+    assert!(!user.contains(": greyctl memory-enforce"), "{user}");
+    if rustix::process::geteuid().is_root() {
+        let root = shown(on(&kernel));
+        assert!(root.contains(": greyctl memory-enforce"), "{root}");
+    }
+}
+
+#[test]
 fn without_a_kernel_log_it_is_not_supported() {
     let kernel = host();
     let command = with_logs(&kernel, KILLED, None);

@@ -38,6 +38,28 @@ fn the_largest_processes_are_below_each_line_when_they_are_asked_for() {
 }
 
 #[test]
+fn the_largest_groups_are_below_each_line_when_a_fold_a_number_or_a_filter_is_given() {
+    let rows = |arguments: &[&str]| -> Vec<String> {
+        let ran = watch(&host(), &[arguments, &["--count", "1"]].concat());
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let rows = ran.stdout.lines().skip(1);
+        let first = rows.map(|row| row.split_whitespace().next().unwrap().to_owned());
+        first.collect()
+    };
+    assert_eq!(rows(&[]), [""; 0]);
+    assert_eq!(rows(&["--top", "2"]), ["NAME", "nginx", "secret"]);
+    assert_eq!(
+        rows(&["--by", "unit", "--top", "2"]),
+        ["NAME", "nginx.service", "(none)"]
+    );
+    assert_eq!(rows(&["--filter", "BUILD"]), ["NAME", "builder"]);
+    let both = ["--by", "unit", "--show-processes", "--top", "1"];
+    assert_eq!(rows(&both), ["NAME", "nginx.service", "PID", "101"]);
+    let groups = ["--show-cgroups", "--filter", "build/web", "--top", "1"];
+    assert_eq!(rows(&groups), ["CGROUP", "/build/web"]);
+}
+
+#[test]
 fn with_no_clear_there_is_a_block_each_time() {
     let ran = watch(
         &host(),
@@ -90,7 +112,14 @@ fn a_moment_of_history_is_printed_once() {
     let ran = watch(&kernel, &["--at", "now", "--show-processes"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     assert_eq!(ran.stdout.matches("used 580.0 MiB").count(), 1);
-    assert!(ran.stdout.contains("builder"), "{}", ran.stdout);
+    let builder = ran.stdout.lines().find(|line| line.ends_with("builder"));
+    // RSS and PSS, as the recorder read them.
+    let amounts: Vec<&str> = builder.unwrap().split("MiB").map(str::trim).collect();
+    assert!(
+        amounts[0].ends_with("12.0") && amounts[1] == "9.0",
+        "{}",
+        ran.stdout
+    );
     let early = watch(&kernel, &["--at", "2001-01-01 00:00"]);
     assert_eq!(early.exit, 1);
     assert!(
@@ -122,6 +151,7 @@ fn options_that_make_no_sense_are_refused() {
         &["--count", "0"],
         &["--by", "mood"],
         &["--at", "now", "--count", "2"],
+        &["--show-processes", "--show-cgroups"],
     ] {
         let ran = watch(&host(), arguments);
         assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stdout);

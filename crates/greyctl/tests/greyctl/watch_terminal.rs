@@ -103,13 +103,17 @@ impl Terminal {
         String::from_utf8(captured.stdout).unwrap()
     }
 
+    /// The screen when it `is_there` and stands still: half of it may have been
+    /// drawn.
     fn wait(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
+        let mut before = String::new();
         loop {
             let screen = self.screen();
-            if is_there(&screen) {
+            if is_there(&screen) && screen == before {
                 return screen;
             }
+            before.clone_from(&screen);
             assert!(
                 start.elapsed() < PATIENCE,
                 "waited too long for {what}; the screen:\n{screen}"
@@ -187,6 +191,14 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
         command.contains("memory-diagnose --target pid:312"),
         "{command}"
     );
+    // It leaves what it lay on.
+    terminal.press(&["Escape"]);
+    terminal.wait_for("its share (PSS)");
+    terminal.press(&["Escape"]);
+    terminal.wait_for("[Processes]");
+    terminal.press(&["c"]);
+    let command = terminal.wait_for("The same, printed:");
+    assert!(command.contains("--filter index"), "{command}");
     terminal.press(&["Escape"]);
     terminal.wait_for("[Processes]");
     terminal.press(&["Escape"]);
@@ -204,7 +216,9 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     terminal.press(&["Escape"]);
     terminal.wait_for("[Control groups]");
     terminal.press(&["F1"]);
-    keep("help", terminal.wait_for("Keys"));
+    keep("help", terminal.wait_for("PgDn more"));
+    terminal.press(&["NPage"]);
+    keep("help-end", terminal.wait_for("PgUp back"));
     terminal.press(&["Escape"]);
     terminal.wait_for("[Control groups]");
     terminal.press(&["a"]);

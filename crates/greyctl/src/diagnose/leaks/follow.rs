@@ -1,15 +1,16 @@
 //! Keeps readings apart: one trace a process, a group, a kind of a cgroup's
-//! memory; and knows a restart when it sees one.
+//! memory; and knows a restart when it sees one, of which an exec is one kind.
 //!
 //! Reads nothing itself. Never takes a reused pid for the process before it,
-//! and never joins a new process to one that still runs.
+//! never joins a new process to one that still runs, and never names a program
+//! that runs no more while another one does in its place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use grey_model::{Bytes, CgroupPath, GrowthOf, KernelText, ProcessId, Trace, TracePoint};
 use grey_telemetry::cgroup::CgroupGrowth;
-use grey_telemetry::process::AnonymousMemory;
+use grey_telemetry::process::{AnonymousMemory, Program};
 
 use super::document::GroupKind;
 
@@ -31,7 +32,7 @@ pub(super) struct Facts {
 /// Two processes of which the later one is the earlier one restarted have all
 /// of this in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Program {
+struct Identity {
     name: KernelText,
     cgroup: Option<CgroupPath>,
     command_line: Option<KernelText>,
@@ -43,9 +44,18 @@ pub(super) struct Subject {
     /// The latest process of it.
     pub(super) id: ProcessId,
     pub(super) facts: Facts,
+    /// As what it would be restarted: what it was when it began to run this.
+    identity: Identity,
+    /// What it runs.
+    program: Program,
     pub(super) trace: Trace,
     pub(super) ended: bool,
+    /// How often it was restarted.
+    life: u64,
 }
+
+/// One program of a process.
+type Member = (ProcessId, u64);
 
 /// A group over time.
 #[derive(Debug, Default)]
@@ -53,7 +63,7 @@ pub(super) struct Group {
     pub(super) trace: Trace,
     /// The most processes at once.
     pub(super) processes: u64,
-    members: BTreeSet<ProcessId>,
+    members: BTreeSet<Member>,
     life: u64,
 }
 
@@ -66,13 +76,13 @@ pub(super) struct Followed {
     /// Whether there were more processes than are followed.
     pub(super) cut: bool,
     running: HashMap<ProcessId, usize>,
-    over: HashMap<Program, Vec<usize>>,
-    ignored: HashSet<ProcessId>,
+    over: HashMap<Identity, Vec<usize>>,
+    ignored: HashMap<ProcessId, Program>,
 }
 
 impl Followed {
     /// Takes the readings of all processes at the time `at`. `facts` is asked
-    /// once for each process that is new; one that it does not know is asked
+    /// once for each program that is new; one that it does not know is asked
     /// for again the next time.
     pub(super) fn take_processes(
         &mut self,
@@ -82,20 +92,20 @@ impl Followed {
     ) {
         let now: HashSet<ProcessId> = readings.iter().map(|reading| reading.id).collect();
         self.end_all_but(&now);
-        self.ignored.retain(|id| now.contains(id));
-        let mut sums: BTreeMap<(GroupKind, String), Vec<AnonymousMemory>> = BTreeMap::new();
+        self.ignored.retain(|id, _| now.contains(id));
+        let mut sums: BTreeMap<(GroupKind, String), Vec<(Member, Bytes)>> = BTreeMap::new();
         for reading in readings {
-            let Some(index) = self.subject_of(reading.id, &mut facts) else {
+            let Some(index) = self.subject_of(reading, &mut facts) else {
                 continue;
             };
             let subject = &mut self.subjects[index];
             subject.trace.push(TracePoint {
                 at,
                 amount: reading.anonymous,
-                life: reading.id.start_time_ticks,
+                life: subject.life,
             });
             let members = sums.entry(subject.facts.group.clone()).or_default();
-            members.push(*reading);
+            members.push(((reading.id, subject.life), reading.anonymous));
         }
         for (name, members) in sums {
             self.groups.entry(name).or_default().take(at, &members);
@@ -141,52 +151,90 @@ impl Followed {
             }
             let subject = &mut subjects[*index];
             subject.ended = true;
-            let program = Program::of(&subject.facts);
-            over.entry(program).or_default().push(*index);
+            over.entry(subject.identity.clone())
+                .or_default()
+                .push(*index);
             false
         });
     }
 
     fn subject_of(
         &mut self,
-        id: ProcessId,
+        reading: &AnonymousMemory,
         facts: &mut impl FnMut(ProcessId) -> Option<Facts>,
     ) -> Option<usize> {
-        if let Some(index) = self.running.get(&id) {
-            return Some(*index);
+        let id = reading.id;
+        if let Some(&index) = self.running.get(&id) {
+            return self.subjects[index]
+                .goes_on(reading, facts)
+                .then_some(index);
         }
-        if self.ignored.contains(&id) {
+        let ignored = self.ignored.get(&id);
+        if ignored.is_some_and(|program| !program.is_replaced_in(&reading.program)) {
             return None;
         }
         let facts = facts(id)?;
-        let before = self.over.get_mut(&Program::of(&facts)).and_then(Vec::pop);
+        let identity = Identity::of(&facts);
+        let before = self.over.get_mut(&identity).and_then(Vec::pop);
         let index = if let Some(index) = before {
             let subject = &mut self.subjects[index];
             subject.id = id;
+            subject.begins_anew(facts, reading);
             subject.ended = false;
             index
-        } else if !facts.wanted {
-            self.ignored.insert(id);
-            return None;
-        } else if self.subjects.len() >= MOST_PROCESSES {
-            self.cut = true;
-            self.ignored.insert(id);
+        } else if !facts.wanted || self.subjects.len() >= MOST_PROCESSES {
+            self.cut |= facts.wanted;
+            self.ignored.insert(id, reading.program.clone());
             return None;
         } else {
             self.subjects.push(Subject {
                 id,
                 facts,
+                identity,
+                program: reading.program.clone(),
                 trace: Trace::new(),
                 ended: false,
+                life: 0,
             });
             self.subjects.len() - 1
         };
+        self.ignored.remove(&id);
         self.running.insert(id, index);
         Some(index)
     }
 }
 
-impl Program {
+impl Subject {
+    /// Takes note of a new name, and of an exec, which is a restart; whether
+    /// it is known who the process is now.
+    fn goes_on(
+        &mut self,
+        reading: &AnonymousMemory,
+        facts: &mut impl FnMut(ProcessId) -> Option<Facts>,
+    ) -> bool {
+        if self.program.is_replaced_in(&reading.program) {
+            let Some(found) = facts(reading.id) else {
+                return false;
+            };
+            self.begins_anew(found, reading);
+        } else if self.program.name != reading.program.name {
+            self.facts.name.clone_from(&reading.program.name);
+        }
+        self.program.clone_from(&reading.program);
+        true
+    }
+
+    /// Another process, or another program in the same one, goes on in its place.
+    fn begins_anew(&mut self, facts: Facts, reading: &AnonymousMemory) {
+        self.identity = Identity::of(&facts);
+        let wanted = self.facts.wanted;
+        self.facts = Facts { wanted, ..facts };
+        self.program.clone_from(&reading.program);
+        self.life += 1;
+    }
+}
+
+impl Identity {
     fn of(facts: &Facts) -> Self {
         Self {
             name: facts.name.clone(),
@@ -197,10 +245,10 @@ impl Program {
 }
 
 impl Group {
-    /// The sum of its processes now. When none of those before is left, the
+    /// The sum of its processes now. When no program of those before is left, the
     /// group was restarted as a whole.
-    fn take(&mut self, at: Duration, members: &[AnonymousMemory]) {
-        let now: BTreeSet<ProcessId> = members.iter().map(|member| member.id).collect();
+    fn take(&mut self, at: Duration, members: &[(Member, Bytes)]) {
+        let now: BTreeSet<Member> = members.iter().map(|(member, _)| *member).collect();
         if !self.members.is_empty() && self.members.is_disjoint(&now) {
             self.life += 1;
         }
@@ -208,7 +256,7 @@ impl Group {
         self.processes = self.processes.max(members.len() as u64);
         self.trace.push(TracePoint {
             at,
-            amount: members.iter().map(|member| member.anonymous).sum(),
+            amount: members.iter().map(|(_, anonymous)| *anonymous).sum(),
             life: self.life,
         });
     }

@@ -1,4 +1,6 @@
-//! What is followed through ends, restarts and reused pids.
+//! What is followed through ends, restarts, execs and reused pids.
+
+use grey_telemetry::process::ProgramLayout;
 
 use super::*;
 
@@ -8,7 +10,21 @@ fn reading(pid: u32, start: u64, amount: u64) -> AnonymousMemory {
             pid,
             start_time_ticks: start,
         },
+        program: program("", start),
         anonymous: Bytes(amount),
+    }
+}
+
+/// What a process runs; another `stack_start` is another exec.
+fn program(name: &str, stack_start: u64) -> Program {
+    let layout = ProgramLayout {
+        code_start: 1,
+        code_end: 2,
+        stack_start,
+    };
+    Program {
+        name: KernelText::from(name),
+        layout: Some(layout),
     }
 }
 
@@ -61,7 +77,86 @@ fn a_program_that_starts_again_is_the_same_one_in_another_life() {
         .iter()
         .map(|point| point.life)
         .collect();
-    assert_eq!(lives, [1, 2]);
+    assert_eq!(lives, [0, 1]);
+}
+
+/// One process, read once a second, that runs these.
+fn running(programs: &[Program]) -> Followed {
+    let mut followed = Followed::default();
+    for (second, program) in (0..).zip(programs) {
+        let reading = AnonymousMemory {
+            program: program.clone(),
+            ..reading(7, 1, 10 + second)
+        };
+        followed.take_processes(Duration::from_secs(second), &[reading], |_| {
+            Some(named(&program.name.to_string()))
+        });
+    }
+    followed
+}
+
+fn lives(trace: &Trace) -> Vec<u64> {
+    trace.points().iter().map(|point| point.life).collect()
+}
+
+#[test]
+fn an_exec_is_a_restart_under_the_name_of_what_runs_now() {
+    let seen = running(&[program("sh", 1), program("sh", 1), program("indexer", 2)]);
+    assert_eq!(seen.subjects.len(), 1);
+    let subject = &seen.subjects[0];
+    assert_eq!(subject.facts, named("indexer"));
+    assert_eq!(lives(&subject.trace), [0, 0, 1]);
+    let groups: Vec<&str> = seen.groups.keys().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(groups, ["indexer", "sh"]);
+}
+
+#[test]
+fn an_exec_of_the_same_program_is_a_restart_of_its_group_too() {
+    let seen = running(&[program("sh", 1), program("sh", 2)]);
+    assert_eq!(lives(&seen.subjects[0].trace), [0, 1]);
+    let group = &seen.groups[&(GroupKind::Program, "sh".to_owned())];
+    assert_eq!(lives(&group.trace), [0, 1]);
+}
+
+#[test]
+fn a_program_that_renames_itself_goes_on_under_its_new_name() {
+    let seen = running(&[program("node", 1), program("worker", 1)]);
+    let subject = &seen.subjects[0];
+    assert_eq!(subject.facts.name, KernelText::from("worker"));
+    assert_eq!(lives(&subject.trace), [0, 0]);
+}
+
+#[test]
+fn a_process_that_becomes_the_program_asked_for_is_its_restart() {
+    let mut seen = Followed::default();
+    let child = |program| AnonymousMemory {
+        program,
+        ..reading(8, 2, 5)
+    };
+    for (second, readings) in [
+        (0, vec![reading(101, 1, 50)]),
+        (1, vec![child(program("supervisor", 2))]),
+        (2, vec![child(program("web", 3))]),
+    ] {
+        let name = readings[0].program.name.to_string();
+        seen.take_processes(Duration::from_secs(second), &readings, |id| {
+            let is_web = id.pid == 101 || name == "web";
+            let wanted = id.pid == 101;
+            Some(match is_web {
+                true => Facts {
+                    wanted,
+                    ..named("web")
+                },
+                false => Facts {
+                    wanted,
+                    ..named("supervisor")
+                },
+            })
+        });
+    }
+    assert_eq!(seen.subjects.len(), 1);
+    assert_eq!(amounts(&seen.subjects[0].trace), [50, 5]);
+    assert_eq!(lives(&seen.subjects[0].trace), [0, 1]);
 }
 
 #[test]

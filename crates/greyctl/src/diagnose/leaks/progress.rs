@@ -35,11 +35,12 @@ impl WindowBar {
     /// Shows how far it is.
     pub(crate) fn update(&self, elapsed: Duration, processes: usize) {
         let left = self.window.saturating_sub(elapsed).as_secs();
+        let left = grey_model::roughly(Duration::from_secs(left));
         let watched = counted(processes as u64, "process", "processes");
         self.bar
             .set_position(milliseconds(elapsed.min(self.window)));
         self.bar
-            .set_message(format!("{left} s left, watching {watched}"));
+            .set_message(format!("{left} left, watching {watched}"));
         self.bar.tick();
     }
 
@@ -66,7 +67,7 @@ mod tests {
     fn it_counts_down_and_never_beyond_its_end() {
         let bar = WindowBar::new(false, Duration::from_secs(60));
         bar.update(Duration::from_secs(20), 1);
-        assert_eq!(bar.bar.message(), "40 s left, watching 1 process");
+        assert_eq!(bar.bar.message(), "40s left, watching 1 process");
         bar.update(Duration::from_secs(70), 2);
         assert_eq!(bar.bar.position(), 60_000);
     }

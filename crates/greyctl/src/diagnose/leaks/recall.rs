@@ -11,7 +11,7 @@ use std::time::Duration;
 use grey_model::{Bytes, Owner, ProcessField, ProcessId, ProcessSample, ResolvedTarget, Sample};
 use grey_telemetry::Kernel;
 use grey_telemetry::history::{History, HistoryError};
-use grey_telemetry::process::AnonymousMemory;
+use grey_telemetry::process::{AnonymousMemory, Program};
 
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
@@ -115,6 +115,11 @@ fn held(process: &ProcessSample) -> Option<AnonymousMemory> {
     let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
     Some(AnonymousMemory {
         id: process.key.id,
+        // History has names alone.
+        program: Program {
+            name: process.key.name.clone(),
+            layout: None,
+        },
         anonymous: Bytes(anonymous).saturating_add(Bytes(swap)),
     })
 }

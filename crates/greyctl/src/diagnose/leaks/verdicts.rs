@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupMemory, CgroupPath, GrowthOf, LeakJudgement, LeakVerdict, SwapDevice, Trace, Zram,
+    roughly,
 };
 use grey_policy::leak::{
     LeakRule, judge as judge_trace, judge_ended, machine_headroom, shortest_window,
@@ -36,9 +37,10 @@ pub(in super::super) fn warn_of_short_window(
     (last < needed).then(|| {
         format!(
             "a window of {} with a reading each {} is too short for a verdict: it takes {}",
-            short(window),
+            roughly(window),
             short(interval),
-            short(needed),
+            // Rounded up: a little less is too short, too.
+            roughly(Duration::from_secs_f64(needed.as_secs_f64().ceil())),
         )
     })
 }

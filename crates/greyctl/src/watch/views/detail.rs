@@ -4,9 +4,7 @@
 //! Pure. Of a process, the parts are those of its page tables where they may be
 //! read.
 
-use std::time::Duration;
-
-use grey_model::{Bytes, CgroupMemory, ProcessGroup, ProcessMemory};
+use grey_model::{Bytes, CgroupMemory, ProcessGroup, ProcessMemory, roughly};
 use ratatui::text::{Line, Span};
 
 use super::super::look::Look;
@@ -15,7 +13,6 @@ use super::table::lines as paint;
 use crate::count::counted;
 use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, processes};
-use crate::duration::short;
 use crate::table::{Column, Table, Tone, Value, wrap};
 
 /// The bars of the parts are this wide.
@@ -265,7 +262,7 @@ impl Pane {
         let spark = self.look.spark(&above, high - low, self.width.min(60));
         let least = detail.trend.iter().min().copied().unwrap_or_default();
         let most = detail.trend.iter().max().copied().unwrap_or_default();
-        let span = short(Duration::from_secs(detail.trend_span.as_secs()));
+        let span = roughly(detail.trend_span);
         let mut text = format!(
             "anonymous and swap, {} to {} over {span}",
             Bytes(least),

@@ -10,4 +10,4 @@ mod detail;
 mod help;
 mod pressure;
 pub(super) mod screen;
-mod table;
+pub(super) mod table;

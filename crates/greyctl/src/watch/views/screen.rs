@@ -3,6 +3,7 @@
 //! What matters most stays longest when the screen shrinks: the totals, a row,
 //! the line of keys. Nothing is ever drawn outside of the area.
 
+use grey_model::KernelText;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -91,11 +92,12 @@ pub(in super::super) fn draw(model: &mut Model, look: Look, area: Rect, buffer: 
     };
     let keys = model.keys();
     model.state.settle(&keys, plan.rows);
+    let left = settle_help(model, plan, width, look);
     let above = lines.len();
     lines.extend(body(model, plan, width, look));
     lines.resize(above + plan.body(), Line::default());
     if plan.status > 0 {
-        lines.push(status(model, width, look));
+        lines.push(status(model, left, width, look));
     }
     for (line, row) in lines.into_iter().zip(area.rows()) {
         line.render(row, buffer);
@@ -103,22 +105,29 @@ pub(in super::super) fn draw(model: &mut Model, look: Look, area: Rect, buffer: 
     look.finish(buffer);
 }
 
+/// Keeps help from being scrolled beyond its end; how many lines of it are still
+/// below.
+fn settle_help(model: &mut Model, plan: Plan, width: usize, look: Look) -> usize {
+    let Overlay::Help(from) = &mut model.state.overlay else {
+        return 0;
+    };
+    let last = help::lines(width, look).len().saturating_sub(plan.body());
+    *from = (*from).min(last);
+    last - *from
+}
+
 /// The list, or what lies on top of it.
 fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static>> {
     let state = &model.state;
     let height = plan.body();
     let mut lines = match (&state.overlay, &model.shot) {
-        (Overlay::Help(from), _) => {
-            let all = help::lines(width, look);
-            let from = (*from).min(all.len().saturating_sub(height));
-            all.into_iter().skip(from).collect()
-        }
+        (Overlay::Help(from), _) => help::lines(width, look).into_iter().skip(*from).collect(),
         (Overlay::Detail(key), Some(shot)) => detail::lines(shot, key, width, look),
         (Overlay::Actions(place) | Overlay::Confirm(_, place), _) => {
             let size = (width, height);
             actions::lines(&model.actions, *place, &model.zone, size, look)
         }
-        (Overlay::Command, _) => command(&model.command, width, look),
+        (Overlay::Command(_), _) => command(&model.command, width, look),
         (Overlay::None | Overlay::Filter, Some(shot)) => {
             list(model, shot, &model.rows(), plan, width, look)
         }
@@ -198,7 +207,7 @@ fn heading(model: &Model, shot: &Shot, shown: usize, width: usize, look: Look) -
         text.push_str(", inverted");
     }
     if !state.filter.is_empty() {
-        text.push_str(&format!(", filter {}", state.filter));
+        text.push_str(&format!(", filter {}", KernelText::from(&state.filter)));
     }
     if shot.unreadable > 0 && state.view != View::Cgroups {
         let unread = counted(shot.unreadable, "process", "processes");
@@ -222,14 +231,18 @@ fn question(changes: &[JournaledChange], id: u64) -> String {
     text
 }
 
-/// The last line: what is typed, asked or said, or which keys there are.
-fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
+/// The last line: what is typed, asked or said, or which keys there are; `left`
+/// lines of help are below the screen.
+fn status(model: &Model, left: usize, width: usize, look: Look) -> Line<'static> {
     let state = &model.state;
     match &state.overlay {
         Overlay::Filter => {
             // The end of what is typed stays in sight.
             let room = width.saturating_sub("filter: _".len()).max(1);
-            let typed: Vec<char> = state.filter.chars().collect();
+            let typed: Vec<char> = KernelText::from(&state.filter)
+                .to_string()
+                .chars()
+                .collect();
             let from = typed.len().saturating_sub(room);
             let end: String = typed[from..].iter().collect();
             return Line::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
@@ -241,14 +254,17 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
         _ => {}
     }
     if let Some(notice) = &state.notice {
-        return Line::styled(notice.clone(), look.tone(Tone::Warning));
+        let notice = KernelText::from(notice).to_string();
+        return Line::styled(notice, look.tone(Tone::Warning));
     }
     let mut line = Line::default();
     let hints: &[(&str, &str)] = match &state.overlay {
         Overlay::Actions(_) if state.readonly => &[("--readonly", "no undo"), ("Esc", "close")],
         Overlay::Actions(_) => &[("u", "undo"), ("Esc", "close")],
         Overlay::Detail(_) => &[("Esc", "close"), ("c", "command"), ("Z", "freeze")],
-        Overlay::Help(_) | Overlay::Command => &[("Esc", "close"), ("F10", "quit")],
+        Overlay::Help(_) if left > 0 => &[("PgDn", "more"), ("Esc", "close"), ("F10", "quit")],
+        Overlay::Help(0) | Overlay::Command(_) => &[("Esc", "close"), ("F10", "quit")],
+        Overlay::Help(_) => &[("PgUp", "back"), ("Esc", "close"), ("F10", "quit")],
         _ => help::HINTS,
     };
     let steps = [("left right", "step")];

@@ -137,6 +137,29 @@ fn keys(model: &mut Model, typed: &[KeyCode]) -> Effect {
 }
 
 #[test]
+fn every_line_of_help_can_be_read_at_80_by_24() {
+    let mut model = model(View::Processes);
+    model.state.overlay = Overlay::Help(0);
+    let mut seen = text(&mut model, COLORLESS, (80, 24));
+    assert!(seen.contains("PgDn more"), "{seen}");
+    for _ in 0..3 {
+        keys(&mut model, &[KeyCode::PageDown]);
+        seen.push_str(&text(&mut model, COLORLESS, (80, 24)));
+    }
+    for line in help::lines(80, COLORLESS) {
+        let text = line.to_string();
+        assert!(seen.contains(text.trim_end()), "{text}");
+    }
+    // From the end, one key up is one line up.
+    let Overlay::Help(end) = model.state.overlay else {
+        panic!("help is closed");
+    };
+    keys(&mut model, &[KeyCode::Up]);
+    text(&mut model, COLORLESS, (80, 24));
+    assert_eq!(model.state.overlay, Overlay::Help(end - 1));
+}
+
+#[test]
 fn the_screens_at_80_by_24() {
     insta::assert_snapshot!(
         "processes",
@@ -272,6 +295,7 @@ fn hostile() -> FakeKernel {
         .with_process(&process(604, b"\xff\xfe\x00"))
         .with_process(&process(605, "\u{202e}drawkcab".as_bytes()))
         .with_process(&process(606, "e\u{301}\u{200d}👩‍👩‍👧".as_bytes()))
+        .with_process(&process(607, "ngi\u{200b}nx".as_bytes()))
         .with_cgroup(&FakeCgroup::new("build/\x1b]0;title\x07", 1 << 28, &[]))
 }
 
@@ -284,7 +308,8 @@ fn names_that_would_drive_a_terminal_are_escaped_and_break_no_line() {
     assert!(drawn.contains("\\x1b[2J"), "{drawn}");
     assert!(drawn.contains("two\\x0alines"), "{drawn}");
     assert_eq!(drawn.lines().count(), 40);
-    assert!(!drawn.contains('\u{200d}'), "{drawn}");
+    assert!(!drawn.contains(['\u{200b}', '\u{200d}']), "{drawn}");
+    assert!(drawn.contains("ngi\\xe2\\x80\\x8bnx"), "{drawn}");
     // Whatever a name is made of, the next column begins where its title does.
     let terminal = terminal(&mut model, COLORLESS, (120, 40));
     let cells = &terminal.backend().buffer().content;
@@ -298,7 +323,7 @@ fn names_that_would_drive_a_terminal_are_escaped_and_break_no_line() {
         .iter()
         .filter(|line| line.concat().contains("293.0 MiB"))
         .collect();
-    assert_eq!(hostile.len(), 6, "{drawn}");
+    assert_eq!(hostile.len(), 7, "{drawn}");
     for line in hostile {
         assert_eq!(line[place - 1], " ", "{drawn}");
         assert_ne!(line[place], " ", "{drawn}");

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grey_model::LeakVerdict;
+use grey_model::{LeakVerdict, roughly};
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
@@ -16,7 +16,6 @@ use super::super::shot::{CgroupRow, GroupRow, ProcessRow, Trend};
 use super::super::state::{Order, SortBy, View};
 use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, groups, processes};
-use crate::duration::short;
 use crate::table::{Column, LaidOut, Table, Tone, Value};
 
 /// PSS is told with its age from here on.
@@ -34,13 +33,32 @@ pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
     let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
     let state = &model.state;
     for row in rows.iter().skip(state.top).take(state.page) {
-        table.row(match row.subject {
-            Subject::Process(process) => of_process(process, row.depth),
-            Subject::Group(group, _) => of_group(group),
-            Subject::Cgroup(cgroup) => of_cgroup(cgroup, row.depth),
-        });
+        table.row(values(row));
     }
     table.laid_out(width)
+}
+
+/// The same rows as lines, within `width` where there is one; without command
+/// lines, which have no end.
+pub(in super::super) fn printed(view: View, rows: &[Row<'_>], width: Option<usize>) -> String {
+    let columns = columns(view, width.unwrap_or(usize::MAX));
+    let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
+    for row in rows {
+        let mut values = values(row);
+        if let (View::Processes, Some(line)) = (view, values.last_mut()) {
+            *line = Value::unknown();
+        }
+        table.row(values);
+    }
+    table.render(width)
+}
+
+fn values(row: &Row<'_>) -> Vec<Value> {
+    match row.subject {
+        Subject::Process(process) => of_process(process, row.depth),
+        Subject::Group(group, _) => of_group(group),
+        Subject::Cgroup(cgroup) => of_cgroup(cgroup, row.depth),
+    }
 }
 
 /// Below this width names are cut further, so that there is an amount at all.
@@ -116,7 +134,7 @@ fn of_process(row: &ProcessRow, depth: usize) -> Vec<Value> {
         Some(_) => format!("~{pss}"),
         None => pss.to_string(),
     });
-    let seconds = age.map(|age| short(Duration::from_secs(age.as_secs())));
+    let seconds = age.map(roughly);
     let mut values = vec![
         Value::new(memory.id.pid),
         Value::or_unknown(processes::user(memory)),

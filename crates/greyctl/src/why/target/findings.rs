@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupMemory, ColdMemory, ColdWindow, LeakVerdict, MappedMemory, MemoryLimit, Percent,
-    Pressure, ProcessMemory, TargetKind,
+    Pressure, ProcessMemory, TargetKind, roughly,
 };
 use grey_policy::reclaimable::free_swap;
 
@@ -16,7 +16,6 @@ use super::document::{
 };
 use crate::count::counted;
 use crate::diagnose::document::Diagnosis;
-use crate::duration::short;
 
 /// So many mappings, processes and sharers a sentence names.
 const MOST_NAMED: usize = 3;
@@ -393,7 +392,7 @@ fn cold(cold: &ColdMemory) -> Option<Finding> {
     let counted = cold.counted?;
     let Some((window, bytes)) = told(cold) else {
         let blind = Duration::try_from_secs_f64(cold.blind_seconds?).ok()?;
-        let ago = short(Duration::from_secs(blind.as_secs()));
+        let ago = roughly(blind);
         return Some(finding(
             Topic::Cold,
             None,
@@ -408,13 +407,13 @@ fn cold(cold: &ColdMemory) -> Option<Finding> {
         .map_or_else(String::new, |share| format!(" ({share} of {counted})"));
     let ago = cold.blind_seconds.map_or_else(String::new, |blind| {
         let blind = Duration::try_from_secs_f64(blind).unwrap_or_default();
-        let ago = short(Duration::from_secs(blind.as_secs()));
+        let ago = roughly(blind);
         format!(", as of {ago} ago")
     });
     let text = format!(
         "{bytes}{share} had not been seen in use for {}{ago}: it may be up to {}, and less where \
          it was used since",
-        short(Duration::from_secs(window.window_seconds)),
+        roughly(Duration::from_secs(window.window_seconds)),
         window.uncertainty.at_most
     );
     Some(finding(Topic::Cold, Some(bytes), text))
@@ -550,7 +549,7 @@ fn exactly(share: Percent) -> String {
 fn trend(trend: &Trend) -> Finding {
     let judgement = &trend.judgement;
     let window = Duration::try_from_secs_f64(judgement.window_seconds).unwrap_or_default();
-    let window = short(Duration::from_secs(window.as_secs()));
+    let window = roughly(window);
     let what = match (&trend.name, trend.process) {
         (Some(name), Some(process)) => format!("{name} ({process}): {}", trend.of),
         _ => trend.of.to_string(),
@@ -569,7 +568,7 @@ fn trend(trend: &Trend) -> Finding {
                 .needs_seconds
                 .and_then(|needs| Duration::try_from_secs_f64(needs).ok())
                 .map_or_else(String::new, |needs| {
-                    format!(", it takes {}", short(Duration::from_secs(needs.as_secs())))
+                    format!(", it takes {}", roughly(needs))
                 });
             format!("too short a time for a verdict{needs}")
         }
@@ -582,7 +581,7 @@ fn trend(trend: &Trend) -> Finding {
         .map_or_else(String::new, |left| {
             format!(
                 "; at this rate what is left is used up in {}",
-                short(Duration::from_secs(left.as_secs()))
+                roughly(left)
             )
         });
     finding(

@@ -1,0 +1,161 @@
+//! What we keep, on both sides of each line.
+
+use grey_model::{Bytes, DoctorFacts, Reading};
+
+use super::super::CheckState::{Note, Ok, Problem, Warning};
+use super::super::Remedy;
+use super::machine::{MIB, assert_sides, found, value};
+
+#[test]
+fn the_state_directory_must_be_ours_alone() {
+    assert_sides(
+        "state_directory",
+        &[
+            (|it| it.state.directory = Reading::Absent, Ok),
+            (
+                |it| value(&mut it.state.directory).is_directory = false,
+                Problem,
+            ),
+            (|it| value(&mut it.state.directory).mode = 0o40720, Problem),
+            (|it| value(&mut it.state.directory).mode = 0o40702, Problem),
+            (|it| value(&mut it.state.directory).mode = 0o40755, Ok),
+            (|it| value(&mut it.state.directory).owner = 1000, Problem),
+            // Who is not root only looks at what root keeps.
+            (|it| value(&mut it.state.directory).us = 1000, Note),
+        ],
+    );
+    let open = found("state_directory", |it| {
+        value(&mut it.state.directory).mode = 0o40777
+    });
+    let expected = Remedy::Shell {
+        command: "chmod go-w -- /state".to_owned(),
+        undo: Some("chmod 777 -- /state".to_owned()),
+    };
+    assert_eq!(open.remedy, Some(expected));
+}
+
+#[test]
+fn a_journal_that_lost_something_is_never_an_all_clear() {
+    assert_sides(
+        "journal",
+        &[
+            (|it| it.state.journal = Reading::Absent, Ok),
+            (
+                |it| {
+                    value(&mut it.state.journal)
+                        .lost
+                        .push("line 3 is damaged".to_owned())
+                },
+                Problem,
+            ),
+            (
+                |it| value(&mut it.state.journal).refused = Some("not safe".to_owned()),
+                Problem,
+            ),
+            (|it| value(&mut it.state.journal).holding = 3, Ok),
+        ],
+    );
+    assert_sides(
+        "changes",
+        &[
+            (|it| value(&mut it.state.journal).holding = 1, Note),
+            (|it| value(&mut it.state.journal).conflicts = 1, Warning),
+            (|it| value(&mut it.state.journal).overdue = 1, Problem),
+        ],
+    );
+    let overdue = found("changes", |it| value(&mut it.state.journal).overdue = 2);
+    assert_eq!(overdue.found, "2 changes past their lease");
+    assert_eq!(overdue.remedy, Some(Remedy::Ours("rollback")));
+}
+
+#[test]
+fn room_is_judged_by_what_is_kept_there() {
+    fn room(facts: &mut DoctorFacts, bytes: u64) {
+        value(&mut facts.state.disk).available = Bytes(bytes);
+    }
+    assert_sides(
+        "state_room",
+        &[
+            (|it| room(it, 16 * MIB - 1), Problem),
+            (
+                |it| value(&mut it.state.disk).available_files = Some(0),
+                Problem,
+            ),
+            (|it| value(&mut it.state.disk).available_files = None, Ok),
+            // History has 1 MiB of the 512 that it may take.
+            (|it| room(it, 511 * MIB - 1), Warning),
+            (|it| room(it, 511 * MIB), Ok),
+            (
+                |it| {
+                    it.state.history = Reading::Absent;
+                    room(it, 16 * MIB);
+                },
+                Ok,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn history_is_judged_by_its_age_and_what_is_damaged() {
+    assert_sides(
+        "history",
+        &[
+            (|it| it.state.history = Reading::Absent, Note),
+            (
+                |it| value(&mut it.state.history).last_age_seconds = Some(60),
+                Ok,
+            ),
+            (
+                |it| value(&mut it.state.history).last_age_seconds = Some(61),
+                Note,
+            ),
+            (
+                |it| value(&mut it.state.history).last_age_seconds = None,
+                Note,
+            ),
+            (
+                |it| value(&mut it.state.history).last_age_seconds = Some(-60),
+                Ok,
+            ),
+            (
+                |it| value(&mut it.state.history).last_age_seconds = Some(-61),
+                Warning,
+            ),
+            (
+                |it| {
+                    value(&mut it.state.history)
+                        .lost
+                        .push("tail: cut".to_owned())
+                },
+                Warning,
+            ),
+            (
+                |it| {
+                    value(&mut it.state.history).newer.push("tail".to_owned());
+                },
+                Note,
+            ),
+        ],
+    );
+    let newer = found("history", |it| {
+        value(&mut it.state.history).newer.push("tail".to_owned());
+    });
+    assert!(
+        newer.found.contains("tail of a newer version") && !newer.found.contains("damaged"),
+        "{}",
+        newer.found
+    );
+    let old = found("history", |it| {
+        value(&mut it.state.history).last_age_seconds = Some(7300)
+    });
+    assert!(old.found.contains("the last 2h 1m ago"), "{}", old.found);
+    let partly = found("history", |it| {
+        value(&mut it.state.history).looked_at_all = false
+    });
+    assert!(
+        partly.found.contains("not all was looked at"),
+        "{}",
+        partly.found
+    );
+}

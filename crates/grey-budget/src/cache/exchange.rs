@@ -1,6 +1,6 @@
-//! While the budget takes nothing new, a full cache goes on: what comes in
-//! takes the place of what it holds, and together it holds no more than when
-//! the budget closed.
+//! While the budget takes nothing new, or has no more for this cache, it goes
+//! on: what comes in takes the place of what it holds. While it is closed, the
+//! cache holds no more than when it closed.
 //!
 //! Without it a cache would keep for as long what it happened to hold, and
 //! every read of something else would be a miss, just when all is slow. In an
@@ -12,12 +12,17 @@ use std::sync::atomic::Ordering;
 
 use grey_model::Bytes;
 
+use super::capacity::{CLASSES, victims};
 use super::core::{Inner, KEPT};
 use super::options::Rejection;
 use crate::budget::{Admission, ReserveError};
 
 /// It may hold its whole capacity.
 pub(super) const THAWED: u8 = 0;
+
+/// In a full budget this part of what a cache holds goes at once, so that not
+/// each value that comes in has to resize it.
+const STEPS: u64 = 256;
 
 /// It may hold what it held when the budget closed.
 const FROZEN: u8 = 1;
@@ -31,7 +36,8 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Takes the charge of a value that the budget `refused`, if it can take
-    /// the place of others: they give theirs back when it is put in.
+    /// the place of others of this cache: a cache that the budget lets grow no
+    /// more still replaces what is used least.
     #[cold]
     pub(super) fn exchange(
         &self,
@@ -39,14 +45,27 @@ where
         weight: u64,
         refused: ReserveError,
     ) -> Result<(), Rejection> {
-        let may = matches!(
-            refused,
+        match refused {
             ReserveError::Shedding {
                 admission: Admission::NoRefill,
                 ..
+            } => self.exchange_while_closed(class, weight, refused),
+            ReserveError::Exhausted { available, .. } => {
+                self.exchange_while_full(class, weight, available.get(), refused)
             }
-        );
-        if class == KEPT || !may || !self.account.component.may_exchange() {
+            _ => Err(Rejection::Budget(Box::new(refused))),
+        }
+    }
+
+    /// While the level admits nothing new, the others give theirs back when the
+    /// value is put in.
+    fn exchange_while_closed(
+        &self,
+        class: usize,
+        weight: u64,
+        refused: ReserveError,
+    ) -> Result<(), Rejection> {
+        if class == KEPT || !self.account.component.may_exchange() {
             return Err(Rejection::Budget(Box::new(refused)));
         }
         self.freeze_if_due();
@@ -55,6 +74,38 @@ where
             return Err(Rejection::Budget(Box::new(refused)));
         }
         match self.account.component.reserve_in_exchange(Bytes(weight)) {
+            Ok(charge) => {
+                std::mem::forget(charge);
+                Ok(())
+            }
+            Err(error) => Err(Rejection::Budget(Box::new(error))),
+        }
+    }
+
+    /// While the budget, the component or the tenant has no more than
+    /// `available`, the others go first: what goes first of this cache, and
+    /// nothing that goes later than `class`. Nothing goes when that is not
+    /// enough. Whoever waits for the budget may have it before us; then the
+    /// value is refused, and finds what others gave the next time.
+    fn exchange_while_full(
+        &self,
+        class: usize,
+        weight: u64,
+        available: u64,
+        refused: ReserveError,
+    ) -> Result<(), Rejection> {
+        let used: [u64; CLASSES] = std::array::from_fn(|class| self.weight_of(class));
+        let held = used.iter().copied().fold(0, u64::saturating_add);
+        let missing = weight.saturating_sub(available);
+        let Some(gives) = victims(class.saturating_add(1), missing, held / STEPS, used) else {
+            return Err(Rejection::Budget(Box::new(refused)));
+        };
+        for victim in (0..CLASSES).filter(|victim| gives[*victim] > 0) {
+            self.shrink(victim, used[victim] - gives[victim], 0);
+            // It is the budget that is full, and not this cache.
+            self.loosen(victim);
+        }
+        match self.account.component.reserve(Bytes(weight)) {
             Ok(charge) => {
                 std::mem::forget(charge);
                 Ok(())

@@ -252,7 +252,7 @@ where
     /// Evicts from a class until no more than `left` is in it, and lets it grow
     /// again if it would be smaller than `least`. Its pieces are not equally full, so it is made smaller
     /// by halves of the way: else the fullest would lose far more than is asked.
-    fn shrink(&self, class: usize, left: u64, least: u64) {
+    pub(super) fn shrink(&self, class: usize, left: u64, least: u64) {
         let mut size = self.grants().given(class);
         if self.settings.shards == 1 {
             size = left;

@@ -176,3 +176,54 @@ proptest! {
         }
     }
 }
+
+/// Fills a cache twice over that may hold 20 of its 160 kB.
+fn fill_what_is_full(cache: &Cache<u64, u64>, budget: &Budget, priority: Priority) {
+    for key in 0..2000 {
+        let taken = cache.insert_with(key, 100, at(priority));
+        assert!(taken.is_ok(), "{key}: {taken:?}");
+        assert!(budget.reserved() <= budget.limit());
+    }
+    let newest = (1900..2000).filter(|key| cache.contains(key)).count();
+    let oldest = (0..1000).filter(|key| cache.contains(key)).count();
+    assert!(newest > 20 && newest >= oldest, "{newest} {oldest}");
+}
+
+#[test]
+fn a_cache_in_a_full_budget_replaces_what_is_used_least() {
+    let Setup { cache, budget, .. } = setup(160_000);
+    let other = budget.component("other").register().unwrap();
+    let all_but_20_kb = budget.limit().get() - 20_000;
+    let held = other.reserve(Bytes(all_but_20_kb)).unwrap();
+    for priority in EVICTABLE {
+        fill_what_is_full(&cache, &budget, priority);
+    }
+    cache
+        .insert_with(5000, 100, at(Priority::Critical))
+        .unwrap();
+    drop(held);
+    for key in 6000..6400 {
+        cache.insert_with(key, 100, at(Priority::High)).unwrap();
+    }
+    assert!(
+        cache.weight() > Bytes(60_000),
+        "it grows once there is room"
+    );
+}
+
+#[test]
+fn in_a_full_budget_nothing_goes_for_what_goes_before_it_or_finds_no_room_even_so() {
+    let Setup { cache, budget, .. } = setup(160_000);
+    let other = budget.component("other").register().unwrap();
+    let all_but_20_kb = budget.limit().get() - 20_000;
+    let _held = other.reserve(Bytes(all_but_20_kb)).unwrap();
+    fill_what_is_full(&cache, &budget, Priority::High);
+    let (len, evictions) = (cache.len(), cache.stats().evictions);
+    cache
+        .insert_with(7000, 100, at(Priority::Medium))
+        .unwrap_err();
+    cache
+        .insert_with(7001, 30_000, at(Priority::High))
+        .unwrap_err();
+    assert_eq!((cache.len(), cache.stats().evictions), (len, evictions));
+}

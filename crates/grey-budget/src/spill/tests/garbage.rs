@@ -173,13 +173,13 @@ fn a_value_that_one_without_room_replaces_stays_until_that_is_written() {
     fill(0, 40);
     put(&store, b"key", value(2, 1000));
     fill(100, 200);
+    let before = segments(directory.path()).len();
     disk.set_room(Some(Bytes::from_kib(900)));
     put(&store, b"key", value(3, 1000));
     for key in 20..200_u64 {
         store.remove(&key.to_le_bytes()).unwrap();
     }
     assert!(store.flush().is_err());
-    let before = segments(directory.path()).len();
     while store
         .collect_garbage(Bytes::from_mib(1))
         .is_ok_and(|collected| collected.segments > 0)

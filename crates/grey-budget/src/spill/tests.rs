@@ -73,7 +73,8 @@ fn collect_all(store: &SpillStore, step: Bytes) {
     }
 }
 
-/// A copy of what is on the disk now, as if the process were killed.
+/// A copy of what is on the disk now, as if the process were killed, of a store
+/// that has nothing to do.
 fn killed_now(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(directory).unwrap() {

@@ -139,14 +139,6 @@ fn values_that_have_no_room_keep_neither_removes_nor_dead_segments() {
         store.flush(),
         Err(SpillError::TooLittleFree { .. })
     ));
-    let killed = killed_now(directory.path());
-    assert_eq!(
-        SpillStore::open(options(killed.path()))
-            .unwrap()
-            .recovery()
-            .values,
-        0
-    );
     while store
         .collect_garbage(Bytes::from_mib(1))
         .is_ok_and(|collected| collected.segments > 0)
@@ -154,6 +146,9 @@ fn values_that_have_no_room_keep_neither_removes_nor_dead_segments() {
     let after = store.bytes_on_disk();
     assert!(after.get() < before.get() / 5, "{before} {after}");
     assert_eq!(store.place(b"held").unwrap(), Some(SpillPlace::Memory));
+    let killed = killed_now(directory.path());
+    let of_killed = SpillStore::open(options(killed.path())).unwrap();
+    assert_eq!(of_killed.recovery().values, 0);
     disk.heal();
     store.flush().unwrap();
     drop(store);
@@ -178,13 +173,13 @@ fn a_value_that_one_without_room_replaces_stays_until_that_is_written() {
     fill(0, 40);
     put(&store, b"key", value(2, 1000));
     fill(100, 200);
+    let before = segments(directory.path()).len();
     disk.set_room(Some(Bytes::from_kib(900)));
     put(&store, b"key", value(3, 1000));
     for key in 20..200_u64 {
         store.remove(&key.to_le_bytes()).unwrap();
     }
     assert!(store.flush().is_err());
-    let before = segments(directory.path()).len();
     while store
         .collect_garbage(Bytes::from_mib(1))
         .is_ok_and(|collected| collected.segments > 0)
@@ -226,4 +221,35 @@ fn a_full_disk_gets_its_oldest_segments_back_before_it_can_be_written_to() {
         .is_ok_and(|collected| collected.segments > 0)
     {}
     assert_eq!(segments(directory.path()).len(), 1, "of {before}");
+}
+
+#[test]
+fn a_damaged_segment_that_cannot_be_emptied_keeps_no_dead_one_from_going() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let store = with_floor(directory.path(), &disk);
+    for key in 0..100_u64 {
+        put(&store, &key.to_le_bytes(), value(key, 2000));
+    }
+    drop(store);
+    let paths = segments(directory.path());
+    // The head of its first record.
+    damage(&paths[0], |bytes| bytes[HEADER + 30] ^= 1);
+    disk.set_room(Some(Bytes::from_kib(900)));
+    let store = with_floor(directory.path(), &disk);
+    assert_eq!(store.recovery().damaged, paths[..1]);
+    for key in 30..100_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    store.flush().unwrap();
+    while store
+        .collect_garbage(Bytes::from_mib(1))
+        .is_ok_and(|collected| collected.segments > 0)
+    {}
+    assert!(segments(directory.path()).len() < paths.len());
+    assert!(paths[0].exists());
+    for key in 1..30_u64 {
+        let read = store.read(&key.to_le_bytes()).unwrap();
+        assert_eq!(read, Some(value(key, 2000)), "{key}");
+    }
 }

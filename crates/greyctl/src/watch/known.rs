@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use grey_model::{ProcessId, ProcessMemory};
-use grey_telemetry::process::{ProcessReading, Program};
+use grey_telemetry::process::{ProcessReading, Program, Statm};
 use grey_telemetry::user::UserNames;
 
 /// One process.
@@ -16,6 +16,8 @@ struct Known {
     program: Program,
     /// How often it did exec since it is known.
     execs: u64,
+    /// Its memory when it was read.
+    statm: Statm,
     seen: u64,
 }
 
@@ -42,6 +44,14 @@ impl KnownProcesses {
         self.look += 1;
     }
 
+    /// Whether the memory of a process is what it was when it was read: then
+    /// neither its swap nor its program can have changed much.
+    pub(super) fn stands_still(&self, serial: u64, statm: Statm) -> bool {
+        self.known
+            .get(&serial)
+            .is_some_and(|known| known.statm == statm)
+    }
+
     /// What is remembered of a process, and the mark of its life.
     pub(super) fn recall(&mut self, serial: u64) -> Option<(ProcessMemory, u64)> {
         let known = self.known.get_mut(&serial)?;
@@ -53,6 +63,7 @@ impl KnownProcesses {
     pub(super) fn remember(
         &mut self,
         serial: u64,
+        statm: Statm,
         reading: ProcessReading,
     ) -> (ProcessMemory, u64) {
         let program = reading.program();
@@ -63,6 +74,7 @@ impl KnownProcesses {
             memory: self.named(reading.memory),
             program,
             execs,
+            statm,
             seen: self.look,
         };
         let found = (known.memory.clone(), known.life());

@@ -2,7 +2,7 @@
 //!
 //! RSS of all processes comes from kept descriptors each time, PSS within a
 //! budget of CPU time, and everything else of a process when it is new, when it
-//! is on the screen, and now and then in turn. Never fails because of one
+//! is on the screen and its memory changes, and now and then in turn. Never fails because of one
 //! process: what vanished is left out, what may not be read is `None`.
 
 use std::collections::HashMap;
@@ -164,8 +164,8 @@ impl Sampler {
         keeps
     }
 
-    /// All processes; the facts of those that are new, on the screen or in turn
-    /// are read now.
+    /// All processes; the facts of those that are new, in turn, or on the screen
+    /// with other memory than before are read now.
     fn processes(&mut self, wish: &Wish) -> Vec<ProcessRow> {
         let tracked = self.tracker.processes();
         let count = tracked.len().max(1);
@@ -176,8 +176,9 @@ impl Sampler {
         let mut rows = Vec::with_capacity(tracked.len());
         for (index, process) in tracked.iter().enumerate() {
             let in_turn = (index + count - first_in_turn) % count < IN_TURN;
-            let is_due = in_turn || wish.visible.contains(&process.pid);
             let serial = process.serial();
+            let moves = || !self.known.stands_still(serial, process.statm());
+            let is_due = in_turn || wish.visible.contains(&process.pid) && moves();
             let recalled = match is_due {
                 true => None,
                 false => self.known.recall(serial),
@@ -192,7 +193,7 @@ impl Sampler {
                     self.known.forget(serial);
                     continue;
                 };
-                self.known.remember(serial, reading)
+                self.known.remember(serial, process.statm(), reading)
             };
             rows.push(row(process, remembered, self.kernel.page_size, now));
         }
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_on_the_screen_is_read_anew_each_time() {
+    fn a_process_on_the_screen_is_read_anew_when_its_memory_changes() {
         let kernel = FakeKernel::empty();
         let full = FakeKernel::full();
         for name in ["meminfo", "pressure/memory"] {
@@ -442,15 +443,19 @@ mod tests {
         let mut sampler = sampler(&kernel);
         sampler.look(&Wish::default()).unwrap();
         let kernel = (1..=100).fold(kernel, |kernel, pid| {
-            kernel.with_process(&FakeProcess::new(pid, 0, "after", "/"))
+            kernel.with_process(&FakeProcess {
+                anon_kib: if pid == 91 { 8192 } else { 8196 },
+                ..FakeProcess::new(pid, 0, "after", "/")
+            })
         });
         let wish = Wish {
-            visible: vec![90],
+            visible: vec![90, 91],
             ..Wish::default()
         };
         let shot = sampler.look(&wish).unwrap();
         let name = |pid| process(&shot, pid).unwrap().memory.name.to_string();
         assert_eq!(name(90), "after");
+        assert_eq!(name(91), "before");
         // Not all of the others had their turn yet.
         assert!((1..=100).any(|pid| name(pid) == "before"));
         drop(kernel);
@@ -545,12 +550,10 @@ mod tests {
             ..Wish::default()
         };
         let first = process(&sampler.look(&wish).unwrap(), 900).unwrap().clone();
-        let kernel = kernel.with_process(&FakeProcess::new(
-            900,
-            0,
-            "indexer",
-            "/system.slice/one.service",
-        ));
+        let kernel = kernel.with_process(&FakeProcess {
+            anon_kib: 4096,
+            ..FakeProcess::new(900, 0, "indexer", "/system.slice/one.service")
+        });
         let second = process(&sampler.look(&wish).unwrap(), 900).unwrap().clone();
         assert_eq!(first.memory.id, second.memory.id);
         assert_eq!(second.memory.name.to_string(), "indexer");

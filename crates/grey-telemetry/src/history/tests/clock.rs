@@ -18,7 +18,7 @@ fn the_oldest_shards_go_when_history_is_too_large_or_too_old() {
         max_age: Duration::from_secs(3 * 24 * 3600),
         ..small_blocks()
     };
-    let mut writer = HistoryWriter::open(folder.path(), options.clone()).unwrap();
+    let mut writer = open(folder.path(), options.clone());
     for number in 0..10 {
         writer.append(&day(number)).unwrap();
     }
@@ -36,7 +36,7 @@ fn the_oldest_shards_go_when_history_is_too_large_or_too_old() {
         max_bytes: 1,
         ..options
     };
-    drop(HistoryWriter::open(folder.path(), options).unwrap());
+    drop(open(folder.path(), options));
     let left = crate::history::reader::all_shards(folder.path()).unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(read(&mut History::open(folder.path()).unwrap()), [day(9)]);
@@ -53,7 +53,7 @@ fn days_off(number: u64, days: i64) -> Sample {
 }
 
 fn append_all(path: &Path, options: HistoryOptions, samples: &[Sample]) {
-    let mut writer = HistoryWriter::open(path, options).unwrap();
+    let mut writer = open(path, options);
     for sample in samples {
         writer.append(sample).unwrap();
     }
@@ -103,7 +103,7 @@ fn a_clock_that_was_far_ahead_makes_no_history_too_old() {
     let days = [0, 1, 2, ahead, 2];
     let samples: Vec<Sample> = (0..).zip(days).map(|(n, d)| days_off(n, d)).collect();
     append_all(folder.path(), options.clone(), &samples);
-    drop(HistoryWriter::open(folder.path(), options.clone()).unwrap());
+    drop(open(folder.path(), options.clone()));
     assert_eq!(numbers_taken(folder.path()), [0, 1, 2, 3, 4]);
     // What is too old by the sample that is written still goes, and then what
     // was taken first, not what is named first.
@@ -117,6 +117,6 @@ fn a_clock_that_was_far_ahead_makes_no_history_too_old() {
         max_bytes: 1,
         ..options
     };
-    drop(HistoryWriter::open(folder.path(), tight).unwrap());
+    drop(open(folder.path(), tight));
     assert_eq!(numbers_taken(folder.path()), [6]);
 }

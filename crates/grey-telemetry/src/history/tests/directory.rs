@@ -3,19 +3,18 @@
 //! Never part of the product.
 
 use super::*;
-use crate::history::HistoryError;
 
 #[test]
 fn two_recorders_do_not_write_to_one_history() {
     let folder = tempfile::tempdir().unwrap();
-    let first = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let first = open(folder.path(), small_blocks());
     let error = HistoryWriter::open(folder.path(), small_blocks()).unwrap_err();
     let HistoryError::Busy { holder, .. } = error else {
         panic!("{error}");
     };
     assert_eq!(holder, Some(std::process::id()));
     drop(first);
-    HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    open(folder.path(), small_blocks());
 }
 
 #[test]
@@ -31,7 +30,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
 #[test]
 fn new_names_are_written_through_to_the_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     assert_eq!(writer.directory_syncs(), 0);
     writer.append(&sample(0)).unwrap();
     assert_eq!(writer.directory_syncs(), 1, "the tail's");

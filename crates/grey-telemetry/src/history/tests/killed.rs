@@ -23,7 +23,7 @@ fn a_recorder_that_runs_until_it_is_killed() {
         .ok()
         .and_then(|history| history.span())
         .map_or(0, |span| span.samples);
-    let mut writer = HistoryWriter::open(path, small_blocks()).unwrap();
+    let mut writer = open(path, small_blocks());
     use std::io::Write as _;
     let mut stdout = std::io::stdout();
     for number in first.. {

@@ -13,7 +13,7 @@ use grey_model::{
     ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
 };
 
-use super::{History, HistoryOptions, HistoryWriter};
+use super::{History, HistoryError, HistoryOptions, HistoryWriter};
 
 mod bytes;
 mod clock;
@@ -77,8 +77,30 @@ pub(super) fn small_blocks() -> HistoryOptions {
     }
 }
 
+/// Opens a history to write to. A test beside this one that starts a program
+/// holds its lock, too, for a moment: that of the fork.
+pub(super) fn open(path: &Path, options: HistoryOptions) -> HistoryWriter {
+    try_open(path, &options).unwrap()
+}
+
+/// The same where it may be refused.
+pub(super) fn try_open(
+    path: &Path,
+    options: &HistoryOptions,
+) -> Result<HistoryWriter, HistoryError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match HistoryWriter::open(path, options.clone()) {
+            Err(HistoryError::Busy { .. }) if begun.elapsed().as_secs() < 60 => {
+                std::thread::yield_now();
+            }
+            opened => return opened,
+        }
+    }
+}
+
 pub(super) fn write(path: &Path, numbers: std::ops::Range<u64>) {
-    let mut writer = HistoryWriter::open(path, small_blocks()).unwrap();
+    let mut writer = open(path, small_blocks());
     for number in numbers {
         writer.append(&sample(number)).unwrap();
     }

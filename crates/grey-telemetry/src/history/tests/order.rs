@@ -30,7 +30,7 @@ fn what_was_recorded_is_read_back_across_blocks_and_openings() {
 #[test]
 fn another_boot_and_another_day_begin_a_block() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     let mut of_next_boot = sample(1);
     of_next_boot.boot = boot("two");
     let mut of_next_day = sample(2);
@@ -57,7 +57,7 @@ fn samples_that_are_whole_in_the_tail_take_no_room_in_a_block() {
             samples_per_stretch,
             ..HistoryOptions::default()
         };
-        let mut writer = HistoryWriter::open(folder.path(), options).unwrap();
+        let mut writer = open(folder.path(), options);
         for number in 0..50 {
             writer.append(&sample(number)).unwrap();
         }

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_block_that_finds_no_room_refuses_no_sample() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     for number in 0..11 {
         writer.append(&sample(number)).unwrap();
     }
@@ -28,7 +28,7 @@ fn a_block_that_finds_no_room_refuses_no_sample() {
 #[test]
 fn a_block_that_finds_no_room_refuses_a_sample_of_another_boot() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     for number in 0..12 {
         writer.append(&sample(number)).unwrap();
     }
@@ -44,7 +44,7 @@ fn a_block_that_finds_no_room_refuses_a_sample_of_another_boot() {
 #[test]
 fn a_sample_that_finds_no_room_is_refused_and_costs_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     for number in 0..3 {
         writer.append(&sample(number)).unwrap();
     }
@@ -60,7 +60,7 @@ fn a_sample_that_finds_no_room_is_refused_and_costs_no_other() {
 #[test]
 fn half_a_record_is_taken_off_and_the_next_needs_nothing_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = HistoryWriter::open(folder.path(), small_blocks()).unwrap();
+    let mut writer = open(folder.path(), small_blocks());
     for number in 0..7 {
         if number == 3 {
             writer.leave_little_room();

@@ -3,7 +3,6 @@
 //! Never part of the product.
 
 use super::*;
-use crate::history::HistoryError;
 use crate::history::codec::Encoder;
 
 #[test]
@@ -16,7 +15,7 @@ fn a_newer_format_is_told_and_not_added_to() {
     let checksum = crc32fast::hash(&newer[..88]).to_le_bytes();
     newer[88..92].copy_from_slice(&checksum);
     fs::write(&path, &newer).unwrap();
-    let error = HistoryWriter::open(folder.path(), small_blocks()).unwrap_err();
+    let error = try_open(folder.path(), &small_blocks()).unwrap_err();
     assert!(
         matches!(error, HistoryError::Newer { version: 9, .. }),
         "{error}"
@@ -41,7 +40,7 @@ fn a_tail_of_a_newer_version_is_told_and_not_written_over() {
     let checksum = crc32fast::hash(&newer[..48]).to_le_bytes();
     newer[48..52].copy_from_slice(&checksum);
     fs::write(&path, &newer).unwrap();
-    let error = HistoryWriter::open(folder.path(), small_blocks()).unwrap_err();
+    let error = try_open(folder.path(), &small_blocks()).unwrap_err();
     assert!(
         matches!(error, HistoryError::Newer { version: 3, .. }),
         "{error}"

@@ -60,8 +60,8 @@ pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use kill::{
     Constraint, Consumer, CountedKills, CounterUse, ExitCodeExplanation, Growth, KernelKill, Kill,
-    KillRecord, LastMinute, Killer, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill, TaskRow,
-    UnitEvent, UnitRecord, WallTime,
+    KillRecord, Killer, LastMinute, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill,
+    TaskRow, UnitEvent, UnitRecord, WallTime,
 };
 pub use ksm::{KsmState, ProcessKsm};
 pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};

@@ -23,6 +23,10 @@ const LOOKED_UP: usize = 128;
 /// as somebody looks at it, and nobody is charged for it.
 const LOOKED_UP_BYTES: usize = 64 << 10;
 
+/// So many events make it worth while to look: fewer than are kept, so that none
+/// is missed for it.
+const GATHERED: u64 = 256;
+
 /// How many events of this kind are looked up at once.
 const fn looked_up<T>() -> usize {
     let size = if size_of::<T>() == 0 {
@@ -200,7 +204,7 @@ impl<T> Subscriber<T> {
             return Ok(event);
         }
         self.ahead.clear();
-        gather(|| self.behind());
+        gather(GATHERED, || self.behind());
         self.look_up(waiter)
     }
 

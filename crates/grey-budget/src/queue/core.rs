@@ -25,6 +25,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 /// After waking so often in vain, whoever waits goes before all others.
 const MOST_PASSED_OVER: u32 = 4;
 
+/// So many items make it worth while for both ends to meet.
+const GATHERED: u64 = 1024;
+
 /// What an item weighs itself.
 fn own_weight<T>() -> u64 {
     u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1)
@@ -318,7 +321,7 @@ impl<T> Core<T> {
     /// Lets the inbox fill while somebody fills it quickly.
     #[inline]
     pub(super) fn gather(&self, head: &Head<T>) {
-        gather(|| {
+        gather(GATHERED.min(self.limits.items), || {
             self.pushed
                 .load(Ordering::Acquire)
                 .wrapping_sub(head.popped)

@@ -2,9 +2,6 @@
 //!
 //! Never locks, and never waits when nothing comes.
 
-/// How many make it worth while for both ends to meet.
-const GATHERED: u64 = 1024;
-
 /// How often at most it is looked whether there are more.
 const MOST_LOOKS: u32 = 8;
 
@@ -16,9 +13,10 @@ const MOST_SPINS: u64 = 512;
 
 /// Waits while somebody fills the other end quickly: to meet for a thing or two
 /// would have both ends wait for each other all the time. `count` tells how many
-/// there are. Ends as soon as nothing comes any more, after some 50 us at most.
+/// there are, and `wanted` is how many make it worth while. Ends as soon as
+/// nothing comes any more, after some 50 us at most.
 #[inline]
-pub(crate) fn gather(count: impl Fn() -> u64) {
+pub(crate) fn gather(wanted: u64, count: impl Fn() -> u64) {
     if cfg!(grey_loom) {
         return;
     }
@@ -28,7 +26,7 @@ pub(crate) fn gather(count: impl Fn() -> u64) {
     }
     let mut spins = FIRST_SPINS;
     for _ in 0..MOST_LOOKS {
-        if before >= GATHERED {
+        if before >= wanted {
             return;
         }
         for _ in 0..spins {
@@ -39,7 +37,7 @@ pub(crate) fn gather(count: impl Fn() -> u64) {
         if came == 0 {
             return;
         }
-        let missing = GATHERED.saturating_sub(now);
+        let missing = wanted.saturating_sub(now);
         spins = (spins.saturating_mul(missing) / came).clamp(1, MOST_SPINS);
         before = now;
     }

@@ -5,7 +5,7 @@
 //! Never overwrites the old file before the new one is whole on disk, and never
 //! deletes a file that it cannot read: it sets it aside and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,16 @@ pub enum SaveStateError {
         #[source]
         source: serde_json::Error,
     },
+    /// It is larger than what is read again.
+    #[error("failed to save a cache state of {size} bytes to `{}`: {largest} are the most", path.display())]
+    TooLarge {
+        /// Where it was to go.
+        path: PathBuf,
+        /// How large it is, in bytes.
+        size: u64,
+        /// How large it may be, in bytes.
+        largest: u64,
+    },
     /// It could not be written.
     #[error("failed to write the cache state to `{}`", path.display())]
     Write {
@@ -92,6 +102,21 @@ pub enum Restored {
     },
 }
 
+impl SavedProject {
+    /// Adds what another part of the program says of the same project: what is
+    /// new behind what is there, and the later use.
+    pub(crate) fn merge(&mut self, other: Self) {
+        merge_names(&mut self.loaded_files, other.loaded_files);
+        merge_names(&mut self.cached_queries, other.cached_queries);
+        self.last_accessed = finite(self.last_accessed).max(finite(other.last_accessed));
+    }
+}
+
+fn merge_names(names: &mut Vec<String>, others: Vec<String>) {
+    let known: HashSet<String> = names.iter().cloned().collect();
+    names.extend(others.into_iter().filter(|name| !known.contains(name)));
+}
+
 impl SavedState {
     /// A state of these projects, saved `at` this time.
     #[must_use]
@@ -107,11 +132,15 @@ impl SavedState {
     /// Writes it to `path`: to a file beside it that is nobody else's, to disk,
     /// and over the old one. Of several that save at once, in any process, one
     /// is last, and its state is there whole. What a run that was killed left
-    /// beside it is removed.
+    /// beside it is removed. A time that is no number or infinite is saved as 0.
     ///
     /// # Errors
     /// [`SaveStateError`]; the old file is then as it was.
     pub fn save(&self, path: &Path) -> Result<(), SaveStateError> {
+        self.save_up_to(LARGEST_STATE, path)
+    }
+
+    fn save_up_to(&self, largest: u64, path: &Path) -> Result<(), SaveStateError> {
         let encode = |source| SaveStateError::Encode {
             path: path.to_owned(),
             source,
@@ -120,11 +149,29 @@ impl SavedState {
             path: path.to_owned(),
             source,
         };
-        let mut whole = self.clone();
-        whole.checksum = Some(checksum(&self.projects).map_err(encode)?);
+        let mut whole = self.readable();
+        whole.checksum = Some(checksum(&whole.projects).map_err(encode)?);
         let text = serde_json::to_vec_pretty(&whole).map_err(encode)?;
+        if text.len() as u64 > largest {
+            return Err(SaveStateError::TooLarge {
+                path: path.to_owned(),
+                size: text.len() as u64,
+                largest,
+            });
+        }
         beside::remove_leftovers(path);
         beside::replace(path, &text).map_err(write)
+    }
+
+    /// The same in the layout of this version, without what JSON cannot say.
+    fn readable(&self) -> Self {
+        let mut whole = self.clone();
+        STATE_VERSION.clone_into(&mut whole.version);
+        whole.timestamp = finite(whole.timestamp);
+        for project in whole.projects.values_mut() {
+            project.last_accessed = finite(project.last_accessed);
+        }
+        whole
     }
 
     /// Reads what was saved to `path`. Never fails a start: what is of no use is
@@ -167,6 +214,11 @@ impl SavedState {
 
 fn checksum(projects: &BTreeMap<String, SavedProject>) -> Result<u32, serde_json::Error> {
     Ok(crc32fast::hash(&serde_json::to_vec(projects)?))
+}
+
+/// JSON has no other numbers.
+const fn finite(seconds: f64) -> f64 {
+    if seconds.is_finite() { seconds } else { 0.0 }
 }
 
 fn seconds(at: SystemTime) -> f64 {

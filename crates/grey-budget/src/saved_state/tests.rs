@@ -171,3 +171,41 @@ fn what_a_killed_run_left_is_removed_and_what_is_being_written_is_not() {
     state().save(&path).unwrap();
     assert!(!written.exists());
 }
+
+#[test]
+fn a_time_that_is_no_number_is_saved_as_0_and_costs_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut saved = state();
+        saved.timestamp = odd;
+        let project = SavedProject {
+            last_accessed: odd,
+            ..SavedProject::default()
+        };
+        saved.projects.insert("odd".to_owned(), project);
+        saved.save(&path).unwrap();
+        let Restored::State(found) = SavedState::restore(&path) else {
+            panic!("a state with {odd} was set aside");
+        };
+        let times = (found.timestamp, found.projects["odd"].last_accessed);
+        assert_eq!(times, (0.0, 0.0));
+        let whole = "/path/to/project";
+        assert_eq!(found.projects[whole], state().projects[whole]);
+    }
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    state().save(&path).unwrap();
+    let size = fs::metadata(&path).unwrap().len();
+    let mut other = state();
+    "9.0".clone_into(&mut other.version);
+    other.save_up_to(size, &path).unwrap();
+    assert!(matches!(SavedState::restore(&path), Restored::State(_)));
+    let refused = other.save_up_to(size - 1, &path);
+    assert!(matches!(refused, Err(SaveStateError::TooLarge { size: told, .. }) if told == size));
+    assert!(matches!(SavedState::restore(&path), Restored::State(_)));
+}

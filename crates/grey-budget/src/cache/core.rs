@@ -79,6 +79,9 @@ pub(super) struct Inner<K: Hash + Eq, V: Clone> {
 /// gives its charge back, with the last one.
 ///
 /// Values are cloned when they are read: make large ones an `Arc`.
+///
+/// A forked child must not use a cache of its parent before `exec`, nor drop it:
+/// a lock that another thread of the parent held is never opened there.
 pub struct Cache<K: Hash + Eq, V: Clone> {
     pub(super) inner: Arc<Inner<K, V>>,
 }

@@ -13,7 +13,7 @@
 mod program;
 
 use std::collections::HashMap;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use grey_budget::cache::{CacheBuilder, EntryOptions};
@@ -21,7 +21,7 @@ use grey_budget::limits::{Gigabytes, LimitKind, limited_command, validate_total_
 use grey_budget::{
     Budget, Bytes, Controller, ControllerSettings, Priority, ProcessSource, Reclaimer,
 };
-use program::{Anything, Numbers, Options, report, text};
+use program::{Anything, Numbers, Options, report, text, told};
 
 /// The agents, and how much each may have.
 const FLEET: [(&str, Bytes); 3] = [
@@ -30,7 +30,11 @@ const FLEET: [(&str, Bytes); 3] = [
     ("god", Bytes::from_mib(96)),
 ];
 
-fn main() -> Result<(), Anything> {
+fn main() -> ExitCode {
+    told(run().map(|()| ExitCode::SUCCESS))
+}
+
+fn run() -> Result<(), Anything> {
     let options = Options::read(2_000)?;
     match (&options.instance, options.unprotected) {
         (None, _) => fleet(&options),

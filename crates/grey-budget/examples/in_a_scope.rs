@@ -11,17 +11,23 @@
 
 #![expect(clippy::print_stdout, reason = "an example says what it found")]
 
-use std::error::Error;
+mod program;
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitCode;
 
 use grey_budget::limits::{recommend, scope_command};
 use grey_budget::{Bytes, ProcessSource};
+use program::{Anything, told};
 
 /// What a shell adds to the number of the signal that ended a program.
 const SIGNAL_BASE: i32 = 128;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> ExitCode {
+    told(run())
+}
+
+fn run() -> Result<ExitCode, Anything> {
     let mut arguments = std::env::args_os().skip(1);
     let limit: Bytes = arguments
         .next()

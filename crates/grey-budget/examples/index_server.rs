@@ -14,6 +14,7 @@
 mod program;
 
 use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +24,7 @@ use grey_budget::{
     Budget, Bytes, Controller, ControllerSettings, Priority, ProcessSource, Reclaimer, Restored,
     SavedProject, SavedState, Shutdown, ShutdownSettings, ShutdownStep,
 };
-use program::{Anything, Numbers, Options, report, text};
+use program::{Anything, Numbers, Options, report, text, told};
 
 /// Projects that the files belong to; the first is the one being worked on.
 const PROJECTS: [(&str, Priority); 3] = [
@@ -45,7 +46,11 @@ fn answer(file: &[u8], word: &[u8]) -> u64 {
     u64::try_from(hits.count()).unwrap_or(u64::MAX)
 }
 
-fn main() -> Result<(), Anything> {
+fn main() -> ExitCode {
+    told(run().map(|()| ExitCode::SUCCESS))
+}
+
+fn run() -> Result<(), Anything> {
     let options = Options::read(2_000)?;
     if options.unprotected {
         unprotected(&options)

@@ -11,6 +11,7 @@
 mod program;
 
 use std::collections::VecDeque;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use grey_budget::pool::PoolAccount;
 use grey_budget::queue::WorkQueue;
 use grey_budget::rolling_log::RollingLog;
 use grey_budget::{Budget, Bytes, Controller, ControllerSettings, Priority, ProcessSource};
-use program::{Anything, Numbers, Options, report, text};
+use program::{Anything, Numbers, Options, report, text, told};
 
 const PRODUCERS: u64 = 4;
 const WORKERS: usize = 2;
@@ -85,7 +86,11 @@ fn expected(items: u64) -> u64 {
         .fold(0, u64::wrapping_add)
 }
 
-fn main() -> Result<(), Anything> {
+fn main() -> ExitCode {
+    told(run().map(|()| ExitCode::SUCCESS))
+}
+
+fn run() -> Result<(), Anything> {
     let options = Options::read(8_000)?;
     if options.unprotected {
         unprotected(&options)

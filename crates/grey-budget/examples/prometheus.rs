@@ -6,18 +6,22 @@
 //! ```
 //!
 //! With no address it takes any free port of the loopback device and prints
-//! it. A second argument is the number of requests after which it ends. Never
+//! it. The first answer has no allocation rate: that is what was allocated since
+//! the answer before. A second argument is the number of requests after which it ends. Never
 //! meant for more than a few requests at once: they are answered in turn.
 
-use std::error::Error;
+mod program;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grey_budget::metrics::{PublishedMetrics, Totals, describe, publish};
 use grey_budget::{Budget, Bytes, Level, MemoryTracker, ProcessSource, Thresholds};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use program::{Anything, told};
 
 /// A request has to be here by then, so that one client cannot stop the rest.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -25,7 +29,11 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// The most that is read of a request.
 const LONGEST_REQUEST: u64 = 16 << 10;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    told(run().map(|()| ExitCode::SUCCESS))
+}
+
+fn run() -> Result<(), Anything> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let requests: Option<usize> = arguments.next().map(|text| text.parse()).transpose()?;
@@ -64,7 +72,7 @@ fn answer(
     tracker: &MemoryTracker,
     budget: &Budget,
     recorder: &PrometheusHandle,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<(), Anything> {
     connection.set_read_timeout(Some(REQUEST_TIME))?;
     connection.set_write_timeout(Some(REQUEST_TIME))?;
     let mut reader = BufReader::new(&connection).take(LONGEST_REQUEST);
@@ -91,7 +99,7 @@ fn answer(
 }
 
 /// What a controller does at each tick.
-fn observe(tracker: &MemoryTracker, budget: &Budget) -> Result<(), Box<dyn Error>> {
+fn observe(tracker: &MemoryTracker, budget: &Budget) -> Result<(), Anything> {
     let snapshot = tracker.take_snapshot()?;
     let breakdown = tracker.get_breakdown()?;
     let full = grey_budget::fraction(snapshot.process_memory, budget.limit());

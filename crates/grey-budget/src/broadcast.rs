@@ -106,7 +106,7 @@ impl<T> Shared<T> {
     /// `room`, or nothing is left.
     #[inline]
     fn make_room(&self, ring: &mut Ring<T>, bytes: u64, room: u64, gone: &mut Gone<T>) {
-        while ring.kept.len() >= self.events || ring.bytes + bytes > room {
+        while ring.kept.len() >= self.events || exceeds(ring.bytes, bytes, room) {
             let Some(oldest) = ring.remove_oldest() else {
                 break;
             };
@@ -253,7 +253,7 @@ impl<T> Broadcaster<T> {
             return Err(self.closed(event));
         }
         shared.make_room(&mut ring, bytes, shared.bytes, &mut gone);
-        let kept = if ring.bytes + bytes > ring.charge.size() {
+        let kept = if exceeds(ring.bytes, bytes, ring.charge.size()) {
             drop(ring);
             self.send_with_quantum(event, bytes, &mut gone)?
         } else {
@@ -276,7 +276,7 @@ impl<T> Broadcaster<T> {
         if ring.closed {
             return Err(event);
         }
-        ring.bytes += bytes;
+        ring.bytes = ring.bytes.saturating_add(bytes);
         ring.next += 1;
         let event = gone.share(event);
         ring.kept.push_back(Kept {
@@ -317,7 +317,7 @@ impl<T> Broadcaster<T> {
         if bytes <= room && !ring.closed {
             shared.make_room(&mut ring, bytes, room, gone);
         }
-        match refusal.filter(|_| ring.bytes + bytes > room) {
+        match refusal.filter(|_| exceeds(ring.bytes, bytes, room)) {
             None => Ok(self.keep(ring, event, now, bytes, gone)),
             Some(source) => {
                 drop(ring);
@@ -389,6 +389,11 @@ impl<T> Broadcaster<T> {
     pub fn bytes(&self) -> Bytes {
         self.shared.read(|ring| Bytes(ring.bytes))
     }
+}
+
+/// Whether `held` and `more` are above `room`, also where nobody can count them.
+fn exceeds(held: u64, more: u64, room: u64) -> bool {
+    held.checked_add(more).is_none_or(|sum| sum > room)
 }
 
 /// Trimming removes what is expired; evicting, the oldest.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use grey_model::Bytes;
@@ -53,7 +53,16 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 }
 
 /// Keeps other processes out for as long as it lives.
-pub trait DiskLock: Send + Sync + fmt::Debug {}
+pub trait DiskLock: Send + Sync + fmt::Debug {
+    /// Whether the file that is locked is still the one at `path`: not once it,
+    /// or a directory above it, was removed or replaced. By default it always is.
+    ///
+    /// # Errors
+    /// The kernel's, when it does not tell.
+    fn is_in_place(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+}
 
 /// A lock could not be had.
 #[derive(Debug)]
@@ -180,10 +189,21 @@ impl DiskFile for SystemFile {
 #[derive(Debug)]
 struct SystemLock {
     // The lock ends when the last copy of the descriptor is closed.
-    _file: File,
+    file: File,
 }
 
-impl DiskLock for SystemLock {}
+impl DiskLock for SystemLock {
+    fn is_in_place(&self, path: &Path) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+}
 
 fn open_to_write() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -253,7 +273,7 @@ impl Disk for SystemDisk {
                 file.set_len(0).map_err(LockFailure::Io)?;
                 file.write_all_at(owner.as_bytes(), 0)
                     .map_err(LockFailure::Io)?;
-                Ok(Box::new(SystemLock { _file: file }))
+                Ok(Box::new(SystemLock { file }))
             }
             Err(TryLockError::WouldBlock) => Err(LockFailure::Held(owner_named_in(&file))),
             Err(TryLockError::Error(error)) => Err(LockFailure::Io(error)),

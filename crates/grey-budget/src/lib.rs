@@ -91,7 +91,10 @@
 //!   ([`ReserveError::Forked`]), what is given back is not counted, and nothing
 //!   waits. What a thread had kept of a component may still be given. A child that
 //!   goes on for long should make a budget and a manager of its own. A
-//!   [`SpillStore`] refuses to write in a child.
+//!   [`SpillStore`] refuses to write in a child. A child must not use a [`Cache`]
+//!   or a [`WorkQueue`] of its parent before it runs another program (`exec`):
+//!   another thread of the parent may have held one of their locks, `quick_cache`'s
+//!   among them, and nobody opens it in the child, which would wait for ever.
 //! - It is no limit. Between two readings a program that does not reserve can
 //!   outgrow its budget; [`limits`] and a cgroup are what the kernel enforces.
 //! - A closure that hangs is left behind, not ended: a thread cannot be killed.

@@ -5,13 +5,17 @@
 //! Never overwrites the old file before the new one is whole on disk, and never
 //! deletes a file that it cannot read: it sets it aside and says so.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk as _, SystemDisk};
+
+mod beside;
 
 /// The layout that this version writes and reads.
 pub const STATE_VERSION: &str = "1.0";
@@ -59,6 +63,16 @@ pub enum SaveStateError {
         #[source]
         source: serde_json::Error,
     },
+    /// It is larger than what is read again.
+    #[error("failed to save a cache state of {size} bytes to `{}`: {largest} are the most", path.display())]
+    TooLarge {
+        /// Where it was to go.
+        path: PathBuf,
+        /// How large it is, in bytes.
+        size: u64,
+        /// How large it may be, in bytes.
+        largest: u64,
+    },
     /// It could not be written.
     #[error("failed to write the cache state to `{}`", path.display())]
     Write {
@@ -88,6 +102,21 @@ pub enum Restored {
     },
 }
 
+impl SavedProject {
+    /// Adds what another part of the program says of the same project: what is
+    /// new behind what is there, and the later use.
+    pub(crate) fn merge(&mut self, other: Self) {
+        merge_names(&mut self.loaded_files, other.loaded_files);
+        merge_names(&mut self.cached_queries, other.cached_queries);
+        self.last_accessed = finite(self.last_accessed).max(finite(other.last_accessed));
+    }
+}
+
+fn merge_names(names: &mut Vec<String>, others: Vec<String>) {
+    let known: HashSet<String> = names.iter().cloned().collect();
+    names.extend(others.into_iter().filter(|name| !known.contains(name)));
+}
+
 impl SavedState {
     /// A state of these projects, saved `at` this time.
     #[must_use]
@@ -100,11 +129,18 @@ impl SavedState {
         }
     }
 
-    /// Writes it to `path`: to a file beside it, to disk, and over the old one.
+    /// Writes it to `path`: to a file beside it that is nobody else's, to disk,
+    /// and over the old one. Of several that save at once, in any process, one
+    /// is last, and its state is there whole. What a run that was killed left
+    /// beside it is removed. A time that is no number or infinite is saved as 0.
     ///
     /// # Errors
     /// [`SaveStateError`]; the old file is then as it was.
     pub fn save(&self, path: &Path) -> Result<(), SaveStateError> {
+        self.save_up_to(LARGEST_STATE, path)
+    }
+
+    fn save_up_to(&self, largest: u64, path: &Path) -> Result<(), SaveStateError> {
         let encode = |source| SaveStateError::Encode {
             path: path.to_owned(),
             source,
@@ -113,25 +149,29 @@ impl SavedState {
             path: path.to_owned(),
             source,
         };
-        let mut whole = self.clone();
-        whole.checksum = Some(checksum(&self.projects).map_err(encode)?);
+        let mut whole = self.readable();
+        whole.checksum = Some(checksum(&whole.projects).map_err(encode)?);
         let text = serde_json::to_vec_pretty(&whole).map_err(encode)?;
-        let beside = path.with_extension(format!("new-{}", std::process::id()));
-        let written = write_whole(&beside, &text).and_then(|()| fs::rename(&beside, path));
-        if written.is_err() {
-            // Only our own half-written file is removed.
-            let _ = fs::remove_file(&beside);
+        if text.len() as u64 > largest {
+            return Err(SaveStateError::TooLarge {
+                path: path.to_owned(),
+                size: text.len() as u64,
+                largest,
+            });
         }
-        written.map_err(write)?;
-        if let Some(directory) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(write)?;
+        beside::remove_leftovers(path);
+        beside::replace(path, &text).map_err(write)
+    }
+
+    /// The same in the layout of this version, without what JSON cannot say.
+    fn readable(&self) -> Self {
+        let mut whole = self.clone();
+        STATE_VERSION.clone_into(&mut whole.version);
+        whole.timestamp = finite(whole.timestamp);
+        for project in whole.projects.values_mut() {
+            project.last_accessed = finite(project.last_accessed);
         }
-        Ok(())
+        whole
     }
 
     /// Reads what was saved to `path`. Never fails a start: what is of no use is
@@ -172,14 +212,13 @@ impl SavedState {
     }
 }
 
-fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text)?;
-    file.sync_all()
-}
-
 fn checksum(projects: &BTreeMap<String, SavedProject>) -> Result<u32, serde_json::Error> {
     Ok(crc32fast::hash(&serde_json::to_vec(projects)?))
+}
+
+/// JSON has no other numbers.
+const fn finite(seconds: f64) -> f64 {
+    if seconds.is_finite() { seconds } else { 0.0 }
 }
 
 fn seconds(at: SystemTime) -> f64 {
@@ -198,131 +237,20 @@ fn left(path: &Path, why: &str) -> Restored {
 /// Moves the file to the first free name beside it.
 fn set_aside(path: &Path, why: String) -> Restored {
     const MOST_SET_ASIDE: u32 = 100;
-    let free = (0..MOST_SET_ASIDE)
-        .map(|number| path.with_extension(format!("corrupt-{number}")))
-        .find(|name| fs::symlink_metadata(name).is_err());
-    let aside = free.filter(|name| fs::rename(path, name).is_ok());
+    let mut aside = None;
+    for number in 0..MOST_SET_ASIDE {
+        let name = path.with_extension(format!("corrupt-{number}"));
+        // Replaces nothing that was set aside before, or just now by another.
+        match SystemDisk.rename(path, &name) {
+            Ok(()) => aside = Some(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(_) => {}
+        }
+        break;
+    }
     tracing::warn!(path = %path.display(), why, ?aside, "the saved cache state is set aside");
     Restored::SetAside { why, aside }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> SavedState {
-        let project = SavedProject {
-            loaded_files: vec!["file1.py".to_owned(), "file2.py".to_owned()],
-            cached_queries: vec!["query1".to_owned(), "query2".to_owned()],
-            last_accessed: 1_234_567_880.0,
-        };
-        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_234_567_890);
-        SavedState::new(
-            at,
-            BTreeMap::from([("/path/to/project".to_owned(), project)]),
-        )
-    }
-
-    fn why(restored: Restored) -> (String, Option<PathBuf>) {
-        match restored {
-            Restored::SetAside { why, aside } => (why, aside),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_was_saved_comes_back_and_looks_as_documented() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache_state.json");
-        assert!(matches!(SavedState::restore(&path), Restored::Nothing));
-        state().save(&path).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(json["version"], "1.0");
-        assert_eq!(json["timestamp"], 1_234_567_890.0);
-        assert_eq!(
-            json["projects"]["/path/to/project"]["loaded_files"][1],
-            "file2.py"
-        );
-        let Restored::State(found) = SavedState::restore(&path) else {
-            panic!()
-        };
-        assert_eq!(found.projects, state().projects);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_state_of_any_time_is_not_taken_for_a_damaged_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache_state.json");
-        let project = |number: u32| SavedProject {
-            last_accessed: 1_795_274_500.0 + f64::from(number) * 0.012_345_678_9,
-            ..SavedProject::default()
-        };
-        let projects: BTreeMap<_, _> = (0..10_000)
-            .map(|number| (number.to_string(), project(number)))
-            .collect();
-        let saved = SavedState::new(SystemTime::now(), projects);
-        saved.save(&path).unwrap();
-        let Restored::State(found) = SavedState::restore(&path) else {
-            panic!("a whole file was set aside");
-        };
-        assert_eq!(found.projects, saved.projects);
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_found_or_harmless() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache_state.json");
-        state().save(&path).unwrap();
-        let good = fs::read(&path).unwrap();
-        for place in 0..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[place / 8] ^= 1 << (place % 8);
-            fs::write(&path, &bad).unwrap();
-            if let Restored::State(found) = SavedState::restore(&path) {
-                assert_eq!(found.projects, state().projects, "bit {place}");
-            }
-            for entry in fs::read_dir(directory.path()).unwrap() {
-                fs::remove_file(entry.unwrap().path()).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_set_aside_and_not_lost() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache_state.json");
-        for (number, text) in ["{", r#"{"version":"9.0","timestamp":1,"projects":{}}"#]
-            .iter()
-            .enumerate()
-        {
-            fs::write(&path, text).unwrap();
-            let (told, aside) = why(SavedState::restore(&path));
-            assert_eq!(fs::read_to_string(aside.unwrap()).unwrap(), *text);
-            assert_eq!(told.contains("9.0"), number == 1, "{told}");
-            assert!(!path.exists());
-        }
-    }
-
-    #[test]
-    fn a_directory_or_a_link_in_its_place_fails_no_start() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache_state.json");
-        fs::create_dir(&path).unwrap();
-        assert_eq!(why(SavedState::restore(&path)).0, "it is not a file");
-        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        assert_eq!(why(SavedState::restore(&path)).0, "it is not a file");
-    }
-
-    #[test]
-    fn a_disk_that_is_not_there_leaves_the_old_state() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = directory.path().join("gone").join("cache_state.json");
-        let error = state().save(&missing).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("failed to write the cache state to")
-        );
-    }
-}
+mod tests;

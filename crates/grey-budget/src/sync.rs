@@ -36,9 +36,12 @@ const SPINS_BETWEEN_TRIES: u32 = 12;
 #[cfg(not(grey_loom))]
 #[inline]
 pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    use std::sync::TryLockError;
     match mutex.try_lock() {
         Ok(guard) => guard,
-        Err(_) => lock_after_tries(mutex),
+        // Such an error holds the lock.
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => lock_after_tries(mutex),
     }
 }
 
@@ -115,4 +118,31 @@ pub(crate) fn lock_unless_orphaned<T>(mutex: &Mutex<T>, _owner: u32) -> Option<M
 pub(crate) fn fence_for_loom() {
     #[cfg(grey_loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+#[cfg(all(test, not(grey_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_whose_holder_panicked_is_locked_all_the_same() {
+        let mutex = Arc::new(Mutex::new(5));
+        let poisoning = Arc::clone(&mutex);
+        let panicked = std::thread::spawn(move || {
+            let _guard = poisoning.lock();
+            panic!("while it is locked");
+        });
+        assert!(panicked.join().is_err());
+        assert!(mutex.is_poisoned());
+        let (told, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let first = *lock(&mutex);
+            let second = *lock_soon(&mutex);
+            let third = *lock_after_tries(&mutex);
+            let fourth = lock_unless_orphaned(&mutex, std::process::id()).map(|guard| *guard);
+            told.send((first, second, third, fourth))
+        });
+        let heard = heard.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(heard, Ok((5, 5, 5, Some(5))));
+    }
 }

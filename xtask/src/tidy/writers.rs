@@ -18,7 +18,7 @@ pub(super) const ALLOWED: &[Writer] = &[
         "what a program spills: ordinary files in a directory of its own",
     ),
     (
-        "crates/grey-budget/src/saved_state.rs",
+        "crates/grey-budget/src/saved_state/beside.rs",
         "what a program saves of its caches: ordinary files",
     ),
     (

@@ -6,13 +6,28 @@
 #![allow(dead_code, reason = "each example uses its part")]
 #![expect(clippy::print_stdout, reason = "an example says what it did")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use grey_budget::limits::set_memory_limit;
 use grey_budget::{Bytes, MemorySource as _, ProcessSource};
 
 /// Whatever goes wrong in an example ends it.
 pub(crate) type Anything = Box<dyn std::error::Error + Send + Sync>;
+
+/// Says what went wrong and why, for people.
+pub(crate) fn told(outcome: Result<ExitCode, Anything>) -> ExitCode {
+    let error = match outcome {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let text = causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"));
+    // Without standard error nobody can be told.
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+    ExitCode::FAILURE
+}
 
 /// What may be said on the command line.
 #[derive(Debug, Clone)]

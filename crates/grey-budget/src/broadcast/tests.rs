@@ -398,3 +398,20 @@ fn an_event_that_somebody_keeps_is_not_written_over() {
     assert_eq!(subscriber.recv().unwrap_err(), RecvError::Lagged(2));
     assert_eq!(*subscriber.recv().unwrap(), 4);
 }
+
+#[test]
+fn an_event_of_the_largest_weight_is_refused_and_others_are_kept_after_it() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component)
+        .max_bytes(Bytes(u64::MAX))
+        .weigher(|weight: &u64| Bytes(*weight))
+        .build();
+    broadcaster.send(100).unwrap();
+    let refused = broadcaster.send(u64::MAX);
+    assert!(
+        matches!(refused, Err(BroadcastError::Refused { .. })),
+        "{refused:?}"
+    );
+    broadcaster.send(200).unwrap();
+    assert_eq!((broadcaster.len(), broadcaster.bytes()), (1, Bytes(200)));
+}

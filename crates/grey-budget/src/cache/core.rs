@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::budget::Component;
 
 /// The class of what is critical or pinned.
 pub(super) const KEPT: usize = CLASSES;
+
+/// The classes in the order in which `contains` looks at them.
+const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
 
 /// Links, state and hash table of an entry under `quick_cache`, in bytes.
 const ENTRY_LINKS: usize = 24;
@@ -76,6 +79,9 @@ pub(super) struct Inner<K: Hash + Eq, V: Clone> {
 /// gives its charge back, with the last one.
 ///
 /// Values are cloned when they are read: make large ones an `Arc`.
+///
+/// A forked child must not use a cache of its parent before `exec`, nor drop it:
+/// a lock that another thread of the parent held is never opened there.
 pub struct Cache<K: Hash + Eq, V: Clone> {
     pub(super) inner: Arc<Inner<K, V>>,
 }
@@ -153,16 +159,29 @@ where
         }
     }
 
-    /// Whether a value is in memory now. No use is noted.
+    /// Whether a value is in memory now. No use is noted, and nothing is cloned.
     pub fn contains<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let tick = self.inner.account.look_at_clock();
-        self.inner
-            .peek(key)
-            .is_some_and(|(_, slot)| !slot.is_expired(tick))
+        let inner = &*self.inner;
+        // In the order in which a read looks: where most are comes first.
+        let mut classes = LOOKUP.into_iter().filter_map(|class| inner.class(class));
+        if !inner.has_ttl.load(Ordering::Relaxed) {
+            return classes.any(|class| class.contains_key(key));
+        }
+        let tick = inner.account.look_at_clock();
+        let is_expired = classes.find_map(|class| {
+            let mut is_expired = None;
+            // The one way to look at a value in its place; nothing is removed.
+            class.remove_if(key, |slot| {
+                is_expired = Some(slot.is_expired(tick));
+                false
+            });
+            is_expired
+        });
+        is_expired == Some(false)
     }
 
     /// Puts a value in by default: medium, of no project, for ever.
@@ -219,13 +238,17 @@ where
 
     /// Keeps the entry of `key` in memory until [`Self::unpin`], or until
     /// another value is put in its place. `false` when it is not in memory or
-    /// the capacity is already held by what is kept.
+    /// the capacity is already held by what is kept. The value is cloned to be
+    /// moved to what is kept, for that long outside of the budget.
     pub fn pin<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let inner = &*self.inner;
+        if inner.class(KEPT).is_some_and(|kept| kept.contains_key(key)) {
+            return true;
+        }
         match inner.peek(key) {
             Some((KEPT, _)) => true,
             Some((class, slot)) => {

@@ -18,7 +18,7 @@ use grey_model::{Bytes, Priority};
 use super::*;
 use crate::budget::{Admission, Budget, ReserveError};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer as _, Stop};
-use kit::{OVERHEAD, Setup, setup};
+use kit::{HandClock, OVERHEAD, Setup, setup};
 
 fn at(priority: Priority) -> EntryOptions {
     EntryOptions::new().priority(priority)
@@ -544,4 +544,42 @@ fn what_is_held_is_pinned_while_the_budget_is_closed_and_when_it_opens() {
         assert_eq!(cache.weight_of(Priority::Critical), Bytes(OVERHEAD));
         assert_eq!(budget.reserved(), cache.weight());
     }
+}
+
+/// Counts its clones.
+#[derive(Debug, Default)]
+struct Cloned(Arc<AtomicU64>);
+
+impl Clone for Cloned {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn asking_whether_a_value_is_there_clones_nothing() {
+    let budget = Budget::new(Bytes::from_mib(1)).unwrap();
+    let clock = Arc::new(HandClock::default());
+    let cache = CacheBuilder::new(&budget, "cache", Bytes::from_mib(1))
+        .clock(Arc::<HandClock>::clone(&clock))
+        .build(|_: &u64, _: &Cloned| Bytes::ZERO)
+        .unwrap();
+    let value = Cloned::default();
+    cache.insert(1, Cloned(Arc::clone(&value.0))).unwrap();
+    assert!(cache.contains(&1) && !cache.contains(&2));
+    // Also once something has a time to live.
+    let short = EntryOptions::new().ttl(Duration::from_secs(5));
+    cache
+        .insert_with(2, Cloned(Arc::clone(&value.0)), short)
+        .unwrap();
+    assert!(cache.contains(&1) && cache.contains(&2));
+    clock.advance(Duration::from_secs(10));
+    assert!(cache.contains(&1) && !cache.contains(&2));
+    assert_eq!(value.0.load(Ordering::SeqCst), 0);
+    assert!(cache.pin(&1));
+    let moved = value.0.load(Ordering::SeqCst);
+    assert!(cache.pin(&1), "it is pinned already");
+    let again = value.0.load(Ordering::SeqCst);
+    assert_eq!(again, moved);
 }

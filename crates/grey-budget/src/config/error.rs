@@ -148,6 +148,20 @@ pub enum ConfigError {
         /// The most bytes that a name may have.
         most: usize,
     },
+    /// Two projects whose names are the same in the name of a variable.
+    #[error(
+        "the projects `{first}` and `{second}` ({origin}) would share the environment variables `{variable}`; rename one"
+    )]
+    ProjectVariable {
+        /// One project.
+        first: String,
+        /// The other.
+        second: String,
+        /// How their variables begin, without the prefix.
+        variable: String,
+        /// Where the other stands.
+        origin: Origin,
+    },
     /// Two files for one project.
     #[error("the project `{name}` has two files: `{}` and `{}`", first.display(), second.display())]
     ProjectTwice {

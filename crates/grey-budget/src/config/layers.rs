@@ -83,6 +83,24 @@ fn variable_part(name: &str) -> String {
     name.chars().map(part).collect()
 }
 
+/// A variable must mean one project.
+pub(super) fn refuse_shared_variables(
+    projects: &BTreeMap<String, Origin>,
+) -> Result<(), ConfigError> {
+    let mut parts: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, origin) in projects {
+        if let Some(first) = parts.insert(variable_part(name), name) {
+            return Err(ConfigError::ProjectVariable {
+                first: first.to_owned(),
+                second: name.clone(),
+                variable: format!("PROJECTS_{}_MEMORY_...", variable_part(name)),
+                origin: origin.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug, Clone)]
 struct Found {
     text: Option<String>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use grey_model::{Bytes, Level, Priority, SystemLevel, Thresholds};
 
 use super::error::ConfigError;
-use super::layers::{Key, Layers};
+use super::layers::{Key, Layers, refuse_shared_variables};
 use super::origin::{Entry, Origin};
 use super::thresholds;
 use super::value;
@@ -259,6 +259,7 @@ impl Config {
                 most: MOST_PROJECTS,
             });
         }
+        refuse_shared_variables(&projects)?;
         let projects = projects
             .into_iter()
             .map(|(name, origin)| {

@@ -777,3 +777,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn two_projects_that_would_share_a_variable_are_refused() {
+    let text = "projects:\n  core-api: {memory: {priority: HIGH}}\n  core_api: {memory: {priority: LOW}}\n";
+    let error = load(text).unwrap_err();
+    let ConfigError::ProjectVariable { first, second, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((first.as_str(), second.as_str()), ("core-api", "core_api"));
+    assert!(error.to_string().contains("PROJECTS_CORE_API_MEMORY_"));
+}

@@ -58,18 +58,19 @@ impl EmbeddingsCacheBuilder {
     /// [`EmbeddingsError`], when it would hold nothing or cannot be counted,
     /// and when the budget has a component of this name.
     pub fn build<K: Hash + Eq + Clone>(self) -> Result<EmbeddingsCache<K>, EmbeddingsError> {
-        let bytes = self
-            .dimensions
-            .checked_mul(4 * BLOCK)
-            .and_then(|block| block.checked_mul(self.entries.div_ceil(BLOCK)));
-        let countable = u32::try_from(self.entries).is_ok_and(|entries| entries < NONE);
-        if !countable || bytes.is_none_or(|bytes| bytes == 0) {
+        let blocks = u64::try_from(self.entries.div_ceil(BLOCK)).unwrap_or(u64::MAX);
+        let is_countable = self.dimensions > 0
+            && self.entries > 0
+            && u32::try_from(self.entries).is_ok_and(|entries| entries < NONE);
+        let block_bytes = block_bytes::<K>(self.precision, self.dimensions)
+            .filter(|block| is_countable && block.checked_mul(blocks).is_some());
+        let Some(block_bytes) = block_bytes else {
             return Err(EmbeddingsError::Size {
                 cache: self.name,
                 entries: self.entries,
                 dimensions: self.dimensions,
             });
-        }
+        };
         let component = self
             .budget
             .component(&self.name)
@@ -86,7 +87,7 @@ impl EmbeddingsCacheBuilder {
             }
         };
         Ok(EmbeddingsCache {
-            block_bytes: block_bytes::<K>(self.precision, self.dimensions),
+            block_bytes,
             name: self.name,
             dimensions: self.dimensions,
             precision: self.precision,

@@ -140,6 +140,11 @@ impl<K: Hash + Eq + Clone> EmbeddingsCache<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        // What is not there may be too long for the memory that there is.
+        if !self.contains(key) {
+            self.state().misses += 1;
+            return None;
+        }
         let mut vector = vec![0.0; self.dimensions];
         let found = self.get_into(key, &mut vector).unwrap_or(false);
         found.then_some(vector)
@@ -160,6 +165,9 @@ impl<K: Hash + Eq + Clone> EmbeddingsCache<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        if !self.contains(key) {
+            return false;
+        }
         let mut buffer = vec![0.0; self.dimensions];
         let mut state = self.state();
         let Some(slot) = state.index.get(key).copied() else {

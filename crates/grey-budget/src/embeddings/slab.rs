@@ -141,7 +141,8 @@ impl<K: Hash + Eq + Clone> State<K> {
 
 /// What a block is charged: its numbers, and seats and index of its vectors,
 /// which grow by doubling.
-pub(super) fn block_bytes<K>(precision: Precision, dimensions: usize) -> u64 {
+/// `None` where nobody could count or hold that.
+pub(super) fn block_bytes<K>(precision: Precision, dimensions: usize) -> Option<u64> {
     let number = match precision {
         Precision::F32 => 4,
         Precision::F16 => 2,
@@ -149,6 +150,12 @@ pub(super) fn block_bytes<K>(precision: Precision, dimensions: usize) -> u64 {
     };
     let seat = 2 * size_of::<Seat<K>>();
     let index = 2 * (size_of::<(K, u32)>() + 1);
-    let vector = dimensions * number + size_of::<f32>() + seat + index;
-    u64::try_from(BLOCK * vector).unwrap_or(u64::MAX)
+    let beside = size_of::<f32>() + seat + index;
+    let block = dimensions
+        .checked_mul(number)?
+        .checked_add(beside)?
+        .checked_mul(BLOCK)?;
+    // No allocation is larger.
+    isize::try_from(block).ok()?;
+    u64::try_from(block).ok()
 }

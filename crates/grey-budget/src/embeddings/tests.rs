@@ -92,8 +92,25 @@ fn what_is_not_finite_or_of_another_length_is_refused() {
 }
 
 #[test]
-fn a_cache_of_nothing_is_refused() {
-    for (entries, dimensions) in [(0, 768), (10, 0), (usize::MAX, 1), (10, usize::MAX)] {
+fn what_is_not_there_needs_no_memory_however_long_it_is() {
+    let cache = cache(1, 1 << 50, Precision::F32);
+    assert_eq!(cache.get(&1), None);
+    assert!(!cache.remove(&1));
+    assert_eq!(cache.stats().misses, 1);
+}
+
+#[test]
+fn a_cache_of_nothing_or_of_what_nobody_can_hold_is_refused() {
+    let odd = [
+        (0, 768),
+        (10, 0),
+        (usize::MAX, 1),
+        (10, usize::MAX),
+        (1, usize::MAX / 256 - 1),
+        (1, usize::MAX / 256),
+        (1, isize::MAX.unsigned_abs() / 256),
+    ];
+    for (entries, dimensions) in odd {
         let built = EmbeddingsCache::<u64>::builder(&budget(), "embeddings")
             .entries(entries)
             .dimensions(dimensions)

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::builder::ManagerError;
 use super::operations::{Inner, MemoryManager, lock};
+use super::providers::{self, Provider};
 use crate::controller::Hold;
 use crate::saved_state::{Restored, SavedProject, SavedState};
 use crate::shutdown::{ShutdownReport, ShutdownSettings, ShutdownStep, Sleeper};
@@ -29,12 +30,17 @@ impl MemoryManager {
         }
     }
 
-    /// `provider` tells what each project has, when the state is saved.
+    /// `provider` tells what each project has, when the state is saved: each on
+    /// a thread of its own, all at once. What several say of one project is put
+    /// together. One that panics, or takes more than three quarters of the time
+    /// that is left for saving, is missing in what is saved; the report of the
+    /// shutdown says which one, by where it was registered.
+    #[track_caller]
     pub fn register_state_provider(
         &self,
         provider: impl Fn() -> BTreeMap<String, SavedProject> + Send + Sync + 'static,
     ) {
-        lock(&self.inner.providers).push(Arc::new(provider));
+        lock(&self.inner.providers).push(Provider::new(provider));
     }
 
     /// What was saved before; whoever has caches fills them from it.
@@ -86,27 +92,34 @@ impl MemoryManager {
             }
         });
         let manager = self.clone();
-        shutdown.at(ShutdownStep::Persist, "cache state", move |_| {
-            manager.save_state()
+        shutdown.at(ShutdownStep::Persist, "cache state", move |until| {
+            manager.save_state(until)
         });
         let store = self.inner.spill.clone();
         shutdown.at(ShutdownStep::Close, "spill store", move |_| match store {
-            Some(store) => store.flush().map_err(|error| error.to_string()),
+            Some(store) => store.flush().map_err(|error| with_causes(&error)),
             None => Ok(()),
         });
     }
 
-    fn save_state(&self) -> Result<(), String> {
+    fn save_state(&self, until: Instant) -> Result<(), String> {
         let Some(path) = &self.inner.state else {
             return Ok(());
         };
         let providers = lock(&self.inner.providers).clone();
-        let mut projects = BTreeMap::new();
-        for provider in providers {
-            projects.extend(provider());
+        let told = providers::ask(&providers, until);
+        let saved = SavedState::new(SystemTime::now(), told.projects).save(path);
+        let mut failures = told.failures;
+        failures.extend(saved.err().map(|error| with_causes(&error)));
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(failures.join("; ")),
         }
-        SavedState::new(SystemTime::now(), projects)
-            .save(path)
-            .map_err(|error| error.to_string())
     }
+}
+
+/// An error and why, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }

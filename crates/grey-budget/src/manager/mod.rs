@@ -8,7 +8,7 @@
 //! - `operations`: what it does.
 //! - `monitoring`: what runs while it watches.
 //! - `pressure`: what is told from outside, by systemd's protocol.
-//! - `ending`: saving and shutting down.
+//! - `ending`: saving and shutting down; `providers`: who tells what is saved.
 //!
 //! Never does anything that its parts cannot be asked for one by one.
 
@@ -19,6 +19,7 @@ mod ending;
 mod monitoring;
 mod operations;
 mod pressure;
+mod providers;
 mod status;
 
 pub use builder::{ManagerError, MemoryLimits, MemoryManagerBuilder};

@@ -2,7 +2,6 @@
 //!
 //! Never holds a lock while it calls the program.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,6 +15,7 @@ use super::callbacks::{Callback, CallbackRegistration};
 use super::configured::{Alerts, FitsBudget, Turn, Watching};
 use super::monitoring::Monitoring;
 use super::pressure::{Pressure, PressureFrom};
+use super::providers::Provider;
 use super::status::{Cleanup, LimitCheck, LimitsChanged, MemoryStatus};
 use crate::budget::Budget;
 use crate::config::{Config, ObserverGuard};
@@ -27,14 +27,10 @@ use crate::degrade::Degradation;
 use crate::limits::{Bounded, LimitError, LimitWarning, Machine, check_memory_limit};
 use crate::load_back::LoadBackReport;
 use crate::reclaimer::{ReclaimMode, Reclaimer};
-use crate::saved_state::SavedProject;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::spill::SpillStore;
 use crate::tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker};
-
-/// Tells what a project has, when the state is saved.
-pub(super) type Provider = Arc<dyn Fn() -> BTreeMap<String, SavedProject> + Send + Sync>;
 
 pub(super) struct Inner {
     pub(super) limits: Mutex<MemoryLimits>,

@@ -351,3 +351,33 @@ fn a_budget_beyond_an_rlimit_is_told() {
         "Requested limit 0.50 GB exceeds RLIMIT_AS of 0.29 GB"
     );
 }
+
+#[test]
+fn a_state_provider_that_panics_is_in_the_report_and_the_others_are_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    let manager = MemoryManager::builder(MemoryLimits::of(mib(1000)))
+        .source(Arc::new(FakeSource::new(mib(10))))
+        .saved_state(&path)
+        .build()
+        .unwrap();
+    manager.register_state_provider(|| panic!("it cannot tell"));
+    manager.register_state_provider(|| {
+        BTreeMap::from([("/path/to/project".to_owned(), SavedProject::default())])
+    });
+    let report = manager.graceful_shutdown(&ShutdownSettings::default());
+    let failed = report.steps.iter().find_map(|(step, _, outcome)| {
+        let StepOutcome::Failed(why) = outcome else {
+            return None;
+        };
+        Some((*step, why.clone()))
+    });
+    let (step, why) = failed.unwrap();
+    assert_eq!(step, ShutdownStep::Persist);
+    assert!(why.contains("manager/tests.rs:"), "{why}");
+    let restored = manager.restore_cache_state().unwrap();
+    let Restored::State(state) = restored else {
+        panic!("nothing was saved: {restored:?}");
+    };
+    assert_eq!(state.projects.len(), 1);
+}

@@ -23,6 +23,9 @@ use crate::sync::Arc;
 ///
 /// Bytes are reserved in quanta of up to 64 KiB: of the budget the queue takes
 /// what is inside and up to two quanta more, and nothing once it is found empty.
+///
+/// A forked child must not use a queue of its parent before `exec`: a lock that
+/// another thread of the parent held is never opened there.
 #[derive(Debug)]
 pub struct WorkQueue<T> {
     core: Arc<Core<T>>,

@@ -27,6 +27,15 @@ pub enum SpillError {
         /// The process that uses it, when the lock file names it.
         owner: Option<u32>,
     },
+    /// The directory was removed, or is another one by now. What is written there
+    /// would be lost, or another store's.
+    #[error("failed to {action} the spill directory `{}`: it was removed or replaced while it was in use", directory.display())]
+    Displaced {
+        /// What was being done.
+        action: &'static str,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The directory has no name: it would be wherever the program is.
     #[error("failed to open a spill store: its directory has an empty path")]
     NoDirectory,

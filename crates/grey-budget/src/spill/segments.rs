@@ -15,6 +15,7 @@ use super::reading::Segment;
 use super::recovery::Tail;
 use super::roster::{self, Roster};
 use super::state::Numbers;
+use super::store::LOCK_FILE;
 use super::writer::{Active, Unsynced, Writer};
 
 impl Writer {
@@ -47,6 +48,7 @@ impl Writer {
         if self.is_durable {
             self.sync()?;
         }
+        self.check_directory("begin a segment in")?;
         let directory = &self.shared.options.directory;
         let id = NonZeroU32::new(self.next).unwrap_or(NonZeroU32::MAX);
         let path = segment_path(directory, id);
@@ -115,6 +117,19 @@ impl Writer {
             marked: HEADER as u64,
         });
         Ok(())
+    }
+
+    /// Refuses when the directory is not the one that was locked.
+    pub(super) fn check_directory(&self, action: &'static str) -> Result<(), SpillError> {
+        let directory = &self.shared.options.directory;
+        match self.shared.lock.is_in_place(&directory.join(LOCK_FILE)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SpillError::Displaced {
+                action,
+                directory: directory.clone(),
+            }),
+            Err(error) => Err(SpillError::of_io("look at the lock in", directory, error)),
+        }
     }
 
     /// Refuses when the disk would have too little left.

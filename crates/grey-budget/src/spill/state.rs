@@ -252,7 +252,7 @@ pub(super) struct Shared {
     pub(super) damaged_reads: AtomicU64,
     pub(super) is_in_memory: bool,
     _staging: Reservation<'static>,
-    _lock: Box<dyn DiskLock>,
+    pub(super) lock: Box<dyn DiskLock>,
 }
 
 impl Shared {
@@ -278,7 +278,7 @@ impl Shared {
             damaged_reads: AtomicU64::new(0),
             is_in_memory,
             _staging: staging,
-            _lock: lock,
+            lock,
         }
     }
 

@@ -25,7 +25,7 @@ use super::writer::Writer;
 use crate::disk::LockFailure;
 
 /// The file whose lock keeps other stores out of a directory.
-const LOCK_FILE: &str = "spill.lock";
+pub(super) const LOCK_FILE: &str = "spill.lock";
 
 /// Values on disk, by key. Clones are handles to the same store; when the last
 /// one is dropped, what waits is written.
@@ -172,7 +172,9 @@ impl SpillStore {
     /// tries again what could not be written.
     ///
     /// # Errors
-    /// [`SpillError`]; what is not on the disk is then still in memory.
+    /// [`SpillError`]; what is not on the disk is then still in memory, and a
+    /// remove that is not comes to nothing if the store ends before a flush
+    /// succeeds. [`SpillError::Displaced`] once the directory was removed.
     pub fn flush(&self) -> Result<(), SpillError> {
         let shared = &self.shared;
         shared.check_process()?;
@@ -188,7 +190,9 @@ impl SpillStore {
         state.flush.outcome.clone()
     }
 
-    /// Forgets a key; whether it had a value.
+    /// Forgets a key; whether it had a value. For good once a [`Self::flush`]
+    /// succeeds: where the disk has not even the few bytes for it, the value is
+    /// gone for this store, and there again for the one that opens it next.
     ///
     /// # Errors
     /// [`SpillError`], after a fork or when the store is closed.

@@ -458,3 +458,32 @@ fn anything_serializable_goes_out_and_comes_back() {
         Err(SpillError::Serialize { .. })
     ));
 }
+
+#[test]
+fn a_store_whose_directory_was_removed_says_so_and_writes_nothing_into_the_next_one() {
+    let above = tempfile::tempdir().unwrap();
+    let directory = above.path().join("spill");
+    let open = || SpillStore::open(options(&directory).segment(Bytes::from_kib(64))).unwrap();
+    let store = open();
+    put(&store, b"first", value(1, 1000));
+    store.flush().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    put(&store, b"second", value(2, 1000));
+    assert!(matches!(store.flush(), Err(SpillError::Displaced { .. })));
+    // What was accepted can be read.
+    assert_eq!(store.read(b"second").unwrap(), Some(value(2, 1000)));
+    let next = open();
+    let before = segments(&directory);
+    for key in 0..100_u64 {
+        let tags = SpillTags::default();
+        let taken = store.write(&key.to_le_bytes(), tags, value(key, 2000));
+        assert!(
+            matches!(taken, Ok(()) | Err(SpillError::Displaced { .. })),
+            "{taken:?}"
+        );
+    }
+    assert!(matches!(store.flush(), Err(SpillError::Displaced { .. })));
+    assert_eq!(segments(&directory), before);
+    put(&next, b"third", value(3, 1000));
+    next.flush().unwrap();
+}

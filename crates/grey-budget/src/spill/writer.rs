@@ -209,7 +209,9 @@ impl Writer {
 
     /// Syncs what was `written`, and answers whoever flushed.
     fn flush(&mut self, ticket: u64, written: Result<(), SpillError>) {
-        let outcome = written.and_then(|()| self.sync());
+        let outcome = written
+            .and_then(|()| self.check_directory("flush to"))
+            .and_then(|()| self.sync());
         let mut state = self.shared.state();
         state.flush.done = ticket;
         // An earlier batch may have failed since the flush was asked.

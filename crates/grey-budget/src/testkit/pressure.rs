@@ -47,7 +47,8 @@ impl PressureScript {
         Ok(Self { steps })
     }
 
-    /// From `from` to `to` in equal steps of `step`, `count` of them.
+    /// From `from` to `to` in equal steps of `step`, `count` of them. A time that
+    /// nobody can count is the longest there is.
     #[must_use]
     pub fn ramp(from: Bytes, to: Bytes, step: Duration, count: u32) -> Self {
         let at = |number: u32| {
@@ -57,7 +58,7 @@ impl PressureScript {
             } else {
                 from.saturating_sub(from.saturating_sub(to).scale(part, whole))
             };
-            (step * number, bytes)
+            (step.saturating_mul(number), bytes)
         };
         Self {
             steps: (0..=count).map(at).collect(),
@@ -148,5 +149,14 @@ mod tests {
         assert_eq!(sizes(up), [0, 25, 50, 75, 100]);
         let down = PressureScript::ramp(Bytes(100), Bytes(50), SECOND, 2);
         assert_eq!(sizes(down), [100, 75, 50]);
+    }
+
+    #[test]
+    fn a_ramp_of_the_longest_steps_ends_at_the_longest_time() {
+        let ramp = PressureScript::ramp(Bytes(0), Bytes(2), Duration::MAX, 2);
+        let last = ramp.steps().last();
+        assert_eq!(last, Some(&(Duration::MAX, Bytes(2))));
+        let (clock, source) = (FakeClock::new(), FakeSource::new(Bytes(1)));
+        assert_eq!(ramp.play(&clock, &source).count(), 3);
     }
 }

@@ -35,8 +35,8 @@ pub struct Counters {
     event_queue_size: Gauge,
     loaded_files: Gauge,
     cached_queries: Gauge,
-    db_connections: ShardedCounter,
-    spawned_tasks: ShardedCounter,
+    db_connections: Balance,
+    spawned_tasks: Balance,
 }
 
 /// A number that is set as a whole: one more than it, 0 while it is unknown.
@@ -50,6 +50,30 @@ impl Gauge {
 
     fn get(&self) -> Option<u64> {
         self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+/// How many began and have not ended. One number, not one for each thread: only
+/// so can an end without a begin be nothing from the start.
+#[derive(Debug, Default)]
+struct Balance(AtomicU64);
+
+impl Balance {
+    fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        // Refused at 0 alone, and then nothing is to be done.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                count.checked_sub(1)
+            });
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -89,25 +113,25 @@ impl Counters {
     /// A connection to a database was opened.
     #[inline]
     pub fn increment_db_connections(&self) {
-        self.db_connections.add(1);
+        self.db_connections.begin();
     }
 
-    /// A connection to a database was closed.
+    /// A connection to a database was closed. Nothing when none is open.
     #[inline]
     pub fn decrement_db_connections(&self) {
-        self.db_connections.add(-1);
+        self.db_connections.end();
     }
 
     /// A task was spawned.
     #[inline]
     pub fn increment_spawned_tasks(&self) {
-        self.spawned_tasks.add(1);
+        self.spawned_tasks.begin();
     }
 
-    /// A task ended.
+    /// A task ended. Nothing when none runs.
     #[inline]
     pub fn decrement_spawned_tasks(&self) {
-        self.spawned_tasks.add(-1);
+        self.spawned_tasks.end();
     }
 
     /// All bytes that were ever recorded as taken.
@@ -132,17 +156,16 @@ impl Counters {
         self.allocated().saturating_sub(freed)
     }
 
-    /// The counts now. One that fell below 0 is 0.
+    /// The counts now.
     #[must_use]
     pub fn counts(&self) -> ComponentCounts {
-        let count = |counter: &ShardedCounter| u64::try_from(counter.sum()).unwrap_or(0);
         ComponentCounts {
             work_queue_size: self.work_queue_size.get(),
             event_queue_size: self.event_queue_size.get(),
             loaded_files: self.loaded_files.get(),
             cached_queries: self.cached_queries.get(),
-            db_connections: count(&self.db_connections),
-            spawned_tasks: count(&self.spawned_tasks),
+            db_connections: self.db_connections.get(),
+            spawned_tasks: self.spawned_tasks.get(),
         }
     }
 }
@@ -168,6 +191,11 @@ mod tests {
         counters.record_deallocation(Bytes(5));
         assert_eq!(counters.counts().spawned_tasks, 0);
         assert_eq!(counters.in_use(), Bytes::ZERO);
+        counters.increment_spawned_tasks();
+        assert_eq!(counters.counts().spawned_tasks, 1);
+        counters.decrement_db_connections();
+        counters.increment_db_connections();
+        assert_eq!(counters.counts().db_connections, 1);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Inner {
         let returned = reserved.saturating_sub(self.budget.reserved());
         let threshold = stages
             .iter()
-            .map(|(_, most)| *most)
+            .map(|stage| stage.to)
             .max()
             .unwrap_or_default();
         self.note(&done, threshold);
@@ -240,26 +240,40 @@ const fn default_level(kind: &ActionKind) -> Level {
     }
 }
 
+/// What is low goes before anything that is medium; high stays.
+const CLEANUP: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::at(ReclaimMode::Unload, Priority::Low),
+    Stage::at(ReclaimMode::Spill, Priority::Low).instead_of(ReclaimMode::Evict),
+    Stage::at(ReclaimMode::Evict, Priority::Low),
+    Stage::at(ReclaimMode::Unload, Priority::Medium),
+    Stage::at(ReclaimMode::Spill, Priority::Medium).instead_of(ReclaimMode::Evict),
+    Stage::at(ReclaimMode::Evict, Priority::Medium),
+];
+
+/// Where nothing can be spilled the level must not do nothing.
+const SPILL: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::up_to(ReclaimMode::Spill, Priority::High),
+    Stage::up_to(ReclaimMode::Unload, Priority::Medium),
+    Stage::up_to(ReclaimMode::Evict, Priority::Medium),
+];
+
+const UNLOAD: &[Stage] = &[Stage::up_to(ReclaimMode::Unload, Priority::High)];
+
+/// Nothing is spilled: memory must not wait for a disk.
+const EVICT: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::up_to(ReclaimMode::Evict, Priority::High),
+];
+
 /// Who is asked for what, one stage after the other until enough is free.
 const fn stages_of(kind: &ActionKind) -> &'static [Stage] {
     match kind {
-        ActionKind::Cleanup => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Unload, Priority::Low),
-            (ReclaimMode::Evict, Priority::Low),
-        ],
-        ActionKind::SpillToDisk => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Spill, Priority::High),
-            // Where nothing can be spilled the level must not do nothing.
-            (ReclaimMode::Unload, Priority::Medium),
-            (ReclaimMode::Evict, Priority::Medium),
-        ],
-        ActionKind::UnloadFiles => &[(ReclaimMode::Unload, Priority::High)],
-        ActionKind::Evict => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Evict, Priority::High),
-        ],
+        ActionKind::Cleanup => CLEANUP,
+        ActionKind::SpillToDisk => SPILL,
+        ActionKind::UnloadFiles => UNLOAD,
+        ActionKind::Evict => EVICT,
         ActionKind::PurgeAllocator | ActionKind::Custom(..) => &[],
     }
 }

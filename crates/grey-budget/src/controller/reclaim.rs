@@ -96,8 +96,61 @@ impl Reclamation {
     }
 }
 
-/// One pass over the reclaimers: how, and up to which priority.
-pub(super) type Stage = (ReclaimMode, Priority);
+/// One pass over the reclaimers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// How.
+    pub(super) mode: ReclaimMode,
+    /// By rising priority, from this one on.
+    from: Priority,
+    /// Up to this one.
+    pub(super) to: Priority,
+    /// Of those alone who know this mode, too.
+    also_knows: ReclaimMode,
+}
+
+impl Stage {
+    /// What is of `to` or lower, the lowest first.
+    pub(super) const fn up_to(mode: ReclaimMode, to: Priority) -> Self {
+        Self {
+            mode,
+            from: Priority::Low,
+            to,
+            also_knows: mode,
+        }
+    }
+
+    /// The same in one step: earlier stages have asked for what is lower.
+    pub(super) const fn at(mode: ReclaimMode, priority: Priority) -> Self {
+        Self {
+            mode,
+            from: priority,
+            to: priority,
+            also_knows: mode,
+        }
+    }
+
+    /// Only of those who would be asked by `mode` otherwise.
+    pub(super) const fn instead_of(self, mode: ReclaimMode) -> Self {
+        Self {
+            also_knows: mode,
+            ..self
+        }
+    }
+
+    fn thresholds(self) -> impl Iterator<Item = Priority> {
+        let Self { from, to, .. } = self;
+        Priority::ALL
+            .into_iter()
+            .filter(move |step| step.is_evictable() && (from..=to).contains(step))
+    }
+
+    fn asks(self, offer: &Offer, threshold: Priority) -> bool {
+        offer.priority <= threshold
+            && offer.modes.contains(&self.mode)
+            && offer.modes.contains(&self.also_knows)
+    }
+}
 
 /// What stays the same over the calls of a round.
 #[derive(Debug, Clone)]
@@ -165,24 +218,21 @@ impl Asker {
         done.candidates = offers.len();
         let doubted = lock(&self.doubted).clone();
         let mut counted = Bytes::ZERO;
-        for (mode, most) in stages {
-            for threshold in Priority::ALL
-                .into_iter()
-                .filter(|step| step.is_evictable() && step <= most)
-            {
+        for stage in stages {
+            for threshold in stage.thresholds() {
                 for offer in &offers {
                     let left = round.target.saturating_sub(counted);
                     if left == Bytes::ZERO {
                         break;
                     }
-                    if offer.priority <= threshold && offer.modes.contains(mode) {
+                    if stage.asks(offer, threshold) {
                         let before = done.given.freed;
                         let is_doubted = doubted.contains(&offer.id);
                         if is_doubted && done.givers.contains(&offer.id) {
                             // Enough from one who may be saying the truth.
                             continue;
                         }
-                        self.one(offer, round, (*mode, threshold), left, &mut done);
+                        self.one(offer, round, (stage.mode, threshold), left, &mut done);
                         if !is_doubted {
                             let gave = done.given.freed.saturating_sub(before);
                             counted = counted.saturating_add(gave);
@@ -277,7 +327,7 @@ impl Asker {
         &self,
         offer: &Offer,
         round: &Round,
-        (mode, threshold): Stage,
+        (mode, threshold): (ReclaimMode, Priority),
         left: Bytes,
         done: &mut Reclamation,
     ) {

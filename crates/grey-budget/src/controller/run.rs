@@ -18,7 +18,7 @@ use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
 use super::load_back::Loading;
 use super::queue::{ActionQueue, QueueFull};
-use super::reclaim::{Asker, Round, is_inside_an_action};
+use super::reclaim::{Asker, Round, Stage, is_inside_an_action};
 use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
 use super::state::{Inner, State, Turn, Unseen, lock};
@@ -294,8 +294,8 @@ impl Controller {
             purges: true,
         };
         let stages = [
-            (ReclaimMode::Trim, request.priority_threshold),
-            (ReclaimMode::Evict, request.priority_threshold),
+            Stage::up_to(ReclaimMode::Trim, request.priority_threshold),
+            Stage::up_to(ReclaimMode::Evict, request.priority_threshold),
         ];
         let done = self.inner.asker.ask(&round, &stages);
         self.inner.note(&done, request.priority_threshold);

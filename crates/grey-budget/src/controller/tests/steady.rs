@@ -1,0 +1,56 @@
+//! Facts about a level that lasts: what goes, how often, and what is written
+//! down of it.
+
+use super::*;
+
+#[test]
+fn the_soft_level_takes_what_is_medium_where_nothing_is_low() {
+    let mut rig = rig();
+    let (medium, high) = (
+        rig.pieces("medium", Priority::Medium, 300),
+        rig.pieces("high", Priority::High, 100),
+    );
+    rig.fill(800);
+    let tick = rig.controller.tick();
+    assert_eq!(tick.level, Level::Soft);
+    assert_eq!(tick.results[0].freed, Some(mib(50)));
+    assert_eq!((medium.held(), high.held()), (250, 100));
+}
+
+#[test]
+fn the_soft_level_takes_all_that_is_low_before_anything_that_is_medium() {
+    let mut rig = rig();
+    let parts = [
+        rig.pieces("medium", Priority::Medium, 300),
+        rig.pieces("low", Priority::Low, 30),
+    ];
+    rig.fill(800);
+    rig.controller.tick();
+    assert_eq!(parts.map(|part| part.held()), [280, 0]);
+}
+
+#[test]
+fn the_soft_level_leaves_what_is_high() {
+    let mut rig = rig();
+    let high = rig.pieces("high", Priority::High, 800);
+    for _ in 0..50 {
+        assert_eq!(rig.controller.tick().level, Level::Soft);
+        rig.clock.advance(1000);
+    }
+    assert_eq!(high.held(), 800);
+}
+
+#[test]
+fn the_soft_level_has_written_to_disk_what_would_be_dropped() {
+    let mut rig = rig();
+    let with = |name, modes| Pieces::with(&rig.process, name, Priority::Medium, 100, modes);
+    let spiller = with("cache", &[ReclaimMode::Spill, ReclaimMode::Evict]);
+    // Would give nothing at this level if it could not write.
+    let writer = with("writer", &[ReclaimMode::Spill]);
+    rig.register(&spiller);
+    rig.register(&writer);
+    rig.fill(800);
+    rig.controller.tick();
+    assert_eq!(spiller.calls(), [(ReclaimMode::Spill, mib(50))]);
+    assert_eq!(writer.calls(), []);
+}

@@ -68,6 +68,9 @@ impl Inner {
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
         let rose = transition.is_some_and(|transition| transition.to > transition.from);
+        if rose {
+            state.purged_in_vain = None;
+        }
         let due = state
             .acted_at
             .is_none_or(|at| now.saturating_sub(at) >= settings.repeat);

@@ -58,8 +58,10 @@ pub struct Reclamation {
     pub candidates: usize,
     /// What the kernel got back: the resident set before the first call less
     /// that after the allocator was purged and had settled. `None` when it
-    /// could not be read.
+    /// could not be read or was not purged.
     pub freed: Option<Bytes>,
+    /// Whether the allocator was purged after.
+    pub(super) is_settled: bool,
     /// Who says to have given something.
     pub(super) givers: Vec<ReclaimerId>,
 }
@@ -158,8 +160,19 @@ pub(super) struct Round {
     pub(super) target: Bytes,
     pub(super) excluded_projects: Vec<String>,
     pub(super) call_deadline: Duration,
-    /// Whether the allocator is purged after, and the resident set measured.
-    pub(super) purges: bool,
+    /// When the allocator is purged after, and the resident set measured.
+    pub(super) purge: PurgeAfter,
+}
+
+/// When a round ends with a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PurgeAfter {
+    /// Never: the kernel need not get anything back.
+    Never,
+    /// Where somebody gave something.
+    WhatWasGiven,
+    /// Whatever was given.
+    Always,
 }
 
 /// The shortest that a call is waited for, unless its deadline is shorter.
@@ -241,7 +254,12 @@ impl Asker {
                 }
             }
         }
-        if round.purges {
+        done.is_settled = match round.purge {
+            PurgeAfter::Never => false,
+            PurgeAfter::WhatWasGiven => done.given != Reclaimed::default(),
+            PurgeAfter::Always => true,
+        };
+        if done.is_settled {
             done.freed = self.settle(before);
         }
         done

@@ -18,6 +18,8 @@ pub struct ControllerSettings {
     /// How often the resident set is read.
     pub interval: Duration,
     /// How long an action at a level waits for the next one at the same level.
+    /// Where nobody gives anything the allocator is purged less and less often:
+    /// after twice as long each time, up to a minute.
     pub repeat: Duration,
     /// How long one call of a reclaimer or a callback may take. Who takes
     /// longer is left behind and not asked again before it has returned.

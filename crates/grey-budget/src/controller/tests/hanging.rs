@@ -136,7 +136,7 @@ fn many_that_hang_are_not_waited_for_each_for_the_whole_deadline() {
         target: mib(1),
         excluded_projects: Vec::new(),
         call_deadline: Duration::from_secs(10),
-        purges: false,
+        purge: super::super::reclaim::PurgeAfter::Never,
     };
     let mut done = super::super::reclaim::Reclamation::default();
     let mut waited = Duration::ZERO;

@@ -54,3 +54,51 @@ fn the_soft_level_has_written_to_disk_what_would_be_dropped() {
     assert_eq!(spiller.calls(), [(ReclaimMode::Spill, mib(50))]);
     assert_eq!(writer.calls(), []);
 }
+
+#[test]
+fn a_level_at_which_nobody_gives_purges_less_and_less_often() {
+    let mut rig = rig();
+    rig.pieces("high", Priority::High, 800);
+    let purges = || rig.process.purges.load(Ordering::SeqCst);
+    let for_seconds = |seconds: u64| {
+        let before = purges();
+        for _ in 0..seconds {
+            assert_eq!(rig.controller.tick().level, Level::Soft);
+            rig.clock.advance(1000);
+        }
+        purges() - before
+    };
+    // After 1, 2, 4, 8, 16, 32 and then 60 seconds each.
+    assert_eq!(for_seconds(64), 7);
+    assert_eq!(for_seconds(600), 10);
+    assert!(rig.controller.history().is_empty());
+    // A higher level begins anew.
+    rig.fill(930);
+    let before = purges();
+    rig.controller.tick();
+    assert_eq!(purges(), before + 1);
+}
+
+#[test]
+fn what_can_be_evicted_again_is_evicted_and_purged_at_once() {
+    let mut rig = rig();
+    let cache = rig.pieces("cache", Priority::Low, 50);
+    rig.fill(830);
+    for _ in 0..100 {
+        rig.controller.tick();
+        rig.clock.advance(1000);
+    }
+    let (purges, history) = (
+        rig.process.purges.load(Ordering::SeqCst),
+        rig.controller.history().len(),
+    );
+    assert_eq!((cache.held(), history), (0, 1));
+    cache.held.store(10, Ordering::SeqCst);
+    let tick = rig.controller.tick();
+    assert_eq!(tick.results[0].freed, Some(mib(10)));
+    assert_eq!(rig.process.purges.load(Ordering::SeqCst), purges + 1);
+    assert_eq!(rig.controller.history().len(), history + 1);
+    // What the allocator keeps may be more again.
+    rig.clock.advance(1000);
+    assert_eq!(rig.controller.tick().results[0].freed, Some(Bytes::ZERO));
+}

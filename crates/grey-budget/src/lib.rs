@@ -80,7 +80,8 @@
 //! - It does not know whose memory is that nobody charges to a component, and
 //!   cannot have it given back. It is told as unaccounted, and takes its place in
 //!   the budget like the rest: as it grows, caches are evicted to make room for it,
-//!   from 98 % on all that may be, and the budget stays closed until it shrinks.
+//!   from 98 % on 15 % of the budget and more at each tick, until all that may be
+//!   is, and the budget stays closed until it shrinks.
 //!   Eviction is paused only where it does not lower the resident set.
 //! - It does not know of another budget: two in one program each count the whole
 //!   resident set, the other's part too. Parts that are to be bounded apart are

@@ -229,7 +229,8 @@ impl Inner {
         }
         // Less than an eighth of what was given back has reached the kernel. A
         // round in which nothing was given says nothing about that.
-        if given > Bytes::ZERO && freed < given.scale(1, 8) {
+        state.has_helped = given > Bytes::ZERO && freed >= given.scale(1, 8);
+        if given > Bytes::ZERO && !state.has_helped {
             state.futile += 1;
         } else if given > Bytes::ZERO {
             state.futile = 0;

@@ -142,6 +142,7 @@ impl Controller {
                     admits_otherwise: false,
                     has_closed: false,
                     acted_at: None,
+                    has_helped: false,
                     purged_in_vain: None,
                     futile: 0,
                     paused: None,

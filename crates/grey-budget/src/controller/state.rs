@@ -82,6 +82,8 @@ pub(super) struct State {
     /// Whether the budget is closed, wholly or in part, by this controller.
     pub(super) has_closed: bool,
     pub(super) acted_at: Option<Duration>,
+    /// Whether the kernel got something of what the last level's round gave.
+    pub(super) has_helped: bool,
     /// Ends when a level is entered from below, and when somebody gives.
     pub(super) purged_in_vain: Option<PurgedInVain>,
     pub(super) futile: u32,

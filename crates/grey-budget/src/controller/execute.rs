@@ -122,11 +122,13 @@ impl Inner {
         let settings = lock(&self.settings).clone();
         let level = action.decided.map(|(level, _)| level);
         let share = crate::thresholds::percent_to_free(level.unwrap_or(default_level(kind)));
+        let reserved = self.budget.reserved();
         let round = Round {
             target: action
                 .target
                 .unwrap_or(self.budget.limit().scale(share, 100)),
             excluded_projects: Vec::new(),
+            budget: self.budget.limit().max(reserved),
             call_deadline: if level == Some(Level::Emergency) {
                 settings.call_deadline.min(EMERGENCY_DEADLINE)
             } else {
@@ -135,7 +137,6 @@ impl Inner {
             purge: self.purge_after(action),
         };
         let stages = stages_of(kind);
-        let reserved = self.budget.reserved();
         let done = self.asker.ask(&round, stages);
         let returned = reserved.saturating_sub(self.budget.reserved());
         let threshold = stages

@@ -3,6 +3,7 @@
 //! Asks for a computed amount: never "until the resident set falls", which it
 //! may not do for a long time, or ever.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -159,6 +160,8 @@ impl Stage {
 pub(super) struct Round {
     pub(super) target: Bytes,
     pub(super) excluded_projects: Vec<String>,
+    /// How large the budget is, and what is reserved of it if that is more.
+    pub(super) budget: Bytes,
     pub(super) call_deadline: Duration,
     /// When the allocator is purged after, and the resident set measured.
     pub(super) purge: PurgeAfter,
@@ -203,6 +206,30 @@ struct Offer {
     reclaimer: Arc<dyn Reclaimer>,
     priority: Priority,
     modes: Vec<ReclaimMode>,
+    /// What it may say yet that it gave: what it said it could give, and no more
+    /// than the process or the budget holds.
+    left: Cell<Bytes>,
+}
+
+impl Offer {
+    /// What somebody says that he did, within what can be true.
+    fn believed(&self, said: Reclaimed) -> Reclaimed {
+        let freed = said.freed.min(self.left.get());
+        self.left.set(self.left.get().saturating_sub(freed));
+        let mut left = freed;
+        let by_project = said.by_project.into_iter().map(|(name, bytes)| {
+            let bytes = bytes.min(left);
+            left = left.saturating_sub(bytes);
+            (name, bytes)
+        });
+        Reclaimed {
+            by_project: by_project.collect(),
+            freed,
+            // A thing weighs a byte at least.
+            entries: said.entries.min(freed.get()),
+            spilled: said.spilled.min(freed),
+        }
+    }
 }
 
 /// Asks reclaimers, with all that this needs.
@@ -227,7 +254,8 @@ impl Asker {
             target: round.target,
             ..Reclamation::default()
         };
-        let offers = self.offers(round, &mut done);
+        let most = before.unwrap_or_default().max(round.budget);
+        let offers = self.offers(round, most, &mut done);
         done.candidates = offers.len();
         let doubted = lock(&self.doubted).clone();
         let mut counted = Bytes::ZERO;
@@ -290,8 +318,9 @@ impl Asker {
         }
     }
 
-    /// Who is there, by rising priority; among equals who holds the most.
-    fn offers(&self, round: &Round, done: &mut Reclamation) -> Vec<Offer> {
+    /// Who is there, by rising priority; among equals who holds the most. Nobody
+    /// is believed to have given more than `bound`.
+    fn offers(&self, round: &Round, bound: Bytes, done: &mut Reclamation) -> Vec<Offer> {
         let mut offers = Vec::new();
         let registered = self.registry.all();
         let ids: BTreeSet<_> = registered.iter().map(|entry| entry.id).collect();
@@ -312,12 +341,15 @@ impl Asker {
             let asked = Arc::clone(&reclaimer);
             let question = move || {
                 let modes = asked.modes().to_vec();
-                let most = modes.iter().map(|mode| asked.reclaimable(*mode)).max();
-                (asked.priority(), modes, most.unwrap_or_default())
+                let said: Vec<Bytes> = modes.iter().map(|mode| asked.reclaimable(*mode)).collect();
+                (asked.priority(), modes, said)
             };
             let who = (Who::Reclaimer(id), &name);
             match self.call(who, "ask", round.patience(done), question) {
-                Ok((priority, modes, most)) => {
+                Ok((priority, modes, said)) => {
+                    let most = said.iter().copied().max().unwrap_or_default();
+                    // What goes by one mode may not be what goes by another.
+                    let all = said.into_iter().fold(Bytes::ZERO, Bytes::saturating_add);
                     if priority.is_evictable() && most > Bytes::ZERO {
                         offers.push((
                             most,
@@ -327,6 +359,7 @@ impl Asker {
                                 reclaimer,
                                 priority,
                                 modes,
+                                left: Cell::new(all.min(bound)),
                             },
                         ));
                     }
@@ -367,7 +400,7 @@ impl Asker {
         if called.is_ok() {
             self.busy.prove(who);
         }
-        let outcome = match called {
+        let outcome = match called.map(|said| offer.believed(said)) {
             Ok(given) if given == Reclaimed::default() => return,
             Ok(given) => {
                 let freed = given.freed;
@@ -436,7 +469,7 @@ impl Asker {
 }
 
 thread_local! {
-    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread runs a reclaimer, or work of the program's own, for a

@@ -293,6 +293,7 @@ impl Controller {
         let round = Round {
             target: request.target,
             excluded_projects: request.excluded_projects.clone(),
+            budget: self.budget().limit().max(self.budget().reserved()),
             call_deadline: self.settings().call_deadline,
             purge: PurgeAfter::Always,
         };

@@ -135,6 +135,7 @@ fn many_that_hang_are_not_waited_for_each_for_the_whole_deadline() {
     let round = super::super::reclaim::Round {
         target: mib(1),
         excluded_projects: Vec::new(),
+        budget: mib(1000),
         call_deadline: Duration::from_secs(10),
         purge: super::super::reclaim::PurgeAfter::Never,
     };

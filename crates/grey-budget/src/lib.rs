@@ -76,11 +76,14 @@
 //! # What it never does
 //!
 //! - It installs no global allocator, and calls no function of the program while
-//!   it holds a lock of its own.
+//!   it holds a lock of its own, but one kind: [`cache`] and [`embeddings`] hash,
+//!   compare and copy keys, and [`cache`] copies values, under the lock of a part
+//!   of the cache. These must not call it.
 //! - It does not know whose memory is that nobody charges to a component, and
 //!   cannot have it given back. It is told as unaccounted, and takes its place in
 //!   the budget like the rest: as it grows, caches are evicted to make room for it,
-//!   from 98 % on all that may be, and the budget stays closed until it shrinks.
+//!   from 98 % on 15 % of the budget and more at each tick, until all that may be
+//!   is, and the budget stays closed until it shrinks.
 //!   Eviction is paused only where it does not lower the resident set.
 //! - It does not know of another budget: two in one program each count the whole
 //!   resident set, the other's part too. Parts that are to be bounded apart are

@@ -112,7 +112,9 @@ pub trait Reclaimer: Send + Sync {
     /// first; one that is [`Priority::Critical`] is never asked.
     fn priority(&self) -> Priority;
 
-    /// What it could give back now by `mode`; an estimate, asked for often.
+    /// What it could give back now by `mode`; an estimate, asked for often. More
+    /// than it says here for all of its modes together, and more than the process
+    /// or the budget holds, is not believed to have been given back by one round.
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes;
 
     /// Gives memory back. Called on a thread of the controller, under no lock
@@ -120,7 +122,8 @@ pub trait Reclaimer: Send + Sync {
     /// no thread that asks the controller to evict: that one waits for this.
     fn reclaim(&self, request: &ReclaimRequest, stop: &Stop) -> Reclaimed;
 
-    /// Which modes it knows; asked once, when it is registered.
+    /// Which modes it knows; asked at the begin of each round in which memory is
+    /// to be given back, so it may change.
     fn modes(&self) -> &[ReclaimMode] {
         &[ReclaimMode::Trim, ReclaimMode::Spill, ReclaimMode::Evict]
     }

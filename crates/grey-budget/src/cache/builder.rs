@@ -153,7 +153,8 @@ where
     }
 
     /// After how long without use an entry goes when the budget's cleaning
-    /// begins. By default five minutes.
+    /// begins; where [`Self::spill`] is set, to the target. By default five
+    /// minutes.
     pub const fn stale_after(mut self, unused: Duration) -> Self {
         self.stale_after = unused;
         self
@@ -166,7 +167,13 @@ where
     }
 
     /// Writes to `target` what leaves memory, and reads it back when asked
-    /// for. Writing happens in the thread whose insertion needs the room.
+    /// for. Writing happens in the thread whose insertion needs the room, or in
+    /// one of the controller's: at the soft and at the hard level, and what is
+    /// stale at any. What the target does not take is dropped, and counted
+    /// ([`CacheStats::spill_failures`](super::CacheStats::spill_failures)); at
+    /// the hard level what is high stays instead. In an emergency, and by
+    /// [`Controller::emergency_eviction`](crate::Controller::emergency_eviction),
+    /// the rest is dropped and not written: memory must not wait for a disk.
     pub fn spill(
         mut self,
         target: Arc<dyn SpillTarget>,
@@ -180,8 +187,9 @@ where
         self
     }
 
-    /// As [`Self::spill`], but only when the budget asks for it: what makes
-    /// room for other entries is dropped.
+    /// As [`Self::spill`], but only when the budget asks for it, at the soft and
+    /// at the hard level: what makes room for other entries is dropped, and so is
+    /// what is stale.
     pub fn spill_on_request(
         self,
         target: Arc<dyn SpillTarget>,

@@ -243,30 +243,36 @@ where
     }
 
     fn take_chosen(&self, class: usize, chosen: Vec<Candidate<K>>, work: &mut Work<'_>) -> Pass {
-        let spills = work.request.mode == ReclaimMode::Spill;
-        let spill = self.account.spill.as_ref().filter(|_| spills);
+        let mode = work.request.mode;
+        let spill = self.account.spill.as_ref().filter(|spill| match mode {
+            ReclaimMode::Spill => true,
+            // What is stale may still be asked for.
+            ReclaimMode::Trim => spill.on_evict,
+            ReclaimMode::Unload | ReclaimMode::Evict => false,
+        });
         let mut failures = 0;
         for candidate in chosen {
             if work.is_over() {
                 return Pass::Over;
             }
-            if let Some(spill) = spill {
-                if !self.write_candidate(spill, class, &candidate) {
-                    failures += 1;
-                    if failures >= MOST_FAILURES {
-                        return Pass::Over;
-                    }
-                    continue;
+            let mut is_written = false;
+            if let Some(spill) = spill.filter(|_| failures < MOST_FAILURES) {
+                is_written = self.write_candidate(spill, class, &candidate);
+                failures = if is_written { 0 } else { failures + 1 };
+            }
+            if mode == ReclaimMode::Spill && !is_written {
+                if failures >= MOST_FAILURES {
+                    return Pass::Over;
                 }
-                failures = 0;
+                continue;
             }
             let Some(weight) = self.remove_exact(class, &candidate.key, candidate.id) else {
                 continue;
             };
-            if spill.is_none() {
+            if !is_written {
                 count(&self.account.counters().evictions);
             }
-            work.took(candidate.project, weight, spill.is_some());
+            work.took(candidate.project, weight, is_written);
         }
         Pass::More
     }

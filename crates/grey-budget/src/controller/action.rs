@@ -20,7 +20,8 @@ pub(super) type CustomWork = Arc<dyn Fn() -> Result<Bytes, String> + Send + Sync
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ActionKind {
-    /// Drop what is expired or stale; then, if that is not enough, what is low.
+    /// Drop what is expired or stale; then, as far as that is not enough, give up
+    /// what is low and after that what is medium: to disk where it can be written.
     Cleanup,
     /// Write to disk what can be read again.
     SpillToDisk,
@@ -152,7 +153,8 @@ pub struct ActionResult {
     pub error: Option<String>,
     /// What the parts of the program say that they gave back.
     pub given_back: Bytes,
-    /// What the kernel got back, measured; `None` when it could not be.
+    /// What the kernel got back, measured; `None` when it could not be, and
+    /// where nobody gave anything and the allocator had nothing shortly before.
     pub freed: Option<Bytes>,
     /// How long it took.
     pub took: Duration,

@@ -12,10 +12,10 @@ use super::action::{Action, ActionId, ActionKind, ActionResult, ActionStatus, Cu
 use super::busy::Who;
 use super::call::Patience;
 use super::history::Eviction;
-use super::reclaim::{Outcome, Reclamation, Round, Stage};
+use super::reclaim::{Outcome, PurgeAfter, Reclamation, Round, Stage};
 use super::settings::ControllerSettings;
-use super::state::{Inner, Taken, lock};
-use crate::reclaimer::ReclaimMode;
+use super::state::{Inner, PurgedInVain, Taken, lock};
+use crate::reclaimer::{ReclaimMode, Reclaimed};
 
 /// How long one reclaimer may keep the others waiting in an emergency. It may go
 /// on by itself after.
@@ -24,6 +24,9 @@ const EMERGENCY_DEADLINE: Duration = Duration::from_secs(1);
 /// The most actions of the program's own that have not returned: reclaimers find
 /// a place beside them.
 pub(super) const MOST_WORKS: usize = 64;
+
+/// The longest that a level waits for its next purge, however many were in vain.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Credit entries that are kept at once.
 const MOST_CREDITS: usize = 64;
@@ -119,33 +122,40 @@ impl Inner {
         let settings = lock(&self.settings).clone();
         let level = action.decided.map(|(level, _)| level);
         let share = crate::thresholds::percent_to_free(level.unwrap_or(default_level(kind)));
+        let reserved = self.budget.reserved();
         let round = Round {
             target: action
                 .target
                 .unwrap_or(self.budget.limit().scale(share, 100)),
             excluded_projects: Vec::new(),
+            budget: self.budget.limit().max(reserved),
             call_deadline: if level == Some(Level::Emergency) {
                 settings.call_deadline.min(EMERGENCY_DEADLINE)
             } else {
                 settings.call_deadline
             },
-            purges: !action.for_request,
+            purge: self.purge_after(action),
         };
         let stages = stages_of(kind);
-        let reserved = self.budget.reserved();
         let done = self.asker.ask(&round, stages);
         let returned = reserved.saturating_sub(self.budget.reserved());
         let threshold = stages
             .iter()
-            .map(|(_, most)| *most)
+            .map(|stage| stage.to)
             .max()
             .unwrap_or_default();
-        self.note(&done, threshold);
+        self.count(&done);
+        // What gave nothing is no eviction: a level that lasts would fill the
+        // history with it.
+        if done.given != Reclaimed::default() {
+            self.note(&done, threshold);
+        }
         if let Some(freed) = done.freed {
             self.asker.believe(&done, freed.max(returned));
         }
         if level.is_some() {
             self.credit(&done, returned, &settings);
+            self.back_off(&done, &settings);
         }
         result.given_back = done.given.freed;
         result.freed = done.freed;
@@ -162,6 +172,40 @@ impl Inner {
             ActionStatus::NothingToFree
         };
         result.error = (!errors.is_empty()).then(|| errors.join("; "));
+    }
+
+    fn purge_after(&self, action: &Action) -> PurgeAfter {
+        if action.for_request {
+            return PurgeAfter::Never;
+        }
+        let now = self.clock.now();
+        let in_vain = lock(&self.state).purged_in_vain;
+        match in_vain {
+            Some(in_vain) if action.decided.is_some() && now < in_vain.until => {
+                PurgeAfter::WhatWasGiven
+            }
+            _ => PurgeAfter::Always,
+        }
+    }
+
+    /// A purge after which next to nothing was free, of a round in which nobody
+    /// gave anything, is not repeated for a while, which doubles each time.
+    fn back_off(&self, done: &Reclamation, settings: &ControllerSettings) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let gained = done.given.freed.max(done.freed.unwrap_or_default());
+        if done.given != Reclaimed::default() {
+            state.purged_in_vain = None;
+        } else if done.is_settled {
+            let is_in_vain = gained < done.target.scale(1, 8);
+            let last = state.purged_in_vain.filter(|_| is_in_vain);
+            let wait = last.map_or(settings.repeat, |last| last.wait.saturating_mul(2));
+            let wait = wait.min(LONGEST_BACK_OFF.max(settings.repeat));
+            state.purged_in_vain = is_in_vain.then(|| PurgedInVain {
+                wait,
+                until: now.saturating_add(wait),
+            });
+        }
     }
 
     /// Remembers what was given back and does not show in the resident set, and
@@ -184,10 +228,12 @@ impl Inner {
                 .credits
                 .push((now.saturating_add(settings.settle), open));
         }
-        // Less than an eighth of what was given back has reached the kernel.
-        if given > Bytes::ZERO && freed < given.scale(1, 8) {
+        // Less than an eighth of what was given back has reached the kernel. A
+        // round in which nothing was given says nothing about that.
+        state.has_helped = given > Bytes::ZERO && freed >= given.scale(1, 8);
+        if given > Bytes::ZERO && !state.has_helped {
             state.futile += 1;
-        } else {
+        } else if given > Bytes::ZERO {
             state.futile = 0;
         }
         if state.futile >= settings.futile_attempts.max(1) {
@@ -201,22 +247,24 @@ impl Inner {
         }
     }
 
-    pub(super) fn note(&self, done: &Reclamation, priority_threshold: Priority) {
-        let level = {
-            let mut state = lock(&self.state);
-            state.statistics.evicted =
-                (state.statistics.evicted).saturating_add(done.given.entries);
-            state.statistics.given_back =
-                state.statistics.given_back.saturating_add(done.given.freed);
-            state.statistics.spills += u64::from(done.given.spilled > Bytes::ZERO);
-            state.statistics.purged =
-                (state.statistics.purged).saturating_add(done.freed.unwrap_or_default());
-            state.statistics.spilled = state.statistics.spilled.saturating_add(done.given.spilled);
-            state.levels.current()
-        };
+    /// Adds what a round did to the statistics, and logs what went wrong.
+    pub(super) fn count(&self, done: &Reclamation) {
+        {
+            let statistics = &mut lock(&self.state).statistics;
+            statistics.evicted = statistics.evicted.saturating_add(done.given.entries);
+            statistics.given_back = statistics.given_back.saturating_add(done.given.freed);
+            statistics.spills += u64::from(done.given.spilled > Bytes::ZERO);
+            statistics.spilled = statistics.spilled.saturating_add(done.given.spilled);
+            statistics.purged = (statistics.purged).saturating_add(done.freed.unwrap_or_default());
+        }
         for error in done.news() {
             tracing::error!(error, "a part of the program did not give memory back");
         }
+    }
+
+    /// Writes a round into the history of evictions.
+    pub(super) fn note(&self, done: &Reclamation, priority_threshold: Priority) {
+        let level = lock(&self.state).levels.current();
         lock(&self.history).push(Eviction {
             timestamp: self.clock.wall(),
             level,
@@ -240,26 +288,40 @@ const fn default_level(kind: &ActionKind) -> Level {
     }
 }
 
+/// What is low goes before anything that is medium; high stays.
+const CLEANUP: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::at(ReclaimMode::Unload, Priority::Low),
+    Stage::at(ReclaimMode::Spill, Priority::Low).instead_of(ReclaimMode::Evict),
+    Stage::at(ReclaimMode::Evict, Priority::Low),
+    Stage::at(ReclaimMode::Unload, Priority::Medium),
+    Stage::at(ReclaimMode::Spill, Priority::Medium).instead_of(ReclaimMode::Evict),
+    Stage::at(ReclaimMode::Evict, Priority::Medium),
+];
+
+/// Where nothing can be spilled the level must not do nothing.
+const SPILL: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::up_to(ReclaimMode::Spill, Priority::High),
+    Stage::up_to(ReclaimMode::Unload, Priority::Medium),
+    Stage::up_to(ReclaimMode::Evict, Priority::Medium),
+];
+
+const UNLOAD: &[Stage] = &[Stage::up_to(ReclaimMode::Unload, Priority::High)];
+
+/// Nothing is spilled: memory must not wait for a disk.
+const EVICT: &[Stage] = &[
+    Stage::up_to(ReclaimMode::Trim, Priority::High),
+    Stage::up_to(ReclaimMode::Evict, Priority::High),
+];
+
 /// Who is asked for what, one stage after the other until enough is free.
 const fn stages_of(kind: &ActionKind) -> &'static [Stage] {
     match kind {
-        ActionKind::Cleanup => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Unload, Priority::Low),
-            (ReclaimMode::Evict, Priority::Low),
-        ],
-        ActionKind::SpillToDisk => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Spill, Priority::High),
-            // Where nothing can be spilled the level must not do nothing.
-            (ReclaimMode::Unload, Priority::Medium),
-            (ReclaimMode::Evict, Priority::Medium),
-        ],
-        ActionKind::UnloadFiles => &[(ReclaimMode::Unload, Priority::High)],
-        ActionKind::Evict => &[
-            (ReclaimMode::Trim, Priority::High),
-            (ReclaimMode::Evict, Priority::High),
-        ],
+        ActionKind::Cleanup => CLEANUP,
+        ActionKind::SpillToDisk => SPILL,
+        ActionKind::UnloadFiles => UNLOAD,
+        ActionKind::Evict => EVICT,
         ActionKind::PurgeAllocator | ActionKind::Custom(..) => &[],
     }
 }

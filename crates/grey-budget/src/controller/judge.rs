@@ -68,9 +68,15 @@ impl Inner {
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
         let rose = transition.is_some_and(|transition| transition.to > transition.from);
+        if rose {
+            state.purged_in_vain = None;
+        }
+        // What helps in an emergency is done again at once; what does not, later.
+        let urges = state.has_helped
+            && settings.thresholds.level::<Level>(fraction(used, whole)) == Level::Emergency;
         let due = state
             .acted_at
-            .is_none_or(|at| now.saturating_sub(at) >= settings.repeat);
+            .is_none_or(|at| urges || now.saturating_sub(at) >= settings.repeat);
         // A pause holds as long as the process does not grow further.
         let raw = resident.unwrap_or_default().saturating_add(credit);
         let paused = state

@@ -3,6 +3,7 @@
 //! Asks for a computed amount: never "until the resident set falls", which it
 //! may not do for a long time, or ever.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,8 +59,10 @@ pub struct Reclamation {
     pub candidates: usize,
     /// What the kernel got back: the resident set before the first call less
     /// that after the allocator was purged and had settled. `None` when it
-    /// could not be read.
+    /// could not be read or was not purged.
     pub freed: Option<Bytes>,
+    /// Whether the allocator was purged after.
+    pub(super) is_settled: bool,
     /// Who says to have given something.
     pub(super) givers: Vec<ReclaimerId>,
 }
@@ -96,17 +99,83 @@ impl Reclamation {
     }
 }
 
-/// One pass over the reclaimers: how, and up to which priority.
-pub(super) type Stage = (ReclaimMode, Priority);
+/// One pass over the reclaimers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// How.
+    pub(super) mode: ReclaimMode,
+    /// By rising priority, from this one on.
+    from: Priority,
+    /// Up to this one.
+    pub(super) to: Priority,
+    /// Of those alone who know this mode, too.
+    also_knows: ReclaimMode,
+}
+
+impl Stage {
+    /// What is of `to` or lower, the lowest first.
+    pub(super) const fn up_to(mode: ReclaimMode, to: Priority) -> Self {
+        Self {
+            mode,
+            from: Priority::Low,
+            to,
+            also_knows: mode,
+        }
+    }
+
+    /// The same in one step: earlier stages have asked for what is lower.
+    pub(super) const fn at(mode: ReclaimMode, priority: Priority) -> Self {
+        Self {
+            mode,
+            from: priority,
+            to: priority,
+            also_knows: mode,
+        }
+    }
+
+    /// Only of those who would be asked by `mode` otherwise.
+    pub(super) const fn instead_of(self, mode: ReclaimMode) -> Self {
+        Self {
+            also_knows: mode,
+            ..self
+        }
+    }
+
+    fn thresholds(self) -> impl Iterator<Item = Priority> {
+        let Self { from, to, .. } = self;
+        Priority::ALL
+            .into_iter()
+            .filter(move |step| step.is_evictable() && (from..=to).contains(step))
+    }
+
+    fn asks(self, offer: &Offer, threshold: Priority) -> bool {
+        offer.priority <= threshold
+            && offer.modes.contains(&self.mode)
+            && offer.modes.contains(&self.also_knows)
+    }
+}
 
 /// What stays the same over the calls of a round.
 #[derive(Debug, Clone)]
 pub(super) struct Round {
     pub(super) target: Bytes,
     pub(super) excluded_projects: Vec<String>,
+    /// How large the budget is, and what is reserved of it if that is more.
+    pub(super) budget: Bytes,
     pub(super) call_deadline: Duration,
-    /// Whether the allocator is purged after, and the resident set measured.
-    pub(super) purges: bool,
+    /// When the allocator is purged after, and the resident set measured.
+    pub(super) purge: PurgeAfter,
+}
+
+/// When a round ends with a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PurgeAfter {
+    /// Never: the kernel need not get anything back.
+    Never,
+    /// Where somebody gave something.
+    WhatWasGiven,
+    /// Whatever was given.
+    Always,
 }
 
 /// The shortest that a call is waited for, unless its deadline is shorter.
@@ -137,6 +206,30 @@ struct Offer {
     reclaimer: Arc<dyn Reclaimer>,
     priority: Priority,
     modes: Vec<ReclaimMode>,
+    /// What it may say yet that it gave: what it said it could give, and no more
+    /// than the process or the budget holds.
+    left: Cell<Bytes>,
+}
+
+impl Offer {
+    /// What somebody says that he did, within what can be true.
+    fn believed(&self, said: Reclaimed) -> Reclaimed {
+        let freed = said.freed.min(self.left.get());
+        self.left.set(self.left.get().saturating_sub(freed));
+        let mut left = freed;
+        let by_project = said.by_project.into_iter().map(|(name, bytes)| {
+            let bytes = bytes.min(left);
+            left = left.saturating_sub(bytes);
+            (name, bytes)
+        });
+        Reclaimed {
+            by_project: by_project.collect(),
+            freed,
+            // A thing weighs a byte at least.
+            entries: said.entries.min(freed.get()),
+            spilled: said.spilled.min(freed),
+        }
+    }
 }
 
 /// Asks reclaimers, with all that this needs.
@@ -161,28 +254,26 @@ impl Asker {
             target: round.target,
             ..Reclamation::default()
         };
-        let offers = self.offers(round, &mut done);
+        let most = before.unwrap_or_default().max(round.budget);
+        let offers = self.offers(round, most, &mut done);
         done.candidates = offers.len();
         let doubted = lock(&self.doubted).clone();
         let mut counted = Bytes::ZERO;
-        for (mode, most) in stages {
-            for threshold in Priority::ALL
-                .into_iter()
-                .filter(|step| step.is_evictable() && step <= most)
-            {
+        for stage in stages {
+            for threshold in stage.thresholds() {
                 for offer in &offers {
                     let left = round.target.saturating_sub(counted);
                     if left == Bytes::ZERO {
                         break;
                     }
-                    if offer.priority <= threshold && offer.modes.contains(mode) {
+                    if stage.asks(offer, threshold) {
                         let before = done.given.freed;
                         let is_doubted = doubted.contains(&offer.id);
                         if is_doubted && done.givers.contains(&offer.id) {
                             // Enough from one who may be saying the truth.
                             continue;
                         }
-                        self.one(offer, round, (*mode, threshold), left, &mut done);
+                        self.one(offer, round, (stage.mode, threshold), left, &mut done);
                         if !is_doubted {
                             let gave = done.given.freed.saturating_sub(before);
                             counted = counted.saturating_add(gave);
@@ -191,7 +282,12 @@ impl Asker {
                 }
             }
         }
-        if round.purges {
+        done.is_settled = match round.purge {
+            PurgeAfter::Never => false,
+            PurgeAfter::WhatWasGiven => done.given != Reclaimed::default(),
+            PurgeAfter::Always => true,
+        };
+        if done.is_settled {
             done.freed = self.settle(before);
         }
         done
@@ -222,8 +318,9 @@ impl Asker {
         }
     }
 
-    /// Who is there, by rising priority; among equals who holds the most.
-    fn offers(&self, round: &Round, done: &mut Reclamation) -> Vec<Offer> {
+    /// Who is there, by rising priority; among equals who holds the most. Nobody
+    /// is believed to have given more than `bound`.
+    fn offers(&self, round: &Round, bound: Bytes, done: &mut Reclamation) -> Vec<Offer> {
         let mut offers = Vec::new();
         let registered = self.registry.all();
         let ids: BTreeSet<_> = registered.iter().map(|entry| entry.id).collect();
@@ -244,12 +341,15 @@ impl Asker {
             let asked = Arc::clone(&reclaimer);
             let question = move || {
                 let modes = asked.modes().to_vec();
-                let most = modes.iter().map(|mode| asked.reclaimable(*mode)).max();
-                (asked.priority(), modes, most.unwrap_or_default())
+                let said: Vec<Bytes> = modes.iter().map(|mode| asked.reclaimable(*mode)).collect();
+                (asked.priority(), modes, said)
             };
             let who = (Who::Reclaimer(id), &name);
             match self.call(who, "ask", round.patience(done), question) {
-                Ok((priority, modes, most)) => {
+                Ok((priority, modes, said)) => {
+                    let most = said.iter().copied().max().unwrap_or_default();
+                    // What goes by one mode may not be what goes by another.
+                    let all = said.into_iter().fold(Bytes::ZERO, Bytes::saturating_add);
                     if priority.is_evictable() && most > Bytes::ZERO {
                         offers.push((
                             most,
@@ -259,6 +359,7 @@ impl Asker {
                                 reclaimer,
                                 priority,
                                 modes,
+                                left: Cell::new(all.min(bound)),
                             },
                         ));
                     }
@@ -277,7 +378,7 @@ impl Asker {
         &self,
         offer: &Offer,
         round: &Round,
-        (mode, threshold): Stage,
+        (mode, threshold): (ReclaimMode, Priority),
         left: Bytes,
         done: &mut Reclamation,
     ) {
@@ -299,7 +400,7 @@ impl Asker {
         if called.is_ok() {
             self.busy.prove(who);
         }
-        let outcome = match called {
+        let outcome = match called.map(|said| offer.believed(said)) {
             Ok(given) if given == Reclaimed::default() => return,
             Ok(given) => {
                 let freed = given.freed;
@@ -368,7 +469,7 @@ impl Asker {
 }
 
 thread_local! {
-    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread runs a reclaimer, or work of the program's own, for a

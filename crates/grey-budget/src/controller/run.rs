@@ -18,7 +18,7 @@ use super::call::{Caller, is_inside_a_call};
 use super::history::{Eviction, EvictionResult, History};
 use super::load_back::Loading;
 use super::queue::{ActionQueue, QueueFull};
-use super::reclaim::{Asker, Round, is_inside_an_action};
+use super::reclaim::{Asker, PurgeAfter, Round, Stage, is_inside_an_action};
 use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
 use super::state::{Inner, State, Turn, Unseen, lock};
@@ -142,6 +142,8 @@ impl Controller {
                     admits_otherwise: false,
                     has_closed: false,
                     acted_at: None,
+                    has_helped: false,
+                    purged_in_vain: None,
                     futile: 0,
                     paused: None,
                     seen_shortages: 0,
@@ -246,7 +248,8 @@ impl Controller {
         self.inner.asker.busy.late_calls()
     }
 
-    /// What was evicted, oldest first.
+    /// What was evicted, oldest first: the last 1000 rounds that gave something,
+    /// and calls of [`Self::emergency_eviction`] whatever they gave.
     #[must_use]
     pub fn history(&self) -> Vec<Eviction> {
         lock(&self.inner.history).all()
@@ -290,14 +293,16 @@ impl Controller {
         let round = Round {
             target: request.target,
             excluded_projects: request.excluded_projects.clone(),
+            budget: self.budget().limit().max(self.budget().reserved()),
             call_deadline: self.settings().call_deadline,
-            purges: true,
+            purge: PurgeAfter::Always,
         };
         let stages = [
-            (ReclaimMode::Trim, request.priority_threshold),
-            (ReclaimMode::Evict, request.priority_threshold),
+            Stage::up_to(ReclaimMode::Trim, request.priority_threshold),
+            Stage::up_to(ReclaimMode::Evict, request.priority_threshold),
         ];
         let done = self.inner.asker.ask(&round, &stages);
+        self.inner.count(&done);
         self.inner.note(&done, request.priority_threshold);
         let mut projects = done.given.by_project.clone();
         projects.sort_by(|(name, bytes), (other, more)| more.cmp(bytes).then(name.cmp(other)));

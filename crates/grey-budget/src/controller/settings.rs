@@ -17,7 +17,11 @@ pub struct ControllerSettings {
     pub cooldown: Duration,
     /// How often the resident set is read.
     pub interval: Duration,
-    /// How long an action at a level waits for the next one at the same level.
+    /// How long an action at a level waits for the next one at the same level,
+    /// except above the line of the emergency, where one that helped is followed
+    /// by another at the next tick.
+    /// Where nobody gives anything the allocator is purged less and less often:
+    /// after twice as long each time, up to a minute.
     pub repeat: Duration,
     /// How long one call of a reclaimer or a callback may take. Who takes
     /// longer is left behind and not asked again before it has returned.

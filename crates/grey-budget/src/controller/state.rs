@@ -57,6 +57,14 @@ impl Unseen {
     }
 }
 
+/// The last purge of a level's round gave nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PurgedInVain {
+    /// How long the next one waits, unless somebody gives something.
+    pub(super) wait: Duration,
+    pub(super) until: Duration,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) levels: Levels<Level>,
@@ -74,6 +82,10 @@ pub(super) struct State {
     /// Whether the budget is closed, wholly or in part, by this controller.
     pub(super) has_closed: bool,
     pub(super) acted_at: Option<Duration>,
+    /// Whether the kernel got something of what the last level's round gave.
+    pub(super) has_helped: bool,
+    /// Ends when a level is entered from below, and when somebody gives.
+    pub(super) purged_in_vain: Option<PurgedInVain>,
     pub(super) futile: u32,
     /// Until when nothing is evicted, and the resident set at that time.
     pub(super) paused: Option<(Duration, Bytes)>,

@@ -7,6 +7,7 @@ mod hanging;
 mod loads_back;
 mod requests;
 mod rogues;
+mod steady;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -139,6 +139,36 @@ fn spilled_values_are_written_before_they_go_and_can_be_read_again() {
 }
 
 #[test]
+fn what_is_stale_is_written_where_what_leaves_memory_is() {
+    let Setup {
+        cache,
+        target,
+        clock,
+        ..
+    } = setup_spilling(1_000_000);
+    let trim = ReclaimRequest::new(Bytes(u64::MAX), ReclaimMode::Trim);
+    let stale = |keys: std::ops::Range<u64>| {
+        for key in keys {
+            cache.insert(key, key).unwrap();
+        }
+        clock.advance(Duration::from_secs(301));
+        cache.reclaim(&trim, &Stop::new())
+    };
+    let done = stale(0..20);
+    assert_eq!((done.entries, done.spilled), (20, done.freed));
+    assert_eq!((target.len(), cache.stats().evictions), (20, 0));
+    assert!((0..20).all(|key| cache.get(&key) == Some(key)));
+    // What a full target does not take goes all the same.
+    target
+        .is_full
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let done = stale(20..40);
+    assert_eq!((done.entries, done.spilled), (40, Bytes::ZERO));
+    assert_eq!(cache.stats().evictions, 40);
+    assert!(cache.stats().spill_failures > 0 && cache.is_empty());
+}
+
+#[test]
 fn what_cannot_be_written_stays_when_it_was_to_be_spilled() {
     let Setup { cache, target, .. } = setup_spilling(1_000_000);
     for key in 0..100 {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use grey_model::{Bytes, Priority};
 
 use super::at;
-use super::kit::{MapTarget, Setup, build, setup_spilling};
+use super::kit::{MapTarget, OVERHEAD, Setup, build, setup_spilling};
 use crate::budget::Admission;
 use crate::cache::away::Begin;
 use crate::cache::{EntryOptions, PersistLimit, PostcardCodec, SpillError, SpillTarget};
+use crate::controller::{Controller, ControllerSettings};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
+use crate::testkit::FakeSource;
 
 /// Entries that a cache of 10,000 bytes does not hold at once.
 const MANY: u64 = 300;
@@ -282,4 +284,48 @@ fn a_loaded_value_that_is_not_kept_is_not_followed_by_an_older_one() {
         .get_or_insert_with(&key, EntryOptions::new(), load);
     assert_eq!(loaded, 20);
     assert_eq!(inner.account.away.begin(hash, 7), Begin::Remove);
+}
+
+/// A hundred entries of low and as many of medium priority, 4 % of the budget
+/// each, in a process at the soft level.
+fn at_the_soft_level(setup: &Setup) -> Controller {
+    for key in 0..100 {
+        let value = 400 - OVERHEAD;
+        let low = at(Priority::Low);
+        setup.cache.insert_with(key, value, low).unwrap();
+        setup.cache.insert(100 + key, value).unwrap();
+    }
+    let source = FakeSource::new(setup.budget.limit().scale(80, 100));
+    let settings = ControllerSettings::default();
+    let clock = Arc::clone(&setup.clock) as Arc<dyn crate::clock::Clock>;
+    Controller::with_clock(setup.budget.clone(), Arc::new(source), settings, clock)
+}
+
+#[test]
+fn the_soft_level_loses_no_value_of_a_cache_that_spills() {
+    let setup = setup_spilling(100_000);
+    let controller = at_the_soft_level(&setup);
+    let cache = Arc::new(setup.cache.clone());
+    let _registration = controller.register(cache);
+    assert_eq!(controller.tick().level, grey_model::Level::Soft);
+    let stats = setup.cache.stats();
+    assert!(stats.spills > 100, "the low ones, and more: {stats:?}");
+    assert_eq!(stats.evictions, 0);
+    assert_eq!(setup.target.len() as u64, stats.spills);
+    assert_eq!(controller.statistics().spills, 1);
+    assert!((0..200).all(|key| setup.cache.get(&key) == Some(400 - OVERHEAD)));
+}
+
+#[test]
+fn the_soft_level_drops_and_counts_what_the_target_does_not_take() {
+    let setup = setup_spilling(100_000);
+    setup.target.is_full.store(true, Ordering::SeqCst);
+    let controller = at_the_soft_level(&setup);
+    let cache = Arc::new(setup.cache.clone());
+    let _registration = controller.register(cache);
+    let given = controller.tick().results[0].given_back;
+    assert!(given >= setup.budget.limit().scale(1, 20), "{given}");
+    let stats = setup.cache.stats();
+    assert!(stats.evictions > 100 && stats.spill_failures > 0);
+    assert!((0..100).all(|key| !setup.cache.contains(&key)));
 }

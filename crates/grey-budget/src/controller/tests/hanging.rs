@@ -135,8 +135,9 @@ fn many_that_hang_are_not_waited_for_each_for_the_whole_deadline() {
     let round = super::super::reclaim::Round {
         target: mib(1),
         excluded_projects: Vec::new(),
+        budget: mib(1000),
         call_deadline: Duration::from_secs(10),
-        purges: false,
+        purge: super::super::reclaim::PurgeAfter::Never,
     };
     let mut done = super::super::reclaim::Reclamation::default();
     let mut waited = Duration::ZERO;

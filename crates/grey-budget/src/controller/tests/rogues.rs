@@ -96,3 +96,78 @@ fn one_that_unregisters_itself_or_calls_back_hangs_nothing() {
         .emergency_eviction(&EvictionRequest::new(mib(1)));
     assert_eq!(rig.controller.history().last().unwrap().total_candidates, 0);
 }
+
+/// Says that it gave all that a number holds, of the little that it has.
+fn boaster(reclaimable: Bytes) -> Arc<Boaster> {
+    Arc::new(Boaster(reclaimable))
+}
+
+struct Boaster(Bytes);
+
+impl Reclaimer for Boaster {
+    fn name(&self) -> &'static str {
+        "boaster"
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Low
+    }
+
+    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+        self.0
+    }
+
+    fn modes(&self) -> &[ReclaimMode] {
+        &[ReclaimMode::Evict]
+    }
+
+    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        let all = Bytes(u64::MAX);
+        Reclaimed {
+            freed: all,
+            entries: u64::MAX,
+            spilled: all,
+            by_project: vec![("docs".to_owned(), all), ("core".to_owned(), all)],
+        }
+    }
+}
+
+#[test]
+fn nobody_is_believed_to_have_given_more_than_it_said_it_could() {
+    let mut rig = rig();
+    rig.register(&boaster(mib(3)));
+    rig.fill(500);
+    let request = EvictionRequest::new(mib(10)).up_to(Priority::High);
+    let done = rig.controller.emergency_eviction(&request);
+    assert_eq!(done.evicted, mib(3));
+    let projects: u64 = done
+        .evicted_projects
+        .iter()
+        .map(|(_, part)| part.get())
+        .sum();
+    assert_eq!(projects, 3 * MIB);
+    assert!(done.evicted_count <= 3 * MIB, "{}", done.evicted_count);
+    assert_eq!(rig.controller.history()[0].given_back, mib(3));
+    let counted = rig.controller.statistics();
+    assert_eq!((counted.given_back, counted.spilled), (mib(3), mib(3)));
+    assert!(counted.evicted <= 3 * MIB, "{}", counted.evicted);
+}
+
+#[test]
+fn nobody_is_believed_to_have_given_more_than_process_or_budget_hold() {
+    let mut rig = rig();
+    rig.register(&boaster(Bytes(u64::MAX)));
+    rig.fill(500);
+    let request = EvictionRequest::new(Bytes(u64::MAX));
+    assert_eq!(
+        rig.controller.emergency_eviction(&request).evicted,
+        mib(1000)
+    );
+    assert_eq!(rig.controller.history()[0].given_back, mib(1000));
+    assert!(rig.controller.statistics().evicted <= 1000 * MIB);
+    rig.fill(1500);
+    assert_eq!(
+        rig.controller.emergency_eviction(&request).evicted,
+        mib(1500)
+    );
+}

@@ -34,6 +34,7 @@ mod load_back;
 mod lookup;
 mod numbers;
 mod options;
+mod overwrite;
 mod owner;
 mod reading;
 mod recovery;

@@ -247,11 +247,11 @@ fn what_was_removed_on_a_full_disk_stays_removed_and_what_lives_stays() {
         store.flush().unwrap();
     }
     disk.set_room(Some(Bytes::ZERO));
-    for key in (0..60_u64).filter(|key| key % 3 != 0) {
+    for key in (0..60_u64).filter(|key| !key.is_multiple_of(3)) {
         assert!(store.remove(&key.to_le_bytes()).unwrap());
     }
     store.flush().unwrap();
-    let expected = |key: u64| (key % 3 == 0).then(|| value(1000 + key, 1500));
+    let expected = |key: u64| key.is_multiple_of(3).then(|| value(1000 + key, 1500));
     let killed = killed_now(directory.path());
     drop(store);
     for directory in [killed.path(), directory.path()] {

@@ -298,7 +298,11 @@ pub(super) fn length_of_record(header: &RecordHeader) -> usize {
     usize::try_from(header.length()).expect("it fits into the buffer")
 }
 
-fn location_of(segment: std::num::NonZeroU32, offset: u64, header: &RecordHeader) -> Location {
+pub(super) fn location_of(
+    segment: std::num::NonZeroU32,
+    offset: u64,
+    header: &RecordHeader,
+) -> Location {
     Location {
         segment,
         slot: u32::try_from(offset / ALIGNMENT).expect("the length of a segment is bounded"),

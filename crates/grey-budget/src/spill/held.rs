@@ -35,6 +35,12 @@ impl Writer {
         self.hold(work, batch, &error);
         if error.is_for_space() {
             self.write_held_removes();
+            let mut state = self.shared.state();
+            if state.held.is_empty() {
+                // There was nothing but removes, and they are on the disk.
+                state.failure = None;
+                return Ok(());
+            }
         }
         Err(error)
     }
@@ -59,6 +65,10 @@ impl Writer {
         }
         self.commits.clear();
         self.take_back();
+        if self.overwrite_removed(&removes).is_ok() {
+            self.garbage_failed = false;
+            return;
+        }
         // Before the values, which may be newer ones of these keys.
         let mut state = self.shared.state();
         for hash in removes.into_iter().rev() {

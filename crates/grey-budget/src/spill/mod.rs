@@ -7,7 +7,8 @@
 //! - `options`, `error`, `statistics`: what goes in and what comes out.
 //! - `state`: what is known, behind one lock; `index`: where each value is.
 //! - `writer`: the thread that writes; `append`: how records are made;
-//!   `held`: what becomes of them when they cannot be written; `segments`: where
+//!   `held`: what becomes of them when they cannot be written; `overwrite`: what
+//!   was removed, on a full disk; `segments`: where
 //!   they go; `commit`: what is true once they are there; `garbage`: how dead
 //!   ones go, `choice`: which of them.
 //! - `recovery`: what is in a directory; `files`: which files count; `replay`,
@@ -34,6 +35,7 @@ mod load_back;
 mod lookup;
 mod numbers;
 mod options;
+mod overwrite;
 mod owner;
 mod reading;
 mod recovery;

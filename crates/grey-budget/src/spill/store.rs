@@ -191,8 +191,9 @@ impl SpillStore {
     }
 
     /// Forgets a key; whether it had a value. For good once a [`Self::flush`]
-    /// succeeds: where the disk has not even the few bytes for it, the value is
-    /// gone for this store, and there again for the one that opens it next.
+    /// succeeds: a full disk is no reason not to, since records are overwritten
+    /// where they are; where even that fails, the value is gone for this store,
+    /// and there again for the one that opens it next.
     ///
     /// # Errors
     /// [`SpillError`], after a fork or when the store is closed.

@@ -74,13 +74,16 @@ fn collect_all(store: &SpillStore, step: Bytes) {
 }
 
 /// A copy of what is on the disk now, as if the process were killed, of a store
-/// that has nothing to do.
+/// that writes nothing. What it removes meanwhile was there, or was not.
 fn killed_now(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let to = copy.path().join(path.file_name().unwrap());
-        std::fs::copy(path, to).unwrap();
+        match std::fs::copy(path, to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
     }
     copy
 }

@@ -122,7 +122,8 @@ impl FaultyDisk {
         self.plan().changes_left = Some(changes);
     }
 
-    /// Only so many more bytes can be written; `None` for as many as there are.
+    /// Files can grow by only so many more bytes; `None` for as many as there are.
+    /// What is written over needs no room.
     pub fn set_room(&self, room: Option<Bytes>) {
         self.plan().room = room.map(Bytes::get);
     }
@@ -156,9 +157,19 @@ impl FaultyDisk {
     /// What happens to this operation; for a write, how much of it is done
     /// before it fails.
     fn meet(&self, operation: Operation, length: usize) -> Result<(), Failure> {
+        self.meet_write(operation, length, length)
+    }
+
+    /// The same; a write makes its file longer by `growth`.
+    fn meet_write(
+        &self,
+        operation: Operation,
+        length: usize,
+        growth: usize,
+    ) -> Result<(), Failure> {
         let mut plan = self.plan();
         let delay = plan.delay;
-        let outcome = plan.meet(operation, length);
+        let outcome = plan.meet(operation, length, growth);
         drop(plan);
         if !delay.is_zero() {
             std::thread::sleep(delay);
@@ -191,9 +202,9 @@ impl Failure {
 }
 
 impl Plan {
-    fn meet(&mut self, operation: Operation, length: usize) -> Result<(), Failure> {
+    fn meet(&mut self, operation: Operation, length: usize, growth: usize) -> Result<(), Failure> {
         if operation.changes() {
-            self.meet_change(operation, length)?;
+            self.meet_change(operation, length, growth)?;
         }
         let mut met = None;
         for fault in &mut self.faults {
@@ -229,7 +240,12 @@ impl Plan {
         })
     }
 
-    fn meet_change(&mut self, operation: Operation, length: usize) -> Result<(), Failure> {
+    fn meet_change(
+        &mut self,
+        operation: Operation,
+        length: usize,
+        growth: usize,
+    ) -> Result<(), Failure> {
         if self.is_read_only {
             return Err(Failure::Error(io::ErrorKind::ReadOnlyFilesystem.into()));
         }
@@ -245,10 +261,11 @@ impl Plan {
         if operation == Operation::Write
             && let Some(room) = self.room
         {
-            let length = length as u64;
-            self.room = Some(room.saturating_sub(length));
-            if length > room {
+            let more = growth as u64;
+            self.room = Some(room.saturating_sub(more));
+            if more > room {
                 let left = usize::try_from(room).unwrap_or(0);
+                let left = length - growth + left;
                 return Err(Failure::Torn(left, io::ErrorKind::StorageFull.into()));
             }
         }
@@ -264,7 +281,10 @@ struct FaultyFile {
 
 impl DiskFile for FaultyFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self.disk.meet(Operation::Write, bytes.len()) {
+        let end = offset.saturating_add(bytes.len() as u64);
+        let more = end.saturating_sub(self.file.length()?);
+        let growth = usize::try_from(more).map_or(bytes.len(), |more| more.min(bytes.len()));
+        match self.disk.meet_write(Operation::Write, bytes.len(), growth) {
             Ok(()) => self.file.write_at(bytes, offset),
             Err(Failure::Torn(left, error)) => {
                 self.file.write_at(&bytes[..left], offset)?;

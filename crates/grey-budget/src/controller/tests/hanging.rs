@@ -115,7 +115,7 @@ fn who_came_back_is_called_however_many_hang_and_the_threads_are_bounded() {
     let low = EvictionRequest::new(mib(10)).up_to(Priority::Low);
     while gate.entered.load(Ordering::SeqCst) < most {
         rig.controller
-            .set_settings(settings(Duration::from_millis(1)));
+            .set_settings(settings(Duration::from_millis(10)));
         rig.controller.emergency_eviction(&low);
         rig.controller
             .set_settings(settings(Duration::from_secs(60)));

@@ -50,6 +50,8 @@ pub struct ProcessGroup {
     /// What would be free if all of them ended, at least: the sum of USS.
     #[serde(rename = "uss_bytes")]
     pub uss: Bytes,
+    /// Members whose USS is unknown.
+    pub uss_unknown: u64,
     /// The sum of swap.
     #[serde(rename = "swap_bytes")]
     pub swap: Bytes,

@@ -148,6 +148,7 @@ fn group(name: Option<String>, members: &[&ProcessMemory], facts: &GroupFacts) -
         pss: sum(|process| process.pss),
         pss_unknown: unknown(|process| process.pss),
         uss: sum(|process| process.uss),
+        uss_unknown: unknown(|process| process.uss),
         // Shared memory in swap would count for each member.
         swap: sum(|process| process.swap_pss.or(process.swap)),
         oldest_seconds: facts

@@ -71,6 +71,16 @@ pub(crate) fn with_sudo(advice: &str) -> String {
     }
 }
 
+/// A sentence of advice that may end with a command of greyctl: with what that
+/// needs to look at the same machine and to find the same journal.
+pub(crate) fn at_places(global: &GlobalOptions, advice: &str) -> String {
+    let mut advice = advice.to_owned();
+    if advice.contains(": greyctl ") {
+        push_places(&mut advice, global, &|name| std::env::var_os(name));
+    }
+    advice
+}
+
 fn with_places(
     global: &GlobalOptions,
     words: &str,

@@ -43,8 +43,13 @@ pub(super) struct Found {
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    file: File,
+    /// Of the first [`MOST_OPEN`]; the others are opened when they are read.
+    file: Option<File>,
 }
+
+/// So many shards stay open, so that what grows too old while history is read
+/// can still be read. A process may mostly have 1,024 files.
+const MOST_OPEN: usize = if cfg!(test) { 2 } else { 256 };
 
 /// History in a directory, as it was when it was opened.
 #[derive(Debug)]
@@ -57,6 +62,23 @@ pub struct History {
     newer: Vec<NewerFile>,
 }
 
+/// Whether an error is one of the file, and not of who reads it.
+fn is_of_the_file(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        // It is no regular file.
+        None => error.kind() == io::ErrorKind::Other,
+        Some(errno) => [
+            Errno::IO,
+            Errno::LOOP,
+            Errno::ISDIR,
+            Errno::NXIO,
+            Errno::UCLEAN,
+        ]
+        .contains(&errno),
+    }
+}
+
 impl History {
     /// Opens the history in `path`: reads the tail and the headers of all
     /// blocks.
@@ -65,6 +87,15 @@ impl History {
     /// [`HistoryError`] when there is no such directory, or a file of it cannot
     /// be read. What is damaged is no error: see [`Self::losses`].
     pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        Self::open_with(path, is_of_the_file)
+    }
+
+    /// The same for who goes on with it, and so must know all that is there.
+    pub(super) fn open_whole(path: &Path) -> Result<Self, HistoryError> {
+        Self::open_with(path, |_| false)
+    }
+
+    fn open_with(path: &Path, is_lost: fn(&io::Error) -> bool) -> Result<Self, HistoryError> {
         let mut history = Self {
             shards: Vec::new(),
             blocks: Vec::new(),
@@ -73,9 +104,12 @@ impl History {
             newer: Vec::new(),
         };
         let tail_path = path.join(TAIL);
-        let tail = history.read_tail(&tail_path)?;
+        let tail = history.read_tail(&tail_path);
+        let tail = history.unless_lost(&tail_path, tail, is_lost)?;
         for shard in shards(path)? {
-            history.index(&path.join(shard.name()))?;
+            let path = path.join(shard.name());
+            let indexed = history.index(&path);
+            history.unless_lost(&path, indexed, is_lost)?;
         }
         // A clock that was set back has put later blocks into earlier days.
         history
@@ -91,6 +125,29 @@ impl History {
             .map(|(_, sample)| sample)
             .collect();
         Ok(history)
+    }
+
+    /// What is no file, or a file of a broken disk, is told as lost: the rest can
+    /// be read. What is denied, and what the process has too few of, is an error.
+    fn unless_lost<R: Default>(
+        &mut self,
+        path: &Path,
+        read: Result<R, HistoryError>,
+        is_lost: fn(&io::Error) -> bool,
+    ) -> Result<R, HistoryError> {
+        let source = match read {
+            Err(HistoryError::File { source, .. }) if is_lost(&source) => source,
+            read => return read,
+        };
+        self.losses.push(Loss {
+            path: path.to_owned(),
+            from_byte: 0,
+            bytes: 0,
+            reason: format!("it cannot be read: {source}"),
+            samples: None,
+            between_unix_ms: None,
+        });
+        Ok(R::default())
     }
 
     fn read_tail(&mut self, path: &Path) -> Result<Tail, HistoryError> {
@@ -190,7 +247,7 @@ impl History {
         }
         self.shards.push(Opened {
             path: path.to_owned(),
-            file,
+            file: (self.shards.len() < MOST_OPEN).then_some(file),
         });
         Ok(())
     }
@@ -301,9 +358,20 @@ impl History {
         let shard = &self.shards[found.shard];
         let length = usize::try_from(found.header.stored).unwrap_or(usize::MAX);
         let mut payload = vec![0; length.min(LARGEST)];
-        shard
-            .file
-            .read_exact_at(&mut payload, found.payload_at)
+        let opened;
+        let file = match &shard.file {
+            Some(file) => file,
+            None => match open_to_read(&shard.path) {
+                Ok(file) => {
+                    opened = file;
+                    &opened
+                }
+                // It has grown too old meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(HistoryError::file("read", &shard.path)(error)),
+            },
+        };
+        file.read_exact_at(&mut payload, found.payload_at)
             .map_err(HistoryError::file("read", &shard.path))?;
         if let Some(samples) = block::open(&found.header, &payload) {
             return Ok(samples);

@@ -96,7 +96,7 @@ impl HistoryWriter {
             losses: Vec::new(),
             trouble: None,
         };
-        let history = History::open(path)?;
+        let history = History::open_whole(path)?;
         if let Some(newer) = history.newer().first() {
             return Err(HistoryError::Newer {
                 path: newer.path.clone(),

@@ -255,6 +255,22 @@ struct JournalEntry {
     identifier: Option<JournalField>,
     #[serde(rename = "_HOSTNAME", default)]
     host: Option<JournalField>,
+    #[serde(rename = "_UID", default)]
+    uid: Option<JournalField>,
+    #[serde(rename = "_SYSTEMD_UNIT", default)]
+    unit: Option<JournalField>,
+}
+
+/// Whether what calls itself `identifier` is that: anybody may log under any
+/// name, but who logs and from which unit is noted by the journal itself. Root
+/// may say anything. An export without these fields is believed.
+fn is_genuine(identifier: &[u8], uid: Option<&[u8]>, unit: Option<&[u8]>) -> bool {
+    let is_unit = |unit: &[u8]| unit.strip_suffix(b".service") == Some(identifier);
+    match (uid, unit) {
+        (None, None) | (Some(b"0"), _) => true,
+        (_, Some(unit)) => is_unit(unit),
+        (Some(_), None) => false,
+    }
 }
 
 /// A field is a text, or its bytes where it is not UTF-8; what occurs several
@@ -292,10 +308,15 @@ fn journal_json(line: &[u8]) -> Option<Line<'_>> {
     let identifier = field(entry.identifier).unwrap_or_default();
     let from_kernel = field(entry.transport).is_none_or(|transport| transport == b"kernel");
     let text = field(entry.message)?;
+    let (uid, unit) = (field(entry.uid), field(entry.unit));
+    let is_kernel = identifier == b"kernel" && from_kernel;
+    if !is_kernel && !is_genuine(&identifier, uid.as_deref(), unit.as_deref()) {
+        return None;
+    }
     Some(Line {
         time,
         host: field(entry.host).map(KernelText),
-        source: if identifier == b"kernel" && from_kernel {
+        source: if is_kernel {
             Source::Kernel
         } else {
             Source::Program(Cow::Owned(identifier))
@@ -326,6 +347,27 @@ mod tests {
 
     fn parsed(host: &str, source: &str, text: &str) -> (String, String, String) {
         (host.to_owned(), source.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn nobody_is_believed_to_be_a_killer_by_name_alone() {
+        let entry = |fields: &str| {
+            let line = format!(
+                r#"{{"SYSLOG_IDENTIFIER":"systemd-oomd","_TRANSPORT":"stdout",{fields}"MESSAGE":"Killed /a"}}"#
+            );
+            parse_line(line.as_bytes()).is_some_and(
+                |line| matches!(line.source, Source::Program(name) if *name == *b"systemd-oomd"),
+            )
+        };
+        assert!(entry(
+            r#""_UID":"998","_SYSTEMD_UNIT":"systemd-oomd.service","#
+        ));
+        assert!(entry(r#""_UID":"0","_SYSTEMD_UNIT":"session-1.scope","#));
+        assert!(entry(""));
+        assert!(!entry(
+            r#""_UID":"1000","_SYSTEMD_UNIT":"session-1.scope","#
+        ));
+        assert!(!entry(r#""_UID":"1000","#));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod list;
 pub mod maps;
 pub mod oom_score;
 pub mod program;
+mod pss_budget;
 pub mod pss_tracker;
 pub mod reading;
 pub mod rss_tracker;

@@ -10,8 +10,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, PageSize};
-use rustix::time::{ClockId, clock_gettime};
 
+use super::pss_budget::{Budget, own_cpu_time};
 use super::rss_tracker::{RssTick, RssTracker, TrackedRss};
 use super::scan::ROLLUP_LENGTH;
 use super::single_read::{ProcessPath, is_denied, read_once};
@@ -28,10 +28,6 @@ const NANOSECONDS_PER_READING: u64 = 5_000;
 /// The part of the time that changed processes leave to unchanged ones, whose
 /// PSS moves too: when others stop sharing their pages.
 const REFRESH_SHARE: u32 = 4;
-
-/// A tick ends when its wall time is this many times its cap of CPU time: a
-/// process that holds its own lock makes us wait, which costs no CPU time.
-const MOST_WALL_PER_CAP: u32 = 8;
 
 /// A tracker that saves ([`PssTracker::rereads_after`]) takes a process for
 /// changed when it moved by more than its resident pages through this: what
@@ -126,6 +122,21 @@ impl TrackedPss {
             .saturating_sub(anon_now)
             .saturating_add(in_proportion(shared_then.saturating_sub(shared_now)));
         Some(pss.saturating_add(grown).saturating_sub(shrunk))
+    }
+
+    /// USS now: the last reading, moved by the anonymous pages that came or went
+    /// since, nearly all of which are nobody else's; never more than is
+    /// resident. `None` until the first reading.
+    #[must_use]
+    pub fn uss(&self, page_size: PageSize) -> Option<Bytes> {
+        let reading = self.reading.as_ref()?;
+        let uss = reading.rollup.uss()?;
+        let then = reading.statm.anonymous().bytes(page_size);
+        let now = self.now.anonymous().bytes(page_size);
+        let moved = uss
+            .saturating_add(now.saturating_sub(then))
+            .saturating_sub(then.saturating_sub(now));
+        Some(moved.min(self.now.resident.bytes(page_size).max(uss)))
     }
 
     /// Pages by which it differs from its last reading.
@@ -388,47 +399,6 @@ impl TrackedPss {
             denied: false,
         }
     }
-}
-
-/// How much of a tick's CPU time is used.
-#[derive(Debug)]
-struct Budget {
-    start: Instant,
-    cpu_at_start: Duration,
-    used: Duration,
-    cap: Duration,
-    read: u64,
-}
-
-impl Budget {
-    fn start(cap: Duration) -> Self {
-        Self {
-            start: Instant::now(),
-            cpu_at_start: own_cpu_time(),
-            used: Duration::ZERO,
-            cap,
-            read: 0,
-        }
-    }
-
-    /// Looks at the clock; what was used since the last look.
-    fn measure(&mut self) -> Duration {
-        let before = self.used;
-        self.used = own_cpu_time().saturating_sub(self.cpu_at_start);
-        self.used.saturating_sub(before)
-    }
-
-    fn left(&self) -> Duration {
-        self.cap.saturating_sub(self.used)
-    }
-
-    fn waited_too_long(&self, now: Instant) -> bool {
-        now.duration_since(self.start) > self.cap.saturating_mul(MOST_WALL_PER_CAP)
-    }
-}
-
-fn own_cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Reads `smaps_rollup`, and learns what that costs.

@@ -56,6 +56,24 @@ fn without_time_nothing_is_read_and_what_moved_is_carried_on() {
 }
 
 #[test]
+fn uss_is_carried_on_by_what_is_anonymous() {
+    let tree = Imitation::new();
+    tree.statm(1, 100, 50);
+    tree.rollup(1, 300, 200, 210);
+    let mut tracker = tracker();
+    let uss = |tracker: &PssTracker| tracker.processes()[0].uss(page());
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    assert_eq!(uss(&tracker), Some(Bytes::from_kib(210)));
+    // 10 anonymous pages more, and 20 shared ones.
+    tree.statm(1, 130, 70);
+    tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(uss(&tracker), Some(Bytes::from_kib(250)));
+    tree.statm(1, 60, 50);
+    tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+    assert_eq!(uss(&tracker), Some(Bytes::from_kib(50)));
+}
+
+#[test]
 fn a_process_that_was_never_read_is_unknown_and_not_zero() {
     let tree = Imitation::new();
     tree.statm(1, 100, 50);

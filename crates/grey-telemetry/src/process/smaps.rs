@@ -56,23 +56,22 @@ pub fn read_mappings(
 /// `/proc/PID/smaps`, proc_pid_smaps(5).
 #[must_use]
 pub fn parse_smaps(text: &[u8]) -> Vec<(u64, MappedMemory)> {
-    let mut folded: BTreeMap<(MappingKind, u64, &[u8]), MappedMemory> = BTreeMap::new();
-    let mut current: Option<(MappingKind, u64, &[u8])> = None;
+    let mut folded = BTreeMap::new();
+    let mut last: Option<Record<'_>> = None;
     for line in lines(text) {
         if let Some(mapping) = parse_mapping(line) {
-            current = kind_of(&mapping).map(|kind| (kind, mapping.inode, name_of(kind, &mapping)));
-            if let Some(key) = current {
-                let entry = folded.entry(key).or_insert_with(|| empty(key));
-                entry.mappings += 1;
-                let size = Bytes(mapping.end - mapping.start);
-                entry.size = entry.size.saturating_add(size);
+            // A mapping that grew while the kernel wrote into the next buffer is
+            // there twice: what it said first is no more.
+            if let Some(read) = last.take().filter(|read| read.end <= mapping.start) {
+                fold(&mut folded, read);
             }
-            continue;
+            last = Some(Record::of(&mapping));
+        } else if let Some(record) = &mut last {
+            add(&mut record.memory, line);
         }
-        let Some(entry) = current.and_then(|key| folded.get_mut(&key)) else {
-            continue;
-        };
-        add(entry, line);
+    }
+    if let Some(read) = last {
+        fold(&mut folded, read);
     }
     let mut all: Vec<(u64, MappedMemory)> = folded
         .into_iter()
@@ -82,7 +81,51 @@ pub fn parse_smaps(text: &[u8]) -> Vec<(u64, MappedMemory)> {
     all
 }
 
-fn empty((kind, _, name): (MappingKind, u64, &[u8])) -> MappedMemory {
+/// What mappings are folded by: kind, inode and name.
+type Key<'text> = (MappingKind, u64, &'text [u8]);
+
+/// One mapping, as far as it was read.
+struct Record<'text> {
+    end: u64,
+    /// `None` for the kernel's own pages.
+    key: Option<Key<'text>>,
+    memory: MappedMemory,
+}
+
+impl<'text> Record<'text> {
+    fn of(mapping: &Mapping<'text>) -> Self {
+        let kind = kind_of(mapping);
+        let key = kind.map(|kind| (kind, mapping.inode, name_of(kind, mapping)));
+        let mut memory = empty(key.unwrap_or((MappingKind::Anonymous, 0, b"")));
+        memory.mappings = 1;
+        memory.size = Bytes(mapping.end - mapping.start);
+        Self {
+            end: mapping.end,
+            key,
+            memory,
+        }
+    }
+}
+
+fn fold<'text>(folded: &mut BTreeMap<Key<'text>, MappedMemory>, record: Record<'text>) {
+    let Some(key) = record.key else {
+        return;
+    };
+    let sum = folded.entry(key).or_insert_with(|| empty(key));
+    let one = record.memory;
+    sum.mappings += one.mappings;
+    for (sum, one) in [
+        (&mut sum.size, one.size),
+        (&mut sum.rss, one.rss),
+        (&mut sum.pss, one.pss),
+        (&mut sum.shared, one.shared),
+        (&mut sum.swap, one.swap),
+    ] {
+        *sum = sum.saturating_add(one);
+    }
+}
+
+fn empty((kind, _, name): Key<'_>) -> MappedMemory {
     MappedMemory {
         kind,
         name: (!name.is_empty()).then(|| KernelText::from(name)),
@@ -201,6 +244,22 @@ Rss:                   4 kB\n";
         ]
         .map(|(kind, inode, name, count, rss)| (kind, inode, name.to_owned(), count, rss));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_mapping_that_grew_while_it_was_read_counts_once_as_it_is_now() {
+        let text = b"4000-9000 rw-p 00000000 00:00 0    [heap]\n\
+            Rss:                  20 kB\nPss:                  20 kB\n\
+            4000-c000 rw-p 00000000 00:00 0    [heap]\n\
+            Rss:                  32 kB\nPss:                  32 kB\n\
+            c000-d000 rw-p 00000000 00:00 0 \nRss:                   4 kB\n";
+        let all = parse_smaps(text);
+        assert_eq!(all.len(), 2);
+        let heap = &all[0].1;
+        assert_eq!(
+            (heap.mappings, heap.rss, heap.size),
+            (1, Bytes(32 << 10), Bytes(32 << 10))
+        );
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub(crate) fn load(path: &Path) -> Result<Snapshot, Failure> {
 
 /// Opens a file to read. A pipe that nobody writes to has an end and is not
 /// waited for; one that somebody writes to is read to its end.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let waits_for_nobody = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)

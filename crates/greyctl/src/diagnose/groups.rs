@@ -137,7 +137,7 @@ pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
         Value::new(group.count),
         known(group.rss, group.rss_unknown),
         known(group.pss, group.pss_unknown),
-        known(group.uss, group.pss_unknown),
+        known(group.uss, group.uss_unknown),
         Value::or_unknown(Some(group.swap).filter(|swap| swap.0 > 0)),
         time(group.oldest_seconds),
         time(group.idle_seconds.filter(|seconds| *seconds >= 60)),

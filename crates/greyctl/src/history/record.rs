@@ -42,7 +42,8 @@ fn cgroups_every(interval: Duration) -> u32 {
 ///
 /// # Errors
 /// A [`Failure`] when there is nowhere to record to, or nothing can be read. A
-/// sample that cannot be kept is told, and the next one tried.
+/// sample that cannot be kept is told, and the next one tried; when it is the
+/// last one, the command fails.
 pub(crate) fn run(
     global: &GlobalOptions,
     options: &RecordOptions,
@@ -117,14 +118,19 @@ pub(crate) fn run(
     }
     drop(black_box);
     writer.seal().map_err(|error| history_failure(&error))?;
-    Ok(Exit::Success)
+    // The last samples are not there: what was asked for was not done.
+    match talk.failing {
+        Some(error) => Err(history_failure(&error)),
+        None => Ok(Exit::Success),
+    }
 }
 
 /// What was said of samples that could not be kept: the first is told; what
 /// follows is most likely the same.
 #[derive(Default)]
 struct Talk {
-    is_failing: bool,
+    /// Why the last sample was not kept.
+    failing: Option<HistoryError>,
     has_trouble: bool,
 }
 
@@ -136,16 +142,16 @@ impl Talk {
         trouble: Option<HistoryError>,
     ) {
         match kept {
-            Ok(()) if self.is_failing => {
-                self.is_failing = false;
-                output.talk("samples are kept again");
+            Ok(()) => {
+                if self.failing.take().is_some() {
+                    output.talk("samples are kept again");
+                }
             }
-            Ok(()) => {}
             Err(error) => {
-                if !self.is_failing {
+                if self.failing.is_none() {
                     output.warn(&format!("{}; trying on", crate::failure::chain(&error)));
                 }
-                self.is_failing = true;
+                self.failing = Some(error);
             }
         }
         if let Some(error) = trouble

@@ -91,7 +91,7 @@ impl Subject<'_> {
                     SortBy::Memory | SortBy::Rss => {
                         known(group.rss, group.rss_unknown, group.count)
                     }
-                    SortBy::Uss => known(group.uss, group.pss_unknown, group.count),
+                    SortBy::Uss => known(group.uss, group.uss_unknown, group.count),
                     SortBy::Swap => number(Some(group.swap)),
                     SortBy::Change => change(row.trend.per_minute),
                     _ => Some(Weight::Number(group.count.into())),

@@ -319,7 +319,7 @@ fn row(
         memory.rss = Some(statm.resident.bytes(page_size));
         memory.rss_anon = Some(statm.anonymous().bytes(page_size));
         memory.pss = process.pss(page_size);
-        memory.uss = process.rollup().and_then(|rollup| rollup.uss());
+        memory.uss = process.uss(page_size);
     }
     let pss_age = memory.pss.and(process.read_at());
     ProcessRow {

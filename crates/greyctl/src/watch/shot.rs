@@ -140,7 +140,7 @@ pub(super) struct Trend {
 pub(super) struct ProcessRow {
     /// What is known of it; RSS is of now, PSS and USS of `pss_age` ago.
     pub(super) memory: ProcessMemory,
-    /// How long ago PSS and USS were read; PSS was carried on since.
+    /// How long ago PSS and USS were read; both were carried on since.
     pub(super) pss_age: Option<Duration>,
     /// Marks one life of the process: an exec begins another.
     pub(super) life: u64,

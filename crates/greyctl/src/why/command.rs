@@ -18,7 +18,7 @@ use crate::cli::GlobalOptions;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::recommend::with_sudo;
+use crate::recommend::{at_places, with_sudo};
 use crate::roots::open_kernel;
 
 /// The kernel keeps this much of a process's name.
@@ -72,8 +72,10 @@ fn killed(
     let mut kills = explain_kills(&found.records, &facts);
     let undated = kills.iter().filter(|kill| kill.at.is_none()).count();
     kills.retain(|kill| is_wanted(kill, options, since));
-    if !rustix::process::geteuid().is_root() {
-        for line in kills.iter_mut().flat_map(|kill| &mut kill.advice) {
+    let is_root = rustix::process::geteuid().is_root();
+    for line in kills.iter_mut().flat_map(|kill| &mut kill.advice) {
+        *line = at_places(global, line);
+        if !is_root {
             *line = with_sudo(line);
         }
     }

@@ -33,16 +33,22 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
     }
 }
 
-/// Who grew from `from` until `at`, largest growth first; `None` where nothing was
-/// recorded then.
+/// In so many of the last samples before a kill something must be to have grown
+/// until then: who was killed may be gone from the last ones.
+const LAST: u64 = 3;
+
+/// Who grew from `from` until `at` and was still there then, largest growth
+/// first; `None` where nothing was recorded then.
 fn grown(history: &mut History, from: u64, at: u64) -> Option<Vec<Growth>> {
-    let mut known: BTreeMap<ProcessKey, (u64, u64)> = BTreeMap::new();
+    // What each held first and last, and in which sample that was.
+    let mut known: BTreeMap<ProcessKey, (u64, u64, u64)> = BTreeMap::new();
     let mut samples = 0_u64;
     let read = history.samples(from, at, |sample| {
         samples += 1;
         for process in sample.processes {
             if let Some(held) = held(&process) {
-                known.entry(process.key).or_insert((held, held)).1 = held;
+                let entry = known.entry(process.key).or_insert((held, held, samples));
+                (entry.1, entry.2) = (held, samples);
             }
         }
         ControlFlow::Continue(())
@@ -53,8 +59,8 @@ fn grown(history: &mut History, from: u64, at: u64) -> Option<Vec<Growth>> {
     }
     let mut grew: Vec<Growth> = known
         .into_iter()
-        .filter(|(_, (first, last))| last > first)
-        .map(|(key, (first, last))| Growth {
+        .filter(|(_, (first, last, seen))| last > first && seen + LAST > samples)
+        .map(|(key, (first, last, _))| Growth {
             pid: key.id.pid,
             name: key.name,
             growth_bytes: Bytes(last - first),

@@ -4,7 +4,6 @@
 //! journal until its deadline. What the user names is read to its end, however
 //! long a pipe takes to get there.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -114,7 +113,7 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
     if is_stdin {
         read_all(&mut io::stdin().lock(), &mut log).map_err(failed)?;
     } else {
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = crate::compare::file::open(path).map_err(failed)?;
         if file
             .metadata()
             .map_err(failed)?

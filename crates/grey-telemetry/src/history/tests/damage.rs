@@ -272,3 +272,28 @@ proptest! {
         prop_assert_eq!(numbers(folder.path()), there);
     }
 }
+
+#[test]
+fn what_is_no_file_is_told_as_lost_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = open(folder.path(), small_blocks());
+    for number in 0..5 {
+        writer.append(&sample(number)).unwrap();
+    }
+    writer.seal().unwrap();
+    drop(writer);
+    let tail = folder.path().join("tail");
+    fs::remove_file(&tail).unwrap_or_default();
+    fs::create_dir(&tail).unwrap();
+    let mut history = History::open(folder.path()).unwrap();
+    assert_eq!(history.losses().len(), 1);
+    assert!(history.losses()[0].reason.contains("no regular file"));
+    let mut count = 0;
+    let each = |_| {
+        count += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    history.samples(0, u64::MAX, each).unwrap();
+    assert_eq!(count, 5);
+    HistoryWriter::open(folder.path(), small_blocks()).unwrap_err();
+}

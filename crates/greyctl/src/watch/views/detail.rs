@@ -110,7 +110,11 @@ impl Pane {
     fn process(&mut self, memory: &ProcessMemory) {
         let name = processes::name(memory);
         self.title(&format!("{name}, process {}", memory.id.pid));
-        let mut facts = vec![format!("parent {}", memory.parent_pid)];
+        // The first process has none, and history does not know it.
+        let mut facts = Vec::new();
+        if memory.parent_pid != 0 {
+            facts.push(format!("parent {}", memory.parent_pid));
+        }
         facts.extend(processes::user(memory).map(|user| format!("user {user}")));
         facts.extend(
             memory
@@ -161,7 +165,7 @@ impl Pane {
             &[
                 ("resident (RSS)", rss),
                 ("their share (PSS)", known(group.pss, group.pss_unknown)),
-                ("their own (USS)", known(group.uss, group.pss_unknown)),
+                ("their own (USS)", known(group.uss, group.uss_unknown)),
                 ("in swap", Some(group.swap)),
             ],
         );

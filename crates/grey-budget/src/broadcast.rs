@@ -7,54 +7,31 @@
 //! left quite alone, and not registered with a controller, keeps it.
 
 mod coarse;
+mod event;
 mod gone;
+mod ring;
 mod settings;
 mod subscriber;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use grey_model::{Bytes, Priority};
 
 pub use self::coarse::CoarseClock;
-use self::gone::{Gone, Kept};
+pub use self::event::Event;
+use self::event::{Slot, nanoseconds};
+use self::gone::Gone;
+use self::ring::Ring;
 pub use self::settings::{BroadcastError, BroadcasterBuilder};
 pub use self::subscriber::{RecvError, RecvFuture, Subscriber};
 use crate::budget::{Component, Reservation};
 use crate::clock::Clock;
-use crate::queue::charge::{Charge, discard, reserve_quantum};
+use crate::queue::charge::{discard, reserve_quantum};
 use crate::queue::settings::Weigher;
-use crate::queue::wait::{WaitList, wake_all};
+use crate::queue::wait::wake_all;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock_soon};
-
-/// The events that are kept, and who waits for the next.
-struct Ring<T> {
-    kept: VecDeque<Kept<T>>,
-    /// The number of the next event; the first was 0.
-    next: u64,
-    bytes: u64,
-    waiting: WaitList,
-    closed: bool,
-    // Below the events: they go before their bytes do.
-    charge: Charge,
-}
-
-impl<T> Ring<T> {
-    /// The number of the oldest event.
-    fn first(&self) -> u64 {
-        self.next - u64::try_from(self.kept.len()).unwrap_or(u64::MAX)
-    }
-
-    #[inline]
-    fn remove_oldest(&mut self) -> Option<Kept<T>> {
-        let oldest = self.kept.pop_front()?;
-        self.bytes -= oldest.bytes;
-        Some(oldest)
-    }
-}
 
 struct Shared<T> {
     name: std::sync::Arc<str>,
@@ -62,7 +39,10 @@ struct Shared<T> {
     quantum: u64,
     events: usize,
     bytes: u64,
-    ttl: Duration,
+    /// Nanoseconds.
+    ttl: u64,
+    /// How many events make a block.
+    per_block: usize,
     weigher: Option<Weigher<T>>,
     clock: std::sync::Arc<dyn Clock>,
     /// How many broadcasters there are; with the last one it is closed.
@@ -80,25 +60,22 @@ impl<T> Shared<T> {
     /// Removes what is older than it may be at `now`, and then gives back what
     /// is reserved far above what is left.
     #[inline]
-    fn expire(&self, ring: &mut Ring<T>, now: Duration, gone: &mut Gone<T>) {
-        let before = ring.kept.len();
+    fn expire(&self, ring: &mut Ring<T>, now: u64, gone: &mut Gone<T>) {
+        let before = ring.first;
         self.remove_expired(ring, now, gone);
         let keep = ring.bytes.saturating_add(self.quantum);
-        if ring.kept.len() < before && ring.charge.size() > keep.saturating_add(self.quantum) {
+        if ring.first > before && ring.charge.size() > keep.saturating_add(self.quantum) {
             gone.excess = ring.charge.take_above(keep);
         }
     }
 
     #[inline]
-    fn remove_expired(&self, ring: &mut Ring<T>, now: Duration, gone: &mut Gone<T>) {
+    fn remove_expired(&self, ring: &mut Ring<T>, now: u64, gone: &mut Gone<T>) {
         while ring
-            .kept
-            .front()
-            .is_some_and(|oldest| now.saturating_sub(oldest.since) >= self.ttl)
+            .oldest()
+            .is_some_and(|oldest| !oldest.is_fresh(now, self.ttl))
         {
-            ring.remove_oldest()
-                .into_iter()
-                .for_each(|oldest| gone.add(oldest));
+            ring.remove_oldest(gone);
         }
     }
 
@@ -106,16 +83,15 @@ impl<T> Shared<T> {
     /// `room`, or nothing is left.
     #[inline]
     fn make_room(&self, ring: &mut Ring<T>, bytes: u64, room: u64, gone: &mut Gone<T>) {
-        while ring.kept.len() >= self.events || exceeds(ring.bytes, bytes, room) {
-            let Some(oldest) = ring.remove_oldest() else {
+        while ring.len() >= self.events || exceeds(ring.bytes, bytes, room) {
+            if !ring.remove_oldest(gone) {
                 break;
-            };
-            gone.add(oldest);
+            }
         }
     }
 
     fn weigh(&self, event: &T) -> u64 {
-        let own = u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1);
+        let own = own_weight::<T>();
         match &self.weigher {
             None => own,
             Some(weigh) => weigh(event).get().max(own),
@@ -124,11 +100,11 @@ impl<T> Shared<T> {
 
     /// Trims what is expired and what is reserved for nothing.
     fn trim(&self) -> Reclaimed {
-        let now = self.clock.now();
+        let now = nanoseconds(self.clock.now());
         let mut gone = Gone::default();
         let mut ring = self.ring();
         self.remove_expired(&mut ring, now, &mut gone);
-        ring.kept.shrink_to_fit();
+        ring.shrink();
         let bytes = ring.bytes;
         gone.excess = ring.charge.take_above(bytes);
         drop(ring);
@@ -137,7 +113,7 @@ impl<T> Shared<T> {
 
     /// What `read` tells of the ring, without what is expired.
     fn read<R>(&self, read: impl FnOnce(&Ring<T>) -> R) -> R {
-        let now = self.clock.now();
+        let now = nanoseconds(self.clock.now());
         let mut gone = Gone::default();
         let mut ring = self.ring();
         self.expire(&mut ring, now, &mut gone);
@@ -152,12 +128,7 @@ impl<T> Shared<T> {
         let mut gone = Gone::default();
         let mut ring = self.ring();
         let keep = ring.charge.size().saturating_sub(target);
-        while ring.bytes > keep {
-            let Some(oldest) = ring.remove_oldest() else {
-                break;
-            };
-            gone.add(oldest);
-        }
+        while ring.bytes > keep && ring.remove_oldest(&mut gone) {}
         let bytes = ring.bytes;
         gone.excess = ring.charge.take_above(bytes);
         drop(ring);
@@ -167,10 +138,10 @@ impl<T> Shared<T> {
 
 fn reclaimed<T>(mut gone: Gone<T>) -> Reclaimed {
     let freed = gone.excess.as_ref().map_or(Bytes::ZERO, Reservation::size);
-    let entries = gone.discard();
+    gone.discard();
     Reclaimed {
         freed,
-        entries,
+        entries: gone.events,
         ..Reclaimed::default()
     }
 }
@@ -179,8 +150,8 @@ fn reclaimed<T>(mut gone: Gone<T>) -> Reclaimed {
 /// program; their bytes are given back after.
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        let kept = std::mem::take(&mut self.ring().kept);
-        discard(kept.into_iter().map(|kept| kept.event));
+        let blocks = self.ring().take();
+        discard(blocks);
     }
 }
 
@@ -188,7 +159,7 @@ impl<T> Drop for Shared<T> {
 /// last one is dropped, it is closed: see [`Self::close`].
 ///
 /// Events are shared, not copied: a subscriber that keeps one keeps its memory,
-/// which is then its own matter and no longer charged here.
+/// which is then its own matter and no longer charged here. See [`Event`].
 pub struct Broadcaster<T> {
     shared: std::sync::Arc<Shared<T>>,
 }
@@ -216,7 +187,7 @@ impl<T> fmt::Debug for Broadcaster<T> {
         formatter
             .debug_struct("Broadcaster")
             .field("name", &self.shared.name)
-            .field("events", &self.shared.ring().kept.len())
+            .field("events", &self.shared.ring().len())
             .finish_non_exhaustive()
     }
 }
@@ -244,7 +215,7 @@ impl<T> Broadcaster<T> {
             return Err(self.too_large(event, bytes));
         }
         let mut gone = Gone::default();
-        let now = shared.clock.now();
+        let now = nanoseconds(shared.clock.now());
         let mut ring = shared.ring();
         shared.expire(&mut ring, now, &mut gone);
         if ring.closed {
@@ -269,21 +240,14 @@ impl<T> Broadcaster<T> {
         &self,
         mut ring: MutexGuard<'_, Ring<T>>,
         event: T,
-        since: Duration,
+        now: u64,
         bytes: u64,
         gone: &mut Gone<T>,
     ) -> Result<(), T> {
         if ring.closed {
             return Err(event);
         }
-        ring.bytes = ring.bytes.saturating_add(bytes);
-        ring.next += 1;
-        let event = gone.share(event);
-        ring.kept.push_back(Kept {
-            event,
-            since,
-            bytes,
-        });
+        ring.push(Slot::new(event, now), bytes, gone);
         self.shared.next.store(ring.next, Ordering::Release);
         let waiting = ring.waiting.take(usize::MAX);
         drop(ring);
@@ -309,7 +273,7 @@ impl<T> Broadcaster<T> {
             Ok(credit) => (Some(credit), None),
             Err(refusal) => (None, Some(refusal)),
         };
-        let now = shared.clock.now();
+        let now = nanoseconds(shared.clock.now());
         let mut ring = shared.ring();
         ring.charge.put(credit);
         let room = ring.charge.size().min(shared.bytes);
@@ -359,7 +323,7 @@ impl<T> Broadcaster<T> {
     /// A subscriber that sees what is kept, too.
     #[must_use]
     pub fn subscribe_from_oldest(&self) -> Subscriber<T> {
-        let first = self.shared.read(Ring::first);
+        let first = self.shared.read(|ring| ring.first);
         Subscriber::at(std::sync::Arc::clone(&self.shared), first)
     }
 
@@ -375,7 +339,7 @@ impl<T> Broadcaster<T> {
     /// How many events are kept. Those that are expired go now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.read(|ring| ring.kept.len())
+        self.shared.read(Ring::len)
     }
 
     /// Whether no event is kept.
@@ -389,6 +353,11 @@ impl<T> Broadcaster<T> {
     pub fn bytes(&self) -> Bytes {
         self.shared.read(|ring| Bytes(ring.bytes))
     }
+}
+
+/// What an event of this kind weighs at least.
+fn own_weight<T>() -> u64 {
+    u64::try_from(size_of::<T>()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Whether `held` and `more` are above `room`, also where nobody can count them.
@@ -407,17 +376,15 @@ impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
     }
 
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes {
-        let now = self.shared.clock.now();
+        let now = nanoseconds(self.shared.clock.now());
         let ring = self.shared.ring();
         let charged = ring.charge.size();
         Bytes(match mode {
             ReclaimMode::Trim => {
-                let fresh = |kept: &&Kept<T>| now.saturating_sub(kept.since) < self.shared.ttl;
                 let expired: u64 = ring
-                    .kept
                     .iter()
-                    .take_while(|kept| !fresh(kept))
-                    .map(|kept| kept.bytes)
+                    .take_while(|(slot, _)| !slot.is_fresh(now, self.shared.ttl))
+                    .map(|(_, bytes)| bytes)
                     .fold(0, u64::saturating_add);
                 charged - ring.bytes + expired
             }

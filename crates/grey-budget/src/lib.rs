@@ -154,7 +154,8 @@ pub mod tracker;
 mod wait_until;
 
 pub use broadcast::{
-    BroadcastError, Broadcaster, BroadcasterBuilder, CoarseClock, RecvError, RecvFuture, Subscriber,
+    BroadcastError, Broadcaster, BroadcasterBuilder, CoarseClock, Event, RecvError, RecvFuture,
+    Subscriber,
 };
 pub use budget::{
     Admission, Bound, Budget, BudgetBuilder, BudgetError, Component, ComponentBuilder, Consumer,

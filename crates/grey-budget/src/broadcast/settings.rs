@@ -2,19 +2,18 @@
 //!
 //! Never changes once the broadcaster is made.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use grey_model::Bytes;
 
-use super::{Broadcaster, CoarseClock, Ring, Shared};
+use super::event::{events_in_block, nanoseconds};
+use super::{Broadcaster, CoarseClock, Ring, Shared, own_weight};
 use crate::budget::{Component, ReserveError};
 use crate::clock::Clock;
 use crate::queue::charge::{Charge, quantum_of};
 use crate::queue::settings::Weigher;
-use crate::queue::wait::WaitList;
 use crate::sync::{AtomicU64, Mutex};
 
 /// Most events that are kept, unless said otherwise.
@@ -143,25 +142,22 @@ impl<T> BroadcasterBuilder<T> {
 
     /// Makes it.
     pub fn build(self) -> Broadcaster<T> {
+        let per_block = events_in_block::<T>(self.events, self.weigher.is_some());
+        let charge = Charge::new(&self.component);
+        let ring = Ring::new(per_block, own_weight::<T>(), charge);
         Broadcaster {
             shared: std::sync::Arc::new(Shared {
                 name: self.component.name().into(),
                 quantum: quantum_of(self.bytes.get()),
                 events: self.events,
                 bytes: self.bytes.get(),
-                ttl: self.ttl,
+                ttl: nanoseconds(self.ttl),
+                per_block,
                 weigher: self.weigher,
                 clock: self.clock,
                 senders: AtomicU64::new(1),
                 next: CachePadded::new(AtomicU64::new(0)),
-                ring: CachePadded::new(Mutex::new(Ring {
-                    kept: VecDeque::new(),
-                    next: 0,
-                    bytes: 0,
-                    waiting: WaitList::default(),
-                    closed: false,
-                    charge: Charge::new(&self.component),
-                })),
+                ring: CachePadded::new(Mutex::new(ring)),
                 component: self.component,
             }),
         }

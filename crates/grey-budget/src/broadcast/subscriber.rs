@@ -10,16 +10,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::event::{Block, Event, nanoseconds};
 use super::{Gone, Shared};
 use crate::queue::gather::gather;
 use crate::queue::wait::{block, spin};
 use crate::sync::Ordering;
 
-/// How many events are looked up at once. They are not held: until they are
-/// received they may go.
+/// How many blocks of events are looked up at once. They are not held: until the
+/// first event of one is received they may go.
 const LOOKED_UP: usize = 128;
 
-/// And of how many bytes at most: the place of an event stays allocated as long
+/// And of how many bytes at most: the place of a block stays allocated as long
 /// as somebody looks at it, and nobody is charged for it.
 const LOOKED_UP_BYTES: usize = 64 << 10;
 
@@ -27,15 +28,10 @@ const LOOKED_UP_BYTES: usize = 64 << 10;
 /// is missed for it.
 const GATHERED: u64 = 256;
 
-/// How many events of this kind are looked up at once.
-const fn looked_up<T>() -> usize {
-    let size = if size_of::<T>() == 0 {
-        1
-    } else {
-        size_of::<T>()
-    };
-    let most = LOOKED_UP_BYTES / size;
-    if most < LOOKED_UP { most } else { LOOKED_UP }
+/// How many blocks are looked up at once that hold `events` of this kind.
+fn looked_up<T>(events: usize) -> usize {
+    let size = events.saturating_mul(size_of::<T>()).max(1);
+    (LOOKED_UP_BYTES / size).min(LOOKED_UP)
 }
 
 /// Nothing was received.
@@ -61,13 +57,19 @@ pub enum RecvError {
 }
 
 /// Receives events from its position on.
+///
+/// What left the broadcaster is missed, and counted. Only plain small events
+/// that lie in the block of the last one received are received all the same:
+/// see [`Event`]. No event is received once it has expired.
 pub struct Subscriber<T> {
     shared: Arc<Shared<T>>,
     /// The number of the next event to receive.
     position: u64,
     missed: u64,
-    /// The events from the position on, and since when they are there.
-    ahead: VecDeque<(Weak<T>, Duration)>,
+    /// The next event, where it was looked up already, in a block with others.
+    at_hand: Option<Event<T>>,
+    /// The blocks that follow.
+    ahead: VecDeque<Weak<Block<T>>>,
 }
 
 /// The clone has its own position, which is the same at first.
@@ -93,6 +95,7 @@ impl<T> Subscriber<T> {
             shared,
             position,
             missed: 0,
+            at_hand: None,
             ahead: VecDeque::new(),
         }
     }
@@ -101,7 +104,7 @@ impl<T> Subscriber<T> {
     ///
     /// # Errors
     /// [`RecvError::Lagged`], [`RecvError::Empty`] or [`RecvError::Closed`].
-    pub fn try_recv(&mut self) -> Result<Arc<T>, RecvError> {
+    pub fn try_recv(&mut self) -> Result<Event<T>, RecvError> {
         self.next(None)
     }
 
@@ -111,36 +114,38 @@ impl<T> Subscriber<T> {
     /// Those of [`Self::try_recv`], when there is not one.
     pub fn try_recv_many(
         &mut self,
-        into: &mut Vec<Arc<T>>,
+        into: &mut Vec<Event<T>>,
         most: usize,
     ) -> Result<usize, RecvError> {
         if most == 0 {
             return Ok(0);
         }
         into.push(self.next(None)?);
-        self.ahead.clear();
-        let ring = self.shared.ring();
-        let skipped = self.position.checked_sub(ring.first());
+        self.forget();
+        let mut ring = self.shared.ring();
         // Older ones went meanwhile: the next call tells.
-        let Some(from) = skipped.and_then(|skipped| usize::try_from(skipped).ok()) else {
+        if self.position < ring.first {
             return Ok(1);
-        };
-        let count = ring.kept.len().saturating_sub(from).min(most - 1);
-        into.extend(
-            ring.kept
-                .range(from..from + count)
-                .map(|kept| Arc::clone(&kept.event)),
-        );
+        }
+        let before = into.len();
+        if let Some((from, blocks)) = ring.from(self.position, most - 1) {
+            let events = blocks.flat_map(|block| {
+                let indexes = 0..block.slots().len();
+                indexes.map(|index| Event::new(Arc::clone(block), index))
+            });
+            into.extend(events.skip(from).take(most - 1));
+        }
         drop(ring);
-        self.position += u64::try_from(count).unwrap_or(u64::MAX);
-        Ok(1 + count)
+        let more = into.len() - before;
+        self.position += more as u64;
+        Ok(1 + more)
     }
 
     /// Receives the next event; waits in this thread until there is one.
     ///
     /// # Errors
     /// [`RecvError::Lagged`] or [`RecvError::Closed`].
-    pub fn recv(&mut self) -> Result<Arc<T>, RecvError> {
+    pub fn recv(&mut self) -> Result<Event<T>, RecvError> {
         self.recv_until(None)
     }
 
@@ -148,11 +153,11 @@ impl<T> Subscriber<T> {
     ///
     /// # Errors
     /// [`RecvError::Lagged`], [`RecvError::TimedOut`] or [`RecvError::Closed`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Arc<T>, RecvError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event<T>, RecvError> {
         self.recv_until(Some(timeout))
     }
 
-    fn recv_until(&mut self, timeout: Option<Duration>) -> Result<Arc<T>, RecvError> {
+    fn recv_until(&mut self, timeout: Option<Duration>) -> Result<Event<T>, RecvError> {
         match self.next(None) {
             Err(RecvError::Empty) => {}
             done => return done,
@@ -198,56 +203,68 @@ impl<T> Subscriber<T> {
 
     /// The next event; with a waker, waits for one.
     #[inline]
-    fn next(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Arc<T>, RecvError> {
+    fn next(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Event<T>, RecvError> {
         if let Some(event) = self.next_ahead() {
             self.position += 1;
             return Ok(event);
         }
-        self.ahead.clear();
+        self.forget();
         gather(GATHERED, || self.behind());
         self.look_up(waiter)
     }
 
-    /// The next event, if it was looked up already and is still there.
-    #[inline]
-    fn next_ahead(&mut self) -> Option<Arc<T>> {
-        let (event, since) = self.ahead.pop_front()?;
-        let age = self.shared.clock.now().saturating_sub(since);
-        event.upgrade().filter(|_| age < self.shared.ttl)
+    /// Forgets what was looked up.
+    fn forget(&mut self) {
+        self.at_hand = None;
+        self.ahead.clear();
     }
 
-    fn look_up(&mut self, waiter: Option<(&mut Option<u64>, Waker)>) -> Result<Arc<T>, RecvError> {
+    /// The next event, if it was looked up already and is still there.
+    #[inline]
+    fn next_ahead(&mut self) -> Option<Event<T>> {
+        let next = match self.at_hand.take() {
+            Some(next) => next,
+            None => Event::new(self.ahead.pop_front()?.upgrade()?, 0),
+        };
+        let now = nanoseconds(self.shared.clock.now());
+        if !next.slot().is_fresh(now, self.shared.ttl) {
+            return None;
+        }
+        self.at_hand = next.following();
+        Some(next)
+    }
+
+    fn look_up(
+        &mut self,
+        waiter: Option<(&mut Option<u64>, Waker)>,
+    ) -> Result<Event<T>, RecvError> {
         let shared = &*self.shared;
-        let now = shared.clock.now();
+        let now = nanoseconds(shared.clock.now());
         let mut gone = Gone::default();
         let mut replaced = None;
         let mut ring = shared.ring();
         shared.expire(&mut ring, now, &mut gone);
-        let first = ring.first();
-        let result = if self.position < first {
-            let missed = first - self.position;
-            self.position = first;
+        let result = if self.position < ring.first {
+            let missed = ring.first - self.position;
+            self.position = ring.first;
             self.missed = self.missed.saturating_add(missed);
             Err(RecvError::Lagged(missed))
+        } else if let Some((index, mut blocks)) = ring.from(self.position, 1)
+            && let Some(block) = blocks.next()
+        {
+            let event = Event::new(Arc::clone(block), index);
+            let ahead = blocks.take(looked_up::<T>(shared.per_block));
+            self.ahead.extend(ahead.map(Arc::downgrade));
+            self.at_hand = event.following();
+            self.position += 1;
+            Ok(event)
+        } else if ring.closed {
+            Err(RecvError::Closed)
         } else {
-            let from = usize::try_from(self.position - first).unwrap_or(usize::MAX);
-            let mut kept = ring.kept.range(from.min(ring.kept.len())..);
-            match kept.next() {
-                Some(next) => {
-                    self.position += 1;
-                    let ahead = kept.take(looked_up::<T>());
-                    self.ahead
-                        .extend(ahead.map(|kept| (Arc::downgrade(&kept.event), kept.since)));
-                    Ok(Arc::clone(&next.event))
-                }
-                None if ring.closed => Err(RecvError::Closed),
-                None => {
-                    if let Some((place, waker)) = waiter {
-                        replaced = ring.waiting.enter(place, waker, false);
-                    }
-                    Err(RecvError::Empty)
-                }
+            if let Some((place, waker)) = waiter {
+                replaced = ring.waiting.enter(place, waker, false);
             }
+            Err(RecvError::Empty)
         };
         drop(ring);
         drop(replaced);
@@ -273,7 +290,7 @@ impl<T> fmt::Debug for RecvFuture<'_, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, RecvError>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Event<T>, RecvError>> {
         let waker = context.waker().clone();
         match self.subscriber.next(Some((&mut self.place, waker))) {
             Err(RecvError::Empty) => Poll::Pending,
@@ -283,7 +300,7 @@ impl<T> RecvFuture<'_, T> {
 }
 
 impl<T> Future for RecvFuture<'_, T> {
-    type Output = Result<Arc<T>, RecvError>;
+    type Output = Result<Event<T>, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_next(context)

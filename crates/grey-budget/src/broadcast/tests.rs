@@ -372,16 +372,16 @@ impl Drop for Counted {
 #[test]
 fn an_event_that_makes_room_is_dropped_by_the_time_the_new_one_is_sent() {
     let (_budget, component) = component();
-    let broadcaster = Broadcaster::builder(component).capacity(2).build();
+    let broadcaster = Broadcaster::builder(component).capacity(100).build();
     let dropped = Arc::new(AtomicU64::new(0));
-    for sent in 1..=5 {
+    for sent in 1..=250 {
         let sending = broadcaster.send(Counted(Arc::clone(&dropped)));
         assert!(sending.is_ok());
-        let gone = 5_u64.min(sent).saturating_sub(2);
+        let gone = 250_u64.min(sent).saturating_sub(100);
         assert_eq!(dropped.load(Ordering::SeqCst), gone);
     }
     drop(broadcaster);
-    assert_eq!(dropped.load(Ordering::SeqCst), 5);
+    assert_eq!(dropped.load(Ordering::SeqCst), 250);
 }
 
 #[test]
@@ -414,4 +414,128 @@ fn an_event_of_the_largest_weight_is_refused_and_others_are_kept_after_it() {
     );
     broadcaster.send(200).unwrap();
     assert_eq!((broadcaster.len(), broadcaster.bytes()), (1, Bytes(200)));
+}
+
+/// Every kind of block: plain events, some dozen together; and events that have
+/// something to drop, each alone.
+fn every_event_arrives<T: Send + Sync + PartialEq + fmt::Debug>(make: fn(u64) -> T) {
+    let (budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).capacity(400).build();
+    let mut steady = broadcaster.subscribe();
+    let mut held = Vec::new();
+    let mut sent = 0;
+    // Groups of each size, so that blocks end everywhere.
+    for group in 1..=70 {
+        for _ in 0..group {
+            broadcaster.send(make(sent)).unwrap();
+            sent += 1;
+        }
+        let mut from_oldest = broadcaster.subscribe_from_oldest();
+        for number in sent.saturating_sub(400)..sent {
+            assert_eq!(*from_oldest.try_recv().unwrap(), make(number));
+        }
+        assert_eq!(from_oldest.try_recv(), Err(RecvError::Empty));
+        // A part by ones and a part at once.
+        for _ in 0..group / 3 {
+            held.push(steady.try_recv().unwrap());
+        }
+        let rest = group - group / 3;
+        assert_eq!(steady.try_recv_many(&mut held, 1_000), Ok(rest));
+        assert_eq!(steady.behind(), 0);
+    }
+    drop((broadcaster, steady));
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+    // What is kept is not written over.
+    assert_eq!(held.len() as u64, sent);
+    for (number, event) in (0..).zip(&held) {
+        assert_eq!(**event, make(number));
+    }
+}
+
+#[test]
+fn every_plain_event_arrives_however_the_blocks_end() {
+    every_event_arrives(|number| number);
+}
+
+#[test]
+fn every_event_with_something_to_drop_arrives() {
+    every_event_arrives(|number| number.to_string());
+}
+
+#[test]
+fn every_event_without_a_size_arrives() {
+    every_event_arrives(|_| ());
+}
+
+#[test]
+fn an_event_that_expires_within_a_block_at_hand_is_missed() {
+    let (_budget, component) = component();
+    let clock = Arc::new(HandClock::default());
+    let broadcaster = Broadcaster::builder(component)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .build();
+    let mut subscriber = broadcaster.subscribe();
+    for event in 0..10 {
+        broadcaster.send(event).unwrap();
+        clock.pass(1);
+    }
+    assert_eq!(*subscriber.try_recv().unwrap(), 0);
+    // Now those of 0 to 5 s are 60 s old and more.
+    clock.pass(55);
+    assert_eq!(subscriber.try_recv(), Err(RecvError::Lagged(5)));
+    assert_eq!(*subscriber.try_recv().unwrap(), 6);
+}
+
+#[test]
+fn events_of_different_weight_are_counted_one_by_one() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component)
+        .max_bytes(Bytes(10_000))
+        .weigher(|weight: &u64| Bytes(*weight))
+        .build();
+    for weight in [4_000, 3_000, 2_000, 1_000] {
+        broadcaster.send(weight).unwrap();
+    }
+    assert_eq!(broadcaster.bytes(), Bytes(10_000));
+    broadcaster.send(5_000).unwrap();
+    // 4,000 and 3,000 made room.
+    assert_eq!((broadcaster.len(), broadcaster.bytes()), (3, Bytes(8_000)));
+}
+
+#[test]
+fn trimming_tells_what_expired_in_the_midst_of_a_block() {
+    let (budget, component) = component();
+    let clock = Arc::new(HandClock::default());
+    let broadcaster = Broadcaster::builder(component)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .build();
+    for event in 0..100_u64 {
+        broadcaster.send(event).unwrap();
+        clock.pass(1);
+    }
+    // Sent at 41 s and later. Sending has removed what expired at 99 s.
+    assert_eq!(broadcaster.bytes(), Bytes(59 * 8));
+    clock.pass(10);
+    let trim = ReclaimRequest::new(Bytes(1), ReclaimMode::Trim);
+    let expected = broadcaster.reclaimable(ReclaimMode::Trim);
+    let trimmed = broadcaster.reclaim(&trim, &Stop::new());
+    assert_eq!((trimmed.entries, trimmed.freed), (10, expected));
+    assert_eq!(budget.reserved(), Bytes(49 * 8));
+}
+
+#[test]
+fn one_plain_event_that_somebody_keeps_keeps_no_more_than_its_block() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::builder(component).build();
+    let mut subscriber = broadcaster.subscribe();
+    for event in 0..100_u64 {
+        broadcaster.send(event).unwrap();
+    }
+    let first = subscriber.try_recv().unwrap();
+    let block = first.block_bytes();
+    assert!(block <= 4 << 10, "{block}");
+    // One that came alone lies alone.
+    while subscriber.try_recv().is_ok() {}
+    broadcaster.send(100).unwrap();
+    assert_eq!(subscriber.try_recv().unwrap().block_bytes(), 16);
 }

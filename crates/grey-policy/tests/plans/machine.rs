@@ -198,6 +198,16 @@ pub(crate) fn steps(facts: &PreflightFacts, action: Action) -> Vec<PlanStep> {
     plan(facts, action).expect("the plan should be made").steps
 }
 
+/// Which processes paging out would take from.
+pub(crate) fn paged_out(facts: &PreflightFacts) -> Vec<ProcessId> {
+    match &steps(facts, Action::PageOut)[0].change {
+        Change::Once {
+            shot: OneShot::PageOut { processes },
+        } => processes.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The machine, where the target is one process.
 pub(crate) fn process_target() -> PreflightFacts {
     PreflightFacts {

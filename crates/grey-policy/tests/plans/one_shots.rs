@@ -61,13 +61,7 @@ fn page_out_leaves_zombies_and_kernel_threads_out() {
         ..process(79)
     };
     facts.processes.extend([zombie, thread]);
-    let Change::Once {
-        shot: OneShot::PageOut { processes },
-    } = &steps(&facts, Action::PageOut)[0].change
-    else {
-        panic!()
-    };
-    assert_eq!(*processes, [id(77)]);
+    assert_eq!(paged_out(&facts), [id(77)]);
 }
 
 #[test]

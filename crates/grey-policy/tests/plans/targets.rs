@@ -76,13 +76,7 @@ fn a_group_with_process_1_is_never_limited_and_paged_out_without_it() {
     for action in [limit, Action::OomScoreAdj { value: 5 }] {
         assert_eq!(refusal(&facts, action).kind, RefusalKind::Unsafe);
     }
-    let Change::Once {
-        shot: OneShot::PageOut { processes },
-    } = &steps(&facts, Action::PageOut)[0].change
-    else {
-        panic!()
-    };
-    assert_eq!(*processes, [id(77)]);
+    assert_eq!(paged_out(&facts), [id(77)]);
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub struct PssTick {
     /// Of those that were never read yet, the ones that are too large: their
     /// PSS stays unknown.
     pub out_of_reach: u64,
+    /// Of those that were never read yet, the ones that a later tick reads.
+    pub waiting: u64,
     /// Processes that we may not look into.
     pub unreadable: u64,
 }
@@ -266,6 +268,7 @@ impl PssTracker {
             tick.never_read += u64::from(is_unread);
             tick.too_large += u64::from(is_too_large);
             tick.out_of_reach += u64::from(is_unread && is_too_large);
+            tick.waiting += u64::from(is_unread && !is_too_large && !process.failed);
         }
     }
 
@@ -417,6 +420,7 @@ impl RollupReader {
         budget.read += 1;
         match outcome {
             Ok(rollup) if rollup.pss.is_some() => {
+                process.failed = false;
                 process.reading = Some(Reading {
                     at: now,
                     statm: process.now,
@@ -433,7 +437,7 @@ impl RollupReader {
             }
             Err(errno) if is_denied(errno) => process.denied = true,
             // It ended after its `statm` was read: the next tick drops it.
-            _ => process.reading = None,
+            _ => (process.reading, process.failed) = (None, true),
         }
         took
     }

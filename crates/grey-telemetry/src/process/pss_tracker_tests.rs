@@ -279,6 +279,7 @@ proptest! {
                 took: Duration::ZERO,
             }),
             denied: false,
+            failed: false,
             waits_since: Instant::now(),
         };
         let _ = process.due_at();
@@ -292,8 +293,15 @@ proptest! {
         let rollup = SmapsRollup { pss: Some(Bytes(pss)), ..SmapsRollup::default() };
         let (at, took) = (Instant::now(), Duration::ZERO);
         let reading = Some(Reading { at, statm, rollup, took });
-        let denied = false;
-        let process = TrackedPss { pid: 1, serial: 1, now: statm, reading, denied, waits_since: at };
+        let process = TrackedPss {
+            pid: 1,
+            serial: 1,
+            now: statm,
+            reading,
+            denied: false,
+            failed: false,
+            waits_since: at,
+        };
         prop_assert_eq!(process.pss(page()), Some(Bytes(pss)));
     }
 }
@@ -368,7 +376,8 @@ fn one_that_takes_longer_than_a_tick_is_read_when_enough_was_saved() {
     let mut tracker = tracker();
     let tick = tracker.tick(&tree.proc(), CAP).unwrap();
     assert_eq!((pss(&tracker, 1), pss(&tracker, 2)), (None, Some(4)));
-    assert_eq!((tick.never_read, tick.out_of_reach), (1, 0), "it waits");
+    assert_eq!((tick.never_read, tick.out_of_reach), (1, 0));
+    assert_eq!(tick.waiting, 1);
     let more = ticks_until_known(&mut tracker, &tree, 1, 200).unwrap();
     // 9 ms and a quarter more, at less than 5 ms a tick: not before the third.
     assert!(more >= 2, "{more}");
@@ -456,6 +465,7 @@ fn what_is_dear_is_due_the_earlier_the_more_it_changed() {
                 took: Duration::ZERO,
             }),
             denied: false,
+            failed: false,
             waits_since: now,
         };
         process.due_at() - now
@@ -475,6 +485,8 @@ fn one_that_can_never_be_read_does_not_hold_up_the_next() {
     let mut tracker = tracker();
     assert!(ticks_until_known(&mut tracker, &tree, 1, 400).is_some());
     assert_eq!(pss(&tracker, 4), None);
+    let tick = tracker.tick(&tree.proc(), CAP).unwrap();
+    assert_eq!((tick.never_read, tick.waiting), (1, 0), "there is no hope");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct TrackedPss {
     pub(super) now: Statm,
     pub(super) reading: Option<Reading>,
     pub(super) denied: bool,
+    /// Whether the last attempt to read it failed.
+    pub(super) failed: bool,
     /// Since when it waits for its first reading.
     pub(super) waits_since: Instant,
 }
@@ -62,6 +64,7 @@ impl TrackedPss {
             now: present.statm(),
             reading: None,
             denied: false,
+            failed: false,
             waits_since: now,
         }
     }

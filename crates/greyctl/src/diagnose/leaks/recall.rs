@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use grey_model::{Bytes, Owner, ProcessField, ProcessId, ProcessSample, ResolvedTarget, Sample};
+use grey_model::{
+    Bytes, KernelText, Owner, ProcessField, ProcessId, ProcessSample, ResolvedTarget, Sample,
+};
 use grey_telemetry::Kernel;
 use grey_telemetry::history::{History, HistoryError};
 use grey_telemetry::process::{AnonymousMemory, Program};
@@ -138,9 +140,9 @@ fn facts(kernel: &Kernel, process: &ProcessSample, scope: &Scope) -> Facts {
         cgroup: key.cgroup.clone(),
         command_line: None,
         group: match (unit, container) {
-            (Some(unit), _) => (GroupKind::Unit, unit),
-            (None, Some(container)) => (GroupKind::Container, container),
-            (None, None) => (GroupKind::Program, key.name.to_string()),
+            (Some(unit), _) => (GroupKind::Unit, KernelText::from(&unit)),
+            (None, Some(container)) => (GroupKind::Container, KernelText::from(&container)),
+            (None, None) => (GroupKind::Program, key.name.clone()),
         },
     }
 }

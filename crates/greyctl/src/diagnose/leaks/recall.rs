@@ -188,4 +188,24 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, [(1, 0), (2, 2), (4, 3)]);
     }
+
+    #[test]
+    fn two_names_that_are_printed_alike_are_two_groups() {
+        let fake = grey_fake_kernel::FakeKernel::full();
+        let kernel = Kernel::open(&grey_telemetry::Roots {
+            procfs: fake.procfs(),
+            sysfs: fake.sysfs(),
+            cgroupfs: fake.cgroupfs(),
+            systemd: fake.systemd(),
+        });
+        let (kernel, scope) = (kernel.unwrap(), Scope::of(&[]));
+        let group = |name: &[u8]| {
+            let mut process = sample(&[1]).processes.remove(0);
+            process.key.name = KernelText::from(name);
+            facts(&kernel, &process, &scope).group
+        };
+        let (byte, text) = (group(b"\xff"), group(b"\\xff"));
+        assert_eq!(byte.1.to_string(), text.1.to_string());
+        assert_ne!(byte, text);
+    }
 }

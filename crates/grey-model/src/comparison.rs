@@ -126,7 +126,8 @@ pub struct ProcessDelta {
     pub swap_after: Option<Bytes>,
     /// Memory plus swap, later minus earlier: by PSS where both snapshots have
     /// it, else by RSS. What appeared or went counts in full. `null` where
-    /// unknown.
+    /// unknown. What grew and has no earlier RSS was too small for that sample
+    /// of history: then this is the least that it grew.
     pub delta_bytes: Option<i64>,
 }
 

@@ -217,6 +217,9 @@ pub struct HistoryFacts {
     pub newer: Vec<String>,
     /// Whether all samples were looked at, or the time was up before.
     pub looked_at_all: bool,
+    /// The folder and its permission bits, where others may write to it: then
+    /// nothing is recorded there.
+    pub open_to_others: Option<(String, u32)>,
 }
 
 /// The file system of the state directory.

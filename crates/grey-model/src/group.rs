@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::ProcessId;
+use crate::text::KernelText;
 use crate::units::Bytes;
 
 /// By what processes are folded.
@@ -33,8 +34,9 @@ pub enum GroupBy {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessGroup {
     /// What the members have in common: a program's name, a unit, …; `null`
-    /// for those that have none, as outside of any container.
-    pub name: Option<String>,
+    /// for those that have none, as outside of any container. Its bytes tell
+    /// groups apart, however it is printed.
+    pub name: Option<KernelText>,
     /// How many processes it has.
     pub count: u64,
     /// The sum of RSS.

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use grey_model::{
-    Bytes, CgroupPath, GroupBy, ProcessGroup, ProcessId, ProcessMemory, ProcessState,
+    Bytes, GroupBy, KernelText, ProcessGroup, ProcessId, ProcessMemory, ProcessState,
 };
 
 /// What is known beside the processes themselves.
@@ -34,7 +34,7 @@ const IDLE: u64 = 600;
 #[must_use]
 pub fn fold(processes: &[ProcessMemory], by: GroupBy, facts: &GroupFacts) -> Vec<ProcessGroup> {
     let roots = Roots::of(processes, by);
-    let mut groups: BTreeMap<Option<String>, Vec<&ProcessMemory>> = BTreeMap::new();
+    let mut groups: BTreeMap<Option<KernelText>, Vec<&ProcessMemory>> = BTreeMap::new();
     for process in processes.iter().filter(|process| has_memory(process)) {
         groups
             .entry(name(process, by, &roots))
@@ -71,19 +71,26 @@ fn has_memory(process: &ProcessMemory) -> bool {
     !process.kernel_thread && process.state != ProcessState::Zombie
 }
 
-fn name(process: &ProcessMemory, by: GroupBy, roots: &Roots<'_>) -> Option<String> {
+/// What it has in common with the others, byte for byte: two names that look
+/// the same when they are printed are two.
+fn name(process: &ProcessMemory, by: GroupBy, roots: &Roots<'_>) -> Option<KernelText> {
     match by {
-        GroupBy::Program => Some(process.name.to_utf8()),
-        GroupBy::Unit => process.unit.clone(),
-        GroupBy::Container => process.container.clone(),
+        GroupBy::Program => Some(process.name.clone()),
+        GroupBy::Unit => process.unit.as_ref().map(KernelText::from),
+        GroupBy::Container => process.container.as_ref().map(KernelText::from),
         GroupBy::User => {
             let number = process.user_id.map(|id| id.to_string());
-            process.user.clone().or(number)
+            let name = process.user.clone().or(number);
+            name.as_ref().map(KernelText::from)
         }
-        GroupBy::Cgroup => process.cgroup.as_ref().map(CgroupPath::to_string),
+        GroupBy::Cgroup => {
+            let path = process.cgroup.as_ref()?;
+            Some(KernelText::from(path.as_bytes()))
+        }
         GroupBy::Tree => {
             let root = roots.root_of(process);
-            Some(format!("{} ({})", root.name.to_utf8(), root.id.pid))
+            let pid = format!(" ({})", root.id.pid);
+            Some(KernelText([root.name.as_bytes(), pid.as_bytes()].concat()))
         }
     }
 }
@@ -122,7 +129,7 @@ impl<'all> Roots<'all> {
     }
 }
 
-fn group(name: Option<String>, members: &[&ProcessMemory], facts: &GroupFacts) -> ProcessGroup {
+fn group(name: Option<KernelText>, members: &[&ProcessMemory], facts: &GroupFacts) -> ProcessGroup {
     let sum = |of: fn(&ProcessMemory) -> Option<Bytes>| -> Bytes {
         members.iter().filter_map(|process| of(process)).sum()
     };

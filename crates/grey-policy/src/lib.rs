@@ -6,6 +6,7 @@
 
 mod cgroup_limits;
 pub mod cold;
+pub mod comparable;
 mod comparison;
 mod compressed;
 pub mod doctor;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use grey_model::{Bytes, GroupBy, ProcessGroup, ProcessId, ProcessMemory};
+use grey_model::{Bytes, GroupBy, KernelText, ProcessGroup, ProcessId, ProcessMemory};
 use grey_policy::groups::{GroupFacts, Idleness, fold, idle_holders};
 use proptest::prelude::*;
 use serde_json::json;
@@ -27,7 +27,11 @@ fn process(pid: u32, parent: u32, name: &str, pss: Option<u64>) -> ProcessMemory
 fn names(groups: &[ProcessGroup]) -> Vec<(Option<&str>, u64)> {
     groups
         .iter()
-        .map(|group| (group.name.as_deref(), group.count))
+        .map(|group| {
+            let name = group.name.as_ref();
+            let name = name.map(|name| std::str::from_utf8(name.as_bytes()).unwrap());
+            (name, group.count)
+        })
         .collect()
 }
 
@@ -100,6 +104,29 @@ fn a_tree_is_named_by_who_stands_right_below_the_first_process() {
             (Some("init (1)"), 1),
         ]
     );
+}
+
+#[test]
+fn two_names_that_are_printed_alike_are_two_groups() {
+    let named = |pid, name: &[u8]| ProcessMemory {
+        name: KernelText::from(name),
+        ..process(pid, 1, "", Some(1))
+    };
+    // A byte that is no UTF-8, the text that stands for it, and another byte.
+    let processes = [
+        named(10, b"\xff"),
+        named(11, b"\\xff"),
+        named(12, b"\xfe"),
+        named(13, b"\xff"),
+    ];
+    let groups = fold(&processes, GroupBy::Program, &GroupFacts::default());
+    let found: Vec<(&[u8], u64)> = groups
+        .iter()
+        .map(|group| (group.name.as_ref().unwrap().as_bytes(), group.count))
+        .collect();
+    assert_eq!(found, [(&b"\xff"[..], 2), (b"\\xff", 1), (b"\xfe", 1)]);
+    let printed = |index: usize| groups[index].name.as_ref().unwrap().to_string();
+    assert_eq!(printed(0), printed(1));
 }
 
 #[test]

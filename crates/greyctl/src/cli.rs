@@ -54,7 +54,7 @@ pub(crate) struct GlobalOptions {
     #[arg(long, global = true, value_name = "DIR", env = environment::CGROUPFS,
           hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
     pub(crate) cgroupfs: Option<PathBuf>,
-    /// Where the journal is kept [default: /var/lib/grey-optimizer for root,
+    /// Where our journal of changes and history are kept [default: /var/lib/grey-optimizer for root,
     /// ~/.local/state/grey-optimizer for others]
     #[arg(long, global = true, value_name = "DIR", env = environment::STATE_DIR,
           hide_env_values = true, hide_short_help = true, value_hint = ValueHint::DirPath)]
@@ -367,7 +367,7 @@ pub(crate) struct EnforceOptions {
         value_parser = NoOption::<Observation>::new()
     )]
     pub(crate) observe: Observation,
-    /// Why, for the journal
+    /// Why, for our journal of changes
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Print one JSON document (grey.enforcement/v1)
@@ -404,7 +404,7 @@ impl EnforceOptions {
 /// Options of `rollback`.
 #[derive(Debug, Args)]
 pub(crate) struct RollbackOptions {
-    /// The change to undo, as the journal numbers it; all when left out
+    /// The change to undo, as `greyctl journal` numbers it; all when left out
     #[arg(allow_negative_numbers = true)]
     pub(crate) id: Option<u64>,
     /// Restore also what somebody else has changed since

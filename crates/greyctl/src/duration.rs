@@ -179,12 +179,55 @@ impl fmt::Display for Lease {
     }
 }
 
-/// A duration for people: `1h 30m`, `45s`.
+/// A duration for people: `1h 30m`, `45s`; below a minute in one unit, with at
+/// most three significant digits: `167ms`, `1.5s`. Above, parts of a second are
+/// left out.
 pub(crate) fn short(duration: Duration) -> String {
+    if duration < MINUTE {
+        return in_one_unit(duration);
+    }
+    let duration = Duration::from_secs(duration.as_secs());
     jiff::SignedDuration::try_from(duration).map_or_else(
         |_| format!("{}s", duration.as_secs()),
         |signed| format!("{signed:#}"),
     )
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Each unit, and how many nanoseconds it has.
+const UNITS: [(&str, u32); 4] = [
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("µs", 1000),
+    ("ns", 1),
+];
+
+/// Rounded; what becomes 1000 of a unit is 1 of the next.
+fn in_one_unit(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    let largest = |(_, length): &(&str, u32)| nanoseconds >= u128::from(*length);
+    let Some(first) = UNITS.iter().position(largest) else {
+        return "0s".to_owned();
+    };
+    let told = |(unit, length): (&str, u32)| {
+        let amount = duration.as_secs_f64() * (1e9 / f64::from(length));
+        let decimals = match amount {
+            100.0.. => 0,
+            10.0.. => 1,
+            _ => 2,
+        };
+        let digits = format!("{amount:.decimals$}");
+        let digits = match digits.contains('.') {
+            true => digits.trim_end_matches('0').trim_end_matches('.'),
+            false => &digits,
+        };
+        (digits == "1000", format!("{digits}{unit}"))
+    };
+    match (told(UNITS[first]), first.checked_sub(1)) {
+        ((true, _), Some(next)) => told(UNITS[next]).1,
+        ((_, text), _) => text,
+    }
 }
 
 /// A day counts 24 hours. Months and years are refused: they have no length.
@@ -258,5 +301,20 @@ mod tests {
     #[test]
     fn durations_print_short() {
         assert_eq!(short(Duration::from_secs(5400)), "1h 30m");
+        for (nanoseconds, text) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (166_666_666, "167ms"),
+            (100_000_000, "100ms"),
+            (1_500_000, "1.5ms"),
+            (12_340_000, "12.3ms"),
+            (999_700_000, "1s"),
+            (999_600, "1ms"),
+            (1_666_666_666, "1.67s"),
+            (45_000_000_000, "45s"),
+            (90_600_000_000, "1m 30s"),
+        ] {
+            assert_eq!(short(Duration::from_nanos(nanoseconds)), text);
+        }
     }
 }

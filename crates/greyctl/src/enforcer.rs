@@ -264,6 +264,9 @@ fn records_failure(error: &JournalError) -> Failure {
         JournalError::OtherVersion { .. } => {
             format!("{STANDS}: run this with the version of greyctl that wrote it")
         }
+        _ if is_kind(error, &[ErrorKind::NotADirectory, ErrorKind::AlreadyExists]) => format!(
+            "{STANDS}: move away the file that is where the directory should be, and run this again"
+        ),
         _ => format!("{STANDS}: mend what is named above, and run this again"),
     };
     failure.hint(hint)
@@ -372,6 +375,8 @@ mod tests {
             assert!(!failure.hints[0].contains("--state-dir"), "{failure:?}");
             assert!(failure.hints[0].contains("still holds"), "{failure:?}");
         }
+        let file = journal_failure(&open_error(ErrorKind::NotADirectory), JournalUse::PutBack);
+        assert!(file.hints[0].contains("move away the file"), "{file:?}");
         let read_only = open_error(ErrorKind::ReadOnlyFilesystem);
         let failure = journal_failure(&read_only, JournalUse::PutBack);
         assert_eq!(failure.exit, Exit::NotPermitted);

@@ -50,7 +50,10 @@ pub(crate) const TABLE: &[(&str, &str)] = &[
         XDG_STATE_HOME,
         "base of the state directory of other users than root",
     ),
-    (SUDO_USER, "who is named in the journal beside root"),
+    (
+        SUDO_USER,
+        "who is named beside root in our journal of changes",
+    ),
     (HOME, "the same, when XDG_STATE_HOME is not set"),
     (TERM, "dumb: memory-watch prints plain lines"),
     (LC_ALL, "without UTF-8 in it memory-watch draws in ASCII"),

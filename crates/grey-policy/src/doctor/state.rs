@@ -36,31 +36,42 @@ pub(super) fn directory(facts: &DoctorFacts) -> Finding {
             .problem(format!("{path} is no directory"), WHY)
             .advise("move it away, or name another with --state-dir");
     }
+    let is_open = directory.mode & OTHERS_WRITE != 0;
     if directory.owner != directory.us {
-        let found = format!(
+        let mut found = format!(
             "{path} is of user {}, we are {}",
             directory.owner, directory.us
         );
+        if is_open {
+            found.push_str(&format!(
+                "; others may write to it (mode {:o})",
+                directory.mode & 0o7777
+            ));
+        }
         // Root refuses to follow what somebody else could have written.
-        let finding = if directory.us == 0 {
-            CHECK.problem(found, WHY)
-        } else {
-            CHECK.note(found, WHY)
+        let finding = match (directory.us, is_open) {
+            (0, _) => CHECK.problem(found, WHY),
+            (_, true) => CHECK.warning(found, WHY),
+            (_, false) => CHECK.note(found, WHY),
         };
         return finding.advise("run as its owner, or name another with --state-dir");
     }
     let mode = format!("{path}, mode {:o}", directory.mode & 0o7777);
-    if directory.mode & 0o022 != 0 {
-        return CHECK.problem(mode, WHY).mend(Remedy::Shell {
-            command: format!("chmod go-w -- {}", grey_model::shell_word(path.as_bytes())),
-            undo: Some(format!(
-                "chmod {:o} -- {}",
-                directory.mode & 0o7777,
-                grey_model::shell_word(path.as_bytes())
-            )),
-        });
+    if is_open {
+        return CHECK.problem(mode, WHY).mend(close(path, directory.mode));
     }
     CHECK.ok(mode, WHY)
+}
+
+/// The group and everybody else may write.
+const OTHERS_WRITE: u32 = 0o022;
+
+fn close(path: &str, mode: u32) -> Remedy {
+    let path = grey_model::shell_word(path.as_bytes());
+    Remedy::Shell {
+        command: format!("chmod go-w -- {path}"),
+        undo: Some(format!("chmod {:o} -- {path}", mode & 0o7777)),
+    }
 }
 
 /// A journal with a part lost is never an all-clear.
@@ -170,6 +181,15 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
         }
         reading => known!(CHECK, reading, WHY),
     };
+    if let Some((path, mode)) = &history.open_to_others {
+        let found = format!("others may write to {path} (mode {:o})", mode & 0o7777);
+        return CHECK
+            .problem(
+                found,
+                "nothing is recorded where others could put their own samples",
+            )
+            .mend(close(path, *mode));
+    }
     let looked = if history.looked_at_all {
         ""
     } else {

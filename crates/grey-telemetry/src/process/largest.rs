@@ -17,12 +17,13 @@ use grey_model::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::cgroup::parse_memory_cgroup;
-use super::pss_tracker::{PssTracker, TrackedPss};
+use super::pss_tracker::PssTracker;
 use super::rss_tracker::RssTracker;
 use super::single_read::{ProcessPath, open, read_again, read_once};
 use super::stat::parse_stat;
 use super::statm::Statm;
 use super::status::parse_status;
+use super::tracked_pss::TrackedPss;
 use crate::cgroup::processes::open_process_cgroup;
 use crate::read::ReadError;
 use crate::roots::Kernel;
@@ -39,10 +40,6 @@ const BUFFER: usize = 8192;
 
 /// PSS that hardly changed is read again after this time.
 const PSS_REREAD: Duration = Duration::from_secs(30);
-
-/// Time for PSS that was not used is kept for large processes, up to so many
-/// ticks' worth: walking 1 GiB takes 7 to 9 ms.
-const MOST_SAVED_TICKS: u32 = 20;
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +69,6 @@ pub struct LargestProcesses {
     largest: Vec<u32>,
     ticks: u64,
     turn: usize,
-    saved: Duration,
 }
 
 /// What is remembered of a process, by its serial number in the tracker.
@@ -117,7 +113,6 @@ impl LargestProcesses {
             largest: Vec::new(),
             ticks: 0,
             turn: 0,
-            saved: Duration::ZERO,
         }
     }
 
@@ -188,15 +183,12 @@ impl LargestProcesses {
         if time.is_zero() {
             return;
         }
-        let most = time.saturating_mul(MOST_SAVED_TICKS);
-        self.saved = self.saved.saturating_add(time).min(most);
         let (largest, most) = (&self.largest, self.options.pss_largest);
         let chosen = |process: &TrackedPss| {
             process.statm().resident.bytes(kernel.page_size) <= most
                 && largest.binary_search(&process.pid).is_ok()
         };
-        let (_, used) = self.tracker.measure(&kernel.proc, self.saved, &chosen);
-        self.saved = self.saved.saturating_sub(used);
+        self.tracker.measure(&kernel.proc, time, &chosen);
     }
 
     fn look_at_largest(&mut self, kernel: &Kernel) -> Vec<ProcessSample> {

@@ -122,7 +122,7 @@ fn another_process_under_the_same_pid_is_another() {
 }
 
 #[test]
-fn pss_has_its_age_and_stays_unknown_where_it_would_be_too_dear() {
+fn pss_has_its_age_and_stays_unknown_above_the_size_cap() {
     let tree = Imitation::new();
     process(&tree, 2, 30);
     process(&tree, 3, 1 << 18);
@@ -174,4 +174,24 @@ fn descriptors_that_are_kept_have_a_bound_and_are_given_back() {
     }
     assert_eq!(largest.tick(&kernel).unwrap().len(), 1);
     assert!(largest.reader.kept <= 1);
+}
+
+#[test]
+fn one_that_takes_longer_than_a_sample_may_is_read_when_enough_was_saved() {
+    let tree = Imitation::new();
+    process(&tree, 2, 30);
+    process(&tree, 3, 1 << 18);
+    let options = LargestOptions {
+        pss_time: Duration::from_millis(5),
+        pss_largest: Bytes::from_mib(8 << 10),
+        ..OPTIONS
+    };
+    let (kernel, mut largest) = follow(&tree, options);
+    let first = largest.tick(&kernel).unwrap();
+    assert_eq!(value(&first, 3, ProcessField::Pss), None);
+    let mut is_known = || {
+        let samples = largest.tick(&kernel).unwrap();
+        value(&samples, 3, ProcessField::Pss) == Some(300 << 10)
+    };
+    assert!((1..=200).any(|_| is_known()));
 }

@@ -4,23 +4,28 @@
 //! Never reads what did not change before what did: `statm` tells which
 //! processes moved. Never hides its guesses: each value has the instant at
 //! which it was read, and between two readings it is carried on by what
-//! `statm` says.
+//! `statm` says. Never spends more than it was given in the long run: what alone
+//! takes longer than a tick's time waits until that much was left over.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use grey_model::{Bytes, PageSize};
 
-use super::pss_budget::{Budget, own_cpu_time};
-use super::rss_tracker::{RssTick, RssTracker, TrackedRss};
+use super::pss_budget::{Budget, Savings};
+use super::rss_tracker::{RssTick, RssTracker};
 use super::scan::ROLLUP_LENGTH;
 use super::single_read::{ProcessPath, is_denied, read_once};
-use super::smaps_rollup::{SmapsRollup, parse_smaps_rollup};
-use super::statm::Statm;
+use super::smaps_rollup::parse_smaps_rollup;
+use super::tracked_pss::{Reading, TrackedPss};
 use crate::read::{KernelDirectory, ReadError};
 
 /// Before anything was measured: the dearest walk that was seen, per page.
 const FIRST_NANOSECONDS_PER_PAGE: u64 = 35;
+
+/// From so many pages on, 16 MiB, pages are what a reading costs; of smaller
+/// processes, mappings cost more, and say nothing of large ones.
+const LARGE_PAGES: u64 = 4096;
 
 /// What a reading costs before the first page.
 const NANOSECONDS_PER_READING: u64 = 5_000;
@@ -29,129 +34,9 @@ const NANOSECONDS_PER_READING: u64 = 5_000;
 /// PSS moves too: when others stop sharing their pages.
 const REFRESH_SHARE: u32 = 4;
 
-/// A tracker that saves ([`PssTracker::rereads_after`]) takes a process for
-/// changed when it moved by more than its resident pages through this: what
-/// `statm` shows of less is carried on well enough.
-const MOVED_PART: u64 = 64;
-
-/// A process whose PSS is followed.
-#[derive(Debug, Clone)]
-pub struct TrackedPss {
-    /// Its pid.
-    pub pid: u32,
-    serial: u64,
-    now: Statm,
-    reading: Option<Reading>,
-    denied: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    at: Instant,
-    statm: Statm,
-    rollup: SmapsRollup,
-}
-
-impl Reading {
-    /// The part of PSS that is not anonymous; before 5.3 the kernel does not
-    /// tell, and then all of it counts.
-    fn shared_pss(&self) -> Option<Bytes> {
-        let pss = self.rollup.pss?;
-        Some(match self.rollup.pss_anon {
-            Some(anon) => pss.saturating_sub(anon),
-            None => pss,
-        })
-    }
-}
-
-impl TrackedPss {
-    /// What `smaps_rollup` said when it was last read.
-    #[must_use]
-    pub fn rollup(&self) -> Option<&SmapsRollup> {
-        self.reading.as_ref().map(|reading| &reading.rollup)
-    }
-
-    /// When that was.
-    #[must_use]
-    pub fn read_at(&self) -> Option<Instant> {
-        self.reading.as_ref().map(|reading| reading.at)
-    }
-
-    /// Another number for another process, as [`TrackedRss::serial`].
-    #[must_use]
-    pub const fn serial(&self) -> u64 {
-        self.serial
-    }
-
-    /// Its memory at the last tick.
-    #[must_use]
-    pub const fn statm(&self) -> Statm {
-        self.now
-    }
-
-    /// Whether its memory may not be read.
-    #[must_use]
-    pub const fn denied(&self) -> bool {
-        self.denied
-    }
-
-    /// PSS now: the last reading, moved by what `statm` shows since. New
-    /// anonymous pages count in full, new file and shared pages in the
-    /// proportion that the process had when it was read. `None` until the
-    /// first reading.
-    #[must_use]
-    pub fn pss(&self, page_size: PageSize) -> Option<Bytes> {
-        let reading = self.reading.as_ref()?;
-        let pss = reading.rollup.pss?;
-        let (then, now) = (reading.statm, self.now);
-        let (shared_then, shared_now) = (then.shared.bytes(page_size), now.shared.bytes(page_size));
-        let shared_pss = reading.shared_pss()?.min(shared_then);
-        let in_proportion = |bytes: Bytes| {
-            if shared_then == Bytes::ZERO {
-                Bytes::ZERO
-            } else {
-                bytes.scale(shared_pss.get(), shared_then.get())
-            }
-        };
-        let anon_then = then.anonymous().bytes(page_size);
-        let anon_now = now.anonymous().bytes(page_size);
-        let grown = anon_now
-            .saturating_sub(anon_then)
-            .saturating_add(in_proportion(shared_now.saturating_sub(shared_then)));
-        let shrunk = anon_then
-            .saturating_sub(anon_now)
-            .saturating_add(in_proportion(shared_then.saturating_sub(shared_now)));
-        Some(pss.saturating_add(grown).saturating_sub(shrunk))
-    }
-
-    /// USS now: the last reading, moved by the anonymous pages that came or went
-    /// since, nearly all of which are nobody else's; never more than is
-    /// resident. `None` until the first reading.
-    #[must_use]
-    pub fn uss(&self, page_size: PageSize) -> Option<Bytes> {
-        let reading = self.reading.as_ref()?;
-        let uss = reading.rollup.uss()?;
-        let then = reading.statm.anonymous().bytes(page_size);
-        let now = self.now.anonymous().bytes(page_size);
-        let moved = uss
-            .saturating_add(now.saturating_sub(then))
-            .saturating_sub(then.saturating_sub(now));
-        Some(moved.min(self.now.resident.bytes(page_size).max(uss)))
-    }
-
-    /// Pages by which it differs from its last reading.
-    fn pages_moved(&self) -> u64 {
-        self.reading.as_ref().map_or(u64::MAX, |reading| {
-            let (then, now) = (reading.statm, self.now);
-            let anonymous = now.anonymous().0.abs_diff(then.anonymous().0);
-            anonymous.saturating_add(now.shared.0.abs_diff(then.shared.0))
-        })
-    }
-
-    fn readable(&self) -> bool {
-        self.now.has_memory() && !self.denied
-    }
-}
+/// While one that is dear waits, this part of what `statm` leaves of a tick's
+/// time is saved for it; the others have the rest.
+const SAVED_SHARE: u32 = 2;
 
 /// What one tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -162,9 +47,14 @@ pub struct PssTick {
     pub read: u64,
     /// Processes with memory that were never read yet.
     pub never_read: u64,
-    /// Processes that would take longer than the whole cap, and so were not
-    /// read; only a tick with a larger cap reads them.
+    /// Processes that would take longer than all that can be saved, and so are
+    /// not read; only ticks with a larger cap read them.
     pub too_large: u64,
+    /// Of those that were never read yet, the ones that are too large: their
+    /// PSS stays unknown.
+    pub out_of_reach: u64,
+    /// Of those that were never read yet, the ones that a later tick reads.
+    pub waiting: u64,
     /// Processes that we may not look into.
     pub unreadable: u64,
 }
@@ -179,6 +69,9 @@ pub struct PssTracker {
     previous: Vec<TrackedPss>,
     changed: Vec<usize>,
     by_age: Vec<usize>,
+    /// The one of those that take longer than a tick whose turn it is.
+    dear: Option<usize>,
+    savings: Savings,
     reader: RollupReader,
 }
 
@@ -195,11 +88,13 @@ impl PssTracker {
             previous: Vec::new(),
             changed: Vec::new(),
             by_age: Vec::new(),
+            dear: None,
+            savings: Savings::default(),
             reader: RollupReader {
                 path: ProcessPath::new("/smaps_rollup"),
                 buffer: [0; ROLLUP_LENGTH],
-                pages: 0,
-                spent: Duration::ZERO,
+                small: Cost::default(),
+                large: Cost::default(),
             },
         }
     }
@@ -256,7 +151,9 @@ impl PssTracker {
     /// Reads every `statm`, then as many `smaps_rollup` as fit into what is
     /// left of `cap`, the CPU time of the whole tick: first the processes that
     /// changed, by how much, then the oldest readings, of which one is made in
-    /// any case. [`Duration::MAX`] reads all, [`Duration::ZERO`] none.
+    /// any case. One that takes longer than `cap` is read as soon as earlier
+    /// ticks left enough of theirs; at most 20 ticks' time is saved, but not
+    /// less than 100 ms. [`Duration::MAX`] reads all, [`Duration::ZERO`] none.
     ///
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.
@@ -278,16 +175,14 @@ impl PssTracker {
 
     /// The second half, for those who choose: reads `smaps_rollup` of the
     /// processes that are `chosen` within `cap` of CPU time, as [`Self::tick`]
-    /// does. Its time is returned, too.
+    /// does.
     pub fn measure(
         &mut self,
         proc: &KernelDirectory,
         cap: Duration,
         chosen: &dyn Fn(&TrackedPss) -> bool,
-    ) -> (PssTick, Duration) {
-        let begun = own_cpu_time();
-        let tick = self.read(proc, Budget::start(cap), RssTick::default(), chosen);
-        (tick, own_cpu_time().saturating_sub(begun))
+    ) -> PssTick {
+        self.read(proc, Budget::start(cap), RssTick::default(), chosen)
     }
 
     fn read(
@@ -298,13 +193,11 @@ impl PssTracker {
         chosen: &dyn Fn(&TrackedPss) -> bool,
     ) -> PssTick {
         let cap = budget.cap;
-        let mut tick = PssTick {
-            rss,
-            ..PssTick::default()
-        };
+        self.savings.keep_at_most(Savings::most(cap));
         self.choose(cap, chosen);
         budget.measure();
-        let for_changed = cap.saturating_sub(budget.left() / REFRESH_SHARE);
+        let own = cap.saturating_sub(self.to_save(&budget));
+        let for_changed = own.saturating_sub(own.saturating_sub(budget.used) / REFRESH_SHARE);
         for &index in &self.changed {
             let process = &mut self.processes[index];
             self.reader.visit(proc, process, &mut budget, for_changed);
@@ -318,27 +211,72 @@ impl PssTracker {
             // However dear the `statm` were, the oldest reading gets its turn:
             // without that, a cap that is too small would let all of them age.
             let first = !refreshed && cap != Duration::ZERO;
-            let limit = if first { Duration::MAX } else { cap };
+            let limit = if first { Duration::MAX } else { own };
             if !self.reader.visit(proc, process, &mut budget, limit) {
                 break;
             }
             refreshed = true;
         }
-        tick.read = budget.read;
+        // What was really used: waiting costs nothing.
+        budget.measure();
+        self.savings.settle(cap, budget.used);
+        self.read_dear(proc, &mut budget);
+        let mut tick = PssTick {
+            rss,
+            read: budget.read,
+            ..PssTick::default()
+        };
+        self.count(&mut tick, cap, chosen);
+        tick
+    }
+
+    /// What of this tick is saved for the one that is dear.
+    fn to_save(&self, budget: &Budget) -> Duration {
+        match self.dear {
+            Some(index) if !self.can_afford(index) => budget.left() / SAVED_SHARE,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn can_afford(&self, index: usize) -> bool {
+        self.savings.saved() >= self.reader.expected(&self.processes[index])
+    }
+
+    /// Reads the one that is dear when enough was saved for it.
+    fn read_dear(&mut self, proc: &KernelDirectory, budget: &mut Budget) {
+        let Some(index) = self.dear.filter(|&index| self.can_afford(index)) else {
+            return;
+        };
+        let process = &mut self.processes[index];
+        let took = self.reader.read(proc, process, budget);
+        self.savings.spend(took);
+        if process.reading.is_none() {
+            // The others do not wait for one that cannot be read.
+            process.waits_since = Instant::now();
+        }
+    }
+
+    fn count(&self, tick: &mut PssTick, cap: Duration, chosen: &dyn Fn(&TrackedPss) -> bool) {
+        let most = Savings::most(cap).max(cap);
         for process in self.processes.iter().filter(|process| chosen(process)) {
             tick.unreadable += u64::from(process.denied);
-            let waiting = process.readable() && process.reading.is_none();
-            tick.never_read += u64::from(waiting);
-            let too_large = process.readable() && self.reader.expected(process) > cap;
-            tick.too_large += u64::from(too_large);
+            if !process.readable() {
+                continue;
+            }
+            let is_unread = process.reading.is_none();
+            let is_too_large = self.reader.expected(process) > most;
+            tick.never_read += u64::from(is_unread);
+            tick.too_large += u64::from(is_too_large);
+            tick.out_of_reach += u64::from(is_unread && is_too_large);
+            tick.waiting += u64::from(is_unread && !is_too_large && !process.failed);
         }
-        tick
     }
 
     /// Carries what was read over to the present processes.
     fn take_over(&mut self) {
         std::mem::swap(&mut self.processes, &mut self.previous);
         let mut known = self.previous.drain(..).peekable();
+        let now = Instant::now();
         for present in self.rss.processes() {
             while known.next_if(|old| old.pid < present.pid()).is_some() {}
             let old = known.next_if(|old| old.pid == present.pid());
@@ -347,7 +285,7 @@ impl PssTracker {
                     now: present.statm(),
                     ..old
                 },
-                _ => TrackedPss::new(present),
+                _ => TrackedPss::new(present, now),
             };
             self.processes.push(process);
         }
@@ -357,13 +295,26 @@ impl PssTracker {
     /// those that were never read and then the oldest readings first: a process
     /// that changes a little all the time must get its turn too.
     /// One that takes longer than the whole cap is in neither list, and so
-    /// holds up nobody.
+    /// holds up nobody; of those, the one that is due for longest has its turn,
+    /// and of several the cheapest.
     fn choose(&mut self, cap: Duration, chosen: &dyn Fn(&TrackedPss) -> bool) {
         self.changed.clear();
         self.by_age.clear();
+        self.dear = None;
         let saves = !self.rereads_after.is_zero();
+        let (now, most) = (Instant::now(), Savings::most(cap));
+        let mut longest_due = None;
         for (index, process) in self.processes.iter().enumerate() {
-            if !process.readable() || !chosen(process) || self.reader.expected(process) > cap {
+            if !process.readable() || !chosen(process) {
+                continue;
+            }
+            let expected = self.reader.expected(process);
+            if expected > cap {
+                let due = (process.due_at(), expected);
+                let is_first = longest_due.is_none_or(|other| due < other);
+                if due.0 <= now && expected <= most && is_first {
+                    (longest_due, self.dear) = (Some(due), Some(index));
+                }
                 continue;
             }
             let is_young = process
@@ -372,11 +323,7 @@ impl PssTracker {
             if !is_young {
                 self.by_age.push(index);
             }
-            let least = if saves {
-                process.now.resident.0 / MOVED_PART
-            } else {
-                0
-            };
+            let least = if saves { process.hardly_moved() } else { 0 };
             if process.pages_moved() > least {
                 self.changed.push(index);
             }
@@ -389,37 +336,54 @@ impl PssTracker {
     }
 }
 
-impl TrackedPss {
-    fn new(present: &TrackedRss) -> Self {
-        Self {
-            pid: present.pid(),
-            serial: present.serial(),
-            now: present.statm(),
-            reading: None,
-            denied: false,
-        }
-    }
-}
-
 /// Reads `smaps_rollup`, and learns what that costs.
 #[derive(Debug)]
 struct RollupReader {
     path: ProcessPath,
     buffer: [u8; ROLLUP_LENGTH],
+    small: Cost,
+    large: Cost,
+}
+
+/// What readings took together.
+#[derive(Debug, Default)]
+struct Cost {
     pages: u64,
     spent: Duration,
 }
 
+impl Cost {
+    fn nanoseconds_per_page(&self) -> u64 {
+        nanoseconds(self.spent)
+            .checked_div(self.pages)
+            .map_or(FIRST_NANOSECONDS_PER_PAGE, |nanoseconds| nanoseconds.max(1))
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl RollupReader {
-    /// What reading the process will probably take.
+    /// What reading the process will probably take: by what such readings took
+    /// and by what its own last one did, the less of the two. Pages of one
+    /// process can cost much less (huge ones), and one reading that was held up
+    /// says little.
     fn expected(&self, process: &TrackedPss) -> Duration {
         let pages = process.now.resident.0;
-        let measured = u64::try_from(self.spent.as_nanos()).unwrap_or(u64::MAX);
-        let per_page = measured
-            .checked_div(self.pages)
-            .map_or(FIRST_NANOSECONDS_PER_PAGE, |nanoseconds| nanoseconds.max(1));
+        let cost = match pages < LARGE_PAGES {
+            true => &self.small,
+            false => &self.large,
+        };
+        let by_all = pages.saturating_mul(cost.nanoseconds_per_page());
+        let by_own = process.reading.as_ref().map_or(u64::MAX, |reading| {
+            let took = u128::from(nanoseconds(reading.took)) * u128::from(pages);
+            let walk = took.checked_div(reading.statm.resident.0.into());
+            walk.and_then(|walk| u64::try_from(walk).ok())
+                .unwrap_or(u64::MAX)
+        });
         // Pages of one process cost up to a quarter more than the average.
-        let walk = pages.saturating_mul(per_page).saturating_mul(5) / 4;
+        let walk = by_all.min(by_own).saturating_mul(5) / 4;
         Duration::from_nanos(walk.saturating_add(NANOSECONDS_PER_READING))
     }
 
@@ -435,6 +399,20 @@ impl RollupReader {
         if budget.used.saturating_add(self.expected(process)) > limit {
             return false;
         }
+        self.read(proc, process, budget);
+        if budget.waited_too_long(Instant::now()) {
+            budget.used = budget.cap;
+        }
+        true
+    }
+
+    /// Reads the process; what that took.
+    fn read(
+        &mut self,
+        proc: &KernelDirectory,
+        process: &mut TrackedPss,
+        budget: &mut Budget,
+    ) -> Duration {
         let outcome = read_once(proc.as_fd(), self.path.of(process.pid), &mut self.buffer)
             .map(parse_smaps_rollup);
         let now = Instant::now();
@@ -442,22 +420,26 @@ impl RollupReader {
         budget.read += 1;
         match outcome {
             Ok(rollup) if rollup.pss.is_some() => {
+                process.failed = false;
                 process.reading = Some(Reading {
                     at: now,
                     statm: process.now,
                     rollup,
+                    took,
                 });
-                self.pages = self.pages.saturating_add(process.now.resident.0);
-                self.spent += took;
+                let pages = process.now.resident.0;
+                let cost = match pages < LARGE_PAGES {
+                    true => &mut self.small,
+                    false => &mut self.large,
+                };
+                cost.pages = cost.pages.saturating_add(pages);
+                cost.spent += took;
             }
             Err(errno) if is_denied(errno) => process.denied = true,
             // It ended after its `statm` was read: the next tick drops it.
-            _ => process.reading = None,
+            _ => (process.reading, process.failed) = (None, true),
         }
-        if budget.waited_too_long(now) {
-            budget.used = budget.cap;
-        }
-        true
+        took
     }
 }
 

@@ -6,6 +6,8 @@ use grey_model::Pages;
 use proptest::prelude::*;
 
 use super::super::imitation::{Imitation, Waiting};
+use super::super::smaps_rollup::SmapsRollup;
+use super::super::statm::Statm;
 use super::*;
 
 fn page() -> PageSize {
@@ -168,6 +170,7 @@ fn one_that_never_fits_is_named_and_holds_up_nobody() {
     let hour = Duration::from_secs(3600);
     let tick = tracker.tick(&tree.proc(), hour).unwrap();
     assert_eq!((tick.read, tick.too_large, tick.never_read), (1, 1, 1));
+    assert_eq!(tick.out_of_reach, 1, "its PSS stays unknown");
     assert_eq!(pss(&tracker, 2), Some(4));
 }
 
@@ -185,6 +188,7 @@ fn one_that_grew_too_large_does_not_stop_the_turns_of_others() {
     let hour = Duration::from_secs(3600);
     let tick = tracker.tick(&tree.proc(), hour).unwrap();
     assert_eq!((tick.read, tick.too_large), (1, 1));
+    assert_eq!(tick.out_of_reach, 0, "what was read is carried on");
     assert_eq!(pss(&tracker, 2), Some(8));
 }
 
@@ -272,9 +276,13 @@ proptest! {
                     pss_anon: anon.map(Bytes),
                     ..SmapsRollup::default()
                 },
+                took: Duration::ZERO,
             }),
             denied: false,
+            failed: false,
+            waits_since: Instant::now(),
         };
+        let _ = process.due_at();
         let estimate = process.pss(page());
         prop_assert!(estimate.is_some());
         let _ = process.pages_moved();
@@ -283,8 +291,17 @@ proptest! {
     #[test]
     fn what_did_not_move_is_what_was_read(statm in any_statm(), pss: u64) {
         let rollup = SmapsRollup { pss: Some(Bytes(pss)), ..SmapsRollup::default() };
-        let reading = Some(Reading { at: Instant::now(), statm, rollup });
-        let process = TrackedPss { pid: 1, serial: 1, now: statm, reading, denied: false };
+        let (at, took) = (Instant::now(), Duration::ZERO);
+        let reading = Some(Reading { at, statm, rollup, took });
+        let process = TrackedPss {
+            pid: 1,
+            serial: 1,
+            now: statm,
+            reading,
+            denied: false,
+            failed: false,
+            waits_since: at,
+        };
         prop_assert_eq!(process.pss(page()), Some(Bytes(pss)));
     }
 }
@@ -298,7 +315,7 @@ fn only_what_is_chosen_is_read() {
     }
     let mut tracker = tracker();
     tracker.observe(&tree.proc()).unwrap();
-    let (tick, _) = tracker.measure(&tree.proc(), Duration::MAX, &|process| process.pid % 2 == 0);
+    let tick = tracker.measure(&tree.proc(), Duration::MAX, &|process| process.pid % 2 == 0);
     assert_eq!(tick.read, 2);
     assert_eq!(pss(&tracker, 2), Some(300));
     assert_eq!(pss(&tracker, 3), None);
@@ -319,4 +336,175 @@ fn a_tracker_that_saves_reads_only_what_moved_much_or_is_old() {
     assert_eq!(tracker.tick(&tree.proc(), long).unwrap().read, 1);
     let mut tracker = tracker.rereads_after(Duration::ZERO);
     assert_eq!(tracker.tick(&tree.proc(), long).unwrap().read, 3);
+}
+
+/// A tree with a process of 1 GiB (9 ms and a quarter more by what is expected
+/// before anything was measured) and two small ones.
+fn one_dear() -> Imitation {
+    let tree = Imitation::new();
+    tree.statm(1, GIB, 0);
+    tree.rollup(1, 4 * GIB, 4 * GIB, 4 * GIB);
+    for pid in [2, 3] {
+        tree.statm(pid, 1, 0);
+        tree.rollup(pid, 4, 4, 4);
+    }
+    tree
+}
+
+const GIB: u64 = 1 << 18;
+
+/// A tick's time; what is read of an imitation takes a small part of it, so
+/// that half of it or more is saved while one waits.
+const CAP: Duration = Duration::from_millis(5);
+
+/// How many ticks it takes until `pid` is known; `None` after `most`.
+fn ticks_until_known(
+    tracker: &mut PssTracker,
+    tree: &Imitation,
+    pid: u32,
+    most: u32,
+) -> Option<u32> {
+    (1..=most).find(|_| {
+        tracker.tick(&tree.proc(), CAP).unwrap();
+        pss(tracker, pid).is_some()
+    })
+}
+
+#[test]
+fn one_that_takes_longer_than_a_tick_is_read_when_enough_was_saved() {
+    let tree = one_dear();
+    let mut tracker = tracker();
+    let tick = tracker.tick(&tree.proc(), CAP).unwrap();
+    assert_eq!((pss(&tracker, 1), pss(&tracker, 2)), (None, Some(4)));
+    assert_eq!((tick.never_read, tick.out_of_reach), (1, 0));
+    assert_eq!(tick.waiting, 1);
+    let more = ticks_until_known(&mut tracker, &tree, 1, 200).unwrap();
+    // 9 ms and a quarter more, at less than 5 ms a tick: not before the third.
+    assert!(more >= 2, "{more}");
+    assert_eq!(pss(&tracker, 1), Some(4 * GIB));
+    assert!(tracker.processes()[0].read_at().is_some(), "it has its age");
+}
+
+#[test]
+fn nothing_is_read_that_was_not_saved_for() {
+    let tree = one_dear();
+    let mut tracker = tracker();
+    for _ in 0..50 {
+        tracker.savings = Savings::default();
+        tracker.tick(&tree.proc(), CAP).unwrap();
+        assert_eq!(pss(&tracker, 1), None);
+    }
+}
+
+#[test]
+fn the_small_ones_leave_a_part_to_the_one_that_waits() {
+    let tree = one_dear();
+    // Ever more to read than fits: without a part set aside nothing is left.
+    for pid in 4..2000 {
+        tree.statm(pid, 1, 0);
+        tree.rollup(pid, 4, 4, 4);
+    }
+    let mut tracker = PssTracker::new(page(), RssTracker::with_bound(4096));
+    tracker.observe(&tree.proc()).unwrap();
+    let cap = Duration::from_millis(1);
+    let saved = |tracker: &mut PssTracker| {
+        tracker.savings = Savings::default();
+        tracker.measure(&tree.proc(), cap, &|_| true);
+        tracker.savings.saved()
+    };
+    assert!(saved(&mut tracker) > cap / 4);
+    // Nobody waits: nothing need be left.
+    tracker.processes[0].denied = true;
+    assert!(saved(&mut tracker) < cap / 4);
+}
+
+#[test]
+fn those_that_are_dear_are_read_one_a_tick_in_the_order_in_which_they_are_due() {
+    let tree = one_dear();
+    for (pid, gib) in [(4, 3), (5, 2)] {
+        tree.statm(pid, gib * GIB, 0);
+        tree.rollup(pid, 4 * gib * GIB, 4, 4);
+    }
+    let mut tracker = tracker();
+    let mut order = Vec::new();
+    for _ in 0..10 {
+        // Enough for any of them, and for all of them.
+        tracker.savings = Savings::default();
+        tracker.savings.settle(Savings::most(CAP), Duration::ZERO);
+        // As dear as if nothing had been measured.
+        tracker.reader.large = Cost::default();
+        let before = order.len();
+        tracker.tick(&tree.proc(), CAP).unwrap();
+        for pid in [1, 4, 5] {
+            if pss(&tracker, pid).is_some() && !order.contains(&pid) {
+                order.push(pid);
+            }
+        }
+        assert!(order.len() <= before + 1, "one a tick");
+    }
+    assert_eq!(order, [1, 5, 4], "seen at once: the cheapest first");
+}
+
+#[test]
+fn what_is_dear_is_due_the_earlier_the_more_it_changed() {
+    let now = Instant::now();
+    let statm = |resident| Statm {
+        size: Pages(GIB),
+        resident: Pages(resident),
+        shared: Pages(0),
+    };
+    let after = |moved: Option<u64>| {
+        let process = TrackedPss {
+            pid: 1,
+            serial: 1,
+            now: statm(GIB),
+            reading: moved.map(|moved| Reading {
+                at: now,
+                statm: statm(GIB - moved),
+                rollup: SmapsRollup::default(),
+                took: Duration::ZERO,
+            }),
+            denied: false,
+            failed: false,
+            waits_since: now,
+        };
+        process.due_at() - now
+    };
+    assert_eq!(after(None), Duration::ZERO, "never read: at once");
+    assert_eq!(after(Some(0)), Duration::from_secs(30));
+    assert_eq!(after(Some(GIB / 64)), Duration::from_secs(30));
+    assert_eq!(after(Some(GIB / 16)), Duration::from_millis(7_500));
+    assert!(after(Some(GIB)) < Duration::from_millis(500));
+}
+
+#[test]
+fn one_that_can_never_be_read_does_not_hold_up_the_next() {
+    let tree = one_dear();
+    // The cheaper of two, which comes first, and has no file to read.
+    tree.statm(4, GIB / 2 + GIB / 4, 0);
+    let mut tracker = tracker();
+    assert!(ticks_until_known(&mut tracker, &tree, 1, 400).is_some());
+    assert_eq!(pss(&tracker, 4), None);
+    let tick = tracker.tick(&tree.proc(), CAP).unwrap();
+    assert_eq!((tick.never_read, tick.waiting), (1, 0), "there is no hope");
+}
+
+#[test]
+fn what_a_process_took_itself_counts_when_it_was_less() {
+    let tree = one_dear();
+    let mut tracker = tracker();
+    tracker.tick(&tree.proc(), Duration::MAX).unwrap();
+    // As huge pages do: all of 1 GiB in a millisecond, others a hundred times
+    // dearer.
+    let own = Duration::from_millis(1);
+    tracker.processes[0].reading.as_mut().unwrap().took = own;
+    tracker.reader.large = Cost {
+        pages: GIB,
+        spent: 100 * own,
+    };
+    let expected = tracker.reader.expected(&tracker.processes[0]);
+    assert_eq!(
+        expected,
+        own * 5 / 4 + Duration::from_nanos(NANOSECONDS_PER_READING)
+    );
 }

@@ -9,11 +9,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use grey_model::{KernelText, Sample, Snapshot, Target};
+use grey_model::{Comparison, KernelText, Sample, Snapshot, Target};
+use grey_policy::comparable::{Comparability, Extent, keep_comparable};
 use grey_policy::compare;
+use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
 use jiff::tz::TimeZone;
 
-use super::document::{self, CommandRun, Compared, ComparisonDocument};
+use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompared};
 use super::{file, report};
 use crate::cli::{DiffOptions, GlobalOptions};
 use crate::diagnose::command::take;
@@ -34,9 +36,11 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
+    let mut of_samples = None;
     let (before, after, command) = match (&options.before, &options.after) {
         _ if options.begin.is_some() => {
-            let (before, after) = of_history(global, options)?;
+            let (before, after, comparability) = of_history(global, options)?;
+            of_samples = Some(comparability);
             (before, after, None)
         }
         (Some(before), Some(after)) => (load(before)?, load(after)?, None),
@@ -55,17 +59,14 @@ pub(crate) fn run(
             )
         }
     };
-    let comparison = compare(&before.snapshot, &after.snapshot).map_err(|error| {
+    let mut comparison = compare(&before.snapshot, &after.snapshot).map_err(|error| {
         Failure::from_error(Exit::Usage, &error)
             .hint("take both with the same --target, or both without")
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
-    if options.begin.is_some() {
-        notes.push(
-            "history keeps the largest processes and cgroups of each sample: what appeared or \
-             went may only have grown or shrunk past the others"
-                .to_owned(),
-        );
+    if let Some(comparability) = &of_samples {
+        forget_bounds(&mut comparison, comparability);
+        notes.extend(report::notes_of_history(comparability));
     }
     let document = ComparisonDocument {
         schema: document::SCHEMA,
@@ -74,6 +75,10 @@ pub(crate) fn run(
         after: after.compared(),
         command,
         comparison,
+        not_compared: of_samples.map(|comparability| NotCompared {
+            processes: comparability.processes_left_out,
+            cgroups: comparability.cgroups_left_out,
+        }),
     };
     if options.json {
         output.json(&document)?;
@@ -86,9 +91,22 @@ pub(crate) fn run(
     }
 }
 
-/// The two moments of history that were named, or one and the present: that is
-/// read now, as a recorder would, and not what it had read last.
-fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, Taken), Failure> {
+/// What was given as the most that it can have been is no amount that was read:
+/// the change that follows from it stays, as the least that it was.
+fn forget_bounds(comparison: &mut Comparison, comparability: &Comparability) {
+    for delta in &mut comparison.processes {
+        if comparability.at_most_before.contains(&delta.id) {
+            (delta.rss_before, delta.swap_before) = (None, None);
+        }
+    }
+}
+
+/// The two moments of history that were named, or one and the present, which is
+/// read now and whole; both without what cannot be compared.
+fn of_history(
+    global: &GlobalOptions,
+    options: &DiffOptions,
+) -> Result<(Taken, Taken, Comparability), Failure> {
     let mut history = history::command::open(global)?;
     let mut at = |moment: &Moment| -> Result<Sample, Failure> {
         let mut sample = history::command::sample_at(global, &mut history, moment)?;
@@ -101,8 +119,13 @@ fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, T
     let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now))?;
     let (mut after, is_now) = match &options.end {
         None | Some(Moment::Now) => {
-            let kept = before.processes.len();
-            (history::command::sample_now(global, kept)?, true)
+            let mut after = history::command::sample_now(global, MOST_PROCESSES)?;
+            if after.boot != before.boot {
+                // Nothing is in both: then as many of each.
+                let kept = before.processes.len();
+                after = history::command::sample_now(global, kept)?;
+            }
+            (after, true)
         }
         Some(moment) => (at(moment)?, false),
     };
@@ -110,6 +133,16 @@ fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, T
     if before.cgroups.is_none() || after.cgroups.is_none() {
         (before.cgroups, after.cgroups) = (None, None);
     }
+    let comparability = if before.boot == after.boot {
+        let extent = Extent {
+            later_is_whole: is_now && after.processes.len() + 1 < MOST_PROCESSES,
+            most_cgroups: SamplerOptions::default().cgroups,
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+        };
+        keep_comparable(&mut before, &mut after, extent)
+    } else {
+        Comparability::default()
+    };
     let taken = |sample: &Sample| {
         let at = moment::shown(sample.at_unix_ms, &TimeZone::system());
         Ok(Taken {
@@ -121,7 +154,7 @@ fn of_history(global: &GlobalOptions, options: &DiffOptions) -> Result<(Taken, T
     if is_now {
         after.file = None;
     }
-    Ok((before, after))
+    Ok((before, after, comparability))
 }
 
 /// A snapshot and where it is from.

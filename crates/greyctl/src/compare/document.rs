@@ -25,6 +25,9 @@ pub(crate) struct ComparisonDocument {
     /// What changed.
     #[serde(flatten)]
     pub(crate) comparison: Comparison,
+    /// What was left out because a sample of history does not have it; `null`
+    /// where nothing comes from history.
+    pub(crate) not_compared: Option<NotCompared>,
     /// What to keep in mind when reading this, each a sentence.
     pub(crate) notes: Vec<String>,
 }
@@ -37,6 +40,17 @@ pub(crate) struct Compared {
     /// When it was taken, in seconds since 1970 (UTC); `null` in a document of
     /// a version that did not say.
     pub(crate) taken_at_unix_seconds: Option<f64>,
+}
+
+/// How much was left out of a comparison of samples, which keep the largest
+/// processes and cgroups alone: what is in one of the two and may have been
+/// there, too small to be kept, in the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct NotCompared {
+    /// Processes.
+    pub(crate) processes: u64,
+    /// Control groups.
+    pub(crate) cgroups: u64,
 }
 
 /// A command that ran between two diagnoses.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use grey_model::{Bytes, CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, Snapshot};
+use grey_policy::comparable::Comparability;
 
 use super::document::{Compared, ComparisonDocument};
 use crate::count::counted;
@@ -53,6 +54,37 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
             )),
             None => notes.push(format!("in the {which}, procfs hid processes")),
         }
+    }
+    notes
+}
+
+/// What samples of history do not show.
+pub(crate) fn notes_of_history(found: &Comparability) -> Vec<String> {
+    let mut notes = Vec::new();
+    let left_out: Vec<String> = [
+        (found.processes_left_out, "process", "processes"),
+        (found.cgroups_left_out, "cgroup", "cgroups"),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, one, more)| counted(count, one, more))
+    .collect();
+    if !left_out.is_empty() {
+        notes.push(format!(
+            "{} could not be compared and {} left out: history keeps the largest of each sample",
+            left_out.join(" and "),
+            match found.processes_left_out + found.cgroups_left_out {
+                1 => "is",
+                _ => "are",
+            }
+        ));
+    }
+    if !found.at_most_before.is_empty() {
+        notes.push(format!(
+            "of {} the amount before is unknown, as larger ones were kept: the change is at least \
+             what is told",
+            counted(found.at_most_before.len() as u64, "process", "processes")
+        ));
     }
     notes
 }

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use grey_model::{Bytes, GroupBy, ProcessField, ProcessGroup, ProcessMemory, roughly};
+use grey_model::{Bytes, GroupBy, KernelText, ProcessField, ProcessGroup, ProcessMemory, roughly};
 use grey_policy::groups::{GroupFacts, Idleness, fold, idle_holders};
 use grey_telemetry::history::History;
 use rustix::time::{ClockId, clock_gettime};
@@ -129,7 +129,7 @@ pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
     };
     let time = |seconds: Option<u64>| Value::or_unknown(seconds.map(told));
     let name = match &group.name {
-        Some(name) => Value::new(grey_model::KernelText::from(name)),
+        Some(name) => Value::new(name),
         None => Value::new("(none)").tone(Tone::Dim),
     };
     vec![
@@ -149,8 +149,8 @@ fn told(seconds: u64) -> String {
 }
 
 fn idle_holder(group: &ProcessGroup) -> String {
-    let name = group.name.as_deref().unwrap_or("those without a name");
-    let name = grey_model::KernelText::from(name);
+    let nameless = KernelText::from("those without a name");
+    let name = group.name.as_ref().unwrap_or(&nameless);
     let held = match group.pss_unknown {
         0 => group.pss,
         _ => group.rss,

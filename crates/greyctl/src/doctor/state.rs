@@ -169,6 +169,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         Err(error) => lost.push(chain(&error)),
     }
     Reading::Known(HistoryFacts {
+        open_to_others: open_to_others(folder),
         size: size(folder),
         samples: span.map_or(0, |span| span.samples),
         last_age_seconds: span.and_then(|span| age(span.until_unix_ms)),
@@ -176,6 +177,12 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         newer,
         looked_at_all,
     })
+}
+
+fn open_to_others(folder: &Path) -> Option<(String, u32)> {
+    let mode = fs::symlink_metadata(folder).ok()?.mode();
+    let path = KernelText::from(folder.as_os_str().as_encoded_bytes()).to_string();
+    (mode & 0o022 != 0).then_some((path, mode))
 }
 
 fn judge_dumps(dumps: Vec<Dump>, lost: &mut Vec<String>, newer: &mut Vec<String>) {

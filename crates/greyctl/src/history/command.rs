@@ -147,14 +147,17 @@ fn gap(history: &mut History, sample: &Sample) -> Result<u64, HistoryError> {
     }))
 }
 
-/// What a recorder would keep now, without ourselves.
+/// Every process and every cgroup now, without ourselves; at most `most`
+/// processes, the largest.
 ///
 /// # Errors
 /// A [`Failure`] when the kernel cannot be read.
-pub(crate) fn sample_now(global: &GlobalOptions, processes: usize) -> Result<Sample, Failure> {
+pub(crate) fn sample_now(global: &GlobalOptions, most: usize) -> Result<Sample, Failure> {
     let kernel = open_kernel(global)?;
     let options = SamplerOptions {
-        processes: processes.max(SamplerOptions::default().processes),
+        processes: most,
+        cgroups: usize::MAX,
+        pss_time: Duration::ZERO,
         ..SamplerOptions::default()
     };
     let us = own_pid(&kernel);

@@ -217,6 +217,13 @@ pub(crate) fn history_failure(error: &HistoryError) -> Failure {
         _ if exit == Exit::NotPermitted => {
             failure.hint("run as root, or name a directory of your own with --state-dir")
         }
+        _ if is_kind(error, &[ErrorKind::NotADirectory, ErrorKind::AlreadyExists]) => {
+            failure.hint("what is to be a directory there is a file: name another with --state-dir")
+        }
+        _ if is_kind(error, &[ErrorKind::ReadOnlyFilesystem]) => failure.hint(
+            "that file system is read-only: remount it with rw, or name a directory on another \
+             one with --state-dir",
+        ),
         _ if is_full(error) => {
             failure.hint("make room there, or name a directory elsewhere with --state-dir")
         }
@@ -225,13 +232,14 @@ pub(crate) fn history_failure(error: &HistoryError) -> Failure {
 }
 
 fn is_full(error: &HistoryError) -> bool {
+    is_kind(error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded])
+}
+
+fn is_kind(error: &HistoryError, kinds: &[ErrorKind]) -> bool {
     let HistoryError::File { source, .. } = error else {
         return false;
     };
-    matches!(
-        source.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
+    kinds.contains(&source.kind())
 }
 
 #[cfg(test)]
@@ -243,6 +251,23 @@ mod tests {
         for (seconds, every) in [(0.1, 10), (1.0, 10), (2.0, 5), (10.0, 1), (3600.0, 1)] {
             let interval = Duration::from_secs_f64(seconds);
             assert_eq!(cgroups_every(interval), every, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_one_has_a_way_out() {
+        for (kind, says) in [
+            (ErrorKind::NotADirectory, "is a file"),
+            (ErrorKind::AlreadyExists, "is a file"),
+            (ErrorKind::ReadOnlyFilesystem, "remount it with rw"),
+        ] {
+            let failure = history_failure(&HistoryError::File {
+                doing: "make",
+                path: "/state/history".into(),
+                source: kind.into(),
+            });
+            assert!(failure.hints[0].contains(says), "{failure:?}");
+            assert!(failure.hints[0].contains("--state-dir"), "{failure:?}");
         }
     }
 

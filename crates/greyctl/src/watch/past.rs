@@ -17,7 +17,7 @@ use grey_telemetry::history::History;
 use super::follow::Follow;
 use super::sampler::{Wish, add_trends, stalled};
 use super::shot::{
-    CgroupRow, Class, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, Trend,
+    CgroupRow, Class, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, Trend, Unmeasured,
 };
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Swap;
@@ -107,6 +107,7 @@ impl Past {
             swap: swap(&self.current),
             processes,
             unreadable: 0,
+            unmeasured: Unmeasured::default(),
             groups,
             cgroups: cgroups(&before)?,
             detail: None,

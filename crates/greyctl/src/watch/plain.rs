@@ -8,11 +8,11 @@ use jiff::tz::TimeZone;
 
 use super::rows::rows;
 use super::shot::Shot;
-use super::state::State;
-use super::views::table::printed;
+use super::state::{State, View};
+use super::views::table::{none, printed};
 use crate::diagnose::machine::{signed, zram_sentence, zswap_sentence};
 use crate::moment::shown;
-use crate::table::BOLD;
+use crate::table::{BOLD, DIM};
 
 /// How much is printed each time.
 #[derive(Debug, Clone, Copy)]
@@ -35,13 +35,33 @@ pub(super) fn print(shot: &Shot, extent: Extent<'_>, zone: &TimeZone) -> String 
     };
     for list in extent.lists.iter().filter(|_| extent.top > 0) {
         let mut rows = rows(shot, list);
+        if rows.is_empty() {
+            text.push_str(&format!("{DIM}{}{DIM:#}\n", why_empty(shot, list)));
+            continue;
+        }
         rows.truncate(extent.top);
         text.push_str(&printed(list.view, &rows, extent.width));
+        if let Some(sentence) = shot.unmeasured.sentence()
+            && list.view != View::Cgroups
+        {
+            text.push_str(&format!("{DIM}{sentence}{DIM:#}\n"));
+        }
     }
     if extent.block {
         text.push('\n');
     }
     text
+}
+
+/// Why a list has no rows.
+fn why_empty(shot: &Shot, list: &State) -> &'static str {
+    match list.view {
+        View::Cgroups if shot.cgroups.is_none() => {
+            "control groups: history has none of this moment"
+        }
+        _ if !list.filter.is_empty() => "nothing passes the filter",
+        view => none(view),
+    }
 }
 
 /// The totals in one line.
@@ -93,7 +113,6 @@ mod tests {
     use grey_model::GroupBy;
 
     use super::*;
-    use crate::watch::state::View;
     use crate::watch::testkit;
 
     fn printed(kernel: &FakeKernel, lists: &[State], block: bool) -> String {
@@ -145,6 +164,37 @@ mod tests {
         );
         assert!(text.contains("zram0: 72.0 MiB of pages"), "{text}");
         assert!(text.ends_with("\n\n"), "{text:?}");
+    }
+
+    #[test]
+    fn a_list_without_rows_says_why() {
+        let mut list = State::new(View::Cgroups, GroupBy::Program);
+        let without = FakeKernel::full().without("cgroup");
+        let text = printed(&without, &[list.clone()], false);
+        assert!(text.contains("no control groups with a memory account of version 2"));
+        list.filter = "nobody-is-called-so".to_owned();
+        let text = printed(&FakeKernel::full(), &[list], false);
+        assert!(text.contains("nothing passes the filter"), "{text}");
+    }
+
+    #[test]
+    fn a_dash_for_pss_has_its_reason_below_the_list() {
+        let mut shot = testkit::shot(&FakeKernel::full());
+        shot.unmeasured = crate::watch::shot::Unmeasured {
+            waiting: 2,
+            too_large: 1,
+        };
+        let reason = "PSS of 2 still to be read, of 1 too dear to read";
+        for (view, has_it) in [(View::Processes, true), (View::Cgroups, false)] {
+            let extent = Extent {
+                lists: &[State::new(view, GroupBy::Program)],
+                top: 2,
+                block: false,
+                width: Some(80),
+            };
+            let text = print(&shot, extent, &TimeZone::UTC);
+            assert_eq!(text.contains(reason), has_it, "{text}");
+        }
     }
 
     #[test]

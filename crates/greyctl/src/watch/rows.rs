@@ -53,10 +53,10 @@ impl Subject<'_> {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Process(row) => row.memory.name.to_string(),
-            Self::Group(row, _) => row.group.name.as_ref().map_or_else(
-                || "(none)".to_owned(),
-                |name| KernelText::from(name).to_string(),
-            ),
+            Self::Group(row, _) => {
+                let name = row.group.name.as_ref();
+                name.map_or_else(|| "(none)".to_owned(), KernelText::to_string)
+            }
             Self::Cgroup(row) => row.memory.path.to_string(),
         }
     }

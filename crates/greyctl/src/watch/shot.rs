@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use grey_model::{
-    Breakdown, Bytes, CgroupMemory, CgroupPath, GroupBy, LeakVerdict, Pressure, ProcessGroup,
-    ProcessId, ProcessMemory, RowName, SystemTotals,
+    Breakdown, Bytes, CgroupMemory, CgroupPath, GroupBy, KernelText, LeakVerdict, Pressure,
+    ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals,
 };
 
 use crate::diagnose::document::Swap;
@@ -18,7 +18,7 @@ pub(super) enum Key {
     /// A process.
     Process(ProcessId),
     /// A group of processes.
-    Group(GroupBy, Option<String>),
+    Group(GroupBy, Option<KernelText>),
     /// A control group.
     Cgroup(CgroupPath),
 }
@@ -166,6 +166,30 @@ pub(super) struct CgroupRow {
     pub(super) trend: Trend,
 }
 
+/// Processes whose PSS is unknown because of what its reading takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Unmeasured {
+    /// Those that will have their turn.
+    pub(super) waiting: u64,
+    /// Those that take longer than can be saved for one.
+    pub(super) too_large: u64,
+}
+
+impl Unmeasured {
+    /// `PSS of 2 still to be read, of 1 too dear to read`; `None` where there
+    /// is nothing to say.
+    pub(super) fn sentence(self) -> Option<String> {
+        match (self.waiting, self.too_large) {
+            (0, 0) => None,
+            (waiting, 0) => Some(format!("PSS of {waiting} still to be read")),
+            (0, too_large) => Some(format!("PSS of {too_large} too dear to read")),
+            (waiting, too_large) => Some(format!(
+                "PSS of {waiting} still to be read, of {too_large} too dear to read"
+            )),
+        }
+    }
+}
+
 /// The share of the time that was lost to stalls between two looks, in percent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Stall {
@@ -208,6 +232,8 @@ pub(super) struct Shot {
     pub(super) processes: Vec<ProcessRow>,
     /// Processes that may not be looked into.
     pub(super) unreadable: u64,
+    /// Processes whose PSS is dear, and so not known yet or not at all.
+    pub(super) unmeasured: Unmeasured,
     /// The groups, and by what they are folded.
     pub(super) groups: Option<(GroupBy, Vec<GroupRow>)>,
     /// The control groups, parents first; `None` where they were not read.
@@ -223,10 +249,10 @@ impl Shot {
     }
 
     /// A group.
-    pub(super) fn group(&self, by: GroupBy, name: Option<&str>) -> Option<&GroupRow> {
+    pub(super) fn group(&self, by: GroupBy, name: Option<&KernelText>) -> Option<&GroupRow> {
         let (folded, groups) = self.groups.as_ref()?;
         let mut found = groups.iter();
-        found.find(|row| *folded == by && row.group.name.as_deref() == name)
+        found.find(|row| *folded == by && row.group.name.as_ref() == name)
     }
 
     /// A control group.

@@ -15,8 +15,8 @@ use crate::no_option::NoOption;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A target is named as in memory-diagnose --target.
---killed reads /dev/kmsg, the counters of the control groups and, where systemd
-runs, its journal; or a saved log of dmesg, journalctl (JSON, too) or syslog.
+--killed reads /dev/kmsg, the counters of the control groups and, where there is
+one, the systemd journal; or a saved log of dmesg, journalctl (JSON, too) or syslog.
 WHEN is how long ago (10m, 2h), a time today (10:04), or a date (2026-11-21,
 \"2026-11-21 10:04\", with a zone: 2026-11-21T10:04Z).")]
 pub(crate) struct WhyOptions {

@@ -213,6 +213,14 @@ fn a_state_directory_that_others_may_write_to_is_a_problem_with_its_mend() {
     let command = found["mend"]["command"].as_str().unwrap();
     assert_eq!(crate::harness::pasted(command).exit, 0, "{command}");
     assert_eq!(state(&kernel, "state_directory"), "ok");
+    let folder = state_dir.join("history");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let found = check(&kernel, "history");
+    assert_eq!(found["state"], "problem", "{found}");
+    let command = found["mend"]["command"].as_str().unwrap();
+    assert_eq!(crate::harness::pasted(command).exit, 0, "{command}");
+    assert_ne!(state(&kernel, "history"), "problem");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use grey_fake_kernel::FakeKernel;
+use grey_fake_kernel::{FakeKernel, FakeProcess};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::documents::assert_valid;
@@ -83,6 +83,40 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
         let fates = document["cgroups"].as_array().unwrap().iter();
         assert!(fates.clone().all(|group| group["fate"] != "appeared"));
     }
+}
+
+#[test]
+fn what_a_sample_had_no_room_for_did_not_appear() {
+    let kernel = host();
+    let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
+    assert_eq!(run(on(&kernel), &[&few[..], &["300ms"]].concat()).exit, 0);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    // One that begins after it, and one that was too small and is no more.
+    let kernel = kernel.with_process(&FakeProcess {
+        start_time_ticks: 1 << 40,
+        ..FakeProcess::new(900, 1, "late", "/build/web")
+    });
+    kernel.write("proc/311/statm", "3000000 2000000 10 10 0 2000000 0\n");
+    let ran = run(on(&kernel), &["diff", "-b", &begin, "--json"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.comparison.v1", &document);
+    let processes = document["processes"].as_array().unwrap();
+    let fates: Vec<(u64, &str)> = processes
+        .iter()
+        .map(|process| {
+            let fate = process["fate"].as_str().unwrap();
+            (process["pid"].as_u64().unwrap(), fate)
+        })
+        .collect();
+    assert_eq!(fates, [(311, "grew"), (900, "appeared")], "{document:#}");
+    assert_eq!(processes[0]["rss_before_bytes"], serde_json::Value::Null);
+    assert!(processes[0]["delta_bytes"].as_i64().unwrap() > 0);
+    assert!(document["not_compared"]["processes"].as_u64().unwrap() > 2);
+    let text = run(on(&kernel), &["diff", "-b", &begin]).stdout;
+    assert!(text.contains("could not be compared"), "{text}");
+    assert!(text.contains("the change is at least"), "{text}");
 }
 
 #[test]

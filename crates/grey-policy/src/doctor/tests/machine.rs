@@ -158,6 +158,7 @@ pub(super) fn well() -> DoctorFacts {
                 lost: Vec::new(),
                 newer: Vec::new(),
                 looked_at_all: true,
+                open_to_others: None,
             }),
             disk: Reading::Known(DiskFacts {
                 available: Bytes(GIB),

@@ -22,6 +22,13 @@ fn the_state_directory_must_be_ours_alone() {
             (|it| value(&mut it.state.directory).owner = 1000, Problem),
             // Who is not root only looks at what root keeps.
             (|it| value(&mut it.state.directory).us = 1000, Note),
+            (
+                |it| {
+                    let directory = value(&mut it.state.directory);
+                    (directory.us, directory.mode) = (1000, 0o40777);
+                },
+                Warning,
+            ),
         ],
     );
     let open = found("state_directory", |it| {
@@ -66,6 +73,19 @@ fn a_journal_that_lost_something_is_never_an_all_clear() {
     let overdue = found("changes", |it| value(&mut it.state.journal).overdue = 2);
     assert_eq!(overdue.found, "2 changes past their lease");
     assert_eq!(overdue.remedy, Some(Remedy::Ours("rollback")));
+}
+
+#[test]
+fn history_that_others_may_write_to_is_a_problem_with_its_remedy() {
+    let open = found("history", |it| {
+        value(&mut it.state.history).open_to_others = Some(("/state/history".to_owned(), 0o40777))
+    });
+    assert_eq!(open.state, Problem);
+    let expected = Remedy::Shell {
+        command: "chmod go-w -- /state/history".to_owned(),
+        undo: Some("chmod 777 -- /state/history".to_owned()),
+    };
+    assert_eq!(open.remedy, Some(expected));
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) struct ProcessLeak {
     #[serde(flatten)]
     pub(crate) id: ProcessId,
     /// Its unit, else its container, else its program's name.
-    pub(crate) group: String,
+    pub(crate) group: KernelText,
     /// Its cgroup.
     pub(crate) cgroup: Option<CgroupPath>,
     /// The kernel's name for it.
@@ -100,7 +100,7 @@ pub(crate) struct GroupLeak {
     /// What it is folded by.
     pub(crate) kind: GroupKind,
     /// Its name.
-    pub(crate) group: String,
+    pub(crate) group: KernelText,
     /// The most processes that it had at once.
     pub(crate) processes: u64,
     /// The judgement.

@@ -23,7 +23,7 @@ pub(super) struct Facts {
     pub(super) name: KernelText,
     pub(super) cgroup: Option<CgroupPath>,
     pub(super) command_line: Option<KernelText>,
-    pub(super) group: (GroupKind, String),
+    pub(super) group: (GroupKind, KernelText),
     /// Whether it is one that was asked for. One that was not is followed only
     /// as the restart of one that was.
     pub(super) wanted: bool,
@@ -71,7 +71,7 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) subjects: Vec<Subject>,
-    pub(super) groups: BTreeMap<(GroupKind, String), Group>,
+    pub(super) groups: BTreeMap<(GroupKind, KernelText), Group>,
     pub(super) cgroups: BTreeMap<(CgroupPath, GrowthOf), Trace>,
     /// Whether there were more processes than are followed.
     pub(super) cut: bool,
@@ -93,7 +93,7 @@ impl Followed {
         let now: HashSet<ProcessId> = readings.iter().map(|reading| reading.id).collect();
         self.end_all_but(&now);
         self.ignored.retain(|id, _| now.contains(id));
-        let mut sums: BTreeMap<(GroupKind, String), Vec<(Member, Bytes)>> = BTreeMap::new();
+        let mut sums: BTreeMap<(GroupKind, KernelText), Vec<(Member, Bytes)>> = BTreeMap::new();
         for reading in readings {
             let Some(index) = self.subject_of(reading, &mut facts) else {
                 continue;

@@ -33,7 +33,7 @@ fn named(name: &str) -> Facts {
         name: KernelText::from(name),
         cgroup: CgroupPath::new(b"/web"),
         command_line: Some(KernelText::from(name)),
-        group: (GroupKind::Program, name.to_owned()),
+        group: (GroupKind::Program, KernelText::from(name)),
         wanted: true,
     }
 }
@@ -106,7 +106,11 @@ fn an_exec_is_a_restart_under_the_name_of_what_runs_now() {
     let subject = &seen.subjects[0];
     assert_eq!(subject.facts, named("indexer"));
     assert_eq!(lives(&subject.trace), [0, 0, 1]);
-    let groups: Vec<&str> = seen.groups.keys().map(|(_, name)| name.as_str()).collect();
+    let groups: Vec<String> = seen
+        .groups
+        .keys()
+        .map(|(_, name)| name.to_string())
+        .collect();
     assert_eq!(groups, ["indexer", "sh"]);
 }
 
@@ -114,7 +118,7 @@ fn an_exec_is_a_restart_under_the_name_of_what_runs_now() {
 fn an_exec_of_the_same_program_is_a_restart_of_its_group_too() {
     let seen = running(&[program("sh", 1), program("sh", 2)]);
     assert_eq!(lives(&seen.subjects[0].trace), [0, 1]);
-    let group = &seen.groups[&(GroupKind::Program, "sh".to_owned())];
+    let group = &seen.groups[&(GroupKind::Program, KernelText::from("sh"))];
     assert_eq!(lives(&group.trace), [0, 1]);
 }
 
@@ -197,7 +201,7 @@ fn a_group_is_the_sum_and_restarts_when_nobody_is_left() {
         &[reading(102, 1, 6), reading(103, 2, 1)],
         &[reading(104, 3, 2)],
     ]);
-    let group = &seen.groups[&(GroupKind::Program, "web".to_owned())];
+    let group = &seen.groups[&(GroupKind::Program, KernelText::from("web"))];
     assert_eq!(amounts(&group.trace), [11, 7, 2]);
     assert_eq!(group.processes, 2);
     let lives: Vec<u64> = group

@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use grey_model::{Bytes, Owner, ProcessField, ProcessId, ProcessSample, ResolvedTarget, Sample};
+use grey_model::{
+    Bytes, KernelText, Owner, ProcessField, ProcessId, ProcessSample, ResolvedTarget, Sample,
+};
 use grey_telemetry::Kernel;
 use grey_telemetry::history::{History, HistoryError};
 use grey_telemetry::process::{AnonymousMemory, Program};
@@ -138,9 +140,9 @@ fn facts(kernel: &Kernel, process: &ProcessSample, scope: &Scope) -> Facts {
         cgroup: key.cgroup.clone(),
         command_line: None,
         group: match (unit, container) {
-            (Some(unit), _) => (GroupKind::Unit, unit),
-            (None, Some(container)) => (GroupKind::Container, container),
-            (None, None) => (GroupKind::Program, key.name.to_string()),
+            (Some(unit), _) => (GroupKind::Unit, KernelText::from(&unit)),
+            (None, Some(container)) => (GroupKind::Container, KernelText::from(&container)),
+            (None, None) => (GroupKind::Program, key.name.clone()),
         },
     }
 }
@@ -185,5 +187,25 @@ mod tests {
         let mut found: Vec<(u32, usize)> = since.iter().map(|(id, at)| (id.pid, *at)).collect();
         found.sort_unstable();
         assert_eq!(found, [(1, 0), (2, 2), (4, 3)]);
+    }
+
+    #[test]
+    fn two_names_that_are_printed_alike_are_two_groups() {
+        let fake = grey_fake_kernel::FakeKernel::full();
+        let kernel = Kernel::open(&grey_telemetry::Roots {
+            procfs: fake.procfs(),
+            sysfs: fake.sysfs(),
+            cgroupfs: fake.cgroupfs(),
+            systemd: fake.systemd(),
+        });
+        let (kernel, scope) = (kernel.unwrap(), Scope::of(&[]));
+        let group = |name: &[u8]| {
+            let mut process = sample(&[1]).processes.remove(0);
+            process.key.name = KernelText::from(name);
+            facts(&kernel, &process, &scope).group
+        };
+        let (byte, text) = (group(b"\xff"), group(b"\\xff"));
+        assert_eq!(byte.1.to_string(), text.1.to_string());
+        assert_ne!(byte, text);
     }
 }

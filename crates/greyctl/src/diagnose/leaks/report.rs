@@ -84,7 +84,7 @@ fn processes_section(processes: &[ProcessLeak], window: &LeakWindow, extent: Ext
             [
                 Value::new(leak.id.pid),
                 Value::new(name),
-                Value::new(short_container(&leak.group)),
+                Value::new(short_container(&leak.group.to_string())),
             ],
             &leak.judgement,
         ));
@@ -110,7 +110,7 @@ fn groups_section(groups: &[&GroupLeak], extent: Extent) -> String {
         table.row(row(
             [
                 Value::new(leak.processes),
-                Value::new(short_container(&leak.group)),
+                Value::new(short_container(&leak.group.to_string())),
                 Value::new(leak.kind),
             ],
             &leak.judgement,

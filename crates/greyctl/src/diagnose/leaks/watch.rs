@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use grey_model::{CgroupPath, ProcessId, ResolvedTarget, TargetKind};
+use grey_model::{CgroupPath, KernelText, ProcessId, ResolvedTarget, TargetKind};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
 use grey_telemetry::process::{
@@ -202,11 +202,11 @@ fn facts(kernel: &Kernel, id: ProcessId, scope: &Scope, scratch: &mut Scratch) -
         return None;
     }
     let group = if let Some(unit) = process.unit {
-        (GroupKind::Unit, unit)
+        (GroupKind::Unit, KernelText::from(&unit))
     } else if let Some(container) = process.container {
-        (GroupKind::Container, container)
+        (GroupKind::Container, KernelText::from(&container))
     } else {
-        (GroupKind::Program, process.name.to_string())
+        (GroupKind::Program, process.name.clone())
     };
     Some(Facts {
         wanted: scope.has(id, process.cgroup.as_ref()),

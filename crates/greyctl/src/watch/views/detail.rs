@@ -42,7 +42,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
                 None => pane.say(&format!("process {} is gone", id.pid), Tone::Warning),
             }
         }
-        Key::Group(by, name) => match shot.group(*by, name.as_deref()) {
+        Key::Group(by, name) => match shot.group(*by, name.as_ref()) {
             Some(row) => {
                 pane.group(&row.group);
                 pane.trend(detail, Some(row.trend));
@@ -153,7 +153,10 @@ impl Pane {
     }
 
     fn group(&mut self, group: &ProcessGroup) {
-        let name = group.name.as_deref().unwrap_or("(none)");
+        let name = group
+            .name
+            .as_ref()
+            .map_or_else(|| "(none)".to_owned(), grey_model::KernelText::to_string);
         self.title(&format!(
             "{name}, {}",
             counted(group.count, "process", "processes")

@@ -19,7 +19,15 @@ use crate::count::counted;
 use crate::diagnose::groups;
 use crate::enforce::report::friendly;
 use crate::journal::document::JournaledChange;
-use crate::table::{Tone, cut};
+use crate::table::{Tone, cut, wrap};
+
+/// What is opened says little in fewer lines than this; a screen of
+/// `LEAST_SCREEN` has them.
+const LEAST_DETAIL: usize = 6;
+const LEAST_SCREEN: usize = 12;
+
+/// In fewer columns its sentences take most of the lines.
+const NARROWEST_DETAIL: usize = 32;
 
 /// How many lines each part has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,7 +130,14 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
     let height = plan.body();
     let mut lines = match (&state.overlay, &model.shot) {
         (Overlay::Help(from), _) => help::lines(width, look).into_iter().skip(*from).collect(),
-        (Overlay::Detail(key), Some(shot)) => detail::lines(shot, key, width, look),
+        (Overlay::Detail(key), Some(shot)) => {
+            let lines = detail::lines(shot, key, width, look);
+            let fits = lines.len() <= height || height >= LEAST_DETAIL && width >= NARROWEST_DETAIL;
+            match fits {
+                true => lines,
+                false => too_small(lines, width, look),
+            }
+        }
         (Overlay::Actions(place) | Overlay::Confirm(_, place), _) => {
             let size = (width, height);
             actions::lines(&model.actions, *place, &model.zone, size, look)
@@ -134,6 +149,15 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
         (_, None) => Vec::new(),
     };
     lines.truncate(height);
+    lines
+}
+
+/// What is opened and has no room: which it is, and how much there must be.
+fn too_small(mut lines: Vec<Line<'static>>, width: usize, look: Look) -> Vec<Line<'static>> {
+    lines.truncate(1);
+    let sentence = format!("needs more room: {NARROWEST_DETAIL} by {LEAST_SCREEN} at least");
+    let wrapped = wrap(&sentence, Some(width)).into_iter();
+    lines.extend(wrapped.map(|line| Line::styled(line, look.tone(Tone::Warning))));
     lines
 }
 
@@ -180,8 +204,7 @@ fn nothing(model: &Model) -> &'static str {
             false => "being read",
         },
         _ if !model.state.filter.is_empty() => "nothing passes the filter; Esc clears it",
-        View::Cgroups => "no control groups with a memory account of version 2",
-        View::Processes | View::Groups => "none",
+        view => table::none(view),
     }
 }
 
@@ -212,6 +235,11 @@ fn heading(model: &Model, shot: &Shot, shown: usize, width: usize, look: Look) -
     if shot.unreadable > 0 && state.view != View::Cgroups {
         let unread = counted(shot.unreadable, "process", "processes");
         text.push_str(&format!(", {unread} unreadable"));
+    }
+    if let Some(sentence) = shot.unmeasured.sentence()
+        && state.view != View::Cgroups
+    {
+        text.push_str(&format!(", {sentence}"));
     }
     let left = width.saturating_sub(line.width());
     line.push_span(Span::styled(cut(&text, left), look.tone(Tone::Dim)));

@@ -234,6 +234,23 @@ fn a_tiny_screen_shows_what_fits() {
 }
 
 #[test]
+fn a_detail_without_room_says_what_it_is_of_and_how_much_it_needs() {
+    for view in View::ALL {
+        let mut model = model(view);
+        keys(&mut model, &[KeyCode::Enter]);
+        let name = text(&mut model, COLORLESS, (80, 24));
+        let drawn = text(&mut model, COLORLESS, (20, 5));
+        assert!(drawn.contains("needs more room: 32"), "{drawn}");
+        assert!(drawn.contains("by 12 at least"), "{drawn}");
+        let title = drawn.lines().nth(1).unwrap().trim();
+        assert!(!title.is_empty() && name.contains(title), "{title}: {name}");
+        // What it asks for is enough.
+        let enough = text(&mut model, COLORLESS, (32, 12));
+        assert!(!enough.contains("needs more room"), "{enough}");
+    }
+}
+
+#[test]
 fn in_ascii_everything_is_ascii() {
     for view in View::ALL {
         let drawn = text(&mut model(view), ASCII, (120, 40));

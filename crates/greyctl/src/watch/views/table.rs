@@ -61,6 +61,14 @@ fn values(row: &Row<'_>) -> Vec<Value> {
     }
 }
 
+/// Why a list that nothing filters is empty.
+pub(in super::super) const fn none(view: View) -> &'static str {
+    match view {
+        View::Cgroups => "no control groups with a memory account of version 2",
+        View::Processes | View::Groups => "none",
+    }
+}
+
 /// Below this width names are cut further, so that there is an amount at all.
 const NARROW: usize = 60;
 

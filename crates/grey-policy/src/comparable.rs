@@ -1,0 +1,158 @@
+//! What of two samples of history can be compared.
+//!
+//! A sample keeps the largest processes and cgroups alone: what one of them
+//! lacks may have been there, too small to be kept. Never takes that for what
+//! appeared or went, and never guesses an amount: it is bounded by the smallest
+//! that was kept.
+
+use std::collections::BTreeSet;
+
+use grey_model::{
+    CgroupField, CgroupPath, CgroupSample, ProcessField, ProcessId, ProcessSample, ProcessValues,
+    Sample,
+};
+
+/// How much a sample keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Whether the later sample has every process and every cgroup.
+    pub later_is_whole: bool,
+    /// With fewer cgroups than this, a sample has all of them.
+    pub most_cgroups: usize,
+    /// The kernel's clock ticks in a second; 0 where unknown: then nothing is
+    /// known to have started between the two.
+    pub ticks_per_second: u64,
+}
+
+/// What became of those that only one of the two has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparability {
+    /// Processes that were left out of both samples: whether and how much they
+    /// changed cannot be told.
+    pub processes_left_out: u64,
+    /// Cgroups that were.
+    pub cgroups_left_out: u64,
+    /// Processes that were there before without being kept, and are larger now
+    /// than those that were: the earlier sample was given them with the most
+    /// that they can have had, which makes their change the least that it was.
+    pub at_most_before: BTreeSet<ProcessId>,
+}
+
+/// Leaves out of two samples of one boot what cannot be compared. What appeared
+/// for certain (it started since) or went for certain (the later sample is
+/// whole, or another process has its pid) stays, as does what is larger than
+/// the smallest that the other one kept.
+pub fn keep_comparable(before: &mut Sample, after: &mut Sample, extent: Extent) -> Comparability {
+    let mut found = Comparability::default();
+    processes(before, after, extent, &mut found);
+    cgroups(before, after, extent, &mut found);
+    found
+}
+
+fn processes(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mut Comparability) {
+    let smallest_before = before.processes.iter().map(size_of_process).min();
+    let smallest_after = after.processes.iter().map(size_of_process).min();
+    let then = before.since_boot_ms;
+    let mut bounded = Vec::new();
+    // Of two under one pid, the later one began when the other had ended.
+    let pids = |sample: &Sample| -> BTreeSet<u32> {
+        let processes = sample.processes.iter();
+        processes.map(|process| process.key.id.pid).collect()
+    };
+    let (pids_before, pids_after) = (pids(before), pids(after));
+    after.processes.retain(|process| {
+        let id = process.key.id;
+        // The same process, or one before it under its pid.
+        if pids_before.contains(&id.pid) || started_after(id, then, extent.ticks_per_second) {
+            return true;
+        }
+        match smallest_before {
+            Some(smallest) if rss(process) > smallest => {
+                found.at_most_before.insert(id);
+                bounded.push(bounded_by(process, smallest));
+                true
+            }
+            _ => {
+                found.processes_left_out += 1;
+                false
+            }
+        }
+    });
+    before.processes.retain(|process| {
+        let id = process.key.id;
+        let stays = extent.later_is_whole
+            || pids_after.contains(&id.pid)
+            || smallest_after.is_some_and(|smallest| rss(process) > smallest);
+        found.processes_left_out += u64::from(!stays);
+        stays
+    });
+    before.processes.extend(bounded);
+    before.processes.sort_by_key(|process| process.key.id);
+}
+
+/// Whether it started after so many milliseconds since boot; the tick in which
+/// both lie counts as after.
+fn started_after(id: ProcessId, since_boot_ms: u64, ticks_per_second: u64) -> bool {
+    let after_its_tick = u128::from(id.start_time_ticks) + 1;
+    let started_ms = (after_its_tick * 1000).checked_div(ticks_per_second.into());
+    started_ms.is_some_and(|started| started > u128::from(since_boot_ms))
+}
+
+/// The process as it was at most: no larger than the smallest that was kept;
+/// with as much in swap as it has, of which nothing is known.
+fn bounded_by(process: &ProcessSample, smallest: u64) -> ProcessSample {
+    let swap = process.values.get(ProcessField::Swap);
+    ProcessSample {
+        key: process.key.clone(),
+        values: ProcessValues::default()
+            .with(ProcessField::Rss, Some(smallest))
+            .with(ProcessField::Swap, swap),
+    }
+}
+
+fn cgroups(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mut Comparability) {
+    let (Some(earlier), Some(later)) = (&mut before.cgroups, &mut after.cgroups) else {
+        return;
+    };
+    let paths = |groups: &[CgroupSample]| -> BTreeSet<CgroupPath> {
+        groups.iter().map(|group| group.path.clone()).collect()
+    };
+    // Below this, one that is missing may have been there.
+    let floor = |groups: &[CgroupSample], is_whole: bool| match is_whole {
+        true => None,
+        false => groups.iter().map(size_of_cgroup).min(),
+    };
+    let before_has = paths(earlier);
+    let after_has = paths(later);
+    let floor_before = floor(earlier, earlier.len() < extent.most_cgroups);
+    let floor_after = floor(
+        later,
+        extent.later_is_whole || later.len() < extent.most_cgroups,
+    );
+    let mut leave_out =
+        |groups: &mut Vec<CgroupSample>, other: &BTreeSet<_>, floor: Option<u64>| {
+            groups.retain(|group| {
+                let stays = other.contains(&group.path)
+                    || floor.is_none_or(|floor| size_of_cgroup(group) > floor);
+                found.cgroups_left_out += u64::from(!stays);
+                stays
+            });
+        };
+    leave_out(later, &before_has, floor_before);
+    leave_out(earlier, &after_has, floor_after);
+}
+
+fn rss(process: &ProcessSample) -> u64 {
+    process.values.get(ProcessField::Rss).unwrap_or_default()
+}
+
+/// By what a sample keeps the largest.
+fn size_of_process(process: &ProcessSample) -> u64 {
+    let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
+    rss(process).saturating_add(swap)
+}
+
+fn size_of_cgroup(group: &CgroupSample) -> u64 {
+    let value = |field| group.values.get(field).unwrap_or_default();
+    value(CgroupField::Current).saturating_add(value(CgroupField::Swap))
+}

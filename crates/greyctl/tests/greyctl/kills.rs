@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
 use crate::harness::{Ran, forbid, greyctl, host, on, run, unprivileged_on};
-use crate::history::write_growth;
+use crate::history::{write_growth, write_growth_of};
 
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -356,6 +356,49 @@ fn what_had_grown_before_a_kill_is_told_from_history() {
     let shown = why(&kernel, with_logs(&kernel, log, None), &[]);
     let told = "in the 5 minutes before, builder (310) grew by";
     assert!(shown.stdout.contains(told), "{}", shown.stdout);
+}
+
+#[test]
+fn who_filled_the_cgroup_at_its_limit_is_told_before_who_grew_more_elsewhere() {
+    let kernel = host();
+    let explained = || why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    let at = explained()["kills"][0]["at"].as_str().unwrap().to_owned();
+    let others = ["a", "b", "c"].map(|name| (name, Some("/elsewhere"), 9));
+    let members = [
+        ("worker", Some("/build/web"), 1),
+        ("child", Some("/build/web/x"), 2),
+    ];
+    let growing: Vec<_> = (400..)
+        .zip(others.into_iter().chain(members))
+        .map(|(pid, (name, cgroup, rate))| (pid, name, cgroup, rate))
+        .collect();
+    write_growth_of(&kernel.path("state/history"), at.parse().unwrap(), &growing);
+    let document = explained();
+    assert_valid("grey.kills.v1", &document);
+    let grew = document["kills"][0]["grew"].as_array().unwrap();
+    let order: Vec<_> = grew
+        .iter()
+        .map(|growth| {
+            (
+                growth["name"].as_str().unwrap(),
+                &growth["in_limited_cgroup"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        order[..2],
+        [("child", &json!(true)), ("worker", &json!(true))]
+    );
+    assert_eq!(order[2], ("calm", &Value::Null));
+    assert_eq!(order[3], ("a", &json!(false)));
+    let shown = why(&kernel, with_logs(&kernel, KILLED, None), &[]).stdout;
+    let lines: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("grew by"))
+        .collect();
+    assert!(lines[0].contains("child (404)"), "{lines:?}");
+    assert!(lines[1].contains("worker (403)"), "{lines:?}");
+    assert!(!lines[1].contains("outside"), "{lines:?}");
 }
 
 #[test]

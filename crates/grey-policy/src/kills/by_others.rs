@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
-use super::advice::{for_oomd, shell_word};
+use super::advice::{for_oomd, see_unit, unit_word};
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECONDS_LENGTH: usize = 19;
 
 /// systemd-oomd killed a cgroup.
-pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts) -> Kill {
+pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts<'_>) -> Kill {
     let what = match &kill.cgroup {
         Some(cgroup) => format!("everything in the control group {cgroup}"),
         None => "a control group".to_owned(),
@@ -109,12 +109,9 @@ pub(super) fn unit(
     record: &TimedRecord,
     unit: &KernelText,
     event: &UnitEvent,
-    facts: &KillFacts,
+    facts: &KillFacts<'_>,
 ) -> Option<Kill> {
-    let see = format!(
-        "see what it holds now: greyctl memory-diagnose --target {}",
-        shell_word(&unit.to_string())
-    );
+    let see = see_unit(unit, facts);
     let kill = match event {
         UnitEvent::KernelKilled => Kill {
             signal: Some(SIGKILL),
@@ -158,10 +155,10 @@ pub(super) fn unit(
                 exit_code::signal_name(*signal),
                 who(Some(name), Some(*pid))
             );
-            let advice = vec![format!(
-                "see how long a stop may take: systemctl show -p TimeoutStopUSec {}",
-                shell_word(&unit.to_string())
-            )];
+            let advice = unit_word(unit).map(|unit| {
+                format!("see how long a stop may take: systemctl show -p TimeoutStopUSec -- {unit}")
+            });
+            let advice = advice.into_iter().collect();
             by_systemd(record, (*signal, *pid, name), sent, advice)
         }
     };
@@ -190,7 +187,12 @@ fn by_systemd(
 }
 
 /// A process of a unit ended by a signal, and nobody says who sent it.
-fn ended(record: &TimedRecord, unit: &KernelText, signal: u8, facts: &KillFacts) -> Option<Kill> {
+fn ended(
+    record: &TimedRecord,
+    unit: &KernelText,
+    signal: u8,
+    facts: &KillFacts<'_>,
+) -> Option<Kill> {
     let asked = format!(
         "see who was there and what ran then: journalctl{}",
         record.at.map_or_else(String::new, minute_before)

@@ -22,7 +22,7 @@ const UNIT_LAG: Duration = Duration::from_secs(30);
 /// Explains every kill that the records tell of, in the order in which they
 /// happened as far as that is known.
 #[must_use]
-pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts) -> Vec<Kill> {
+pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill> {
     let mut kills: Vec<Kill> = kernel_reports(records)
         .iter()
         .map(|(record, kill)| by_kernel::explain(record, kill, facts))
@@ -184,7 +184,7 @@ fn add_unit(
     record: &TimedRecord,
     unit: &KernelText,
     event: &UnitEvent,
-    facts: &KillFacts,
+    facts: &KillFacts<'_>,
 ) {
     let known = kills.iter_mut().find(|kill| {
         is_of_unit(kill, unit)

@@ -236,6 +236,13 @@ pub enum UnitEvent {
         /// The signal's number.
         signal: u8,
     },
+    /// A process of it ended by itself with the exit status of a shell or an
+    /// engine whose own process was ended by a signal: 128 and the signal, which
+    /// systemd prints as `137/n/a`.
+    PassedOn {
+        /// The signal's number.
+        signal: u8,
+    },
     /// Somebody asked systemd to send a signal.
     SignalRequested {
         /// The signal's number.

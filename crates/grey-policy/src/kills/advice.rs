@@ -276,7 +276,7 @@ fn there(target: Option<Target>, facts: &KillFacts<'_>) -> Option<String> {
 
 /// Whose it is. A saved log may be of a machine with systemd where this one
 /// has none: its top slices tell.
-fn owner_of(cgroup: &CgroupPath, has_systemd: bool) -> Owner {
+pub(super) fn owner_of(cgroup: &CgroupPath, has_systemd: bool) -> Owner {
     const SLICES: [&[u8]; 3] = [b"system.slice", b"user.slice", b"machine.slice"];
     let is_in_slice = cgroup
         .components()

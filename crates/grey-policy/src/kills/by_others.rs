@@ -139,6 +139,17 @@ pub(super) fn unit(
             ..blank(record, Killer::SystemdOomd)
         },
         UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
+        UnitEvent::PassedOn { signal } => Kill {
+            signal: Some(*signal),
+            explanation: vec![
+                passed_on(unit, *signal),
+                "no log that was searched tells of that kill: it was not the one that systemd \
+                 started, or the program ended with that number by itself"
+                    .to_owned(),
+            ],
+            advice: vec![who_was_there(record)],
+            ..blank(record, Killer::Unknown)
+        },
         UnitEvent::SignalRequested { signal, pid, name } => {
             let sent = format!(
                 "somebody asked systemd to send {} to {} of {unit} (systemctl kill, or a program \
@@ -168,6 +179,23 @@ pub(super) fn unit(
     })
 }
 
+/// What systemd prints as `137/n/a` or `143/n/a`.
+pub(super) fn passed_on(unit: &KernelText, signal: u8) -> String {
+    format!(
+        "the process that systemd had started for {unit} ended with exit status {}, which is 128 + \
+         {signal}: a shell or an engine passes on so that its own process was ended by {}",
+        u16::from(signal) + 128,
+        exit_code::signal_name(signal)
+    )
+}
+
+fn who_was_there(record: &TimedRecord) -> String {
+    format!(
+        "see who was there and what ran then: journalctl{}",
+        record.at.map_or_else(String::new, minute_before)
+    )
+}
+
 /// systemd sent this signal to this process.
 fn by_systemd(
     record: &TimedRecord,
@@ -193,10 +221,7 @@ fn ended(
     signal: u8,
     facts: &KillFacts<'_>,
 ) -> Option<Kill> {
-    let asked = format!(
-        "see who was there and what ran then: journalctl{}",
-        record.at.map_or_else(String::new, minute_before)
-    );
+    let asked = who_was_there(record);
     let (killer, explanation) = match signal {
         SIGTERM => (
             Killer::Signal,

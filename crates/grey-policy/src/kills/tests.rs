@@ -544,6 +544,49 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
 }
 
 #[test]
+fn an_exit_status_that_passes_a_kill_on_names_its_unit() {
+    let unit = "/system.slice/web.service";
+    let passed = || unit_record(UnitEvent::PassedOn { signal: 9 });
+    let known = one(
+        &[at(1, kernel(of_cgroup(unit, unit))), at(2, passed())],
+        &SYSTEMD,
+    );
+    assert_eq!(known.killer, Killer::KernelCgroup);
+    assert!(says(
+        &known.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let alone = one(&[at(1, passed())], &SYSTEMD);
+    assert_eq!((alone.killer, alone.signal), (Killer::Unknown, Some(9)));
+    assert_eq!(alone.unit, Some(KernelText::from("web.service")));
+    assert!(says(
+        &alone.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let code = explain_exit_code(137, &[known], true);
+    assert!(says(
+        &code.explanation,
+        "processes of these units: web.service"
+    ));
+}
+
+#[test]
+fn the_unit_of_a_kill_is_named_where_its_cgroup_alone_tells() {
+    let unit = "/system.slice/web.service";
+    let kill = one(&[at(1, kernel(of_cgroup("/system.slice", unit)))], &SYSTEMD);
+    assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+    assert!(says(&kill.explanation, "web.service"));
+    let machine = KernelKill {
+        victim_cgroup: path(unit),
+        ..of_machine()
+    };
+    let kill = one(&[at(1, kernel(machine))], &SYSTEMD);
+    assert!(says(&kill.explanation, "it was of the unit web.service"));
+    let kill = one(&[at(1, kernel(of_cgroup("/web", "/web")))], &SYSTEMD);
+    assert_eq!(kill.unit, None);
+}
+
+#[test]
 fn only_128_plus_a_signal_is_a_signal() {
     for code in [0, 1, 9, 15, 126, 127, 128, 193, 255] {
         let explained = explain_exit_code(code, &[], true);

@@ -43,18 +43,26 @@ pub(super) struct Found {
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    /// Of the first [`MOST_OPEN`]; the others are opened when they are read.
+    /// Of the first [`most_open`]; the others are opened when they are read.
     file: Option<File>,
 }
 
-/// So many shards stay open, so that what grows too old while history is read
-/// can still be read. A process may mostly have 1,024 files.
+/// So many shards stay open at the most, so that what grows too old while history
+/// is read can still be read.
 const MOST_OPEN: usize = if cfg!(test) { 2 } else { 256 };
+
+/// The same where the process may have few files: a quarter of them.
+fn most_open() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = files.and_then(|files| usize::try_from(files / 4).ok());
+    quarter.unwrap_or(MOST_OPEN).min(MOST_OPEN)
+}
 
 /// History in a directory, as it was when it was opened.
 #[derive(Debug)]
 pub struct History {
     shards: Vec<Opened>,
+    most_open: usize,
     blocks: Vec<Found>,
     /// What of the tail is in no block.
     tail: Vec<Sample>,
@@ -98,6 +106,7 @@ impl History {
     fn open_with(path: &Path, is_lost: fn(&io::Error) -> bool) -> Result<Self, HistoryError> {
         let mut history = Self {
             shards: Vec::new(),
+            most_open: most_open(),
             blocks: Vec::new(),
             tail: Vec::new(),
             losses: Vec::new(),
@@ -247,7 +256,7 @@ impl History {
         }
         self.shards.push(Opened {
             path: path.to_owned(),
-            file: (self.shards.len() < MOST_OPEN).then_some(file),
+            file: (self.shards.len() < self.most_open).then_some(file),
         });
         Ok(())
     }

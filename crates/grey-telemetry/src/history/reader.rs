@@ -16,9 +16,13 @@ use super::block::{self, HEADER, Header, LARGEST, NoHeader};
 use super::directory::{self, TAIL, open_to_read, shards};
 use super::error::{HistoryError, Loss, NewerFile};
 use super::tail::{self, Damage, Tail};
+use super::writer::LONGEST_SHARD;
 
 /// How much of a damaged shard is searched at a time for the next block.
 const SEARCHED: usize = 1 << 20;
+
+/// No shard is longer, in bytes: the last block may go beyond the line.
+const LONGEST_INDEXED: u64 = LONGEST_SHARD + (HEADER + LARGEST) as u64;
 
 /// From when to when there are samples, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,12 +164,11 @@ impl History {
     }
 
     fn read_tail(&mut self, path: &Path) -> Result<Tail, HistoryError> {
-        let bytes = match read_bounded(path) {
-            Ok(bytes) => bytes,
+        let tail = match read_tail_file(path) {
+            Ok(tail) => tail,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
             Err(error) => return Err(HistoryError::file("read", path)(error)),
         };
-        let tail = tail::parse(&bytes);
         if let Some((_, format)) = tail.newer {
             self.note_newer(path, format);
         }
@@ -224,7 +227,19 @@ impl History {
             Err(error) => return Err(HistoryError::file("read", path)(error)),
         };
         let failed = || HistoryError::file("read", path);
-        let length = file.metadata().map_err(failed())?.len();
+        let whole = file.metadata().map_err(failed())?.len();
+        let length = whole.min(LONGEST_INDEXED);
+        if whole > length {
+            self.losses.push(Loss {
+                path: path.to_owned(),
+                from_byte: length,
+                bytes: whole - length,
+                reason: "the file is longer than a shard can be: what is beyond was not read"
+                    .to_owned(),
+                samples: None,
+                between_unix_ms: None,
+            });
+        }
         let mut at = 0;
         while at < length {
             match block_at(&file, at, length).map_err(failed())? {
@@ -408,19 +423,36 @@ impl History {
 }
 
 /// When a file was written to last, in milliseconds since 1970.
-fn written_unix_ms(path: &Path) -> Option<u64> {
+pub(super) fn written_unix_ms(path: &Path) -> Option<u64> {
     let at = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
     let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
     u64::try_from(since.as_millis()).ok()
 }
 
-/// A whole file, when it is not larger than a tail may be.
+/// No tail and no dump is longer, in bytes.
+const LONGEST_READ: u64 = LARGEST as u64 * 2;
+
+/// A whole file, when it is not larger than a tail may be, else its beginning.
 pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    let most = LARGEST as u64 * 2;
-    open_to_read(path)?.take(most).read_to_end(&mut bytes)?;
+    open_to_read(path)?
+        .take(LONGEST_READ)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The tail at `path`; what of it lies beyond where a tail can end is not read,
+/// and is damage.
+pub(super) fn read_tail_file(path: &Path) -> io::Result<Tail> {
+    let bytes = read_bounded(path)?;
+    let mut tail = tail::parse(&bytes);
+    if bytes.len() as u64 == LONGEST_READ {
+        let length = std::fs::symlink_metadata(path)?.len();
+        let end = usize::try_from(length).unwrap_or(usize::MAX);
+        tail.leave_out(bytes.len()..end.max(bytes.len()));
+    }
+    Ok(tail)
 }
 
 /// Why there is no block where one should be.
@@ -448,15 +480,15 @@ fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, Faul
     })
 }
 
-/// The number of the first sample in a shard whose block can be read; `None`
-/// when there is none, or the shard cannot be read.
-pub(super) fn first_number(path: &Path) -> Option<u64> {
+/// The head of the first block in a shard that can be read; `None` when there is
+/// none, or the shard cannot be read.
+pub(super) fn first_header(path: &Path) -> Option<Header> {
     let file = open_to_read(path).ok()?;
-    let length = file.metadata().ok()?.len();
+    let length = file.metadata().ok()?.len().min(LONGEST_INDEXED);
     let mut at = 0;
     while at < length {
         if let Ok(header) = block_at(&file, at, length).ok()? {
-            return Some(header.first);
+            return Some(header);
         }
         at = next_block(&file, at + 1, length).ok()?;
     }

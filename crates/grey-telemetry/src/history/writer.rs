@@ -308,8 +308,13 @@ impl HistoryWriter {
         let written = (&file).write_all(&bytes).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // Half a block would only be in the way; if it stays, it is read over.
-            if file.set_len(length).is_ok() {
-                self.shard = Some((shard, file));
+            match file.set_len(length) {
+                // Nor would an empty one for each try be of use.
+                Ok(()) if length == 0 => {
+                    let _ = fs::remove_file(&path);
+                }
+                Ok(()) => self.shard = Some((shard, file)),
+                Err(_) => {}
             }
             return Err(failed()(error));
         }

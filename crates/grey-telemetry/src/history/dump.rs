@@ -18,7 +18,7 @@ use super::block::{self, Contents, HEADER, Header, LARGEST, NoHeader};
 use super::codec::Encoder;
 use super::directory::open_to_read;
 use super::error::HistoryError;
-use super::reader::read_bounded;
+use super::files::read_bounded;
 
 /// What the names of dumps begin and end with.
 const PREFIX: &str = "dump-";

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::directory::{Shard, shards};
 use super::dump::deletable;
 use super::error::HistoryError;
-use super::reader::{first_header, written_unix_ms};
+use super::files::{first_header, written_unix_ms};
 use super::recover::{damaged_tails, tail_name};
 
 /// What may stay.

@@ -15,7 +15,8 @@ use super::block::{self, Contents};
 use super::codec::Encoder;
 use super::directory::TAIL;
 use super::error::HistoryError;
-use super::reader::{History, read_tail_file};
+use super::files::read_tail_file;
+use super::reader::History;
 use super::writer::HistoryWriter;
 
 /// The most damaged tails that are kept; then the first set aside go. What

@@ -206,12 +206,15 @@ pub struct JournalFacts {
 pub struct HistoryFacts {
     /// Its files together.
     pub size: Bytes,
-    /// How many samples there are.
-    pub samples: u64,
+    /// How many samples can be read; `None` where it could not be opened.
+    pub samples: Option<u64>,
     /// How long ago the last one was taken; negative: in the future.
     pub last_age_seconds: Option<i64>,
     /// Which parts are damaged, each a sentence.
     pub lost: Vec<String>,
+    /// Which files could not be read, each a sentence: what is in them is not
+    /// known to be damaged.
+    pub unreadable: Vec<String>,
     /// The names of the files that a newer version has written: they are not
     /// read, and left as they are.
     pub newer: Vec<String>,

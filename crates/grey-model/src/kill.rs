@@ -236,6 +236,13 @@ pub enum UnitEvent {
         /// The signal's number.
         signal: u8,
     },
+    /// A process of it ended by itself with the exit status of a shell or an
+    /// engine whose own process was ended by a signal: 128 and the signal, which
+    /// systemd prints as `137/n/a`.
+    PassedOn {
+        /// The signal's number.
+        signal: u8,
+    },
     /// Somebody asked systemd to send a signal.
     SignalRequested {
         /// The signal's number.
@@ -321,8 +328,9 @@ pub struct Kill {
     /// Who used the most when it was killed, of those that could have been,
     /// largest first; `null` when the log does not say.
     pub consumers: Option<Vec<Consumer>>,
-    /// What had grown in the five minutes before it, largest growth first;
-    /// `null` where there is no history of that time.
+    /// What had grown in the five minutes before it, largest growth first; where a
+    /// cgroup was at its limit, what was in that cgroup before all else. `null`
+    /// where there is no history of that time.
     pub grew: Option<Vec<Growth>>,
     /// The minute before it, where a recorder has kept one (`history --dump`);
     /// `null` where none covers the kill's time.
@@ -361,6 +369,9 @@ pub struct Growth {
     pub name: KernelText,
     /// By how much.
     pub growth_bytes: Bytes,
+    /// Whether it was in the cgroup that was at its limit, or below it; `null`
+    /// where no cgroup's limit was the reason, or its cgroup is not known.
+    pub in_limited_cgroup: Option<bool>,
 }
 
 /// The minute before a kill, as the recorder's ring has it: ten readings a second
@@ -382,8 +393,8 @@ pub struct LastMinute {
     pub swap_bytes: Option<Bytes>,
     /// For how long some task waited for memory until the kill.
     pub stalled_seconds: Option<f64>,
-    /// What grew in that time, by the samples of history, largest growth first;
-    /// `null` where fewer than two of them are of that time.
+    /// What grew in that time, by the samples of history, in the order of the
+    /// kill's own `grew`; `null` where fewer than two of them are of that time.
     pub grew: Option<Vec<Growth>>,
 }
 

@@ -72,7 +72,7 @@ pub use limit::MemoryLimit;
 pub use mapping::{MappedMemory, MappingKind};
 pub use meminfo::Meminfo;
 pub use moment::{CivilTime, Moment};
-pub use owner::Owner;
+pub use owner::{Owner, is_unit_name};
 pub use plan::{
     CgroupFile, Change, Guard, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, Refusal,
     RefusalKind, Risk, UnitMemoryProperty,

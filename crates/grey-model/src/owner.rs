@@ -108,7 +108,7 @@ impl Owner {
 }
 
 fn systemd_owner(names: &[String]) -> Owner {
-    let Some(deepest) = names.iter().rposition(|name| is_unit(name)) else {
+    let Some(deepest) = names.iter().rposition(|name| is_unit_name(name)) else {
         return Owner::Nobody;
     };
     let unit = names[deepest].clone();
@@ -130,10 +130,18 @@ fn systemd_owner(names: &[String]) -> Owner {
     }
 }
 
-fn is_unit(name: &str) -> bool {
-    [".service", ".scope", ".slice"]
+/// Whether systemd can have a unit of this name that has a cgroup: whoever makes
+/// another one by hand has made a cgroup that is nobody's unit.
+///
+/// systemd.unit(5): at most 255 of letters, digits and `:-_.\@`.
+#[must_use]
+pub fn is_unit_name(name: &str) -> bool {
+    const LONGEST: usize = 255;
+    let may_be_in_it = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    let has_kind = [".service", ".scope", ".slice"]
         .iter()
-        .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+        .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix));
+    has_kind && name.len() <= LONGEST && name.bytes().all(may_be_in_it)
 }
 
 /// Engines name the scope or the directory; processes may sit further below.
@@ -228,6 +236,25 @@ mod tests {
     fn a_unit_name_means_nothing_where_systemd_does_not_run() {
         let path = CgroupPath::new(b"/web.service").unwrap();
         assert_eq!(Owner::of(&path, false), Owner::Nobody);
+    }
+
+    #[test]
+    fn what_systemd_cannot_have_as_a_unit_is_none() {
+        for name in [
+            "/a*.service",
+            "/a b.service",
+            "/$(x).scope",
+            "/.service",
+            "/a\n.slice",
+        ] {
+            assert_eq!(owner(name), Owner::Nobody, "{name}");
+        }
+        let long = format!("/{}.service", "a".repeat(250));
+        assert_eq!(owner(&long), Owner::Nobody);
+        let escaped = Owner::SystemdUnit {
+            unit: r"-a\x2db:c_d@1.service".to_owned(),
+        };
+        assert_eq!(owner(r"/-a\x2db:c_d@1.service"), escaped);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{CgroupPath, ProcessId};
 use crate::owner::Owner;
+use crate::shell::shell_word;
 use crate::text::KernelText;
 
 /// A target as it was typed.
@@ -81,6 +82,35 @@ impl FromStr for Target {
     }
 }
 
+impl Target {
+    /// The target as one word of a shell's command line that is read as this
+    /// very target again, whatever is in its name; `None` where there is none: a
+    /// name that is not UTF-8, or one of a process that ends in a space.
+    #[must_use]
+    pub fn to_word(&self) -> Option<String> {
+        let forms = match self {
+            Self::Pid(pid) => vec![pid.to_string()],
+            // What is before and behind is no part of the path, and keeps it from
+            // being taken for the path of a mount, and its spaces from going.
+            Self::Cgroup(path) => {
+                let path = std::str::from_utf8(path.as_bytes()).ok()?;
+                vec![path.to_owned(), format!("/.{path}/.")]
+            }
+            Self::Unit(unit) => vec![unit.clone(), format!("unit:{unit}")],
+            Self::Name(name) => vec![format!("name:{name}")],
+            Self::Word(word) => vec![word.clone()],
+        };
+        let is_this = |form: &String| {
+            // One with a dash would be taken for an option.
+            !form.starts_with('-') && form.parse().as_ref() == Ok(self)
+        };
+        let form = forms.into_iter().find(is_this)?;
+        Some(shell_word(form.as_bytes()))
+    }
+}
+
+/// The words as they can be shown: never what to type, see
+/// [`to_word`](Target::to_word).
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -194,6 +224,35 @@ mod tests {
             "/../x",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_typed_so_that_it_is_read_as_itself() {
+        let cgroup = |path: &[u8]| Target::Cgroup(CgroupPath::new(path).unwrap());
+        for (target, expected) in [
+            (Target::Pid(7), Some("7")),
+            (cgroup(b"/build/web"), Some("/build/web")),
+            (cgroup(b"/a b's"), Some(r"'/a b'\''s'")),
+            (cgroup(b"/-x"), Some("/-x")),
+            (cgroup(b"/x\x1b[2J\n"), Some(r"$'/./x\033[2J\012/.'")),
+            (cgroup(b"/x "), Some("'/./x /.'")),
+            (cgroup(b"/sys/fs/cgroup/x"), Some("/./sys/fs/cgroup/x/.")),
+            (cgroup(b"/x\xff"), None),
+            (Target::Unit("a.service".to_owned()), Some("a.service")),
+            (
+                Target::Unit("-a.service".to_owned()),
+                Some("unit:-a.service"),
+            ),
+            (
+                Target::Unit("pid:a.service".to_owned()),
+                Some("unit:pid:a.service"),
+            ),
+            (Target::Name("it's".to_owned()), Some(r"'name:it'\''s'")),
+            (Target::Name("x ".to_owned()), None),
+            (Target::Word("12".to_owned()), None),
+        ] {
+            assert_eq!(target.to_word().as_deref(), expected, "{target:?}");
         }
     }
 

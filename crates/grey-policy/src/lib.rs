@@ -26,5 +26,7 @@ mod route;
 mod theirs;
 
 pub use comparison::{CompareError, compare};
-pub use kills::{KillFacts, TimedRecord, explain_exit_code, explain_kills, unlogged_kills};
+pub use kills::{
+    KillFacts, TimedRecord, explain_exit_code, explain_kills, named_targets, unlogged_kills,
+};
 pub use plan::plan;

@@ -2,7 +2,7 @@
 //!
 //! A refusal always names the next step.
 
-use grey_model::{PreflightFacts, Refusal, RefusalKind, shell_word};
+use grey_model::{PreflightFacts, Refusal, RefusalKind, Target};
 
 pub(crate) fn usage(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
     Refusal {
@@ -58,14 +58,12 @@ pub(crate) fn needs_v2_memory(what: &str) -> Refusal {
 pub(crate) fn threaded(facts: &PreflightFacts) -> Option<Refusal> {
     let domain = facts.threaded_domain.as_ref()?;
     let cgroup = facts.target.as_ref()?.cgroup.as_ref()?;
-    let hint = if domain.is_root() {
-        "use --page-out for its processes, or start them in a cgroup that is no thread of the root"
-            .to_owned()
-    } else {
-        format!(
-            "name the one that has it: --target {}",
-            shell_word(domain.to_string().as_bytes())
-        )
+    let word = Target::Cgroup(domain.clone()).to_word();
+    let hint = match word.filter(|_| !domain.is_root()) {
+        Some(word) => format!("name the one that has it: --target {word}"),
+        None => "use --page-out for its processes, or start them in a cgroup that is no thread of \
+                 another"
+            .to_owned(),
     };
     Some(not_supported(
         format!(

@@ -6,7 +6,7 @@
 use grey_model::owner::OUR_SUBTREE;
 use grey_model::{
     CgroupFile, CgroupPath, Change, Knob, KnobValue, MemoryLimit, Owner, PlanStep, PreflightFacts,
-    ProcessId, Refusal, ResolvedTarget, Risk, TargetKind, UnitMemoryProperty, shell_word,
+    ProcessId, Refusal, ResolvedTarget, Risk, Target, TargetKind, UnitMemoryProperty, shell_word,
 };
 
 use crate::plan::Draft;
@@ -167,15 +167,12 @@ pub(crate) fn find(
 /// What to do about a name that cannot be recorded. Control groups of version 2
 /// cannot be renamed.
 fn not_utf8_way_out(cgroup: &CgroupPath) -> String {
-    let readable = |path: &CgroupPath| std::str::from_utf8(path.as_bytes()).is_ok();
     let above = std::iter::successors(cgroup.parent(), CgroupPath::parent)
-        .find(|path| readable(path) && !path.is_root());
+        .filter(|path| !path.is_root())
+        .find_map(|path| Target::Cgroup(path).to_word());
     let make = "have whoever makes it choose a name in UTF-8, as it cannot be renamed";
     match above {
-        Some(above) => format!(
-            "limit the one above it: --target {}; or {make}",
-            shell_word(above.to_string().as_bytes())
-        ),
+        Some(above) => format!("limit the one above it: --target {above}; or {make}"),
         None => make.to_owned(),
     }
 }

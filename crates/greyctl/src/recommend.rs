@@ -20,9 +20,13 @@ pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
 }
 
 /// The same about a target, which is named so that a shell and greyctl take it
-/// for what it is.
-pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> String {
-    command_with(global, words, "--target", &target.to_string())
+/// for what it is; `None` where no word does that.
+pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> Option<String> {
+    let all = format!("{words} --target /");
+    debug_assert!(is_command(&all), "greyctl has no `{all}`");
+    let mut command = format!("greyctl {words} --target {}", target.to_word()?);
+    push_places(&mut command, global, &|name| std::env::var_os(name));
+    Some(command)
 }
 
 /// The same with one more option, whose value may be any text.
@@ -158,6 +162,31 @@ mod tests {
             with_places(&given(&[]), "rollback 2", &nowhere),
             "greyctl rollback 2"
         );
+    }
+
+    #[test]
+    fn a_command_in_a_sentence_finds_the_same_machine_and_another_sentence_is_left_alone() {
+        let global = given(&["--cgroupfs", "/host/sys/fs/cgroup"]);
+        let advice = "see it: greyctl memory-diagnose";
+        let expected = format!("{advice} --cgroupfs /host/sys/fs/cgroup");
+        assert_eq!(at_places(&global, advice), expected);
+        assert_eq!(at_places(&given(&[]), advice), advice);
+        for other in [
+            "give the machine swap",
+            "see what greyctl does: man greyctl",
+        ] {
+            assert_eq!(at_places(&global, other), other);
+        }
+    }
+
+    #[test]
+    fn a_command_names_exactly_its_target_or_is_not_given() {
+        let cgroup = |path: &[u8]| Target::Cgroup(grey_model::CgroupPath::new(path).unwrap());
+        let global = given(&["--procfs", "/p"]);
+        let on = |target: &Target| command_on(&global, "memory-diagnose", target);
+        let expected = r"greyctl memory-diagnose --target $'/a\033b; c\'d' --procfs /p";
+        assert_eq!(on(&cgroup(b"/a\x1bb; c'd")).as_deref(), Some(expected));
+        assert_eq!(on(&cgroup(b"/a\xff")), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use grey_model::{Bytes, DoctorFacts, Meminfo};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// This project's advice: above these shares of the limit, in percent,
 /// allocations fail soon, or now.
@@ -64,7 +64,10 @@ pub(super) fn overcommit(facts: &DoctorFacts) -> Finding {
                 before,
             })
         }
-        _ => finding.advise("more swap raises the limit"),
+        _ => finding.by_hand(
+            NoCommand::Elsewhere,
+            "more swap raises the limit: see `swap`",
+        ),
     }
 }
 

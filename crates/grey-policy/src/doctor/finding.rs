@@ -73,6 +73,44 @@ pub enum Remedy {
     OursAsRoot(&'static str),
 }
 
+/// Why there is no command that mends a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCommand {
+    /// It is no fault.
+    NothingToDo,
+    /// The kernel's command line, or a mount of the system's start.
+    AtStart,
+    /// What the kernel was built with, or a filter allows.
+    Kernel,
+    /// Whoever starts the session, the container or the unit.
+    Starter,
+    /// Several ways lead out, and only a person can choose.
+    Choice,
+    /// Something must be looked at first.
+    Cause,
+    /// Another check has it.
+    Elsewhere,
+}
+
+impl NoCommand {
+    /// The reason, a sentence without its full stop.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NothingToDo => "nothing has to be done",
+            Self::AtStart => {
+                "it is decided while the machine starts, and where that is set differs from \
+                 machine to machine"
+            }
+            Self::Kernel => "a kernel has what it was built with and its filters allow",
+            Self::Starter => "it is set by whatever starts this session or container",
+            Self::Choice => "which of the ways is right only you can say",
+            Self::Cause => "what helps depends on what is found there",
+            Self::Elsewhere => "the check that is named has what mends it",
+        }
+    }
+}
+
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -90,6 +128,8 @@ pub struct Finding {
     pub advice: Option<String>,
     /// The command that mends it.
     pub remedy: Option<Remedy>,
+    /// Why there is no command, where there is none and something was found.
+    pub no_command: Option<NoCommand>,
 }
 
 impl Finding {
@@ -98,6 +138,14 @@ impl Finding {
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// With words on what to do, which no command does, and why not.
+    #[must_use]
+    pub(super) fn by_hand(self, why: NoCommand, advice: impl Into<String>) -> Self {
+        let mut finding = self.advise(advice);
+        finding.no_command = Some(why);
+        finding
     }
 
     /// With what mends it.
@@ -133,6 +181,7 @@ impl Check {
             why,
             advice: None,
             remedy: None,
+            no_command: None,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use grey_model::{Capability, CgroupMode, DoctorFacts};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// The kernel's release, for people: what it can do is probed.
 pub(super) fn kernel(facts: &DoctorFacts) -> Finding {
@@ -25,7 +25,10 @@ pub(super) fn container(facts: &DoctorFacts) -> Finding {
                 "totals and settings here are the machine's, processes and cgroups only the \
                  container's, and the kernel cannot be set from here",
             )
-            .advise("nothing has to be done; run it on the machine itself to see all of it");
+            .by_hand(
+                NoCommand::NothingToDo,
+                "nothing has to be done; run it on the machine itself to see all of it",
+            );
     }
     CHECK.ok(
         "none; this is the machine itself",
@@ -55,23 +58,32 @@ pub(super) fn control_groups(facts: &DoctorFacts) -> Finding {
     };
     let finding = CHECK.warning(found, MISSING);
     if host.container {
-        return finding.advise(
+        return finding.by_hand(
+            NoCommand::Starter,
             "whoever starts this container decides: give it a group with the \
                                memory controller",
         );
     }
     match host.cgroup_mode {
-        CgroupMode::V2WithoutMemory => finding.advise(
+        CgroupMode::V2WithoutMemory => finding.by_hand(
+            NoCommand::AtStart,
             "look for cgroup_disable=memory on the kernel's command line, take it away, and \
              restart",
         ),
-        CgroupMode::Hybrid | CgroupMode::V1 if host.systemd => finding.advise(
+        CgroupMode::Hybrid | CgroupMode::V1 if host.systemd => finding.by_hand(
+            NoCommand::AtStart,
             "add systemd.unified_cgroup_hierarchy=1 to the kernel's command line and restart",
         ),
-        CgroupMode::None => {
-            finding.advise("mount cgroup2 at /sys/fs/cgroup when the machine starts")
-        }
-        _ => finding.advise("mount version 2 instead of version 1 when the machine starts"),
+        CgroupMode::None => finding
+            .advise("where this kernel has them, until the next restart:")
+            .mend(Remedy::Shell {
+                command: "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
+                undo: Some("sudo umount /sys/fs/cgroup".to_owned()),
+            }),
+        _ => finding.by_hand(
+            NoCommand::AtStart,
+            "mount version 2 instead of version 1 when the machine starts",
+        ),
     }
 }
 
@@ -106,9 +118,10 @@ pub(super) fn own_limit(facts: &DoctorFacts) -> Finding {
             "{} of the machine's {total}, set in {}",
             limit.limit, limit.cgroup
         );
-        return CHECK
-            .note(found, WHY)
-            .advise("nothing has to be done; who started this session may raise it");
+        return CHECK.note(found, WHY).by_hand(
+            NoCommand::NothingToDo,
+            "nothing has to be done; who started this session may raise it",
+        );
     }
     CHECK.ok("none below what the machine has", WHY)
 }
@@ -127,11 +140,14 @@ pub(super) fn memory_reclaim(facts: &DoctorFacts) -> Finding {
                 "this kernel does not have it (Linux has it since 5.19)",
                 WHY,
             )
-            .advise("a newer kernel has it; until then --high and --limit take memory back");
+            .by_hand(
+                NoCommand::Kernel,
+                "a newer kernel has it; until then --high and --limit take memory back",
+            );
     }
     CHECK
         .note("not there without the memory controller of cgroup v2", WHY)
-        .advise("see `control groups` above")
+        .by_hand(NoCommand::Elsewhere, "see `control groups` above")
 }
 
 /// process_madvise(2). It was called without a process, which changes nothing.
@@ -143,7 +159,10 @@ pub(super) fn process_madvise(facts: &DoctorFacts) -> Finding {
     }
     CHECK
         .note("this kernel does not have it, or a filter forbids it", WHY)
-        .advise("Linux has it since 5.10; a container's filter (seccomp) is its engine's to change")
+        .by_hand(
+            NoCommand::Kernel,
+            "Linux has it since 5.10; a container's filter (seccomp) is its engine's to change",
+        )
 }
 
 /// capabilities(7), process_madvise(2), proc(5).
@@ -177,11 +196,12 @@ pub(super) fn capabilities(facts: &DoctorFacts) -> Finding {
     if facts.setup.host.container {
         return CHECK
             .note(found, WHY)
-            .advise("whoever starts this container decides");
+            .by_hand(NoCommand::Starter, "whoever starts this container decides");
     }
-    CHECK
-        .warning(found, WHY)
-        .advise("whoever started this session took them away: log in as root anew, or use sudo")
+    CHECK.warning(found, WHY).by_hand(
+        NoCommand::Starter,
+        "whoever started this session took them away: log in as root anew, or use sudo",
+    )
 }
 
 /// This project's advice: below this many, a busy program that opens a file for
@@ -212,7 +232,10 @@ pub(super) fn open_files(facts: &DoctorFacts) -> Finding {
                 undo: Some(format!("ulimit -S -n {soft}")),
             });
     }
-    finding.advise("it cannot be raised from here: whoever starts this session decides")
+    finding.by_hand(
+        NoCommand::Starter,
+        "it cannot be raised from here: whoever starts this session decides",
+    )
 }
 
 /// getrlimit(2): RLIMIT_AS bounds addresses and RLIMIT_DATA private writable
@@ -233,7 +256,8 @@ pub(super) fn address_limits(facts: &DoctorFacts) -> Finding {
     if set.is_empty() {
         return CHECK.ok("none", WHY);
     }
-    CHECK.note(set.join(", "), WHY).advise(
+    CHECK.note(set.join(", "), WHY).by_hand(
+        NoCommand::NothingToDo,
         "nothing has to be done where it is meant; ulimit and the unit that starts it set it",
     )
 }

@@ -2,7 +2,7 @@
 
 use grey_model::{DoctorFacts, OomDaemon};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// `Documentation/admin-guide/sysctl/vm.rst`, panic_on_oom: at 2 a group that
 /// reaches its own limit ends the machine, too.
@@ -72,7 +72,7 @@ pub(super) fn daemons(facts: &DoctorFacts) -> Finding {
             .advise("keep one of them; to end the other:");
         return match spare.and_then(|daemon| daemon.unit.clone()) {
             Some(unit) => finding.mend(Remedy::StopService { unit }),
-            None => finding.advise("keep one of them"),
+            None => finding.by_hand(NoCommand::Choice, "keep one of them"),
         };
     }
     if !daemons.iter().any(|daemon| daemon.name == "systemd-oomd") {
@@ -83,14 +83,16 @@ pub(super) fn daemons(facts: &DoctorFacts) -> Finding {
         grey_model::Reading::Absent | grey_model::Reading::Known(None)
     );
     if no_pressure || !setup.host.cgroup_mode.has_v2_memory() {
-        return CHECK
-            .warning(found, BLIND)
-            .advise("see `pressure (PSI)` and `control groups` for how to have them");
+        return CHECK.warning(found, BLIND).by_hand(
+            NoCommand::Elsewhere,
+            "see `pressure (PSI)` and `control groups` for how to have them",
+        );
     }
     if setup.swap.known().is_some_and(Vec::is_empty) {
-        return CHECK
-            .warning(found, SWAPLESS)
-            .advise("give the machine swap, or keep to the kernel's own killer");
+        return CHECK.warning(found, SWAPLESS).by_hand(
+            NoCommand::Choice,
+            "give the machine swap, or keep to the kernel's own killer",
+        );
     }
     CHECK.ok(found, WHY)
 }

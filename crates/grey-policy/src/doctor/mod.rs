@@ -20,7 +20,7 @@ mod tests;
 
 use grey_model::DoctorFacts;
 
-pub use finding::{CheckState, Finding, Remedy};
+pub use finding::{CheckState, Finding, NoCommand, Remedy};
 
 /// One rule.
 type Rule = fn(&DoctorFacts) -> Finding;

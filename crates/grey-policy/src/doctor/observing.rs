@@ -2,7 +2,7 @@
 
 use grey_model::{DoctorFacts, Reading};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// For what greyctl does not use.
 const NOTHING_LACKS: &str = "nothing has to be done: memory-diagnose --cold does without it";
@@ -16,21 +16,30 @@ pub(super) fn pressure(facts: &DoctorFacts) -> Finding {
     let setup = &facts.setup;
     let pressure = match &setup.pressure {
         Reading::Known(Some(pressure)) => pressure,
-        Reading::Known(None) => return CHECK.warning("built in, and off", WHY).advise(ASK),
-        Reading::Absent if setup.psi_parameter == Some(false) => {
+        Reading::Known(None) => {
             return CHECK
-                .warning("turned off at boot by psi=0", WHY)
-                .advise("take psi=0 off the kernel's command line and restart");
+                .warning("built in, and off", WHY)
+                .by_hand(NoCommand::AtStart, ASK);
+        }
+        Reading::Absent if setup.psi_parameter == Some(false) => {
+            return CHECK.warning("turned off at boot by psi=0", WHY).by_hand(
+                NoCommand::AtStart,
+                "take psi=0 off the kernel's command line and restart",
+            );
         }
         Reading::Absent if setup.psi_parameter == Some(true) => {
             return CHECK
                 .warning("not built in, though psi=1 was given at boot", WHY)
-                .advise("only a kernel built with CONFIG_PSI has it");
+                .by_hand(
+                    NoCommand::Kernel,
+                    "only a kernel built with CONFIG_PSI has it",
+                );
         }
         Reading::Absent => {
-            return CHECK.warning("off, or not built in", WHY).advise(format!(
-                "{ASK}; where that changes nothing, the kernel was built without it"
-            ));
+            return CHECK.warning("off, or not built in", WHY).by_hand(
+                NoCommand::AtStart,
+                format!("{ASK}; where that changes nothing, the kernel was built without it"),
+            );
         }
         Reading::Unknown(reason) => return CHECK.unknown(reason.clone(), WHY),
     };
@@ -51,7 +60,8 @@ pub(super) fn generations(facts: &DoctorFacts) -> Finding {
                        right pages more often";
     let mask = match &facts.setup.mglru {
         Reading::Absent => {
-            return CHECK.note("this kernel does not have it", WHY).advise(
+            return CHECK.note("this kernel does not have it", WHY).by_hand(
+                NoCommand::Kernel,
                 "only a kernel built with CONFIG_LRU_GEN (since 6.1) has it; without, --cold \
                  needs --for, and knows of processes alone",
             );
@@ -77,7 +87,7 @@ pub(super) fn access_monitor(facts: &DoctorFacts) -> Finding {
         Reading::Known(()) => CHECK.ok("there", WHY),
         Reading::Absent => CHECK
             .note("this kernel does not have it", WHY)
-            .advise(NOTHING_LACKS),
+            .by_hand(NoCommand::NothingToDo, NOTHING_LACKS),
         Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
     }
 }
@@ -91,7 +101,7 @@ pub(super) fn page_scan(facts: &DoctorFacts) -> Finding {
         Reading::Known(()) => CHECK.ok("there", WHY),
         Reading::Absent => CHECK
             .note("this kernel does not have it (Linux has it since 6.7)", WHY)
-            .advise(NOTHING_LACKS),
+            .by_hand(NoCommand::NothingToDo, NOTHING_LACKS),
         Reading::Unknown(reason) => CHECK.unknown(reason.clone(), WHY),
     }
 }

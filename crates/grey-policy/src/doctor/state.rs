@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use grey_model::{Bytes, DoctorFacts, Reading, StateFacts};
+use grey_model::{Bytes, DoctorFacts, HistoryFacts, Reading, StateFacts};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// What a recorder leaves to be read at most this many seconds after it was
 /// taken is the present. This project's choice: a recorder takes one each second
@@ -34,7 +34,10 @@ pub(super) fn directory(facts: &DoctorFacts) -> Finding {
     if !directory.is_directory {
         return CHECK
             .problem(format!("{path} is no directory"), WHY)
-            .advise("move it away, or name another with --state-dir");
+            .by_hand(
+                NoCommand::Choice,
+                "move it away, or name another with --state-dir",
+            );
     }
     let is_open = directory.mode & OTHERS_WRITE != 0;
     if directory.owner != directory.us {
@@ -54,7 +57,10 @@ pub(super) fn directory(facts: &DoctorFacts) -> Finding {
             (_, true) => CHECK.warning(found, WHY),
             (_, false) => CHECK.note(found, WHY),
         };
-        return finding.advise("run as its owner, or name another with --state-dir");
+        return finding.by_hand(
+            NoCommand::Choice,
+            "run as its owner, or name another with --state-dir",
+        );
     }
     let mode = format!("{path}, mode {:o}", directory.mode & 0o7777);
     if is_open {
@@ -93,9 +99,10 @@ pub(super) fn journal(facts: &DoctorFacts) -> Finding {
         return CHECK.problem(found, LOST).mend(Remedy::Ours("journal"));
     }
     if let Some(refused) = &journal.refused {
-        return CHECK
-            .problem(refused.clone(), WHY)
-            .advise("see `state directory`, or name another with --state-dir");
+        return CHECK.problem(refused.clone(), WHY).by_hand(
+            NoCommand::Elsewhere,
+            "see `state directory`, or name another with --state-dir",
+        );
     }
     CHECK.ok("nothing of it is lost", WHY)
 }
@@ -142,12 +149,16 @@ pub(super) fn disk(facts: &DoctorFacts) -> Finding {
     if disk.available_files == Some(0) {
         return CHECK
             .problem(format!("{found}, and no file can be made"), WHY)
-            .advise("delete files there, or name a directory elsewhere with --state-dir");
+            .by_hand(
+                NoCommand::Choice,
+                "delete files there, or name a directory elsewhere with --state-dir",
+            );
     }
     if disk.available < LEAST_ROOM {
-        return CHECK
-            .problem(found, WHY)
-            .advise("make room there, or name a directory elsewhere with --state-dir");
+        return CHECK.problem(found, WHY).by_hand(
+            NoCommand::Choice,
+            "make room there, or name a directory elsewhere with --state-dir",
+        );
     }
     let kept = facts
         .state
@@ -155,9 +166,10 @@ pub(super) fn disk(facts: &DoctorFacts) -> Finding {
         .known()
         .map_or(Bytes::ZERO, |history| history.size);
     if is_recorded(&facts.state) && disk.available < HISTORY_ROOM.saturating_sub(kept) {
-        return CHECK
-            .warning(found, WHY)
-            .advise("history may grow to 512 MiB: record with a smaller --max-size, or make room");
+        return CHECK.warning(found, WHY).by_hand(
+            NoCommand::Choice,
+            "history may grow to 512 MiB: record with a smaller --max-size, or make room",
+        );
     }
     CHECK.ok(found, WHY)
 }
@@ -166,7 +178,7 @@ fn is_recorded(state: &StateFacts) -> bool {
     state
         .history
         .known()
-        .is_some_and(|history| history.samples > 0)
+        .is_some_and(|history| history.samples.is_some_and(|samples| samples > 0))
 }
 
 /// What is damaged is lost; the rest is read.
@@ -190,20 +202,31 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
             )
             .mend(close(path, *mode));
     }
-    let looked = if history.looked_at_all {
-        ""
-    } else {
-        ", of which not all was looked at"
-    };
-    let size = format!("{} samples in {}{looked}", history.samples, history.size);
+    let size = amount(history);
+    if let Some(first) = history.unreadable.first() {
+        let more = and_more(&history.unreadable);
+        let damaged = history.lost.first().map_or_else(String::new, |first| {
+            format!("; damaged: {first}{}", and_more(&history.lost))
+        });
+        return CHECK
+            .warning(
+                format!("{size}; cannot be read: {first}{more}{damaged}"),
+                WHY,
+            )
+            .by_hand(
+                NoCommand::Cause,
+                "what is in it is not counted, and may be whole: look at the file, its permissions \
+                 and the disk that it is on",
+            );
+    }
     if let Some(first) = history.lost.first() {
-        let more = match history.lost.len() - 1 {
-            0 => String::new(),
-            more => format!("; {more} more"),
-        };
+        let more = and_more(&history.lost);
         return CHECK
             .warning(format!("{size}; damaged: {first}{more}"), WHY)
-            .advise("what is damaged is lost, the rest is read; look at the disk that it is on");
+            .by_hand(
+                NoCommand::Cause,
+                "what is damaged is lost, the rest is read; look at the disk that it is on",
+            );
     }
     if let Some(first) = history.newer.first() {
         let more = match history.newer.len() - 1 {
@@ -215,7 +238,10 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
                 format!("{size}; {first}{more} of a newer version: not read, and left as it is"),
                 WHY,
             )
-            .advise("use the newer version of greyctl, or another --state-dir");
+            .by_hand(
+                NoCommand::Choice,
+                "use the newer version of greyctl, or another --state-dir",
+            );
     }
     match history.last_age_seconds {
         None => CHECK.note(size, WHY).mend(Remedy::Ours("record")),
@@ -227,7 +253,7 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
                 ),
                 WHY,
             )
-            .advise("the clock was set back since: look at it"),
+            .by_hand(NoCommand::Cause, "the clock was set back since: look at it"),
         Some(age) if age > A_RECORDER_IS_AT_WORK => CHECK
             .note(
                 format!("{size}; the last {} ago: nothing records now", span(age)),
@@ -235,6 +261,33 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
             )
             .mend(Remedy::Ours("record")),
         Some(_) => CHECK.ok(format!("{size}; being recorded"), WHY),
+    }
+}
+
+/// How much there is. The files' size is that of the samples only where all of
+/// them could be read.
+fn amount(history: &HistoryFacts) -> String {
+    let size = history.size;
+    let is_whole = [&history.unreadable, &history.lost, &history.newer]
+        .iter()
+        .all(|parts| parts.is_empty());
+    let amount = match history.samples {
+        None => format!("its files take {size}"),
+        Some(samples) if is_whole => format!("{samples} samples in {size}"),
+        Some(samples) => format!("{samples} samples can be read, and its files take {size}"),
+    };
+    match history.looked_at_all {
+        false if history.samples.is_some() => {
+            format!("{amount}, of which not all was looked at for damage")
+        }
+        _ => amount,
+    }
+}
+
+fn and_more(parts: &[String]) -> String {
+    match parts.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; {more} more"),
     }
 }
 

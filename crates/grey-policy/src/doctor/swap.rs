@@ -5,7 +5,7 @@
 
 use grey_model::{Bytes, DoctorFacts, Reading, SwapDevice, SwapKind, Zram, shell_word};
 
-use super::finding::{Check, Finding, Remedy, known};
+use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
 /// This project's advice: above this share of swap in use, in percent, there is
 /// little left to move to; above the second, nothing.
@@ -78,11 +78,17 @@ fn without_swap(facts: &DoctorFacts, finding: Finding) -> Finding {
     let setup = &facts.setup;
     let total = setup.meminfo.known().and_then(|meminfo| meminfo.mem_total);
     let (Some(total), false) = (total, setup.host.container) else {
-        return finding.advise("only the machine itself can be given swap");
+        return finding.by_hand(
+            NoCommand::Starter,
+            "only the machine itself can be given swap",
+        );
     };
     let mebibytes = (total.get() / ZRAM_SHARE) >> 20;
     if mebibytes == 0 {
-        return finding.advise("this machine is too small for swap in its memory");
+        return finding.by_hand(
+            NoCommand::Choice,
+            "this machine is too small for swap in its memory",
+        );
     }
     finding
         .advise("compressed memory can be swapped to, where this kernel has zram, until the next restart:")
@@ -134,7 +140,10 @@ pub(super) fn order(facts: &DoctorFacts) -> Finding {
     // Switching it off brings back what is in it.
     let has_room = available.is_some_and(|available| zram.used <= available.scale(1, 2));
     if !has_room || wanted > HIGHEST_PRIORITY {
-        return finding.advise("set its priority where it is switched on, for the next restart");
+        return finding.by_hand(
+            NoCommand::AtStart,
+            "set its priority where it is switched on, for the next restart",
+        );
     }
     let path = shell_word(zram.path.as_bytes());
     let again = |priority: i64| {
@@ -178,17 +187,18 @@ pub(super) fn zram_size(facts: &DoctorFacts) -> Finding {
     let size: Bytes = devices.iter().map(|device| device.disk_size).sum();
     let found = format!("{size} on a machine of {total}; {stored} of pages in {taken}");
     if stored >= ENOUGH_STORED && taken >= stored.scale(HARDLY_COMPRESSED, 100) {
-        return CHECK
-            .warning(found, WHY)
-            .advise("a disk as swap frees more, or a compressor such as zstd");
+        return CHECK.warning(found, WHY).by_hand(
+            NoCommand::Choice,
+            "a disk as swap frees more, or a compressor such as zstd",
+        );
     }
     let unlimited: Bytes = devices.iter().filter_map(bound).sum();
     let make = "set its size, or a limit on its memory, where it is made";
     if unlimited > total.scale(2, 1) {
-        return CHECK.warning(found, WHY).advise(make);
+        return CHECK.warning(found, WHY).by_hand(NoCommand::AtStart, make);
     }
     if unlimited > total {
-        return CHECK.note(found, WHY).advise(make);
+        return CHECK.note(found, WHY).by_hand(NoCommand::AtStart, make);
     }
     CHECK.ok(found, WHY)
 }
@@ -214,9 +224,10 @@ pub(super) fn zram_backing(facts: &DoctorFacts) -> Finding {
     if devices.is_empty() {
         return CHECK.ok("none", WHY);
     }
-    CHECK
-        .note(devices.join(", "), WHY)
-        .advise("nothing has to be done; what writes to `writeback` decides how much moves")
+    CHECK.note(devices.join(", "), WHY).by_hand(
+        NoCommand::NothingToDo,
+        "nothing has to be done; what writes to `writeback` decides how much moves",
+    )
 }
 
 /// `Documentation/admin-guide/mm/zswap.rst`: a compressed cache in front of
@@ -240,9 +251,10 @@ pub(super) fn zswap(facts: &DoctorFacts) -> Finding {
         reading => known!(CHECK, reading, WHY),
     };
     if swap.is_empty() {
-        return CHECK
-            .note("on, without a swap device", IDLE)
-            .advise("nothing has to be done: it takes no memory until there is swap");
+        return CHECK.note("on, without a swap device", IDLE).by_hand(
+            NoCommand::NothingToDo,
+            "nothing has to be done: it takes no memory until there is swap",
+        );
     }
     if swap.iter().any(|device| device.kind == SwapKind::Zram) {
         return CHECK

@@ -15,7 +15,7 @@ const MOST_CONSUMERS: usize = 10;
 const PAGE_SIZES: [u64; 3] = [4 << 10, 16 << 10, 64 << 10];
 
 /// The kill that this report tells of.
-pub(super) fn explain(record: &TimedRecord, kill: &KernelKill, facts: &KillFacts) -> Kill {
+pub(super) fn explain(record: &TimedRecord, kill: &KernelKill, facts: &KillFacts<'_>) -> Kill {
     let killer = match kill.constraint {
         Some(Constraint::Cgroup) => Killer::KernelCgroup,
         Some(Constraint::Machine | Constraint::Cpuset | Constraint::MemoryPolicy) => {

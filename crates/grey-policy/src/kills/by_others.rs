@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
-use super::advice::{for_oomd, shell_word};
+use super::advice::{for_oomd, see_unit, unit_word};
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECONDS_LENGTH: usize = 19;
 
 /// systemd-oomd killed a cgroup.
-pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts) -> Kill {
+pub(super) fn oomd(record: &TimedRecord, kill: &OomdKill, facts: &KillFacts<'_>) -> Kill {
     let what = match &kill.cgroup {
         Some(cgroup) => format!("everything in the control group {cgroup}"),
         None => "a control group".to_owned(),
@@ -109,12 +109,9 @@ pub(super) fn unit(
     record: &TimedRecord,
     unit: &KernelText,
     event: &UnitEvent,
-    facts: &KillFacts,
+    facts: &KillFacts<'_>,
 ) -> Option<Kill> {
-    let see = format!(
-        "see what it holds now: greyctl memory-diagnose --target {}",
-        shell_word(&unit.to_string())
-    );
+    let see = see_unit(unit, facts);
     let kill = match event {
         UnitEvent::KernelKilled => Kill {
             signal: Some(SIGKILL),
@@ -142,6 +139,17 @@ pub(super) fn unit(
             ..blank(record, Killer::SystemdOomd)
         },
         UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
+        UnitEvent::PassedOn { signal } => Kill {
+            signal: Some(*signal),
+            explanation: vec![
+                passed_on(unit, *signal),
+                "no log that was searched tells of that kill: it was not the one that systemd \
+                 started, or the program ended with that number by itself"
+                    .to_owned(),
+            ],
+            advice: vec![who_was_there(record)],
+            ..blank(record, Killer::Unknown)
+        },
         UnitEvent::SignalRequested { signal, pid, name } => {
             let sent = format!(
                 "somebody asked systemd to send {} to {} of {unit} (systemctl kill, or a program \
@@ -158,10 +166,10 @@ pub(super) fn unit(
                 exit_code::signal_name(*signal),
                 who(Some(name), Some(*pid))
             );
-            let advice = vec![format!(
-                "see how long a stop may take: systemctl show -p TimeoutStopUSec {}",
-                shell_word(&unit.to_string())
-            )];
+            let advice = unit_word(unit).map(|unit| {
+                format!("see how long a stop may take: systemctl show -p TimeoutStopUSec -- {unit}")
+            });
+            let advice = advice.into_iter().collect();
             by_systemd(record, (*signal, *pid, name), sent, advice)
         }
     };
@@ -169,6 +177,23 @@ pub(super) fn unit(
         unit: Some(unit.clone()),
         ..kill
     })
+}
+
+/// What systemd prints as `137/n/a` or `143/n/a`.
+pub(super) fn passed_on(unit: &KernelText, signal: u8) -> String {
+    format!(
+        "the process that systemd had started for {unit} ended with exit status {}, which is 128 + \
+         {signal}: a shell or an engine passes on so that its own process was ended by {}",
+        u16::from(signal) + 128,
+        exit_code::signal_name(signal)
+    )
+}
+
+fn who_was_there(record: &TimedRecord) -> String {
+    format!(
+        "see who was there and what ran then: journalctl{}",
+        record.at.map_or_else(String::new, minute_before)
+    )
 }
 
 /// systemd sent this signal to this process.
@@ -190,11 +215,13 @@ fn by_systemd(
 }
 
 /// A process of a unit ended by a signal, and nobody says who sent it.
-fn ended(record: &TimedRecord, unit: &KernelText, signal: u8, facts: &KillFacts) -> Option<Kill> {
-    let asked = format!(
-        "see who was there and what ran then: journalctl{}",
-        record.at.map_or_else(String::new, minute_before)
-    );
+fn ended(
+    record: &TimedRecord,
+    unit: &KernelText,
+    signal: u8,
+    facts: &KillFacts<'_>,
+) -> Option<Kill> {
+    let asked = who_was_there(record);
     let (killer, explanation) = match signal {
         SIGTERM => (
             Killer::Signal,

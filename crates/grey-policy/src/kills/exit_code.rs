@@ -74,6 +74,7 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
              name and the time"
         )),
     }
+    explained.explanation.extend(units(kills, SIGKILL));
     explained.advice = vec![
         "of a container, its engine knows whether it was the out-of-memory killer: docker inspect \
          -f '{{.State.OOMKilled}}' CONTAINER"
@@ -89,6 +90,7 @@ fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {
          docker stop, a pod's end, a shutdown"
             .to_owned(),
     );
+    explained.explanation.extend(units(kills, SIGTERM));
     let programs: Vec<String> = kills
         .iter()
         .filter(|kill| kill.signal == Some(SIGTERM))
@@ -104,6 +106,27 @@ fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {
                 .to_owned(),
         ),
     }
+}
+
+/// So many units are named.
+const MOST_UNITS: usize = 5;
+
+/// Of which units processes were ended by `signal`, as far as that is known.
+fn units(kills: &[Kill], signal: u8) -> Option<String> {
+    let mut units: Vec<String> = Vec::new();
+    for kill in kills.iter().filter(|kill| kill.signal == Some(signal)) {
+        let unit = kill.unit.as_ref().map(ToString::to_string);
+        units.extend(unit.filter(|unit| !units.contains(unit)));
+    }
+    let more = match units.len().saturating_sub(MOST_UNITS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    units.truncate(MOST_UNITS);
+    (!units.is_empty()).then(|| {
+        let (name, units) = (signal_name(signal), units.join(", "));
+        format!("{name} ended processes of these units: {units}{more}")
+    })
 }
 
 fn no_signal(code: u8) -> String {

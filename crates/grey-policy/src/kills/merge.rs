@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use grey_model::{CgroupPath, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent};
 
+use super::advice::owner_of;
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
 
 /// The same report in two logs differs by no more than this: the journal has
@@ -22,7 +23,7 @@ const UNIT_LAG: Duration = Duration::from_secs(30);
 /// Explains every kill that the records tell of, in the order in which they
 /// happened as far as that is known.
 #[must_use]
-pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts) -> Vec<Kill> {
+pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill> {
     let mut kills: Vec<Kill> = kernel_reports(records)
         .iter()
         .map(|(record, kill)| by_kernel::explain(record, kill, facts))
@@ -46,6 +47,9 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts) -> Vec<Kill> {
             }
         }
     }
+    for kill in &mut kills {
+        name_unit(kill, facts);
+    }
     if kills.iter().all(|kill| kill.at.is_some()) {
         kills.sort_by_key(|kill| kill.at);
     } else if kills.iter().all(|kill| kill.since_boot_seconds.is_some()) {
@@ -56,11 +60,14 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts) -> Vec<Kill> {
 }
 
 const fn names_a_killer(event: &UnitEvent) -> bool {
-    !matches!(event, UnitEvent::EndedBy { .. })
+    !names_an_end(event)
 }
 
 const fn names_an_end(event: &UnitEvent) -> bool {
-    matches!(event, UnitEvent::EndedBy { .. })
+    matches!(
+        event,
+        UnitEvent::EndedBy { .. } | UnitEvent::PassedOn { .. }
+    )
 }
 
 /// The kernel's reports, each once: `/dev/kmsg` and the journal have the same.
@@ -184,7 +191,7 @@ fn add_unit(
     record: &TimedRecord,
     unit: &KernelText,
     event: &UnitEvent,
-    facts: &KillFacts,
+    facts: &KillFacts<'_>,
 ) {
     let known = kills.iter_mut().find(|kill| {
         is_of_unit(kill, unit)
@@ -195,9 +202,12 @@ fn add_unit(
         if known.unit.is_none() {
             known.unit = Some(unit.clone());
         }
+        if let UnitEvent::PassedOn { signal } = event {
+            known.explanation.push(by_others::passed_on(unit, *signal));
+        }
         return;
     }
-    if let UnitEvent::EndedBy { signal } = event
+    if let UnitEvent::EndedBy { signal } | UnitEvent::PassedOn { signal } = event
         && let Some(known) = kills.iter_mut().find(|kill| {
             // A program named a process and not its unit.
             kill.program.is_some()
@@ -222,6 +232,7 @@ fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
     match event {
         UnitEvent::KernelKilled => by_kernel,
         UnitEvent::OomdKilled(_) => kill.killer == Killer::SystemdOomd,
+        UnitEvent::PassedOn { signal } => kill.signal == Some(*signal),
         UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),
         UnitEvent::EndedBy { signal: SIGTERM } => kill.signal == Some(SIGTERM),
         UnitEvent::EndedBy { .. } => false,
@@ -229,6 +240,24 @@ fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
         | UnitEvent::KilledBySystemd { signal, pid, .. } => {
             kill.signal == Some(*signal) && kill.pid == Some(*pid)
         }
+    }
+}
+
+/// Names the unit, which its cgroup tells where nobody else does.
+fn name_unit(kill: &mut Kill, facts: &KillFacts<'_>) {
+    if kill.unit.is_none() {
+        let owner = kill
+            .cgroup
+            .as_ref()
+            .map(|path| owner_of(path, facts.has_systemd));
+        let unit = owner.as_ref().and_then(grey_model::Owner::unit);
+        kill.unit = unit.map(KernelText::from);
+    }
+    let Some(unit) = kill.unit.as_ref().map(ToString::to_string) else {
+        return;
+    };
+    if !kill.explanation.iter().any(|line| line.contains(&unit)) {
+        kill.explanation.push(format!("it was of the unit {unit}"));
     }
 }
 

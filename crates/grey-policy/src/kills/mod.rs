@@ -14,8 +14,9 @@ mod merge;
 
 use std::time::Duration;
 
-use grey_model::{KernelText, Kill, KillRecord, Killer, Moment, PageSize};
+use grey_model::{KernelText, Kill, KillRecord, Killer, Moment, PageSize, Target};
 
+pub use advice::named_targets;
 pub use counters::unlogged_kills;
 pub use exit_code::explain_exit_code;
 pub use merge::explain_kills;
@@ -37,7 +38,7 @@ pub struct TimedRecord {
 
 /// What must be known of the machine to explain its kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KillFacts {
+pub struct KillFacts<'machine> {
     /// Its page size; a saved log may be of a machine with another one.
     pub page_size: PageSize,
     /// Whether systemd is its PID 1.
@@ -45,6 +46,12 @@ pub struct KillFacts {
     /// Whether the kernel's log was searched: only then does its silence mean
     /// something.
     pub kernel_log_searched: bool,
+    /// Whether the limits of cgroups can be set here: the memory controller is on
+    /// version 2, or nobody knows.
+    pub has_limits: bool,
+    /// Of [`named_targets`] those that are not there now, or are more than one:
+    /// no command can name them. Empty where nobody looked, as for a saved log.
+    pub missing: &'machine [Target],
 }
 
 /// SIGKILL's number, which the kernel and systemd-oomd send.

@@ -7,16 +7,18 @@ use grey_model::{
 
 use super::*;
 
-const FACTS: KillFacts = KillFacts {
+const FACTS: KillFacts<'static> = KillFacts {
     page_size: match PageSize::new(4096) {
         Some(size) => size,
         None => panic!("4096 is a page size"),
     },
     has_systemd: false,
     kernel_log_searched: true,
+    has_limits: true,
+    missing: &[],
 };
 
-const SYSTEMD: KillFacts = KillFacts {
+const SYSTEMD: KillFacts<'static> = KillFacts {
     has_systemd: true,
     ..FACTS
 };
@@ -90,7 +92,7 @@ fn unit_record(event: UnitEvent) -> KillRecord {
     })
 }
 
-fn one(records: &[TimedRecord], facts: &KillFacts) -> Kill {
+fn one(records: &[TimedRecord], facts: &KillFacts<'_>) -> Kill {
     let mut kills = explain_kills(records, facts);
     assert_eq!(kills.len(), 1, "{kills:#?}");
     kills.remove(0)
@@ -257,7 +259,7 @@ fn what_systemd_says_is_laid_upon_the_kernels_report() {
     assert_eq!(kill.killer, Killer::KernelCgroup);
     assert_eq!(kill.unit, Some(KernelText::from("web.service")));
     assert!(says(&kill.advice, "--target web.service --limit 150M"));
-    assert!(says(&kill.advice, "systemctl set-property web.service"));
+    assert!(says(&kill.advice, "systemctl set-property -- web.service"));
     // Two minutes later it is another one.
     let later = at(220, unit_record(UnitEvent::EndedBy { signal: 9 }));
     let kills = explain_kills(&[records[2].clone(), later], &SYSTEMD);
@@ -308,7 +310,7 @@ fn a_stop_that_took_too_long_is_systemds() {
     let kill = one(&records, &SYSTEMD);
     assert_eq!((kill.killer, kill.pid), (Killer::Signal, Some(7)));
     assert_eq!(kill.program, Some(KernelText::from("systemd")));
-    assert!(says(&kill.advice, "TimeoutStopUSec web.service"));
+    assert!(says(&kill.advice, "TimeoutStopUSec -- web.service"));
 }
 
 #[test]
@@ -411,6 +413,113 @@ fn a_path_is_one_word_of_a_shell() {
 }
 
 #[test]
+fn a_name_is_in_a_command_as_its_bytes_or_no_command_is_given() {
+    let hostile = "/a\x1b[2J: sudo reboot";
+    let kill = one(&[at(1, kernel(of_cgroup(hostile, hostile)))], &FACTS);
+    assert!(says(
+        &kill.advice,
+        r"--target $'/a\033[2J: sudo reboot' --limit"
+    ));
+    let mut report = of_cgroup("/", "/");
+    report.limit_cgroup = CgroupPath::new(b"/a\xff");
+    let kill = one(&[at(1, kernel(report))], &FACTS);
+    assert!(says(&kill.advice, "not UTF-8"));
+    assert!(!says(&kill.advice, "--target"));
+    let killed = |name: &[u8]| {
+        let mut report = of_machine();
+        report.name = Some(KernelText::from(name));
+        report.tasks[0].name = KernelText::from(name);
+        report.victim_cgroup = CgroupPath::new(b"/");
+        one(&[at(1, kernel(report))], &FACTS).advice
+    };
+    let named = killed(b"-x'\n: sudo ;");
+    assert!(says(
+        &named,
+        r"--target $'name:-x\'\012: sudo ;' --oom-score-adj"
+    ));
+    for untyped in [&b"a\xff"[..], b"a "] {
+        assert!(says(&killed(untyped), "cannot be typed"));
+        assert!(!says(&killed(untyped), "--target"));
+    }
+}
+
+#[test]
+fn no_limit_is_advised_where_none_can_be_set() {
+    let unlimited = KillFacts {
+        has_limits: false,
+        ..SYSTEMD
+    };
+    let unit = "/system.slice/web.service";
+    let mut of_version_1 = of_cgroup("/web", "/web");
+    of_version_1.memory_and_swap = of_version_1.memory;
+    let nested = "/system.slice/web.service/inner";
+    for (report, facts) in [
+        (of_cgroup("/web", "/web"), &unlimited),
+        (of_cgroup(unit, unit), &unlimited),
+        (of_cgroup(nested, nested), &unlimited),
+        (of_machine(), &unlimited),
+        (of_version_1, &FACTS),
+    ] {
+        let kill = one(&[at(1, kernel(report))], facts);
+        assert!(!says(&kill.advice, "--limit"), "{:?}", kill.advice);
+        assert!(!says(&kill.advice, "--high"), "{:?}", kill.advice);
+        assert!(says(&kill.advice, "cgroup version 2"), "{:?}", kill.advice);
+        // systemd knows how, on either version.
+        let is_unit = kill.limit_cgroup == path(unit);
+        assert_eq!(says(&kill.advice, "MemoryMax="), is_unit);
+    }
+}
+
+#[test]
+fn of_what_is_gone_no_command_is_given() {
+    let unit = |name: &str| Target::Unit(name.to_owned());
+    let missing = [
+        Target::Cgroup(path("/web").unwrap()),
+        Target::Cgroup(path("/build").unwrap()),
+        Target::Name("web".to_owned()),
+        unit("web.service"),
+        unit("web.scope"),
+    ];
+    let facts = KillFacts {
+        missing: &missing,
+        ..SYSTEMD
+    };
+    let advice = |report| one(&[at(1, kernel(report))], &facts).advice;
+    for own in ["/web", "/system.slice/web.scope"] {
+        let [said] = &advice(of_cgroup(own, own))[..] else {
+            panic!("{:?}", advice(of_cgroup(own, own)));
+        };
+        assert!(said.contains("not there now"), "{said}");
+    }
+    // A service's file stays.
+    let of_unit = advice(of_cgroup(
+        "/system.slice/web.service",
+        "/system.slice/web.service",
+    ));
+    assert!(says(
+        &of_unit,
+        "where the unit has a file: systemctl set-property -- web.service"
+    ));
+    assert!(!says(&of_unit, "--target"));
+    let of_machine = advice(of_machine());
+    assert!(!says(&of_machine, "--target"), "{of_machine:?}");
+    assert!(says(&of_machine, "it has ended"));
+    let killed = one(&[at(1, unit_record(UnitEvent::KernelKilled))], &facts);
+    assert!(!says(&killed.advice, "--target"));
+    // All that may be named is looked for.
+    let named = named_targets(
+        &[
+            at(1, kernel(of_cgroup("/web", "/build"))),
+            at(2, unit_record(UnitEvent::KernelKilled)),
+        ],
+        true,
+    );
+    for target in &missing[..4] {
+        assert!(named.contains(target), "{target:?} of {named:?}");
+    }
+}
+
+#[test]
 fn exit_code_137_may_be_the_killer_and_143_never_is() {
     let killed = explain_kills(&[at(1, kernel(of_cgroup("/web", "/web")))], &FACTS);
     let code = explain_exit_code(137, &killed, true);
@@ -432,6 +541,49 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
         &code.explanation,
         "out-of-memory killer never sends it"
     ));
+}
+
+#[test]
+fn an_exit_status_that_passes_a_kill_on_names_its_unit() {
+    let unit = "/system.slice/web.service";
+    let passed = || unit_record(UnitEvent::PassedOn { signal: 9 });
+    let known = one(
+        &[at(1, kernel(of_cgroup(unit, unit))), at(2, passed())],
+        &SYSTEMD,
+    );
+    assert_eq!(known.killer, Killer::KernelCgroup);
+    assert!(says(
+        &known.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let alone = one(&[at(1, passed())], &SYSTEMD);
+    assert_eq!((alone.killer, alone.signal), (Killer::Unknown, Some(9)));
+    assert_eq!(alone.unit, Some(KernelText::from("web.service")));
+    assert!(says(
+        &alone.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let code = explain_exit_code(137, &[known], true);
+    assert!(says(
+        &code.explanation,
+        "processes of these units: web.service"
+    ));
+}
+
+#[test]
+fn the_unit_of_a_kill_is_named_where_its_cgroup_alone_tells() {
+    let unit = "/system.slice/web.service";
+    let kill = one(&[at(1, kernel(of_cgroup("/system.slice", unit)))], &SYSTEMD);
+    assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+    assert!(says(&kill.explanation, "web.service"));
+    let machine = KernelKill {
+        victim_cgroup: path(unit),
+        ..of_machine()
+    };
+    let kill = one(&[at(1, kernel(machine))], &SYSTEMD);
+    assert!(says(&kill.explanation, "it was of the unit web.service"));
+    let kill = one(&[at(1, kernel(of_cgroup("/web", "/web")))], &SYSTEMD);
+    assert_eq!(kill.unit, None);
 }
 
 #[test]

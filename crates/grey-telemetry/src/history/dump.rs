@@ -18,7 +18,7 @@ use super::block::{self, Contents, HEADER, Header, LARGEST, NoHeader};
 use super::codec::Encoder;
 use super::directory::open_to_read;
 use super::error::HistoryError;
-use super::reader::read_bounded;
+use super::files::read_bounded;
 
 /// What the names of dumps begin and end with.
 const PREFIX: &str = "dump-";
@@ -273,11 +273,30 @@ impl DumpFolder {
 
 /// Whether a newer version has written the file at `path`.
 fn is_newer(path: &Path) -> bool {
-    let head = open_to_read(path).and_then(|file| {
-        let mut bytes = [0; HEADER];
-        file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+    matches!(head(path), Some(Err(NoHeader::Newer(_))))
+}
+
+/// What the beginning of the file at `path` says; `None` when it cannot be read.
+fn head(path: &Path) -> Option<Result<Header, NoHeader>> {
+    let mut bytes = [0; HEADER];
+    let file = open_to_read(path).ok()?;
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(Header::parse(&bytes))
+}
+
+/// The dumps in `path` that are ours to delete, the first made first, each with
+/// when its last sample was taken, where it says so, in milliseconds since 1970.
+///
+/// # Errors
+/// [`HistoryError::File`] when the directory cannot be listed.
+pub(super) fn deletable(path: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, HistoryError> {
+    let files = names(path)?.into_iter().map(|name| path.join(name.text));
+    let ours = files.filter_map(|file| match head(&file) {
+        Some(Err(NoHeader::Newer(_))) => None,
+        Some(Ok(header)) => Some((file, Some(header.until_unix_ms))),
+        _ => Some((file, None)),
     });
-    head.is_ok_and(|bytes| matches!(Header::parse(&bytes), Err(NoHeader::Newer(_))))
+    Ok(ours.collect())
 }
 
 /// The samples as one block.

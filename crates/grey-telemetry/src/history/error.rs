@@ -91,3 +91,11 @@ pub struct Loss {
     /// that is known, in milliseconds since 1970.
     pub between_unix_ms: Option<(u64, u64)>,
 }
+
+impl Loss {
+    /// Whether the whole file could not be read: what is in it may be good.
+    #[must_use]
+    pub const fn is_of_whole_file(&self) -> bool {
+        self.bytes == 0
+    }
+}

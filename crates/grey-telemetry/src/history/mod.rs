@@ -28,6 +28,7 @@ mod codec;
 mod directory;
 mod dump;
 mod error;
+mod files;
 mod number;
 mod open_tail;
 mod prune;

@@ -12,13 +12,11 @@ use std::path::{Path, PathBuf};
 
 use grey_model::Sample;
 
-use super::block::{self, HEADER, Header, LARGEST, NoHeader};
+use super::block::{self, HEADER, Header, LARGEST};
 use super::directory::{self, TAIL, open_to_read, shards};
 use super::error::{HistoryError, Loss, NewerFile};
-use super::tail::{self, Damage, Tail};
-
-/// How much of a damaged shard is searched at a time for the next block.
-const SEARCHED: usize = 1 << 20;
+use super::files::{Fault, LONGEST_INDEXED, block_at, next_block, read_tail_file, written_unix_ms};
+use super::tail::{Damage, Tail};
 
 /// From when to when there are samples, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,18 +41,26 @@ pub(super) struct Found {
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    /// Of the first [`MOST_OPEN`]; the others are opened when they are read.
+    /// Of the first [`most_open`]; the others are opened when they are read.
     file: Option<File>,
 }
 
-/// So many shards stay open, so that what grows too old while history is read
-/// can still be read. A process may mostly have 1,024 files.
+/// So many shards stay open at the most, so that what grows too old while history
+/// is read can still be read.
 const MOST_OPEN: usize = if cfg!(test) { 2 } else { 256 };
+
+/// The same where the process may have few files: a quarter of them.
+fn most_open() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = files.and_then(|files| usize::try_from(files / 4).ok());
+    quarter.unwrap_or(MOST_OPEN).min(MOST_OPEN)
+}
 
 /// History in a directory, as it was when it was opened.
 #[derive(Debug)]
 pub struct History {
     shards: Vec<Opened>,
+    most_open: usize,
     blocks: Vec<Found>,
     /// What of the tail is in no block.
     tail: Vec<Sample>,
@@ -98,6 +104,7 @@ impl History {
     fn open_with(path: &Path, is_lost: fn(&io::Error) -> bool) -> Result<Self, HistoryError> {
         let mut history = Self {
             shards: Vec::new(),
+            most_open: most_open(),
             blocks: Vec::new(),
             tail: Vec::new(),
             losses: Vec::new(),
@@ -151,12 +158,11 @@ impl History {
     }
 
     fn read_tail(&mut self, path: &Path) -> Result<Tail, HistoryError> {
-        let bytes = match read_bounded(path) {
-            Ok(bytes) => bytes,
+        let tail = match read_tail_file(path) {
+            Ok(tail) => tail,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
             Err(error) => return Err(HistoryError::file("read", path)(error)),
         };
-        let tail = tail::parse(&bytes);
         if let Some((_, format)) = tail.newer {
             self.note_newer(path, format);
         }
@@ -215,7 +221,19 @@ impl History {
             Err(error) => return Err(HistoryError::file("read", path)(error)),
         };
         let failed = || HistoryError::file("read", path);
-        let length = file.metadata().map_err(failed())?.len();
+        let whole = file.metadata().map_err(failed())?.len();
+        let length = whole.min(LONGEST_INDEXED);
+        if whole > length {
+            self.losses.push(Loss {
+                path: path.to_owned(),
+                from_byte: length,
+                bytes: whole - length,
+                reason: "the file is longer than a shard can be: what is beyond was not read"
+                    .to_owned(),
+                samples: None,
+                between_unix_ms: None,
+            });
+        }
         let mut at = 0;
         while at < length {
             match block_at(&file, at, length).map_err(failed())? {
@@ -247,7 +265,7 @@ impl History {
         }
         self.shards.push(Opened {
             path: path.to_owned(),
-            file: (self.shards.len() < MOST_OPEN).then_some(file),
+            file: (self.shards.len() < self.most_open).then_some(file),
         });
         Ok(())
     }
@@ -396,89 +414,6 @@ impl History {
         let ends = self.blocks.iter().map(|found| found.header.end());
         ends.max().unwrap_or_default()
     }
-}
-
-/// When a file was written to last, in milliseconds since 1970.
-fn written_unix_ms(path: &Path) -> Option<u64> {
-    let at = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
-    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_millis()).ok()
-}
-
-/// A whole file, when it is not larger than a tail may be.
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let most = LARGEST as u64 * 2;
-    open_to_read(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Why there is no block where one should be.
-enum Fault {
-    Damaged(&'static str),
-    Newer(u16),
-}
-
-/// The header at `at`, or why there is none.
-fn block_at(file: &File, at: u64, length: u64) -> io::Result<Result<Header, Fault>> {
-    const CUT: Fault = Fault::Damaged("the last block was cut short");
-    let mut bytes = [0; HEADER];
-    if length - at < HEADER as u64 {
-        return Ok(Err(CUT));
-    }
-    file.read_exact_at(&mut bytes, at)?;
-    Ok(match Header::parse(&bytes) {
-        Ok(header) if usize::try_from(header.stored).is_ok_and(|stored| stored > LARGEST) => {
-            Err(Fault::Damaged("a block is too large to be one of ours"))
-        }
-        Ok(header) if at + HEADER as u64 + u64::from(header.stored) > length => Err(CUT),
-        Ok(header) => Ok(header),
-        Err(NoHeader::Newer(format)) => Err(Fault::Newer(format)),
-        Err(NoHeader::Damaged) => Err(Fault::Damaged("the head of a block is damaged")),
-    })
-}
-
-/// The number of the first sample in a shard whose block can be read; `None`
-/// when there is none, or the shard cannot be read.
-pub(super) fn first_number(path: &Path) -> Option<u64> {
-    let file = open_to_read(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    let mut at = 0;
-    while at < length {
-        if let Ok(header) = block_at(&file, at, length).ok()? {
-            return Some(header.first);
-        }
-        at = next_block(&file, at + 1, length).ok()?;
-    }
-    None
-}
-
-/// Where the next block begins that can be read, from `from` on; the end of the
-/// file when there is none.
-fn next_block(file: &File, from: u64, length: u64) -> io::Result<u64> {
-    let magic = block::MAGIC;
-    let mut window = vec![0; SEARCHED];
-    let mut at = from;
-    while at < length {
-        let here = usize::try_from(length - at)
-            .unwrap_or(SEARCHED)
-            .min(SEARCHED);
-        file.read_exact_at(&mut window[..here], at)?;
-        let places = window[..here].windows(magic.len()).enumerate();
-        for (place, _) in places.filter(|(_, bytes)| *bytes == magic) {
-            let candidate = at + place as u64;
-            if block_at(file, candidate, length)?.is_ok() {
-                return Ok(candidate);
-            }
-        }
-        if here < SEARCHED {
-            break;
-        }
-        // One that begins at the very end of this window is found in the next.
-        at += (here - magic.len() + 1) as u64;
-    }
-    Ok(length)
 }
 
 /// The shards' names, for the writer.

@@ -15,8 +15,8 @@ use super::block::{self, Contents};
 use super::codec::Encoder;
 use super::directory::TAIL;
 use super::error::HistoryError;
-use super::reader::{History, read_bounded};
-use super::tail;
+use super::files::read_tail_file;
+use super::reader::History;
 use super::writer::HistoryWriter;
 
 /// The most damaged tails that are kept; then the first set aside go. What
@@ -33,12 +33,11 @@ const SET_ASIDE: &str = "tail-damaged-";
 /// what is good in it cannot be kept.
 pub(super) fn recover(writer: &mut HistoryWriter, history: &History) -> Result<(), HistoryError> {
     let path = writer.path(TAIL);
-    let bytes = match read_bounded(&path) {
-        Ok(bytes) => bytes,
+    let left = match read_tail_file(&path) {
+        Ok(left) => left,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(HistoryError::file("read", &path)(error)),
     };
-    let left = tail::parse(&bytes);
     if let Some((_, version)) = left.newer {
         return Err(HistoryError::Newer { path, version });
     }
@@ -83,18 +82,34 @@ pub(super) fn block_of(run: &[&(u64, Sample)]) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Gives the damaged tail at `path` a name of its own, which is returned.
-fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
-    let directory = path.parent().unwrap_or(path);
+/// The numbers of the damaged tails in `directory`, the first set aside first.
+///
+/// # Errors
+/// [`HistoryError::File`] when it cannot be listed.
+pub(super) fn damaged_tails(directory: &Path) -> Result<Vec<u64>, HistoryError> {
     let failed = || HistoryError::file("list", directory);
     let mut there = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed())? {
         let name = entry.map_err(failed())?.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(SET_ASIDE));
-        there.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        // One way to write it: another file is not ours.
+        there.extend(number.filter(|number| name == *tail_name(*number)));
     }
     there.sort_unstable();
-    let name = |number: u64| directory.join(format!("{SET_ASIDE}{number:06}"));
+    Ok(there)
+}
+
+/// The name of the damaged tail `number`.
+pub(super) fn tail_name(number: u64) -> String {
+    format!("{SET_ASIDE}{number:06}")
+}
+
+/// Gives the damaged tail at `path` a name of its own, which is returned.
+fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
+    let directory = path.parent().unwrap_or(path);
+    let there = damaged_tails(directory)?;
+    let name = |number: u64| directory.join(tail_name(number));
     let number = there.last().map_or(1, |last| last.saturating_add(1));
     let aside = name(number);
     fs::rename(path, &aside).map_err(HistoryError::file("set aside", path))?;

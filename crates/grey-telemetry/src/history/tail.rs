@@ -54,6 +54,8 @@ const BEFORE_IN_FORMAT_1: usize = 16;
 const CUT: &str = "the last sample was cut short";
 const HEADER_CUT: &str = "its header was cut short";
 const HEADER_DAMAGED: &str = "a header is damaged";
+const TOO_LONG: &str =
+    "the file is longer than a tail can be, and only its first 16 MiB were looked at";
 const DAMAGED: &str = "a sample is damaged";
 const NO_SENSE: &str = "a sample makes no sense";
 
@@ -100,6 +102,24 @@ pub(super) struct Tail {
     pub(super) damage: Vec<Damage>,
     /// From here on it is of a later format, and was not read.
     pub(super) newer: Option<(usize, u16)>,
+}
+
+impl Tail {
+    /// Notes that `bytes`, behind all that was read, were not.
+    pub(super) fn leave_out(&mut self, bytes: Range<usize>) {
+        match self.damage.last_mut() {
+            Some(last) if last.bytes.end == bytes.start => {
+                (last.bytes.end, last.reason) = (bytes.end, TOO_LONG);
+            }
+            _ => self.damage.push(Damage {
+                reason: TOO_LONG,
+                numbers: None,
+                from_unix_ms: self.samples.last().map(|(_, sample)| sample.at_unix_ms),
+                until_unix_ms: None,
+                bytes,
+            }),
+        }
+    }
 }
 
 /// A part of a tail that could not be read.
@@ -283,11 +303,22 @@ impl Reading<'_> {
                     found = Some((found.map_or((at, head), |(first, _)| first), head));
                     at += BEFORE + head.length;
                 }
-                None => at += 1,
+                // A head of zeros alone has no right checksum.
+                None => {
+                    at += zeros(&self.bytes[at..lost.end])
+                        .saturating_sub(HEAD - 1)
+                        .max(1)
+                }
             }
         }
         found
     }
+}
+
+/// How many zeros `bytes` begin with.
+fn zeros(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|&byte| byte != 0);
+    end.unwrap_or(bytes.len())
 }
 
 /// The header at the front of `bytes`: its format and boot. The first of a file

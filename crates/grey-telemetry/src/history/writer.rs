@@ -25,10 +25,12 @@ use super::tail;
 /// How history is kept.
 #[derive(Debug, Clone)]
 pub struct HistoryOptions {
-    /// The most bytes of all shards together; the first taken go first. The one
-    /// that is being written stays.
+    /// The most bytes of all shards, dumps and damaged tails together, as they lie
+    /// on the disk; the oldest go first. The shard that is being written, the
+    /// newest dump, and the tail, which is a few MiB at most, stay.
     pub max_bytes: u64,
-    /// Shards whose day is longer ago than this go: before the sample that is
+    /// Shards whose day, dumps whose end and damaged tails whose last write is
+    /// longer ago than this go: before the sample that is
     /// being written or the one before it, whichever is earlier. A clock that is
     /// wrong for a moment, or when the history is opened, makes nothing too old.
     pub max_age: Duration,
@@ -60,7 +62,7 @@ impl Default for HistoryOptions {
 }
 
 /// A shard that is longer than this gets no more blocks.
-const LONGEST_SHARD: u64 = 64 << 20;
+pub(super) const LONGEST_SHARD: u64 = 64 << 20;
 
 /// Writes history into a directory that nobody else writes to.
 #[derive(Debug)]
@@ -306,8 +308,13 @@ impl HistoryWriter {
         let written = (&file).write_all(&bytes).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // Half a block would only be in the way; if it stays, it is read over.
-            if file.set_len(length).is_ok() {
-                self.shard = Some((shard, file));
+            match file.set_len(length) {
+                // Nor would an empty one for each try be of use.
+                Ok(()) if length == 0 => {
+                    let _ = fs::remove_file(&path);
+                }
+                Ok(()) => self.shard = Some((shard, file)),
+                Err(_) => {}
             }
             return Err(failed()(error));
         }

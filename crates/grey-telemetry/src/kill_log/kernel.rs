@@ -8,9 +8,7 @@ use grey_model::{
     Bytes, CgroupPath, Constraint, CounterUse, KernelText, MemoryLimit, Pages, TaskRow,
 };
 
-use super::find::{
-    last_position, leading_number, number_after, position, signed_after, split, split_last,
-};
+use super::find::{leading_number, number_after, position, signed_after, split, split_last};
 use crate::ascii;
 
 /// `PAGE_COUNTER_MAX` in KiB, less what different page sizes round: no limit.
@@ -188,9 +186,13 @@ fn counter_line(text: &[u8]) -> Option<KernelLine> {
 
 fn stats_for(text: &[u8]) -> Option<KernelLine> {
     let path = &text[b"Memory cgroup stats for ".len()..];
-    // Before Linux 5.3 the numbers follow on the same line.
-    let end = position(path, b": ").or_else(|| last_position(path, b":"))?;
-    Some(KernelLine::StatsFor(CgroupPath::new(&path[..end])?))
+    // Before Linux 5.3 the numbers follow on the same line. A name may have a
+    // colon and a space itself.
+    let path = match path.strip_suffix(b":") {
+        Some(path) => path,
+        None => &path[..position(path, b": ")?],
+    };
+    Some(KernelLine::StatsFor(CgroupPath::new(path)?))
 }
 
 fn group_kill(text: &[u8]) -> Option<KernelLine> {
@@ -398,6 +400,10 @@ mod tests {
         assert_eq!(
             is("Memory cgroup stats for /a/b:"),
             path("/a/b").map(KernelLine::StatsFor)
+        );
+        assert_eq!(
+            is("Memory cgroup stats for /a: b:"),
+            path("/a: b").map(KernelLine::StatsFor)
         );
         assert_eq!(
             is("Tasks in /a are going to be killed due to memory.oom.group set"),

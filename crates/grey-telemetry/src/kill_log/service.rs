@@ -106,6 +106,14 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
             signal: u8::try_from(leading_number(rest)?.0).ok()?,
         });
     }
+    if let Some((_, rest)) = split(said, b"rocess exited, code=exited, status=") {
+        let signal = u8::try_from(leading_number(rest)?.0)
+            .ok()?
+            .checked_sub(128)?;
+        return [SIGKILL, SIGTERM]
+            .contains(&signal)
+            .then_some(UnitEvent::PassedOn { signal });
+    }
     if let Some(rest) = said.strip_prefix(b"Sent signal ") {
         let (signal, rest) = split(rest, b" to ")?;
         let (target, _) = split(rest, b" on client request")?;
@@ -199,7 +207,7 @@ impl Nohang {
 /// Whether a line is worth reading twice: only some words begin a kill.
 #[must_use]
 pub fn mentions_a_kill(text: &[u8]) -> bool {
-    [&b"illed"[..], b"SIG", b"illing"]
+    [&b"illed"[..], b"SIG", b"illing", b"exited, code="]
         .iter()
         .any(|word| position(text, word).is_some())
 }
@@ -237,6 +245,14 @@ mod tests {
             event("a@b.service: Control process exited, code=killed, status=9/KILL"),
             Some(UnitEvent::EndedBy { signal: 9 })
         );
+        for (status, signal) in [("137/n/a", 9), ("143/n/a", 15)] {
+            assert_eq!(
+                event(&format!(
+                    "a.service: Main process exited, code=exited, status={status}"
+                )),
+                Some(UnitEvent::PassedOn { signal })
+            );
+        }
         assert_eq!(
             event("web.service: Sent signal SIGTERM to main process 7 (a) b) on client request."),
             Some(UnitEvent::SignalRequested {
@@ -255,6 +271,8 @@ mod tests {
         );
         for other in [
             "web.service: Main process exited, code=exited, status=1/FAILURE",
+            "web.service: Main process exited, code=exited, status=136/n/a",
+            "web.service: Main process exited, code=exited, status=255/EXCEPTION",
             "web.service: Deactivated successfully.",
             "no unit: A process of this unit has been killed by the OOM killer.",
         ] {

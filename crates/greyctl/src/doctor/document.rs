@@ -3,7 +3,7 @@
 //! Plain data. What could not be found out is `unknown`, never well.
 
 use grey_model::HostFacts;
-use grey_policy::doctor::{CheckState, Finding};
+use grey_policy::doctor::{CheckState, Finding, NoCommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -93,6 +93,9 @@ pub(crate) struct Checked {
     pub(crate) advice: Option<String>,
     /// The commands that mend it; `null` where none is safe.
     pub(crate) mend: Option<Mend>,
+    /// Why there is no command, where something was found and none mends it;
+    /// `null` beside a command, and where nothing was found.
+    pub(crate) no_command: Option<&'static str>,
 }
 
 impl DoctorDocument {
@@ -116,6 +119,7 @@ impl DoctorDocument {
                 mend: finding
                     .remedy
                     .map(|remedy| Mend::new(global, systemd, &remedy)),
+                no_command: finding.no_command.map(NoCommand::reason),
             })
             .collect();
         Self {

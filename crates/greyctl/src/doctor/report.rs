@@ -73,6 +73,11 @@ fn one(check: &Checked, verbose: bool, width: Option<usize>) -> String {
     if let Some(advice) = &check.advice {
         below(&format!("-> {advice}"), Style::new());
     }
+    // Advice may say of itself that nothing has to be done.
+    let is_told = |reason: &str| check.advice.as_ref().is_some_and(|it| it.contains(reason));
+    if let Some(reason) = check.no_command.filter(|reason| !is_told(reason)) {
+        below(&format!("no command: {reason}"), DIM);
+    }
     text.push_str(&check.mend.as_ref().map(commands).unwrap_or_default());
     text
 }
@@ -132,6 +137,7 @@ mod tests {
                 lasting: None,
                 undo: None,
             }),
+            no_command: None,
         };
         let text = anstream::adapter::strip_str(&one(&check, false, Some(30))).to_string();
         let (commands, others): (Vec<&str>, Vec<&str>) =

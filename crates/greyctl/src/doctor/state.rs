@@ -139,7 +139,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         Err(error) => {
             return Reading::Known(HistoryFacts {
                 size: size(folder),
-                lost: vec![chain(&error)],
+                unreadable: vec![chain(&error)],
                 ..HistoryFacts::default()
             });
         }
@@ -160,20 +160,29 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         });
         format!("{}: {}{samples}", name_of(&loss.path), loss.reason)
     };
-    let mut lost: Vec<String> = history.losses().iter().map(told).collect();
-    lost.extend(read.err().map(|error| chain(&error)));
+    let (closed, damaged): (Vec<_>, Vec<_>) = history
+        .losses()
+        .iter()
+        .partition(|loss| loss.is_of_whole_file());
+    let mut unreadable: Vec<String> = closed.into_iter().map(told).collect();
+    let mut lost: Vec<String> = damaged.into_iter().map(told).collect();
+    if let Err(error) = read {
+        looked_at_all = false;
+        unreadable.push(chain(&error));
+    }
     let there = history.newer().iter();
     let mut newer: Vec<String> = there.map(|newer| name_of(&newer.path)).collect();
     match dumps(folder) {
-        Ok(dumps) => judge_dumps(dumps, &mut lost, &mut newer),
-        Err(error) => lost.push(chain(&error)),
+        Ok(dumps) => judge_dumps(dumps, &mut lost, &mut unreadable, &mut newer),
+        Err(error) => unreadable.push(chain(&error)),
     }
     Reading::Known(HistoryFacts {
         open_to_others: open_to_others(folder),
         size: size(folder),
-        samples: span.map_or(0, |span| span.samples),
+        samples: Some(span.map_or(0, |span| span.samples)),
         last_age_seconds: span.and_then(|span| age(span.until_unix_ms)),
         lost,
+        unreadable,
         newer,
         looked_at_all,
     })
@@ -185,13 +194,18 @@ fn open_to_others(folder: &Path) -> Option<(String, u32)> {
     (mode & 0o022 != 0).then_some((path, mode))
 }
 
-fn judge_dumps(dumps: Vec<Dump>, lost: &mut Vec<String>, newer: &mut Vec<String>) {
+fn judge_dumps(
+    dumps: Vec<Dump>,
+    lost: &mut Vec<String>,
+    unreadable: &mut Vec<String>,
+    newer: &mut Vec<String>,
+) {
     for Dump { name, holds, .. } in dumps {
         match holds {
             Ok(_) => {}
             Err(DumpFault::Newer(_)) => newer.push(name),
             Err(DumpFault::Damaged) => lost.push(format!("{name}: the dump")),
-            Err(DumpFault::Unreadable(why)) => lost.push(format!("{name}: {why}")),
+            Err(DumpFault::Unreadable(why)) => unreadable.push(format!("{name}: {why}")),
         }
     }
 }

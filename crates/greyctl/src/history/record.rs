@@ -51,8 +51,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let kernel = open_kernel(global)?;
     let path = state_dir(global)?.join(FOLDER);
-    let mut writer = HistoryWriter::open(&path, history_options(options))
-        .map_err(|error| history_failure(&error))?;
+    let mut writer = open_writer(&path, options, output)?;
     for loss in writer.losses() {
         output.warn(&super::report::loss(loss));
     }
@@ -122,6 +121,41 @@ pub(crate) fn run(
     match talk.failing {
         Some(error) => Err(history_failure(&error)),
         None => Ok(Exit::Success),
+    }
+}
+
+/// The longest between two tries to open a history on a full disk.
+const SELDOMEST_TRY: Duration = Duration::from_secs(10);
+
+/// Opens the history. Where the disk is full, what an earlier recorder left finds
+/// no place: that is told and tried again, as it is with samples, until the time
+/// to record is over.
+fn open_writer(
+    path: &std::path::Path,
+    options: &RecordOptions,
+    output: &mut Output,
+) -> Result<HistoryWriter, Failure> {
+    let started = Instant::now();
+    let pause = options.interval.0.min(SELDOMEST_TRY);
+    let mut is_told = false;
+    loop {
+        let error = match HistoryWriter::open(path, history_options(options)) {
+            Ok(writer) => {
+                if is_told {
+                    output.talk("there is room again");
+                }
+                return Ok(writer);
+            }
+            Err(error) => error,
+        };
+        let is_over = |length: &crate::duration::Keep| started.elapsed() + pause >= length.0;
+        if !is_full(&error) || options.length.as_ref().is_some_and(is_over) {
+            return Err(history_failure(&error));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            output.warn(&format!("{}; trying on", crate::failure::chain(&error)));
+        }
+        std::thread::sleep(pause);
     }
 }
 

@@ -18,6 +18,10 @@ const ROWS: u64 = 24;
 
 /// What is lost, in a sentence.
 pub(crate) fn loss(loss: &Loss) -> String {
+    if loss.is_of_whole_file() {
+        let (path, reason) = (loss.path.display(), &loss.reason);
+        return format!("what is in `{path}` is not seen: {reason}; the rest was read");
+    }
     let zone = TimeZone::system();
     let lost = counted(loss.bytes, "byte", "bytes");
     let (path, from) = (loss.path.display(), loss.from_byte);

@@ -2,10 +2,14 @@
 //!
 //! Never changes anything.
 
-use grey_model::{CgroupPath, CountedKills, KernelText, Kill, Moment};
-use grey_policy::{KillFacts, TimedRecord, explain_exit_code, explain_kills, unlogged_kills};
+use grey_model::{CgroupPath, CountedKills, KernelText, Kill, Moment, Target};
+use grey_policy::{
+    KillFacts, TimedRecord, explain_exit_code, explain_kills, named_targets, unlogged_kills,
+};
 use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::mount::find_cgroup_mode;
 use grey_telemetry::cgroup::tree::{TreeBounds, read_tree};
+use grey_telemetry::target::{ResolveTargetError, Resolver};
 
 use super::clock::{Clock, moment, timestamp};
 use super::document::{self, KillsDocument};
@@ -59,14 +63,22 @@ fn killed(
             sources::of_this_machine(options.kmsg.as_deref(), kernel.has_systemd(), since, &clock)?
         }
     };
+    // A saved log may be of another machine.
+    let is_ours = options.log.is_none();
+    let missing = match is_ours {
+        true => missing(&kernel, &found.records),
+        false => Vec::new(),
+    };
     let facts = KillFacts {
         page_size: kernel.page_size,
         has_systemd: kernel.has_systemd(),
         kernel_log_searched: found.has_kernel_lines,
+        has_limits: !is_ours || find_cgroup_mode(&kernel, &mut Vec::new()).has_v2_memory(),
+        missing: &missing,
     };
-    let unlogged = match options.log {
-        Some(_) => None,
-        None => counted(&kernel, &found.records, clock.boot()),
+    let unlogged = match is_ours {
+        false => None,
+        true => counted(&kernel, &found.records, clock.boot()),
     };
     let since = since.and_then(moment);
     let mut kills = explain_kills(&found.records, &facts);
@@ -79,8 +91,7 @@ fn killed(
             *line = with_sudo(line);
         }
     }
-    // A saved log may be of another machine.
-    if options.log.is_none() {
+    if is_ours {
         grown::fill(global, &mut kills);
     }
     let mut notes = std::mem::take(&mut found.notes);
@@ -107,6 +118,24 @@ fn killed(
         ))?;
     }
     Ok(Exit::Success)
+}
+
+/// So many things that kills name are looked for: there is a limit to what a log
+/// can have us do.
+const MOST_LOOKED_FOR: usize = 1000;
+
+/// What of all that advice may name is not there now, or is more than one; of the
+/// last that are told of, where there are very many.
+fn missing(kernel: &Kernel, records: &[TimedRecord]) -> Vec<Target> {
+    let named = named_targets(records, kernel.has_systemd());
+    let mut resolver = Resolver::new(kernel);
+    let mut is_missing = |target: &Target| match resolver.resolve(target) {
+        // Of what cannot be read nobody knows.
+        Ok(_) | Err(ResolveTargetError::Read { .. }) => false,
+        Err(_) => true,
+    };
+    let last = named.into_iter().rev().take(MOST_LOOKED_FOR);
+    last.filter(|target| is_missing(target)).collect()
 }
 
 /// What the counters of the control groups have and the log does not; `None`

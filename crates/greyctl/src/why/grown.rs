@@ -1,11 +1,14 @@
 //! What had grown in the minutes before a kill, from history.
 //!
-//! Best effort: where there is no history of that time, it stays unknown.
+//! Best effort: where there is no history of that time, it stays unknown. Never
+//! lets somebody else's growth come before that of whoever filled the cgroup that
+//! was at its limit.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use grey_model::{Bytes, Growth, Kill, ProcessField, ProcessKey, ProcessSample};
+use grey_model::{Bytes, CgroupPath, Growth, Kill, ProcessField, ProcessKey, ProcessSample};
 use grey_telemetry::history::History;
 
 use super::last_minute::Minutes;
@@ -28,8 +31,56 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
             .at
             .and_then(|at| u64::try_from(at.unix_microseconds() / 1000).ok());
         let Some(at) = at else { continue };
-        kill.grew = grown(&mut history, at.saturating_sub(BEFORE), at);
-        kill.last_minute = minutes.before(at, |from| grown(&mut history, from, at));
+        let limited = Limited::of(kill);
+        kill.grew = grown(&mut history, at.saturating_sub(BEFORE)..=at, &limited);
+        kill.last_minute = minutes.before(at, |from| grown(&mut history, from..=at, &limited));
+    }
+}
+
+/// A time of history, in milliseconds since 1970.
+type Span = std::ops::RangeInclusive<u64>;
+
+/// Who grew in `span` and was still there then; `None` where nothing was
+/// recorded then.
+fn grown(history: &mut History, span: Span, limited: &Limited) -> Option<Vec<Growth>> {
+    let mut tally = Tally::default();
+    let read = history.samples(*span.start(), *span.end(), |sample| {
+        tally.add(sample.processes);
+        ControlFlow::Continue(())
+    });
+    read.ok()?;
+    tally.grown(limited)
+}
+
+/// The cgroup that was at its limit, where one was, and who is known to have
+/// been in it.
+#[derive(Debug, Default)]
+struct Limited {
+    cgroup: Option<CgroupPath>,
+    /// By the kernel's own table: all who could have been killed for it.
+    members: Vec<u32>,
+}
+
+impl Limited {
+    fn of(kill: &Kill) -> Self {
+        let consumers = kill.consumers.iter().flatten();
+        Self {
+            cgroup: kill.limit_cgroup.clone(),
+            members: consumers
+                .map(|consumer| consumer.pid)
+                .chain(kill.pid)
+                .collect(),
+        }
+    }
+
+    /// Whether `key` was in it; `None` where none was at its limit, or the
+    /// process's cgroup is not known.
+    fn holds(&self, key: &ProcessKey) -> Option<bool> {
+        let limited = self.cgroup.as_ref()?;
+        match &key.cgroup {
+            Some(own) => Some(limited.contains(own)),
+            None => self.members.contains(&key.id.pid).then_some(true),
+        }
     }
 }
 
@@ -37,41 +88,158 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
 /// until then: who was killed may be gone from the last ones.
 const LAST: u64 = 3;
 
-/// Who grew from `from` until `at` and was still there then, largest growth
-/// first; `None` where nothing was recorded then.
-fn grown(history: &mut History, from: u64, at: u64) -> Option<Vec<Growth>> {
-    // What each held first and last, and in which sample that was.
-    let mut known: BTreeMap<ProcessKey, (u64, u64, u64)> = BTreeMap::new();
-    let mut samples = 0_u64;
-    let read = history.samples(from, at, |sample| {
-        samples += 1;
-        for process in sample.processes {
+/// What each process held first and last, and in which sample that was.
+#[derive(Debug, Default)]
+struct Tally {
+    known: BTreeMap<ProcessKey, (u64, u64, u64)>,
+    samples: u64,
+}
+
+impl Tally {
+    /// Counts the processes of the next sample.
+    fn add(&mut self, processes: Vec<ProcessSample>) {
+        self.samples += 1;
+        for process in processes {
             if let Some(held) = held(&process) {
-                let entry = known.entry(process.key).or_insert((held, held, samples));
-                (entry.1, entry.2) = (held, samples);
+                let first = (held, held, self.samples);
+                let entry = self.known.entry(process.key).or_insert(first);
+                (entry.1, entry.2) = (held, self.samples);
             }
         }
-        ControlFlow::Continue(())
-    });
-    // Of one moment alone nobody can tell what grew.
-    if read.is_err() || samples < 2 {
-        return None;
     }
-    let mut grew: Vec<Growth> = known
-        .into_iter()
-        .filter(|(_, (first, last, seen))| last > first && seen + LAST > samples)
-        .map(|(key, (first, last, _))| Growth {
-            pid: key.id.pid,
-            name: key.name,
-            growth_bytes: Bytes(last - first),
-        })
-        .collect();
-    grew.sort_by_key(|growth| (std::cmp::Reverse(growth.growth_bytes), growth.pid));
-    Some(grew)
+
+    /// Who grew and was still there at the end: those of the cgroup at its limit,
+    /// then those of whom nobody knows, then the others, each by growth. `None`
+    /// with fewer than two samples: of one moment alone nobody can tell what grew.
+    fn grown(self, limited: &Limited) -> Option<Vec<Growth>> {
+        let samples = self.samples;
+        if samples < 2 {
+            return None;
+        }
+        let mut grew: Vec<Growth> = self
+            .known
+            .into_iter()
+            .filter(|(_, (first, last, seen))| last > first && seen + LAST > samples)
+            .map(|(key, (first, last, _))| Growth {
+                in_limited_cgroup: limited.holds(&key),
+                pid: key.id.pid,
+                name: key.name,
+                growth_bytes: Bytes(last - first),
+            })
+            .collect();
+        grew.sort_by_key(|growth| {
+            let rank = match growth.in_limited_cgroup {
+                Some(true) => 0,
+                None => 1,
+                Some(false) => 2,
+            };
+            (rank, Reverse(growth.growth_bytes), growth.pid)
+        });
+        Some(grew)
+    }
 }
 
 /// Anonymous memory and swap.
 fn held(process: &ProcessSample) -> Option<u64> {
     let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
     Some(process.values.get(ProcessField::Anonymous)? + swap)
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_model::{KernelText, ProcessId, ProcessValues};
+
+    use super::*;
+
+    /// Process `pid` of `cgroup`, with `mib` of anonymous memory.
+    fn process(pid: u32, cgroup: Option<&str>, mib: u64) -> ProcessSample {
+        ProcessSample {
+            key: ProcessKey {
+                id: ProcessId {
+                    pid,
+                    start_time_ticks: 1,
+                },
+                name: KernelText::from("p"),
+                cgroup: cgroup.and_then(|path| CgroupPath::new(path.as_bytes())),
+            },
+            values: ProcessValues::default().with(ProcessField::Anonymous, Some(mib << 20)),
+        }
+    }
+
+    fn limited(path: &str, members: &[u32]) -> Limited {
+        Limited {
+            cgroup: CgroupPath::new(path.as_bytes()),
+            members: members.to_vec(),
+        }
+    }
+
+    /// The pids of who grew, in their order.
+    fn order(samples: Vec<Vec<ProcessSample>>, limited: &Limited) -> Vec<u32> {
+        let mut tally = Tally::default();
+        for sample in samples {
+            tally.add(sample);
+        }
+        let grew = tally.grown(limited).unwrap();
+        grew.iter().map(|growth| growth.pid).collect()
+    }
+
+    #[test]
+    fn who_was_in_the_cgroup_at_its_limit_comes_before_who_grew_more_elsewhere() {
+        let of = |factor: u64| {
+            vec![
+                process(1, Some("/other"), 900 * factor),
+                process(2, Some("/web"), 10 * factor),
+                process(3, Some("/web/inner"), 20 * factor),
+                process(4, Some("/website"), 800 * factor),
+                // The kernel's table has it: it was there, too.
+                process(5, None, 5 * factor),
+                process(6, None, 700 * factor),
+            ]
+        };
+        let samples = || vec![of(1), of(2)];
+        let inside = limited("/web", &[2, 5]);
+        assert_eq!(order(samples(), &inside), [3, 2, 5, 6, 1, 4]);
+        assert_eq!(order(samples(), &Limited::default()), [1, 4, 6, 3, 2, 5]);
+    }
+
+    #[test]
+    fn who_left_before_the_last_samples_has_not_grown_until_the_kill() {
+        // Seen last in the sample before the last ones, and in the first of them.
+        let of = |number: u64| {
+            let mut all = vec![process(1, None, 10 + number)];
+            if number < 7 {
+                all.push(process(2, None, 10 + number));
+            }
+            if number < 8 {
+                all.push(process(3, None, 10 + number));
+            }
+            all
+        };
+        let samples = (0..10).map(of).collect();
+        assert_eq!(order(samples, &Limited::default()), [1, 3]);
+    }
+
+    #[test]
+    fn who_stayed_or_shrank_has_not_grown() {
+        let samples = vec![
+            vec![
+                process(1, None, 10),
+                process(2, None, 10),
+                process(3, None, 10),
+            ],
+            vec![
+                process(1, None, 10),
+                process(2, None, 9),
+                process(3, None, 11),
+            ],
+        ];
+        assert_eq!(order(samples, &Limited::default()), [3]);
+    }
+
+    #[test]
+    fn of_one_moment_nothing_has_grown_and_nothing_is_known() {
+        let mut tally = Tally::default();
+        tally.add(vec![process(1, None, 10)]);
+        assert_eq!(tally.grown(&Limited::default()), None);
+    }
 }

@@ -3,7 +3,8 @@
 //! Pure: a document becomes text.
 
 use grey_model::{
-    Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, LastMinute, Moment,
+    Consumer, CountedKills, ExitCodeExplanation, Growth, KernelText, Kill, Killer, LastMinute,
+    Moment,
 };
 use jiff::tz::TimeZone;
 
@@ -130,10 +131,7 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         text.push_str(&largest(consumers, width));
     }
     for growth in kill.grew.iter().flatten().take(MOST_GROWN) {
-        let line = format!(
-            "in the 5 minutes before, {} ({}) grew by {}",
-            growth.name, growth.pid, growth.growth_bytes
-        );
+        let line = format!("in the 5 minutes before, {}", grew(growth));
         text.push_str(&item("", &line, width));
     }
     if let Some(minute) = &kill.last_minute {
@@ -170,12 +168,20 @@ fn last_minute(minute: &LastMinute) -> Vec<String> {
         lines.push(format!("in the last {covers:.0} s, {what} ({dump})"));
     }
     for growth in minute.grew.iter().flatten().take(MOST_GROWN) {
-        let (name, pid, bytes) = (&growth.name, growth.pid, growth.growth_bytes);
-        lines.push(format!(
-            "in the last {covers:.0} s, {name} ({pid}) grew by {bytes}"
-        ));
+        lines.push(format!("in the last {covers:.0} s, {}", grew(growth)));
     }
     lines
+}
+
+/// Who grew by how much; of who was not in the cgroup at its limit, that it was
+/// not.
+fn grew(growth: &Growth) -> String {
+    let (name, pid, bytes) = (&growth.name, growth.pid, growth.growth_bytes);
+    let outside = match growth.in_limited_cgroup {
+        Some(false) => ", outside of the control group at its limit",
+        _ => "",
+    };
+    format!("{name} ({pid}) grew by {bytes}{outside}")
 }
 
 fn by(kill: &Kill) -> &'static str {
@@ -326,5 +332,19 @@ mod tests {
         );
         let plain = advice("give the machine swap", None);
         assert_eq!(plain, "  -> give the machine swap\n");
+    }
+    #[test]
+    fn who_was_not_in_the_cgroup_at_its_limit_is_told_so() {
+        let growth = |in_limited_cgroup| Growth {
+            pid: 7,
+            name: KernelText::from("web"),
+            growth_bytes: grey_model::Bytes::from_mib(1),
+            in_limited_cgroup,
+        };
+        for plain in [None, Some(true)] {
+            assert_eq!(grew(&growth(plain)), "web (7) grew by 1.0 MiB");
+        }
+        let outside = "web (7) grew by 1.0 MiB, outside of the control group at its limit";
+        assert_eq!(grew(&growth(Some(false))), outside);
     }
 }

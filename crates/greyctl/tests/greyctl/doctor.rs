@@ -43,6 +43,15 @@ fn examined(kernel: &FakeKernel) -> (Ran, Vec<Value>) {
     let counts = document["counts"].as_object().unwrap().values();
     let counted: u64 = counts.map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(counted, document["checks"].as_array().unwrap().len() as u64);
+    for check in document["checks"].as_array().unwrap() {
+        let is_found = ["problem", "warning", "note"].contains(&check["state"].as_str().unwrap());
+        let has_command = !check["mend"].is_null();
+        assert_eq!(
+            is_found && !has_command,
+            check["no_command"].is_string(),
+            "{check}"
+        );
+    }
     let checks = document["checks"].as_array().unwrap().iter();
     let kept = checks.filter(|check| !OF_THIS_MACHINE.iter().any(|name| check["check"] == *name));
     (ran, kept.cloned().collect())
@@ -193,6 +202,48 @@ fn a_journal_and_history_that_are_damaged_are_told() {
     let history = check(&kernel, "history");
     assert_eq!(history["state"], "warning", "{history}");
     assert!(history["found"].as_str().unwrap().contains("damaged"));
+}
+
+#[test]
+fn a_shard_that_cannot_be_read_is_not_called_damaged() {
+    let kernel = sound();
+    let folder = kernel.path("state/history");
+    std::fs::create_dir(folder.join("2026-01-01-00.shard")).unwrap();
+    let history = check(&kernel, "history");
+    let found = history["found"].as_str().unwrap();
+    assert_eq!(history["state"], "warning");
+    assert!(
+        found.starts_with("600 samples can be read, and its files take "),
+        "{found}"
+    );
+    assert!(
+        found.contains("cannot be read: 2026-01-01-00.shard"),
+        "{found}"
+    );
+    assert!(!found.contains("damaged"), "{found}");
+}
+
+#[test]
+fn more_shards_than_a_process_may_have_files_are_read() {
+    let kernel = sound();
+    let record = ["record", "--interval", "100ms", "--for", "100ms"];
+    assert_eq!(run(on(&kernel), &record).exit, 0);
+    let folder = kernel.path("state/history");
+    let shard = newest_shard(&folder);
+    for day in 1..=28 {
+        for month in 1..=4 {
+            let copy = folder.join(format!("2001-{month:02}-{day:02}-00.shard"));
+            std::fs::copy(&shard, copy).unwrap();
+        }
+    }
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
+    let whole = on(&kernel);
+    limited.arg(whole.get_program()).args(whole.get_args());
+    let document = run(limited, &["doctor", "--json"]).json();
+    let checks = document["checks"].as_array().unwrap();
+    let history = checks.iter().find(|check| check["check"] == "history");
+    assert_eq!(history.unwrap()["state"], "ok", "{history:?}");
 }
 
 fn newest_shard(folder: &Path) -> std::path::PathBuf {

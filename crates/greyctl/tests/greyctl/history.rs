@@ -3,8 +3,8 @@
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{
-    BootId, KernelText, ProcessField, ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample,
-    SystemValues,
+    BootId, CgroupPath, KernelText, ProcessField, ProcessId, ProcessKey, ProcessSample,
+    ProcessValues, Sample, SystemValues,
 };
 use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
@@ -306,17 +306,26 @@ fn without_history_the_next_step_is_named() {
 /// History of the ten minutes before `now`: one process grows by 1 MiB/s, one
 /// stays.
 pub(crate) fn write_growth(folder: &std::path::Path, now: jiff::Timestamp) {
+    write_growth_of(folder, now, &[(310, "builder", None, 1)]);
+}
+
+/// The same of processes with a pid, a name, a cgroup, and a growth in MiB/s.
+pub(crate) fn write_growth_of(
+    folder: &std::path::Path,
+    now: jiff::Timestamp,
+    growing: &[(u32, &str, Option<&str>, u64)],
+) {
     let now = now.as_millisecond();
     let mut writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
     for second in 0..600_u64 {
-        let process = |pid, name: &str, mib: u64| ProcessSample {
+        let process = |pid, name: &str, cgroup: Option<&str>, mib: u64| ProcessSample {
             key: ProcessKey {
                 id: ProcessId {
                     pid,
                     start_time_ticks: 3100,
                 },
                 name: KernelText::from(name),
-                cgroup: None,
+                cgroup: cgroup.and_then(|path| CgroupPath::new(path.as_bytes())),
             },
             values: ProcessValues::default()
                 .with(ProcessField::Anonymous, Some(mib << 20))
@@ -327,10 +336,11 @@ pub(crate) fn write_growth(folder: &std::path::Path, now: jiff::Timestamp) {
             since_boot_ms: 1_000_000 + second * 1000,
             boot: BootId("one".to_owned()),
             system: SystemValues::default(),
-            processes: vec![
-                process(310, "builder", 100 + second),
-                process(311, "calm", 300 + second % 3),
-            ],
+            processes: growing
+                .iter()
+                .map(|(pid, name, cgroup, rate)| process(*pid, name, *cgroup, 100 + rate * second))
+                .chain([process(311, "calm", None, 300 + second % 3)])
+                .collect(),
             cgroups: None,
         };
         writer.append(&sample).unwrap();

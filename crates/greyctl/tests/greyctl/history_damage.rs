@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{BootId, Sample, SystemValues};
@@ -157,4 +158,105 @@ fn a_dump_of_a_newer_version_is_called_that() {
         assert!(said.contains("by a newer version"), "{said}");
         assert!(!said.contains("damaged"), "{said}");
     }
+}
+
+/// Runs `script` in bash with the directory of the history in `$H`, and greyctl
+/// on `kernel` as its arguments.
+fn bash(kernel: &FakeKernel, shell: &[&str], script: &str) -> Output {
+    let greyctl = on(kernel);
+    Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["bash", "-c", script, "bash"])
+        .arg(greyctl.get_program())
+        .args(greyctl.get_args())
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("H", kernel.path("state/history"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn what_finds_no_room_stays_in_the_tail_and_leaves_no_empty_shard() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    let tail = fs::read(folder.join("tail")).unwrap();
+    // A limit on the length of files stands for the disk's.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\" record --for 100ms";
+    for _ in 0..2 {
+        let ran = bash(&kernel, &["env"], script);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    }
+    assert!(
+        fs::read(folder.join("tail")).unwrap() == tail,
+        "the tail is another"
+    );
+    let names = fs::read_dir(&folder).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["lock", "tail"]);
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    assert!(samples(&kernel).len() > 600);
+}
+
+#[test]
+fn a_recorder_on_a_full_disk_tries_on_and_goes_on_when_there_is_room() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can mount a small disk.
+        return;
+    }
+    let kernel = host();
+    recorded(&kernel);
+    // Each state is waited for, 30 s at the most.
+    let script = r#"
+        until_true() { for _ in $(seq 600); do if "$@"; then return; fi; sleep 0.05; done; }
+        has() { grep -q "$1" "$S/said"; }
+        more_than() { [ "$(greyctl history --csv | wc -l)" -gt "$1" ]; }
+        P="$1"; shift; A=("$@"); greyctl() { "$P" "${A[@]}" "$@"; }
+        S="$H.beside"; cp -a "$H" "$S"
+        mount -t tmpfs -o size=256k,mode=700 tmpfs "$H" && cp -a "$S/tail" "$H/" || exit 9
+        dd if=/dev/zero of="$H/fill" bs=1k count=1000 2>/dev/null
+        "$P" "${A[@]}" record --interval 100ms --for 2m 2> "$S/said" & recorder=$!
+        until_true has "trying on"
+        greyctl history --csv | wc -l
+        rm "$H/fill"
+        until_true has "there is room again"
+        until_true more_than 605
+        dd if=/dev/zero of="$H/fill" bs=1k count=1000 2>/dev/null
+        until_true has "/tail.: No space left on device"
+        rm "$H/fill"
+        until_true has "samples are kept again"
+        kill -9 $recorder; wait
+        greyctl history --json > "$S/all"; echo "exit $?"
+        cat "$S/said" >&2
+    "#;
+    let ran = bash(
+        &kernel,
+        &["unshare", "--mount", "--propagation", "private"],
+        script,
+    );
+    let (said, seen) = (
+        String::from_utf8_lossy(&ran.stderr),
+        String::from_utf8_lossy(&ran.stdout),
+    );
+    // The heading of the lines, and what was there before; all of it is whole at
+    // the end.
+    assert_eq!(
+        seen.split_whitespace().collect::<Vec<_>>(),
+        ["601", "exit", "0"],
+        "{said}"
+    );
+    for told in [
+        "trying on",
+        "there is room again",
+        "600 samples of an earlier run kept",
+        "samples are kept again",
+    ] {
+        assert!(said.contains(told), "no `{told}` in {said}");
+    }
+    let all: Value =
+        serde_json::from_slice(&fs::read(kernel.path("state/history.beside/all")).unwrap())
+            .unwrap();
+    assert!(all["samples"].as_array().unwrap().len() > 605);
+    assert_eq!(all["lost"], serde_json::json!([]));
 }

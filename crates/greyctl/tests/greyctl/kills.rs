@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use grey_fake_kernel::FakeKernel;
+use grey_fake_kernel::{FakeCgroup, FakeKernel};
 use grey_model::{BootId, Sample, SystemField, SystemValues};
 use grey_telemetry::history::{DumpReason, HistoryOptions, HistoryWriter};
 use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
-use crate::harness::{Ran, forbid, greyctl, host, on, run, unprivileged_on};
-use crate::history::write_growth;
+use crate::harness::{Ran, forbid, greyctl, host, is_taken, on, pasted, run, unprivileged_on};
+use crate::history::{write_growth, write_growth_of};
 
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -356,6 +356,107 @@ fn what_had_grown_before_a_kill_is_told_from_history() {
     let shown = why(&kernel, with_logs(&kernel, log, None), &[]);
     let told = "in the 5 minutes before, builder (310) grew by";
     assert!(shown.stdout.contains(told), "{}", shown.stdout);
+}
+
+#[test]
+fn who_filled_the_cgroup_at_its_limit_is_told_before_who_grew_more_elsewhere() {
+    let kernel = host();
+    let explained = || why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    let at = explained()["kills"][0]["at"].as_str().unwrap().to_owned();
+    let others = ["a", "b", "c"].map(|name| (name, Some("/elsewhere"), 9));
+    let members = [
+        ("worker", Some("/build/web"), 1),
+        ("child", Some("/build/web/x"), 2),
+    ];
+    let growing: Vec<_> = (400..)
+        .zip(others.into_iter().chain(members))
+        .map(|(pid, (name, cgroup, rate))| (pid, name, cgroup, rate))
+        .collect();
+    write_growth_of(&kernel.path("state/history"), at.parse().unwrap(), &growing);
+    let document = explained();
+    assert_valid("grey.kills.v1", &document);
+    let grew = document["kills"][0]["grew"].as_array().unwrap();
+    let order: Vec<_> = grew
+        .iter()
+        .map(|growth| {
+            (
+                growth["name"].as_str().unwrap(),
+                &growth["in_limited_cgroup"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        order[..2],
+        [("child", &json!(true)), ("worker", &json!(true))]
+    );
+    assert_eq!(order[2], ("calm", &Value::Null));
+    assert_eq!(order[3], ("a", &json!(false)));
+    let shown = why(&kernel, with_logs(&kernel, KILLED, None), &[]).stdout;
+    let lines: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("grew by"))
+        .collect();
+    assert!(lines[0].contains("child (404)"), "{lines:?}");
+    assert!(lines[1].contains("worker (403)"), "{lines:?}");
+    assert!(!lines[1].contains("outside"), "{lines:?}");
+}
+
+/// The command lines of a report, each of which a shell and greyctl take.
+fn commands(ran: &Ran) -> Vec<String> {
+    let lines = ran
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("      "));
+    let commands: Vec<String> = lines.map(str::to_owned).collect();
+    for command in &commands {
+        assert!(is_taken(command), "`{command}` cannot be pasted");
+    }
+    commands
+}
+
+#[test]
+fn the_commands_of_a_hostile_cgroup_hit_that_one_and_nothing_else() {
+    let name = "/x: sudo reboot #'$(id)\u{1b}[2J \"";
+    let kernel = host().with_cgroup(&FakeCgroup::new(&name[1..], 64 << 20, &[]));
+    let log = KILLED.replace("/build/web", &name.replace('\u{1b}', "\\x1b"));
+    let ran = why(&kernel, with_logs(&kernel, &log, None), &[]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let commands = commands(&ran);
+    assert_eq!(commands.len(), 3, "{}", ran.stdout);
+    assert!(
+        commands
+            .iter()
+            .all(|command| command.starts_with("greyctl "))
+    );
+    let seen = pasted(&format!("{} --json", commands[0]));
+    assert_eq!(seen.exit, 0, "{}", seen.stderr);
+    assert_eq!(seen.json()["targets"][0]["cgroup"], name);
+}
+
+#[test]
+fn no_command_is_given_for_a_limit_that_cannot_be_set() {
+    let advice = |kernel: &FakeKernel| {
+        let document = why(kernel, with_logs(kernel, KILLED, None), &["--json"]).json();
+        let kills = document["kills"].as_array().unwrap();
+        kills[0]["advice"].to_string()
+    };
+    let there = advice(&host());
+    assert!(
+        there.contains("--limit") && there.contains("--target /build/web"),
+        "{there}"
+    );
+    for kernel in [host().with_v1_cgroups(), host().with_hybrid_cgroups()] {
+        kernel.write("cgroup/memory/build/web/cgroup.procs", "");
+        let said = advice(&kernel);
+        assert!(!said.contains("memory-enforce --"), "{said}");
+        assert!(
+            said.contains("needs the memory controller of cgroup version 2"),
+            "{said}"
+        );
+    }
+    let gone = advice(&host().without("cgroup/build/web"));
+    assert!(!gone.contains("--target"), "{gone}");
+    assert!(gone.contains("not there now"), "{gone}");
 }
 
 #[test]

@@ -259,6 +259,71 @@ fn a_process_of_another_user_on_the_real_machine_is_not_looked_into() {
 }
 
 #[test]
+fn a_cgroup_that_is_called_like_a_command_makes_none() {
+    let name = "x: sudo reboot #'\u{1b}[2J";
+    let kernel = host().with_cgroup(&FakeCgroup::new(name, 64 << 20, &[]));
+    kernel.write(format!("cgroup/{name}/memory.high"), "67108865\n");
+    let ran = run(on(&kernel), &["why", &format!("/{name}")]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let advised = ran.stdout.split_once("What would help").unwrap().1;
+    let lines = advised.lines().filter(|line| line.starts_with("      "));
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    assert!(
+        lines.iter().all(|line| line.starts_with("greyctl ")),
+        "{lines:#?}"
+    );
+    let wider = recommended(&ran);
+    let wider = wider.iter().find(|line| line.contains("--high")).unwrap();
+    let word = r"--target $'/x: sudo reboot #\'\033[2J'";
+    assert!(wider.contains(word), "{wider}");
+}
+
+#[test]
+fn a_group_whose_name_cannot_be_typed_has_no_command_and_is_told_why() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = std::ffi::OsStr::from_bytes(b"odd\xff");
+    let kernel = host()
+        .with_cgroup(&FakeCgroup::new("odd", 64 << 20, &[400]))
+        .with_process(&FakeProcess::new(400, 1, "holder", "/odd"));
+    std::fs::rename(kernel.path("cgroup/odd"), kernel.path("cgroup").join(name)).unwrap();
+    std::fs::write(kernel.path("proc/400/cgroup"), b"0::/odd\xff\n").unwrap();
+    let high = kernel.path("cgroup").join(name).join("memory.high");
+    std::fs::write(high, "67108865\n").unwrap();
+    let ran = run(on(&kernel), &["why", "400"]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let commands = recommended(&ran);
+    assert!(
+        !commands.iter().any(|line| line.contains("odd")),
+        "{commands:#?}"
+    );
+    assert!(ran.stdout.contains("name is not UTF-8"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_large_group_without_the_controller_is_told_why_it_has_no_limit() {
+    let advice = |kernel: &FakeKernel| {
+        let document = run(on(kernel), &["why", "--json", "/solo"]).json();
+        document["targets"][0]["advice"].to_string()
+    };
+    let holder = FakeProcess {
+        anon_kib: 300 << 10,
+        ..FakeProcess::new(400, 1, "holder", "/solo")
+    };
+    let group = FakeCgroup::new("solo", 300 << 20, &[400]);
+    let v2 = host().with_cgroup(&group).with_process(&holder);
+    assert!(advice(&v2).contains("--high 375M"), "{}", advice(&v2));
+    let v1 = host().with_v1_cgroups().with_process(&holder);
+    v1.write("cgroup/memory/solo/cgroup.procs", "400\n");
+    v1.write("proc/400/cgroup", "4:memory:/solo\n");
+    let said = advice(&v1);
+    assert!(!said.contains("memory-enforce"), "{said}");
+    assert!(
+        said.contains("needs the memory controller of cgroup version 2"),
+        "{said}"
+    );
+}
+
+#[test]
 fn paging_out_is_advised_only_where_swap_takes_it() {
     let advised = |kernel: &FakeKernel| {
         let document = run(on(kernel), &["why", "--json", "400"]).json();

@@ -153,9 +153,10 @@ pub(super) fn well() -> DoctorFacts {
             journal: Reading::Known(JournalFacts::default()),
             history: Reading::Known(HistoryFacts {
                 size: Bytes(MIB),
-                samples: 60,
+                samples: Some(60),
                 last_age_seconds: Some(1),
                 lost: Vec::new(),
+                unreadable: Vec::new(),
                 newer: Vec::new(),
                 looked_at_all: true,
                 open_to_others: None,
@@ -175,8 +176,10 @@ pub(super) fn found(check: &str, change: impl FnOnce(&mut DoctorFacts)) -> Findi
     let one = findings.into_iter().find(|finding| finding.check == check);
     let one = one.unwrap_or_else(|| panic!("there is no check `{check}`"));
     // Whoever is told of something is told what to do, or that nothing has to be.
-    let is_answered = one.advice.is_some() || one.remedy.is_some();
+    // By a command, or with why there is none.
+    let is_answered = one.remedy.is_some() != one.no_command.is_some();
     assert!(is_answered || one.state >= Unknown, "{one:?}");
+    assert!(!one.why.is_empty(), "{one:?}");
     one
 }
 

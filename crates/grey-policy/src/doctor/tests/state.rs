@@ -166,6 +166,19 @@ fn history_is_judged_by_its_age_and_what_is_damaged() {
         "{}",
         newer.found
     );
+    let unreadable = |it: &mut DoctorFacts, samples| {
+        let history = value(&mut it.state.history);
+        history.unreadable.push("a.shard: no".to_owned());
+        history.samples = samples;
+    };
+    let partly = found("history", |it| unreadable(it, Some(9)));
+    let expected = "9 samples can be read, and its files take 1.0 MiB; cannot be read: a.shard: no";
+    assert_eq!((partly.state, &partly.found[..]), (Warning, expected));
+    let shut = found("history", |it| unreadable(it, None));
+    assert_eq!(
+        shut.found,
+        "its files take 1.0 MiB; cannot be read: a.shard: no"
+    );
     let old = found("history", |it| {
         value(&mut it.state.history).last_age_seconds = Some(7300)
     });

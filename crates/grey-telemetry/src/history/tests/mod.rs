@@ -16,6 +16,7 @@ use grey_model::{
 use super::{History, HistoryError, HistoryOptions, HistoryWriter};
 
 mod bytes;
+mod caps;
 mod clock;
 mod damage;
 mod directory;

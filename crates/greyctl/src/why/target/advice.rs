@@ -41,6 +41,7 @@ pub(super) fn all(global: &GlobalOptions, account: &Account, diagnosis: &Diagnos
     advice.extend(take_back(global, account, diagnosis));
     advice.extend(find_cold(global, account));
     advice.extend(hold(global, account, diagnosis));
+    advice.extend(unnamed(account));
     if !account.unseen.is_empty() && !rustix::process::geteuid().is_root() {
         advice.push("see the rest: run the same command with sudo".to_owned());
     }
@@ -61,6 +62,15 @@ fn named(target: &ResolvedTarget) -> Option<Target> {
     }
 }
 
+/// Why there is no command about a group that would have one.
+fn unnamed(account: &Account) -> Option<String> {
+    let limits = account.limits.iter().map(|limit| limit.cgroup.clone());
+    let mut groups = limits.map(Target::Cgroup).chain(named(&account.target));
+    groups.any(|group| group.to_word().is_none()).then(|| {
+        "there is no command about a group whose name is not UTF-8, as none can be typed".to_owned()
+    })
+}
+
 /// In whole MiB, rounded up, as it is typed.
 fn typed(bytes: Bytes) -> String {
     format!("{}M", bytes.get().div_ceil(1 << 20))
@@ -78,10 +88,11 @@ fn more_room(global: &GlobalOptions, account: &Account) -> Option<String> {
     };
     let roomy = typed(limit.limit.scale(ROOMY_PERCENT, 100));
     let words = format!("memory-enforce {option} {roomy} --simulation");
-    let line = command_on(global, &words, &Target::Cgroup(limit.cgroup.clone()));
+    let line = command_on(global, &words, &Target::Cgroup(limit.cgroup.clone()))?;
+    // The group's name stands in the command alone: it may look like one itself.
     Some(format!(
-        "{} {harm} at {}: see what a wider limit would take: {line}",
-        limit.cgroup, limit.limit
+        "see what a wider limit would take than {}, at which a group {harm}: {line}",
+        limit.limit
     ))
 }
 
@@ -101,7 +112,7 @@ fn leaking(global: &GlobalOptions, account: &Account) -> Option<String> {
     let verdict = account.trend.as_ref()?.judgement.verdict;
     matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing).then_some(())?;
     let words = "memory-diagnose --detect-leaks --for 10m";
-    let line = command_on(global, words, &named(&account.target)?);
+    let line = command_on(global, words, &named(&account.target)?)?;
     Some(format!("see whether it goes on growing: {line}"))
 }
 
@@ -117,7 +128,7 @@ fn take_back(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -
         if anonymous.bytes.min(swap_room(diagnosis)) < WORTH {
             return None;
         }
-        let line = command_on(global, "memory-enforce --page-out --simulation", &target);
+        let line = command_on(global, "memory-enforce --page-out --simulation", &target)?;
         return Some(format!("see what paging it out would bring: {line}"));
     }
     let own = account
@@ -142,7 +153,7 @@ fn take_back(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -
         _ => return None,
     };
     let words = format!("memory-enforce --reclaim {} --simulation", typed(amount));
-    let line = command_on(global, &words, &target);
+    let line = command_on(global, &words, &target)?;
     Some(format!("see what taking back {what} would bring: {line}"))
 }
 
@@ -154,7 +165,7 @@ fn find_cold(global: &GlobalOptions, account: &Account) -> Option<String> {
         return None;
     }
     let words = "memory-diagnose --cold --for 60s";
-    let line = command_on(global, words, &named(&account.target)?);
+    let line = command_on(global, words, &named(&account.target)?)?;
     Some(format!(
         "find what it does not use (marks of use are taken away for it): {line}"
     ))
@@ -164,13 +175,23 @@ fn find_cold(global: &GlobalOptions, account: &Account) -> Option<String> {
 fn hold(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -> Option<String> {
     let held = account.held?;
     let is_large = held >= diagnosis.system.total.scale(LARGE_PERCENT, 100);
-    if !is_large || !account.limits.is_empty() || account.kind != AccountKind::Cgroup {
+    if !is_large || !account.limits.is_empty() {
+        return None;
+    }
+    if account.target.kind != TargetKind::Process && !diagnosis.host.cgroup_mode.has_v2_memory() {
+        let doctor = command(global, "doctor");
+        return Some(format!(
+            "no limit can be set on it, which needs the memory controller of cgroup version 2; see \
+             what this machine has: {doctor}"
+        ));
+    }
+    if account.kind != AccountKind::Cgroup {
         return None;
     }
     let path: &CgroupPath = account.target.cgroup.as_ref()?;
     let limit = held.scale(ROOMY_PERCENT, 100);
     let words = format!("memory-enforce --high {} --simulation", typed(limit));
-    let line = command_on(global, &words, &Target::Cgroup(path.clone()));
+    let line = command_on(global, &words, &Target::Cgroup(path.clone()))?;
     Some(format!(
         "see what keeping it near what it uses would take: {line}"
     ))

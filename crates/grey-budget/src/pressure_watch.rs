@@ -53,6 +53,12 @@ pub enum PressureWatchError {
         /// Where.
         path: PathBuf,
     },
+    /// A pressure file tells of nothing without a trigger.
+    #[error("nothing says at which pressure `{}` is to tell: the trigger is missing", path.display())]
+    NoTrigger {
+        /// Where.
+        path: PathBuf,
+    },
     /// It could not be opened or connected to.
     #[error("failed to open `{}`", path.display())]
     Open {
@@ -93,6 +99,10 @@ impl PressureWatchError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::NoTrigger { .. } => Some(
+                "$MEMORY_PRESSURE_WRITE gives it in Base64, and a program with `pressure_watch`: \
+                 \"some 200000 2000000\" is 200 ms of stall within 2 s",
+            ),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
                 "an unprivileged process may only set triggers whose window is a multiple of 2 s",
             ),
@@ -115,7 +125,8 @@ pub enum Waited {
 
 #[derive(Debug)]
 enum Channel {
-    /// A pressure file of the kernel: an event is POLLPRI, and nothing is read.
+    /// A pressure file of the kernel: an event is POLLPRI without POLLERR, and
+    /// nothing is read.
     Pressure(File),
     /// Bytes that are read and thrown away.
     Fifo(File),
@@ -178,7 +189,8 @@ impl PressureWatch {
     /// # Kernel
     /// `/proc/pressure/memory` and `memory.pressure`: "some" or "full", a stall
     /// and a window in microseconds. The kernel overwrites the last byte, so
-    /// the text ends in a NUL or a newline.
+    /// the text ends in a NUL or a newline. Without a trigger the file would
+    /// answer every poll at once, whatever the pressure is, so one is needed.
     ///
     /// # Errors
     /// [`PressureWatchError`], when it cannot.
@@ -200,9 +212,12 @@ impl PressureWatch {
         } else if kind.is_fifo() {
             write_into_fifo(&path, trigger)?;
             // Open for writing too, so that the last writer's end is no event.
-            Channel::Fifo(open_file(&path, true).map_err(opened)?)
+            Channel::Fifo(open_file(&path).map_err(opened)?)
         } else if kind.is_file() {
-            let mut file = open_file(&path, !trigger.is_empty()).map_err(opened)?;
+            if trigger.is_empty() {
+                return Err(PressureWatchError::NoTrigger { path });
+            }
+            let mut file = open_file(&path).map_err(opened)?;
             write_trigger(&mut file, &path, trigger)?;
             Channel::Pressure(file)
         } else {
@@ -230,12 +245,13 @@ impl PressureWatch {
     /// Throws away what tells of the event, so that the next one is seen.
     ///
     /// # Errors
-    /// [`PressureWatchError::Gone`], when the other side has closed.
+    /// [`PressureWatchError::Gone`], when the other side has closed, or the
+    /// group of the pressure file was removed.
     pub fn acknowledge(&mut self) -> Result<(), PressureWatchError> {
         let mut buffer = [0; 512];
         for _ in 0..MOST_READS {
             let count = match &mut self.channel {
-                Channel::Pressure(_) => return Ok(()),
+                Channel::Pressure(_) => return self.check_pressure_file(),
                 Channel::Fifo(file) => file.read(&mut buffer),
                 Channel::Socket(stream) => stream.read(&mut buffer),
             };
@@ -263,13 +279,13 @@ impl PressureWatch {
             // Longer than the clock can count is as long as it can count.
             let time = Timespec::try_from(left).ok();
             let found = poll(&mut watched, time.as_ref()).map(|_| watched[0].revents());
-            match found {
-                Ok(events) if events.intersects(self.interest()) => {
+            match found.map(|seen| told(self.interest(), seen)) {
+                Ok(Told::Pressure) => {
                     self.acknowledge()?;
                     return Ok(Waited::Pressure);
                 }
-                Ok(events) if events.intersects(ENDED) => return Err(self.gone()),
-                Ok(_) => return Ok(Waited::TimedOut),
+                Ok(Told::End) => return Err(self.gone()),
+                Ok(Told::Nothing) => return Ok(Waited::TimedOut),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed(errno.into())),
             }
@@ -289,14 +305,29 @@ impl PressureWatch {
             ];
             let found = poll(&mut watched, None);
             let [ours, others] = watched.map(|watched| watched.revents());
-            match found {
+            match found.map(|_| told(self.interest(), ours)) {
                 Ok(_) if !others.is_empty() => return Ok(false),
-                Ok(_) if ours.intersects(self.interest()) => {
+                Ok(Told::Pressure) => {
                     self.acknowledge()?;
                     return Ok(true);
                 }
-                Ok(_) if ours.intersects(ENDED) => return Err(self.gone()),
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(Told::End) => return Err(self.gone()),
+                Ok(Told::Nothing) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed(errno.into())),
+            }
+        }
+    }
+
+    /// Whether the pressure file is still there. For who polls the descriptor
+    /// themselves: with POLLPRI alone both look the same.
+    fn check_pressure_file(&self) -> Result<(), PressureWatchError> {
+        loop {
+            let mut watched = [PollFd::new(self, PollFlags::empty())];
+            let found = poll(&mut watched, Some(&Timespec::default()));
+            match found.map(|_| told(self.interest(), watched[0].revents())) {
+                Ok(Told::End) => return Err(self.gone()),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed(errno.into())),
             }
         }
@@ -319,11 +350,38 @@ impl PressureWatch {
 /// The other side, or the cgroup, is gone.
 const ENDED: PollFlags = PollFlags::ERR.union(PollFlags::HUP).union(PollFlags::NVAL);
 
-fn open_file(path: &Path, for_writing: bool) -> io::Result<File> {
+/// What a poll tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Pressure,
+    /// No event will come any more.
+    End,
+    Nothing,
+}
+
+/// What `seen` tells who polled for `interest`.
+///
+/// # Kernel
+/// A pressure file whose cgroup was removed, and one without a trigger, answer
+/// every poll with POLLERR and POLLPRI together. A socket that was closed may
+/// have bytes that were not read yet: they come first.
+fn told(interest: PollFlags, seen: PollFlags) -> Told {
+    if interest == PollFlags::PRI && seen.intersects(ENDED) {
+        Told::End
+    } else if seen.intersects(interest) {
+        Told::Pressure
+    } else if seen.intersects(ENDED) {
+        Told::End
+    } else {
+        Told::Nothing
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
     let nonblocking = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits();
     OpenOptions::new()
         .read(true)
-        .write(for_writing)
+        .write(true)
         .custom_flags(nonblocking.cast_signed())
         .open(path)
 }

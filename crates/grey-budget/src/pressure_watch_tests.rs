@@ -119,6 +119,71 @@ fn the_kernels_own_file_takes_a_trigger() {
 }
 
 #[test]
+fn a_pressure_file_that_answers_with_an_error_is_the_end_and_no_pressure() {
+    let (ended, priority) = (PollFlags::ERR, PollFlags::PRI);
+    let always = PollFlags::IN | PollFlags::OUT | PollFlags::RDNORM | PollFlags::WRNORM;
+    for (seen, expected) in [
+        (priority, Told::Pressure),
+        (always | priority, Told::Pressure),
+        (always | priority | ended, Told::End),
+        (ended, Told::End),
+        (PollFlags::NVAL, Told::End),
+        (always, Told::Nothing),
+        (PollFlags::empty(), Told::Nothing),
+    ] {
+        assert_eq!(told(PollFlags::PRI, seen), expected, "{seen:?}");
+    }
+    for (seen, expected) in [
+        (PollFlags::IN, Told::Pressure),
+        (PollFlags::IN | PollFlags::HUP, Told::Pressure),
+        (PollFlags::HUP, Told::End),
+        (ended, Told::End),
+        (PollFlags::empty(), Told::Nothing),
+    ] {
+        assert_eq!(told(PollFlags::IN, seen), expected, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_file_without_a_trigger_is_refused_and_told_what_is_missing() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for write in [None, Some(OsStr::new(""))] {
+        let error = PressureWatch::from_values(Some(file.path().as_os_str()), write).unwrap_err();
+        assert!(
+            matches!(error, PressureWatchError::NoTrigger { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("trigger is missing"));
+        assert!(error.hint().unwrap().contains(WRITE_VARIABLE));
+    }
+}
+
+/// Without a trigger the kernel answers as it does once a group is removed.
+#[test]
+fn the_kernels_own_file_that_cannot_tell_is_gone_for_whoever_waits() {
+    let path = Path::new("/proc/pressure/memory");
+    let Ok(file) = File::open(path) else {
+        eprintln!("not shown: `{}` cannot be opened here", path.display());
+        return;
+    };
+    let mut watch = PressureWatch {
+        channel: Channel::Pressure(file),
+        path: path.to_owned(),
+    };
+    let (other, _kept) = UnixStream::pair().unwrap();
+    for outcome in [
+        watch.wait(LONG).map(|_| ()),
+        watch.wait_unless(&other).map(|_| ()),
+        watch.acknowledge(),
+    ] {
+        assert!(
+            matches!(outcome, Err(PressureWatchError::Gone { .. })),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn base64_is_read_as_it_is_written() {
     for (text, bytes) in [
         ("", &b""[..]),

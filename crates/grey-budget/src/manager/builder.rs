@@ -251,6 +251,7 @@ impl MemoryManagerBuilder {
     /// Watches `path` for memory pressure in place of what the environment
     /// names, by the same protocol: a pressure file of the kernel, a FIFO or a
     /// socket, into which `trigger` is written first. See [`crate::PressureWatch`].
+    /// A pressure file without a trigger is not watched, and the log says so.
     pub fn pressure_watch(mut self, path: impl Into<PathBuf>, trigger: &[u8]) -> Self {
         self.pressure = PressureFrom::At {
             path: path.into(),

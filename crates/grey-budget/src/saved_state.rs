@@ -131,8 +131,9 @@ impl SavedState {
 
     /// Writes it to `path`: to a file beside it that is nobody else's, to disk,
     /// and over the old one. Of several that save at once, in any process, one
-    /// is last, and its state is there whole. What a run that was killed left
-    /// beside it is removed. A time that is no number or infinite is saved as 0.
+    /// is last, and its state is there whole. It is readable and writable by its
+    /// owner alone, or less where the old one was. What a run that was killed
+    /// left beside it is removed. A time that is no number or infinite is saved as 0.
     ///
     /// # Errors
     /// [`SaveStateError`]; the old file is then as it was.

@@ -78,8 +78,19 @@ fn is_beside(name: &[u8], of: &[u8]) -> bool {
         .is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
+/// Who may read and write what replaces `path`: its owner alone, and not even
+/// they where they may not now.
+fn mode_for(path: &Path) -> u32 {
+    const OWNER: u32 = 0o600;
+    match fs::symlink_metadata(path) {
+        Ok(old) if old.is_file() => old.mode() & OWNER,
+        _ => OWNER,
+    }
+}
+
 /// Makes a file beside `path` that was not there, and locks it.
 fn create(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mode = mode_for(path);
     let mut tried = 0;
     loop {
         let beside = name_beside(path)?;
@@ -87,6 +98,7 @@ fn create(path: &Path) -> io::Result<(PathBuf, File)> {
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(mode)
             .open(&beside)
             .and_then(|file| is_locked(&file).map(|is_locked| (file, is_locked)));
         match made {

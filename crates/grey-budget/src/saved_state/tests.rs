@@ -97,6 +97,21 @@ fn what_cannot_be_read_is_set_aside_and_not_lost() {
 }
 
 #[test]
+fn a_state_is_for_its_owner_alone_and_stays_as_strict_as_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    state().save(&path).unwrap();
+    assert_eq!(mode(), 0o600);
+    for (before, after) in [(0o644, 0o600), (0o600, 0o600), (0o400, 0o400)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+        state().save(&path).unwrap();
+        assert_eq!(mode(), after, "{before:o}");
+    }
+}
+
+#[test]
 fn a_directory_or_a_link_in_its_place_fails_no_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache_state.json");

@@ -2,10 +2,12 @@
 //! warm: which project had which files and queries, in the layout of the
 //! documents, with a checksum.
 //!
-//! Never overwrites the old file before the new one is whole on disk, and never
-//! deletes a file that it cannot read: it sets it aside and says so.
+//! Never overwrites the old file before the new one is whole on disk. Never
+//! deletes a file that it cannot read: restoring sets it aside and says so, and
+//! of more than a hundred that were set aside the first go.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,15 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{Disk as _, SystemDisk};
 
 mod beside;
+
+/// The most unreadable files that are kept; then the first set aside go.
+const MOST_SET_ASIDE: usize = 100;
+
+/// What is in place of the extension of one that was set aside, before a number.
+const SET_ASIDE: &str = "corrupt-";
+
+/// How many names are tried when others set files aside at the same time.
+const MOST_NAMES: usize = 16;
 
 /// The layout that this version writes and reads.
 pub const STATE_VERSION: &str = "1.0";
@@ -193,7 +204,9 @@ impl SavedState {
         }
         let text = match fs::read(path) {
             Ok(text) => text,
-            Err(error) => return left(path, &error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Restored::Nothing,
+            // The next save would replace it.
+            Err(error) => return set_aside(path, format!("it cannot be read: {error}")),
         };
         let state: Self = match serde_json::from_slice(&text) {
             Ok(state) => state,
@@ -235,22 +248,78 @@ fn left(path: &Path, why: &str) -> Restored {
     }
 }
 
-/// Moves the file to the first free name beside it.
+/// Moves the file to the first name behind those of the files that were set
+/// aside before; of too many the first go, when it is safe.
 fn set_aside(path: &Path, why: String) -> Restored {
-    const MOST_SET_ASIDE: u32 = 100;
+    let name = |number: u32| path.with_extension(format!("{SET_ASIDE}{number}"));
+    let there = numbers_aside(path);
+    let mut number = there.last().map_or(0, |last| last.saturating_add(1));
     let mut aside = None;
-    for number in 0..MOST_SET_ASIDE {
-        let name = path.with_extension(format!("corrupt-{number}"));
-        // Replaces nothing that was set aside before, or just now by another.
-        match SystemDisk.rename(path, &name) {
-            Ok(()) => aside = Some(name),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+    for _ in 0..MOST_NAMES {
+        // Replaces nothing that another has just set aside.
+        match SystemDisk.rename(path, &name(number)) {
+            Ok(()) => aside = Some(name(number)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                number = number.saturating_add(1);
+                continue;
+            }
             Err(_) => {}
         }
         break;
     }
     tracing::warn!(path = %path.display(), why, ?aside, "the saved cache state is set aside");
+    if aside.is_some() {
+        let too_many = (there.len() + 1).saturating_sub(MOST_SET_ASIDE);
+        for &number in there.iter().take(too_many) {
+            remove_aside(&name(number));
+        }
+    }
     Restored::SetAside { why, aside }
+}
+
+/// The numbers of the files of `path` that were set aside, the first one first.
+fn numbers_aside(path: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(directory_of(path)) else {
+        return Vec::new();
+    };
+    let begins = path.with_extension(SET_ASIDE);
+    let begins = begins.file_name().map_or(&[][..], OsStr::as_encoded_bytes);
+    let mut numbers: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let digits = name.as_encoded_bytes().strip_prefix(begins)?;
+            let number: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+            // One way to write it: another file is not ours.
+            (number.to_string().as_bytes() == digits).then_some(number)
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A directory that was set aside stays: it was never ours.
+fn remove_aside(old: &Path) {
+    let path = old.display();
+    match fs::remove_file(old) {
+        Ok(()) => tracing::warn!(
+            %path,
+            "the cache state that was set aside first is removed: {MOST_SET_ASIDE} are kept"
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(
+            %path,
+            %error,
+            "failed to remove the cache state that was set aside first"
+        ),
+    }
+}
+
+/// Where a file is.
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]

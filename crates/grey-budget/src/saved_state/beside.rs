@@ -13,6 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::directory_of;
+
 /// Between the name of the file and what is by chance.
 const MARK: &str = ".new-";
 
@@ -136,10 +138,4 @@ fn name_beside(path: &Path) -> io::Result<PathBuf> {
     let mut beside = OsString::from(name);
     beside.push(format!("{MARK}{digits:0width$x}", width = DIGITS));
     Ok(path.with_file_name(beside))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
 }

@@ -97,6 +97,49 @@ fn what_cannot_be_read_is_set_aside_and_not_lost() {
 }
 
 #[test]
+fn of_what_was_set_aside_the_last_hundred_are_kept_and_a_save_replaces_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    let foreign = directory.path().join("cache_state.corrupt-notes");
+    fs::write(&foreign, "ours").unwrap();
+    let aside = |number: usize| {
+        directory
+            .path()
+            .join(format!("cache_state.corrupt-{number}"))
+    };
+    for number in 0..MOST_SET_ASIDE + 3 {
+        fs::write(&path, format!("{{{number}")).unwrap();
+        let (_, found) = why(SavedState::restore(&path));
+        assert_eq!(found, Some(aside(number)));
+        state().save(&path).unwrap();
+        let text = fs::read_to_string(aside(number)).unwrap();
+        assert_eq!(text, format!("{{{number}"));
+    }
+    for number in 0..MOST_SET_ASIDE + 3 {
+        assert_eq!(aside(number).exists(), number >= 3, "{number}");
+    }
+    assert!(foreign.exists());
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_set_aside_before_a_save_replaces_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache_state.json");
+    fs::write(&path, "of somebody else").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read(&path).is_ok() {
+        eprintln!("not shown: root reads every file");
+        return;
+    }
+    let (_, aside) = why(SavedState::restore(&path));
+    state().save(&path).unwrap();
+    let aside = aside.unwrap();
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(fs::read_to_string(&aside).unwrap(), "of somebody else");
+}
+
+#[test]
 fn a_state_is_for_its_owner_alone_and_stays_as_strict_as_it_was() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();

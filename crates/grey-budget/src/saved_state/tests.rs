@@ -127,7 +127,7 @@ fn a_file_that_may_not_be_read_is_set_aside_before_a_save_replaces_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache_state.json");
     fs::write(&path, "of somebody else").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read(&path).is_ok() {
         eprintln!("not shown: root reads every file");
         return;

@@ -1,7 +1,7 @@
 //! A batch of what waits is written, or kept in memory, in its order.
 //!
 //! Drops nothing that was accepted, and lets no older value come after a newer
-//! one of its key.
+//! one of its key: not after an end with that in memory either.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -55,17 +55,7 @@ impl Writer {
             state.held.retain(|work| work.removed().is_none());
             hashes
         };
-        let written = removes
-            .iter()
-            .try_for_each(|hash| self.append_tombstone(*hash, true))
-            .and_then(|()| self.write_out());
-        if written.is_ok() {
-            self.garbage_failed = false;
-            return;
-        }
-        self.commits.clear();
-        self.take_back();
-        if self.overwrite_removed(&removes).is_ok() {
+        if self.forget_on_disk(&removes).is_ok() {
             self.garbage_failed = false;
             return;
         }
@@ -73,6 +63,45 @@ impl Writer {
         let mut state = self.shared.state();
         for hash in removes.into_iter().rev() {
             state.held.push_front(Work::Remove(hash));
+        }
+    }
+
+    /// Makes the disk have no value of these keys: behind all records, or in
+    /// their place where there is no room.
+    fn forget_on_disk(&mut self, keys: &[KeyHash]) -> Result<(), SpillError> {
+        let written = keys
+            .iter()
+            .try_for_each(|hash| self.append_tombstone(*hash, true))
+            .and_then(|()| self.write_out());
+        written.or_else(|_| {
+            self.commits.clear();
+            self.take_back();
+            self.overwrite_removed(keys)
+        })
+    }
+
+    /// At the end: of each key whose last value or remove could not be written,
+    /// no older value may come back when the store is opened again.
+    pub(super) fn leave_no_older_value(&mut self) {
+        let keys: Vec<KeyHash> = {
+            let state = self.shared.state();
+            let key_of = |work: &Work| match work {
+                Work::Remove(hash) => Some(*hash),
+                Work::Value(staged) => {
+                    (state.is_current(staged) && staged.replaces().is_some()).then_some(staged.hash)
+                }
+            };
+            state.held.iter().filter_map(key_of).collect()
+        };
+        if keys.is_empty() {
+            return;
+        }
+        if let Err(error) = self.forget_on_disk(&keys) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                keys = keys.len(),
+                "older spilled values may be read again once the store is opened again"
+            );
         }
     }
 

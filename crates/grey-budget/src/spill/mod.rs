@@ -16,8 +16,9 @@
 //!   records in a segment, for when it is damaged.
 //! - `format`, `codec`, `key_hash`: bytes.
 //!
-//! Whatever happens to the process, a value that is read is right, or absent.
-//! After a loss of power what was flushed is there; what was not may be absent.
+//! A value that is read is right, or absent: also after an end with values that
+//! could not be written. Whatever happens to the process or the power, what was
+//! flushed is there; what came after it may be absent, as if never written.
 
 mod append;
 mod choice;

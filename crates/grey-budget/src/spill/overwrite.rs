@@ -1,5 +1,6 @@
-//! Takes removed values off a disk that has no room for one byte more: in the
-//! place of each of their records it is said that the key has no value.
+//! Takes values that were removed, or replaced by what cannot be written, off a
+//! disk that has no room for one byte more: in the place of each of their records
+//! it is said that the key has no value.
 //!
 //! Never touches a record that is the value of its key, nor one's length: what
 //! follows it is found as before.

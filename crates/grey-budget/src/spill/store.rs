@@ -172,9 +172,10 @@ impl SpillStore {
     /// tries again what could not be written.
     ///
     /// # Errors
-    /// [`SpillError`]; what is not on the disk is then still in memory, and a
-    /// remove that is not comes to nothing if the store ends before a flush
-    /// succeeds. [`SpillError::Displaced`] once the directory was removed.
+    /// [`SpillError`]; what is not on the disk is then still in memory. If the
+    /// store ends before a flush succeeds, such a value is lost and its key has
+    /// none, nor has one that was removed; where the disk refuses every byte, or
+    /// the process is killed, it has the one of the last flush. [`SpillError::Displaced`] once the directory was removed.
     pub fn flush(&self) -> Result<(), SpillError> {
         let shared = &self.shared;
         shared.check_process()?;

@@ -122,6 +122,7 @@ impl Writer {
             }
             self.tend_garbage(asked.garbage);
         }
+        self.leave_no_older_value();
         self.mark();
     }
 

@@ -304,3 +304,43 @@ fn what_was_removed_on_a_full_disk_stays_removed_and_what_lives_stays() {
         }
     }
 }
+
+#[test]
+fn no_older_value_comes_back_after_an_end_on_a_full_disk() {
+    // With room for nothing, for a word that it is gone, and for no value.
+    for room in [0, 1, 300, 1000] {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::new();
+        let options = options(directory.path()).disk(Arc::new(disk.clone()));
+        let store = SpillStore::open(options).unwrap();
+        for version in 0..2 {
+            put(&store, b"replaced", value(version, 2000));
+            put(&store, b"other", value(100 + version, 2000));
+            store.flush().unwrap();
+        }
+        disk.set_room(Some(Bytes(room)));
+        put(&store, b"replaced", value(2, 2000));
+        store.flush().unwrap_err();
+        assert!(store.read(b"replaced").unwrap() == Some(value(2, 2000)));
+        drop(store);
+        let store = SpillStore::open(self::options(directory.path())).unwrap();
+        assert_eq!(store.recovery().damaged, Vec::<PathBuf>::new());
+        assert!(store.read(b"replaced").unwrap().is_none(), "{room}");
+        assert!(store.read(b"other").unwrap() == Some(value(101, 2000)));
+    }
+}
+
+#[test]
+fn no_older_value_comes_back_after_an_end_below_the_floor_of_free_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    put(&store, b"replaced", value(1, 2000));
+    drop(store);
+    let most = Bytes(u64::MAX);
+    let store = SpillStore::open(options(directory.path()).free_floor(most)).unwrap();
+    put(&store, b"replaced", value(2, 2000));
+    store.flush().unwrap_err();
+    drop(store);
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    assert!(store.read(b"replaced").unwrap().is_none());
+}

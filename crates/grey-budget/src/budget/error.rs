@@ -144,7 +144,7 @@ pub enum BudgetError {
     /// The guaranteed parts together are more than the whole.
     #[error("failed to guarantee {floors} in all within a budget of {limit}")]
     FloorsExceedLimit {
-        /// All floors together.
+        /// All floors together, or the most that a number of bytes can say.
         floors: Bytes,
         /// The budget.
         limit: Bytes,

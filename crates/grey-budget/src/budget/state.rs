@@ -97,12 +97,24 @@ impl State {
         self.committed > u128::from(self.limit)
     }
 
-    pub(super) fn floors(&self) -> u64 {
+    /// All floors together; they may be more than a number of bytes can say.
+    pub(super) fn floors(&self) -> u128 {
         self.accounts
             .iter()
             .flatten()
-            .map(|account| account.floor)
-            .fold(0, u64::saturating_add)
+            .map(|account| u128::from(account.floor))
+            .sum()
+    }
+
+    /// Whether floors that are so much together fit into a budget of `limit`.
+    pub(super) fn check_floors(floors: u128, limit: u64) -> Result<(), BudgetError> {
+        if floors > u128::from(limit) {
+            return Err(BudgetError::FloorsExceedLimit {
+                floors: Bytes(u64::try_from(floors).unwrap_or(u64::MAX)),
+                limit: Bytes(limit),
+            });
+        }
+        Ok(())
     }
 
     /// Whether the budget may be of this size.
@@ -110,14 +122,7 @@ impl State {
         if limit == 0 {
             return Err(BudgetError::Empty);
         }
-        let floors = self.floors();
-        if floors > limit {
-            return Err(BudgetError::FloorsExceedLimit {
-                floors: Bytes(floors),
-                limit: Bytes(limit),
-            });
-        }
-        Ok(())
+        Self::check_floors(self.floors(), limit)
     }
 
     /// How much the account could have now, and what bounds it.

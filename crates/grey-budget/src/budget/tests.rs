@@ -185,6 +185,22 @@ fn a_floor_is_kept_for_its_component() {
 }
 
 #[test]
+fn floors_that_no_number_of_bytes_can_say_are_refused() {
+    let budget = Budget::new(Bytes(u64::MAX)).unwrap();
+    let whole = Bytes(u64::MAX);
+    let _whole = budget.component("whole").floor(whole).register().unwrap();
+    for more in [Bytes(1), whole] {
+        assert_eq!(
+            budget.component("more").floor(more).register().map(drop),
+            Err(BudgetError::FloorsExceedLimit {
+                floors: whole,
+                limit: whole,
+            })
+        );
+    }
+}
+
+#[test]
 fn floors_that_do_not_fit_are_refused() {
     let budget = budget(10);
     let _index = budget.component("index").floor(mib(6)).register().unwrap();

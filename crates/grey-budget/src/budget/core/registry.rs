@@ -7,7 +7,7 @@ use grey_model::Bytes;
 use super::{Core, MOST_COMPONENTS};
 use crate::budget::account::{Account, Slack, TenantAccount};
 use crate::budget::error::BudgetError;
-use crate::budget::state::place;
+use crate::budget::state::{State, place};
 use crate::sync::{Arc, Ordering};
 
 impl Core {
@@ -32,13 +32,8 @@ impl Core {
                 limit: Bytes(limit),
             });
         }
-        let floors = state.floors().saturating_add(account.floor);
-        if floors > state.limit {
-            return Err(BudgetError::FloorsExceedLimit {
-                floors: Bytes(floors),
-                limit: Bytes(state.limit),
-            });
-        }
+        let floors = state.floors() + u128::from(account.floor);
+        State::check_floors(floors, state.limit)?;
         let free = state.accounts.iter().position(Option::is_none);
         if free.is_none() && state.accounts.len() >= MOST_COMPONENTS {
             return Err(BudgetError::TooMany {

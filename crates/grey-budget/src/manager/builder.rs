@@ -329,6 +329,7 @@ impl MemoryManagerBuilder {
                 alerts: Arc::new(alerts),
                 enabled: Mutex::new(monitoring.map(|monitoring| monitoring.enabled)),
                 following: Mutex::new(None),
+                configuring: Mutex::default(),
                 turn: Mutex::default(),
                 pressure_from: self.pressure,
                 pressure: Mutex::default(),

@@ -1,6 +1,7 @@
 //! What a manager does.
 //!
-//! Never holds a lock while it calls the program.
+//! Never holds a lock while it calls the program. Only the one that orders those
+//! who configure is held while tasks that wait for room are woken.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,9 @@ use crate::tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker};
 
 pub(super) struct Inner {
     pub(super) limits: Mutex<MemoryLimits>,
+    /// Held by who changes the budget, the thresholds and the limits, which are
+    /// of one configuration.
+    pub(super) configuring: Mutex<()>,
     pub(super) tracker: MemoryTracker,
     pub(super) controller: Controller,
     pub(super) degradation: Degradation,
@@ -142,6 +146,7 @@ impl MemoryManager {
         limits: MemoryLimits,
         thresholds: Thresholds,
     ) -> Result<LimitsChanged, ManagerError> {
+        let configuring = lock(&self.inner.configuring);
         self.budget()
             .set_limit(limits.total)
             .map_err(ManagerError::Budget)?;
@@ -149,6 +154,7 @@ impl MemoryManager {
         settings.thresholds = thresholds;
         self.inner.controller.set_settings(settings);
         let previous = std::mem::replace(&mut *lock(&self.inner.limits), limits);
+        drop(configuring);
         if previous.total != limits.total {
             self.warn_of_budget();
         }

@@ -140,6 +140,35 @@ fn configuring_tells_the_limits_before_and_after() {
 }
 
 #[test]
+fn two_that_configure_at_once_leave_the_limits_of_one() {
+    let manager = MemoryManager::builder(MemoryLimits::of(mib(2000)))
+        .source(Arc::new(FakeSource::new(mib(10))))
+        .machine(Machine::new(Some(mib(100_000))))
+        .build()
+        .unwrap();
+    let mut other = MemoryLimits::of(mib(500));
+    other.soft = mib(100);
+    let both = [MemoryLimits::of(mib(1000)), other];
+    for round in 0..2000 {
+        let begin = std::sync::Barrier::new(both.len());
+        std::thread::scope(|scope| {
+            for limits in both {
+                let (manager, begin) = (&manager, &begin);
+                scope.spawn(move || {
+                    begin.wait();
+                    manager.configure(limits).unwrap();
+                });
+            }
+        });
+        let now = manager.limits();
+        let thresholds = manager.controller().settings().thresholds;
+        assert!(both.contains(&now));
+        assert_eq!(manager.budget().limit(), now.total, "{round}");
+        assert_eq!(thresholds, now.thresholds().unwrap(), "{round}");
+    }
+}
+
+#[test]
 fn a_budget_beyond_the_machine_or_its_cgroup_is_kept_and_said() {
     let of = |machine: Machine| {
         MemoryManager::builder(MemoryLimits::of(mib(1000)))

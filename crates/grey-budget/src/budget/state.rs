@@ -4,6 +4,7 @@
 //! Never tells anybody anything: who was served is told outside of the lock.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use grey_model::Bytes;
 
@@ -12,6 +13,7 @@ use super::error::{Bound, BudgetError, Consumer, ReserveError};
 use super::settings::Admission;
 use super::wait::{Outcome, WaitCell};
 use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::wake::wake_all;
 
 /// How many of the largest consumers an error names.
 const TOP: usize = 3;
@@ -53,10 +55,12 @@ pub(super) struct State {
 pub(super) struct Settled(pub(super) Vec<(Arc<WaitCell>, Outcome)>);
 
 impl Settled {
+    /// Tells all of them, and then wakes the tasks: a waker is the program's
+    /// code, and may panic, hang, or drop another request that was settled.
     pub(super) fn tell(self) {
-        for (cell, outcome) in self.0 {
-            cell.settle(outcome);
-        }
+        let settle = |(cell, outcome): (Arc<WaitCell>, Outcome)| cell.settle(outcome);
+        let wakers: Vec<Waker> = self.0.into_iter().filter_map(settle).collect();
+        wake_all(wakers);
     }
 }
 

@@ -40,16 +40,16 @@ impl WaitCell {
         }
     }
 
-    /// Tells the outcome. The waker runs outside of the lock.
-    pub(super) fn settle(&self, outcome: Outcome) {
+    /// Tells the outcome to a thread; a task is told once its waker, which is
+    /// given back, is called.
+    #[must_use]
+    pub(super) fn settle(&self, outcome: Outcome) -> Option<Waker> {
         let mut waiting = lock(&self.waiting);
         waiting.outcome = Some(outcome);
         let waker = waiting.waker.take();
         drop(waiting);
         self.told.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker
     }
 
     /// Sleeps until it is told; `None` when `until` passed first.

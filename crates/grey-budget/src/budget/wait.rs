@@ -52,6 +52,21 @@ impl WaitCell {
         waker
     }
 
+    /// The outcome; while there is none, `waker` is woken for it. A waker is
+    /// cloned and dropped outside of the lock, and before the outcome is taken:
+    /// both are the program's code, and may panic.
+    fn look(&self, waker: &Waker) -> Option<Outcome> {
+        let waker = waker.clone();
+        let mut waiting = lock(&self.waiting);
+        let spare = match waiting.outcome {
+            Some(_) => Some(waker),
+            None => waiting.waker.replace(waker),
+        };
+        drop(waiting);
+        drop(spare);
+        lock(&self.waiting).outcome.take()
+    }
+
     /// Sleeps until it is told; `None` when `until` passed first.
     fn sleep(&self, until: Option<Instant>) -> Option<Outcome> {
         let mut waiting = lock(&self.waiting);
@@ -198,15 +213,8 @@ impl<'c> ReserveFuture<'c> {
         let Some(place) = &mut this.place else {
             return Poll::Pending;
         };
-        let outcome = {
-            let mut waiting = lock(&place.cell.waiting);
-            match waiting.outcome.take() {
-                Some(outcome) => outcome,
-                None => {
-                    waiting.waker = Some(context.waker().clone());
-                    return Poll::Pending;
-                }
-            }
+        let Some(outcome) = place.cell.look(context.waker()) else {
+            return Poll::Pending;
         };
         place.done = true;
         this.place = None;

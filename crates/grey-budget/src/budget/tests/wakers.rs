@@ -25,6 +25,15 @@ impl Wake for Drops {
     }
 }
 
+/// Holds bytes, and gives them back when it is dropped.
+struct Holds {
+    _bytes: Reservation<'static>,
+}
+
+impl Wake for Holds {
+    fn wake(self: Arc<Self>) {}
+}
+
 fn poll_with<'c>(
     future: &mut ReserveFuture<'c>,
     waker: impl Into<Waker>,
@@ -116,4 +125,22 @@ fn a_waker_may_drop_a_request_that_is_served_in_the_same_step() {
     assert_eq!(budget.reserved(), mib(5));
     drop(first);
     assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+#[test]
+fn a_waker_that_is_replaced_may_give_back_what_its_task_waits_for() {
+    let budget = budget(10);
+    let cache: &'static Component = Box::leak(Box::new(component(&budget, "cache")));
+    let holds = Arc::new(Holds {
+        _bytes: cache.reserve(mib(10)).unwrap(),
+    });
+    let woken = Arc::new(Woken::default());
+    let counts = Arc::clone(&woken);
+    let polls_again = move || {
+        let mut waits = cache.reserve_async(mib(5));
+        assert!(poll_with(&mut waits, holds).is_pending());
+        assert!(matches!(poll(&mut waits, &counts), Poll::Ready(Ok(_))));
+    };
+    assert!(ends(polls_again), "dropped under the lock");
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
 }

@@ -29,9 +29,9 @@ use crate::budget::{Component, Reservation};
 use crate::clock::Clock;
 use crate::queue::charge::{discard, reserve_quantum};
 use crate::queue::settings::Weigher;
-use crate::queue::wait::wake_all;
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimed, Reclaimer, Stop};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock_soon};
+use crate::wake::wake_all;
 
 struct Shared<T> {
     name: std::sync::Arc<str>,

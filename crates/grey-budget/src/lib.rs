@@ -152,6 +152,7 @@ pub mod thresholds;
 pub mod tracker;
 #[cfg(test)]
 mod wait_until;
+mod wake;
 
 pub use broadcast::{
     BroadcastError, Broadcaster, BroadcasterBuilder, CoarseClock, Event, RecvError, RecvFuture,

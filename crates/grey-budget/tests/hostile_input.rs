@@ -1,9 +1,11 @@
 //! Sizes of nothing and of everything, names without a letter, times without an
-//! end: each is refused with an error, or does what it can; nothing panics.
+//! end: each is refused with an error, or does what it can; nothing panics. A
+//! waker that panics keeps nobody else waiting.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use grey_budget::cache::CacheBuilder;
@@ -280,4 +282,38 @@ fn trackers_thresholds_and_limits_take_any_number() {
         let _ = Machine::new(Some(current)).with_rlimit(LimitKind::Data, ALL);
     }
     let _ = validate_total_allocations::<Bytes>(&[]);
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("the waker of the test panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_waiting_for_bytes() {
+    let budget = budget();
+    let component = budget.component("part").register().unwrap();
+    let full = component.reserve_owned(Bytes::from_mib(64)).unwrap();
+    let waker = Waker::from(Arc::new(Panics));
+    let mut first = Box::pin(component.reserve_async(Bytes::from_mib(1)));
+    let polled = first.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    let behind = component.clone();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let served = behind.reserve_timeout(Bytes::from_mib(1), Duration::from_secs(2));
+        told.send(served.map(|served| served.size()))
+    });
+    while budget.waiters().0 < 2 {
+        std::thread::yield_now();
+    }
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(full)));
+    assert!(dropped.is_ok(), "it panicked out of a destructor");
+    let served = heard.recv_timeout(Duration::from_secs(20));
+    assert_eq!(served, Ok(Ok(Bytes::from_mib(1))));
+    drop(first);
+    assert_eq!(budget.reserved(), NOTHING);
 }

@@ -366,10 +366,10 @@ impl Core {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         let refusal = state.refusal(waiter.account, waiter.bytes, true);
         let name = std::sync::Arc::clone(&state.account(waiter.account).name);
-        let granted = state.grant(&self.waiting);
+        let mut settled = Settled(vec![(waiter.cell, Outcome::Refused(refusal))]);
+        settled.0.extend(state.grant(&self.waiting).0);
         drop(state);
-        waiter.cell.settle(Outcome::Refused(refusal));
-        granted.tell();
+        settled.tell();
         Some((name, Bytes(waiter.bytes)))
     }
 

@@ -4,6 +4,7 @@
 //! Never tells anybody anything: who was served is told outside of the lock.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use grey_model::Bytes;
 
@@ -12,6 +13,7 @@ use super::error::{Bound, BudgetError, Consumer, ReserveError};
 use super::settings::Admission;
 use super::wait::{Outcome, WaitCell};
 use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::wake::wake_all;
 
 /// How many of the largest consumers an error names.
 const TOP: usize = 3;
@@ -19,6 +21,15 @@ const TOP: usize = 3;
 /// How many parts of the budget are taken, each followed by a look at the
 /// resident set.
 const READINGS_PER_LIMIT: u64 = 64;
+
+/// What bounds an account: a [`Bound`] before its tenant is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limiting {
+    Budget,
+    FairShare,
+    Tenant(usize),
+    Component,
+}
 
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -53,10 +64,12 @@ pub(super) struct State {
 pub(super) struct Settled(pub(super) Vec<(Arc<WaitCell>, Outcome)>);
 
 impl Settled {
+    /// Tells all of them, and then wakes the tasks: a waker is the program's
+    /// code, and may panic, hang, or drop another request that was settled.
     pub(super) fn tell(self) {
-        for (cell, outcome) in self.0 {
-            cell.settle(outcome);
-        }
+        let settle = |(cell, outcome): (Arc<WaitCell>, Outcome)| cell.settle(outcome);
+        let wakers: Vec<Waker> = self.0.into_iter().filter_map(settle).collect();
+        wake_all(wakers);
     }
 }
 
@@ -126,13 +139,13 @@ impl State {
     }
 
     /// How much the account could have now, and what bounds it.
-    pub(super) fn available(&self, index: usize) -> (u64, Bound, u64) {
+    pub(super) fn available(&self, index: usize) -> (u64, Limiting, u64) {
         let account = self.account(index);
         // What is left of its own floor, and what nobody has.
         let own = account.floor.saturating_sub(account.charged);
         let free = self.limit.saturating_sub(self.committed());
-        let mut least = (own.saturating_add(free), Bound::Budget, self.limit);
-        let mut bound = |left: u64, bound: Bound, limit: u64| {
+        let mut least = (own.saturating_add(free), Limiting::Budget, self.limit);
+        let mut bound = |left: u64, bound: Limiting, limit: u64| {
             if left < least.0 {
                 least = (left, bound, limit);
             }
@@ -141,30 +154,42 @@ impl State {
             let share = self.fair_share(index);
             bound(
                 share.saturating_sub(account.charged),
-                Bound::FairShare,
+                Limiting::FairShare,
                 share,
             );
         }
-        if let Some(tenant) = account
-            .tenant
-            .and_then(|index| self.tenants[index].as_ref())
+        if let Some(index) = account.tenant
+            && let Some(tenant) = &self.tenants[index]
             && let Some(limit) = tenant.limit
         {
-            let name = std::sync::Arc::clone(&tenant.name);
             bound(
                 u64::try_from(u128::from(limit).saturating_sub(tenant.charged)).unwrap_or(limit),
-                Bound::Tenant(name),
+                Limiting::Tenant(index),
                 limit,
             );
         }
         if let Some(limit) = account.limit {
             bound(
                 limit.saturating_sub(account.charged),
-                Bound::Component,
+                Limiting::Component,
                 limit,
             );
         }
         least
+    }
+
+    /// The bound, as errors tell it.
+    fn bound(&self, limiting: Limiting) -> Bound {
+        match limiting {
+            Limiting::Budget => Bound::Budget,
+            Limiting::FairShare => Bound::FairShare,
+            Limiting::Component => Bound::Component,
+            Limiting::Tenant(index) => {
+                let tenant = self.tenants[index].as_ref();
+                let tenant = tenant.expect("a tenant lives as long as its components");
+                Bound::Tenant(std::sync::Arc::clone(&tenant.name))
+            }
+        }
     }
 
     /// An equal part of what the accounts that are not fair leave, for each
@@ -239,10 +264,13 @@ impl State {
     pub(super) fn is_overtaking(&self, index: usize, bytes: u64) -> bool {
         let account = self.account(index);
         let from_floor = account.charged.saturating_add(bytes) <= account.floor;
+        // Those of one component in a row have the same before them.
+        let mut last = None;
         !from_floor
             && self.waiters.iter().any(|waiter| {
-                self.is_admitted(waiter.account)
-                    && self.available(waiter.account).1 == Bound::Budget
+                last.replace(waiter.account) != Some(waiter.account)
+                    && self.is_admitted(waiter.account)
+                    && self.available(waiter.account).1 == Limiting::Budget
             })
     }
 
@@ -252,22 +280,28 @@ impl State {
     pub(super) fn grant(&mut self, waiting: &AtomicUsize) -> Settled {
         let mut granted = Settled::default();
         let mut place = 0;
+        // Who waits for a limit of its own, and what that leaves, until somebody
+        // is served: the others in its row are passed over without a look.
+        let mut passed_over: Option<(usize, u64)> = None;
         while let Some(waiter) = self.waiters.get(place) {
             let (account, bytes) = (waiter.account, waiter.bytes);
-            if !self.is_admitted(account) {
+            let is_short = passed_over.is_some_and(|(of, left)| of == account && bytes > left);
+            if is_short || !self.is_admitted(account) {
                 place += 1;
                 continue;
             }
-            let (available, bound, _) = self.available(account);
+            let (available, limiting, _) = self.available(account);
             if bytes <= available {
                 self.charge(account, bytes);
+                passed_over = None;
                 if let Some(waiter) = self.waiters.remove(place) {
                     waiting.fetch_sub(1, Ordering::SeqCst);
                     granted.0.push((waiter.cell, Outcome::Granted));
                 }
-            } else if bound == Bound::Budget {
+            } else if limiting == Limiting::Budget {
                 break;
             } else {
+                passed_over = Some((account, available));
                 place += 1;
             }
         }
@@ -354,7 +388,7 @@ impl State {
         if let Some(never) = self.never_fits(index, bytes) {
             return never;
         }
-        let (available, bound, limit) = self.available(index);
+        let (available, limiting, limit) = self.available(index);
         let component = std::sync::Arc::clone(&self.account(index).name);
         if bytes <= available && !self.is_admitted(index) {
             return ReserveError::Shedding {
@@ -367,7 +401,7 @@ impl State {
             component,
             asked: Bytes(bytes),
             available: Bytes(available.min(bytes)),
-            bound,
+            bound: self.bound(limiting),
             limit: Bytes(limit),
             stalled,
             top: self.top_consumers(TOP),

@@ -4,6 +4,7 @@ mod invariants;
 mod shut_out;
 mod tasks;
 mod waiting;
+mod wakers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

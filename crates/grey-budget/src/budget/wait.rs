@@ -40,16 +40,31 @@ impl WaitCell {
         }
     }
 
-    /// Tells the outcome. The waker runs outside of the lock.
-    pub(super) fn settle(&self, outcome: Outcome) {
+    /// Tells the outcome to a thread; a task is told once its waker, which is
+    /// given back, is called.
+    #[must_use]
+    pub(super) fn settle(&self, outcome: Outcome) -> Option<Waker> {
         let mut waiting = lock(&self.waiting);
         waiting.outcome = Some(outcome);
         let waker = waiting.waker.take();
         drop(waiting);
         self.told.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker
+    }
+
+    /// The outcome; while there is none, `waker` is woken for it. A waker is
+    /// cloned and dropped outside of the lock, and before the outcome is taken:
+    /// both are the program's code, and may panic.
+    fn look(&self, waker: &Waker) -> Option<Outcome> {
+        let waker = waker.clone();
+        let mut waiting = lock(&self.waiting);
+        let spare = match waiting.outcome {
+            Some(_) => Some(waker),
+            None => waiting.waker.replace(waker),
+        };
+        drop(waiting);
+        drop(spare);
+        lock(&self.waiting).outcome.take()
     }
 
     /// Sleeps until it is told; `None` when `until` passed first.
@@ -198,15 +213,8 @@ impl<'c> ReserveFuture<'c> {
         let Some(place) = &mut this.place else {
             return Poll::Pending;
         };
-        let outcome = {
-            let mut waiting = lock(&place.cell.waiting);
-            match waiting.outcome.take() {
-                Some(outcome) => outcome,
-                None => {
-                    waiting.waker = Some(context.waker().clone());
-                    return Poll::Pending;
-                }
-            }
+        let Some(outcome) = place.cell.look(context.waker()) else {
+            return Poll::Pending;
         };
         place.done = true;
         this.place = None;

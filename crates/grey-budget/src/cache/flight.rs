@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use super::late::{Late, watch};
+use crate::wake::wake_all;
 
 /// Keys are spread over so many locks; a power of two.
 const STRIPES: usize = 64;
@@ -186,9 +187,7 @@ impl<V> Flight<V> {
             std::mem::take(&mut waiting.wakers)
         };
         self.over.notify_all();
-        for waker in wakers {
-            waker.wake();
-        }
+        wake_all(wakers);
     }
 
     /// The value, when the load is over and gave one.
@@ -236,9 +235,7 @@ impl<V: Send + Sync> Late for Flight<V> {
             waiting.given_up = true;
             std::mem::take(&mut waiting.wakers)
         };
-        for waker in wakers {
-            waker.wake();
-        }
+        wake_all(wakers);
     }
 }
 

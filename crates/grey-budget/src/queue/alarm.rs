@@ -4,7 +4,7 @@
 
 use super::core::Core;
 use super::ends::{Pushed, Tail};
-use super::wait::wake;
+use crate::wake::wake;
 
 /// Above this share of its items a queue is nearly full: 9,000 of 10,000.
 const NEARLY_FULL_PERCENT: u64 = 90;

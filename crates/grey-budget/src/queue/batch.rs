@@ -7,8 +7,8 @@ use grey_model::Bytes;
 use super::core::Core;
 use super::ends::{Pushed, Refilled, Tail};
 use super::row::{Row, as_u64};
-use super::wait::wake_all;
 use crate::sync::{Ordering, lock};
+use crate::wake::wake_all;
 
 impl<T> Core<T> {
     /// `items`, each with what it weighs; taken out when all are weighed, so that

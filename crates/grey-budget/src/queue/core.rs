@@ -18,9 +18,10 @@ use super::ends::{Head, Insert, Nothing, Offer, Pushed, Refilled, Room, Slot, Ta
 use super::gather::gather;
 use super::row::Row;
 use super::settings::{Limits, Weigher};
-use super::wait::{WaitList, wake, wake_all};
+use super::wait::WaitList;
 use crate::budget::{Component, Reservation};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::wake::{wake, wake_all};
 
 /// After waking so often in vain, whoever waits goes before all others.
 const MOST_PASSED_OVER: u32 = 4;

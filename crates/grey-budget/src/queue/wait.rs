@@ -83,21 +83,6 @@ impl WaitList {
     }
 }
 
-/// Wakes all; one that panics keeps no other from being woken.
-pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        wake(waker);
-    }
-}
-
-/// Wakes. A panic of a waker is the runtime's, and goes no further.
-pub(crate) fn wake(waker: Waker) {
-    let woken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
-    if woken.is_err() {
-        tracing::error!("a waker panicked");
-    }
-}
-
 /// Where a thread sleeps.
 struct Bed {
     woken: Mutex<bool>,

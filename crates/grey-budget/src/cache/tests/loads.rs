@@ -2,12 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::kit::{Setup, setup};
 use crate::budget::Admission;
 use crate::cache::EntryOptions;
+use crate::cache::late::Late as _;
 
 const PLAIN: EntryOptions = EntryOptions::new();
 
@@ -180,7 +182,6 @@ async fn a_cancelled_loader_lets_the_next_one_try() {
 
 #[tokio::test]
 async fn a_task_does_not_wait_for_a_load_that_was_forgotten() {
-    use crate::cache::late::Late as _;
     let Setup { cache, .. } = setup(100_000);
     let forgotten = cache.clone();
     let mut stuck = Box::pin(async move {
@@ -199,4 +200,73 @@ async fn a_task_does_not_wait_for_a_load_that_was_forgotten() {
         waits.as_mut().poll(&mut context),
         std::task::Poll::Ready(Ok(6))
     );
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("the waker of the test panics");
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_takes_the_value_neither_from_who_loads_nor_from_who_waits() {
+    let Setup { cache, .. } = setup(100_000);
+    let (done, woken) = (AtomicU64::new(0), Arc::new(Woken::default()));
+    let load = std::future::poll_fn(|_| match done.load(Ordering::SeqCst) {
+        0 => Poll::Pending,
+        value => Poll::Ready(Ok::<u64, ()>(value)),
+    });
+    let other = || std::future::ready(Ok::<u64, ()>(9));
+    let mut loads = Box::pin(cache.get_or_insert_async(&1, PLAIN, load));
+    let mut first = Box::pin(cache.get_or_insert_async(&1, PLAIN, other()));
+    let mut second = Box::pin(cache.get_or_insert_async(&1, PLAIN, other()));
+    let (panics, counts) = (
+        Waker::from(Arc::new(Panics)),
+        Waker::from(Arc::<Woken>::clone(&woken)),
+    );
+    let mut context = Context::from_waker(&counts);
+    assert!(loads.as_mut().poll(&mut context).is_pending());
+    let polled = first.as_mut().poll(&mut Context::from_waker(&panics));
+    assert!(polled.is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    done.store(6, Ordering::SeqCst);
+    let loaded = catch_unwind(AssertUnwindSafe(|| loads.as_mut().poll(&mut context)));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(loaded.unwrap(), Poll::Ready(Ok(6)));
+    assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(Ok(6)));
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_waiting_for_a_load_that_is_given_up() {
+    let Setup { cache, .. } = setup(100_000);
+    let woken = Arc::new(Woken::default());
+    let never = std::future::pending::<Result<u64, ()>>;
+    let mut loads = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
+    let mut first = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
+    let mut second = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
+    let (panics, counts) = (
+        Waker::from(Arc::new(Panics)),
+        Waker::from(Arc::<Woken>::clone(&woken)),
+    );
+    let mut context = Context::from_waker(&counts);
+    assert!(loads.as_mut().poll(&mut context).is_pending());
+    let polled = first.as_mut().poll(&mut Context::from_waker(&panics));
+    assert!(polled.is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    let hash = cache.inner.hash_of(&1_u64);
+    let flight = cache.inner.flights.lock(hash).get(&1).cloned().unwrap();
+    let given_up = catch_unwind(AssertUnwindSafe(|| flight.give_up()));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(given_up.is_ok());
 }

@@ -84,7 +84,8 @@
 //!   the budget like the rest: as it grows, caches are evicted to make room for it,
 //!   from 98 % on 15 % of the budget and more at each tick, until all that may be
 //!   is, and the budget stays closed until it shrinks.
-//!   Eviction is paused only where it does not lower the resident set.
+//!   Eviction is paused only where it does not lower the resident set; the
+//!   allocator is purged meanwhile, and the pause ends when it falls after all.
 //! - It does not know of another budget: two in one program each count the whole
 //!   resident set, the other's part too. Parts that are to be bounded apart are
 //!   components or tenants of one budget.

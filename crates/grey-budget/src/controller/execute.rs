@@ -14,7 +14,7 @@ use super::call::Patience;
 use super::history::Eviction;
 use super::reclaim::{Outcome, PurgeAfter, Reclamation, Round, Stage};
 use super::settings::ControllerSettings;
-use super::state::{Inner, PurgedInVain, Taken, lock};
+use super::state::{Futile, Inner, Pause, PurgedInVain, Taken, lock};
 use crate::reclaimer::{ReclaimMode, Reclaimed};
 
 /// How long one reclaimer may keep the others waiting in an emergency. It may go
@@ -123,6 +123,7 @@ impl Inner {
         let level = action.decided.map(|(level, _)| level);
         let share = crate::thresholds::percent_to_free(level.unwrap_or(default_level(kind)));
         let reserved = self.budget.reserved();
+        let progress = self.budget.progress();
         let round = Round {
             target: action
                 .target
@@ -154,7 +155,8 @@ impl Inner {
             self.asker.believe(&done, freed.max(returned));
         }
         if level.is_some() {
-            self.credit(&done, returned, &settings);
+            let through = Bytes(self.budget.progress().wrapping_sub(progress));
+            self.credit(&done, (returned, through), &settings);
             self.back_off(&done, &settings);
         }
         result.given_back = done.given.freed;
@@ -210,35 +212,51 @@ impl Inner {
 
     /// Remembers what was given back and does not show in the resident set, and
     /// whether evicting is of any use. Of what was given back, `returned` is
-    /// known to be true: so much less is reserved.
-    fn credit(&self, done: &Reclamation, returned: Bytes, settings: &ControllerSettings) {
+    /// known to be true: so much less is reserved. What came back `through` the
+    /// budget and is reserved again already is in use.
+    fn credit(
+        &self,
+        done: &Reclamation,
+        (returned, through): (Bytes, Bytes),
+        settings: &ControllerSettings,
+    ) {
         let now = self.clock.now();
         let given = done.given.freed;
         let freed = done.freed.unwrap_or(given);
         let resident = self.asker.source.rss().unwrap_or_default();
         let mut state = lock(&self.state);
         let reserved = self.budget.reserved();
+        let outside = given.saturating_sub(through);
         let unseen = given.min(returned).saturating_sub(freed);
         if unseen > Bytes::ZERO {
             state.unseen.add(unseen, reserved, resident);
         }
-        let open = given.saturating_sub(freed).saturating_sub(unseen);
+        let open = given
+            .saturating_sub(freed)
+            .saturating_sub(unseen)
+            .min(outside);
         if open > Bytes::ZERO && state.credits.len() < MOST_CREDITS {
             state
                 .credits
                 .push((now.saturating_add(settings.settle), open));
         }
         // Less than an eighth of what was given back has reached the kernel. A
-        // round in which nothing was given says nothing about that.
+        // round in which nothing was given says nothing about that, and neither
+        // does one whose share others took at once.
+        let gone = given.min(returned.max(outside));
         state.has_helped = given > Bytes::ZERO && freed >= given.scale(1, 8);
-        if given > Bytes::ZERO && !state.has_helped {
-            state.futile += 1;
-        } else if given > Bytes::ZERO {
-            state.futile = 0;
+        if state.has_helped {
+            state.futile = Futile::default();
+        } else if gone > given.scale(1, 2) {
+            state.futile.times += 1;
+            state.futile.given = state.futile.given.saturating_add(gone);
         }
-        if state.futile >= settings.futile_attempts.max(1) {
-            state.futile = 0;
-            state.paused = Some((now.saturating_add(settings.futility_pause), resident));
+        if state.futile.times >= settings.futile_attempts.max(1) {
+            state.paused = Some(Pause {
+                until: now.saturating_add(settings.futility_pause),
+                resident,
+                given: std::mem::take(&mut state.futile).given,
+            });
             state.statistics.futile_pauses += 1;
             tracing::warn!(
                 %given, %freed,

@@ -63,7 +63,6 @@ impl Inner {
             credit = credit.saturating_add(state.unseen.within(limit, reserved, rss));
         }
         // What was given back is not asked for again.
-        let resident = rss.map(|rss| rss.saturating_sub(credit));
         let (used, whole) = self.nearest(&mut state, reserved, rss, credit, &rlimits);
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
@@ -71,17 +70,21 @@ impl Inner {
         if rose {
             state.purged_in_vain = None;
         }
-        // What helps in an emergency is done again at once; what does not, later.
-        let urges = state.has_helped
+        // What helps in an emergency is done again at once; what does not, later,
+        // unless the limit itself is passed.
+        let urges = (state.has_helped || used > whole)
             && settings.thresholds.level::<Level>(fraction(used, whole)) == Level::Emergency;
         let due = state
             .acted_at
             .is_none_or(|at| urges || now.saturating_sub(at) >= settings.repeat);
         // A pause holds as long as the process does not grow further.
-        let raw = resident.unwrap_or_default().saturating_add(credit);
+        let raw = rss.unwrap_or_default();
+        state.paused = state
+            .paused
+            .filter(|pause| now < pause.until && (rss.is_none() || !pause.was_wrong(raw)));
         let paused = state
             .paused
-            .is_some_and(|(until, at)| now < until && raw <= at.saturating_add(whole.scale(1, 64)));
+            .is_some_and(|pause| raw <= pause.resident.saturating_add(whole.scale(1, 64)));
         // Below its exit a level only waits for its cooldown: enough is free.
         let lasts = settings.thresholds.next(level, fraction(used, whole)) == level;
         let eases = level == Level::Emergency && !lasts;
@@ -94,14 +97,15 @@ impl Inner {
             // Who waits is told once nothing is locked any more.
             self.admit(&mut state, Admission::at(at));
         }
-        if level > Level::Normal && !paused && (rose || (due && lasts)) {
+        if level > Level::Normal && (rose || (due && lasts)) {
             state.acted_at = Some(now);
-            let action = action_at(level, state.levels.generation()).target(amount_to_free(
-                level,
-                used,
-                whole,
-                &settings.thresholds,
-            ));
+            let mut action = action_at(level, state.levels.generation());
+            if paused {
+                // What the allocator keeps may have become whole pages since.
+                action.kind = ActionKind::PurgeAllocator;
+            }
+            let to_free = amount_to_free(level, used, whole, &settings.thresholds);
+            let action = action.target(to_free);
             if let Err(error) = self.queue.push(action) {
                 tracing::error!(%error, "the level's action is not done");
             }

@@ -21,7 +21,7 @@ use super::queue::{ActionQueue, QueueFull};
 use super::reclaim::{Asker, PurgeAfter, Round, Stage, is_inside_an_action};
 use super::registry::{ReclaimerId, Registration, Registry};
 use super::settings::{ControllerSettings, EvictionRequest};
-use super::state::{Inner, State, Turn, Unseen, lock};
+use super::state::{Futile, Inner, State, Turn, Unseen, lock};
 use super::subscribe::{LevelEvent, Subscribers, Subscription};
 use crate::background::Background;
 use crate::budget::{Alarm, Budget};
@@ -144,7 +144,7 @@ impl Controller {
                     acted_at: None,
                     has_helped: false,
                     purged_in_vain: None,
-                    futile: 0,
+                    futile: Futile::default(),
                     paused: None,
                     seen_shortages: 0,
                     stall: None,

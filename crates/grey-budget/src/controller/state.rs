@@ -20,6 +20,10 @@ use crate::clock::Clock;
 use crate::limits::LimitKind;
 use crate::source::{Reading, RlimitUse};
 
+/// This part of a limit below it nothing is counted as free that is resident:
+/// half of what is taken between two looks at the resident set.
+const CLOSE_TO_LIMIT: u64 = 128;
+
 /// What was given back and stayed with the allocator, which some keep for good:
 /// it is as good as free until as much is reserved again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,11 +35,12 @@ pub(super) struct Unseen {
 }
 
 impl Unseen {
-    /// How much of it is left. Nothing while more is resident than the `limit`:
-    /// that others still hold what was given back cannot be told from an
+    /// How much of it is left. Nothing while what is resident is close to the
+    /// `limit`, as an allocator may take new memory beside what it keeps; and that
+    /// others still hold what was given back cannot be told from an
     /// allocator that keeps it.
     pub(super) fn within(&self, limit: Bytes, reserved: Bytes, resident: Bytes) -> Bytes {
-        if resident > limit {
+        if resident > limit.saturating_sub(limit.scale(1, CLOSE_TO_LIMIT)) {
             return Bytes::ZERO;
         }
         self.left(reserved, resident)
@@ -65,6 +70,31 @@ pub(super) struct PurgedInVain {
     pub(super) until: Duration,
 }
 
+/// Evictions in a row of which the kernel saw next to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Futile {
+    pub(super) times: u32,
+    /// What they gave back, together.
+    pub(super) given: Bytes,
+}
+
+/// Nothing is evicted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pause {
+    pub(super) until: Duration,
+    /// What was resident when it began.
+    pub(super) resident: Bytes,
+    /// What was given back before, in vain as it seemed.
+    pub(super) given: Bytes,
+}
+
+impl Pause {
+    /// Whether what was given back shows after all.
+    pub(super) fn was_wrong(&self, resident: Bytes) -> bool {
+        self.resident.saturating_sub(resident) >= self.given.scale(1, 8)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) levels: Levels<Level>,
@@ -86,9 +116,8 @@ pub(super) struct State {
     pub(super) has_helped: bool,
     /// Ends when a level is entered from below, and when somebody gives.
     pub(super) purged_in_vain: Option<PurgedInVain>,
-    pub(super) futile: u32,
-    /// Until when nothing is evicted, and the resident set at that time.
-    pub(super) paused: Option<(Duration, Bytes)>,
+    pub(super) futile: Futile,
+    pub(super) paused: Option<Pause>,
     pub(super) seen_shortages: u64,
     pub(super) stall: Option<(u64, Duration)>,
     pub(super) statistics: ControllerStatistics,

@@ -3,6 +3,7 @@
 mod actions;
 mod between_ticks;
 mod bounds;
+mod futile;
 mod hanging;
 mod loads_back;
 mod requests;

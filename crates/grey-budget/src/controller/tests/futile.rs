@@ -1,0 +1,103 @@
+//! Facts about evictions of which the kernel sees nothing: when they are tried
+//! again, when no more, and what is not taken for one.
+
+use super::between_ticks::Reserved;
+use super::*;
+
+/// A process at `resident` with an allocator that keeps everything, and what 800
+/// MiB of its budget are reserved for.
+fn keeping(resident: u64) -> (Rig, Arc<Reserved>) {
+    let mut rig = rig();
+    rig.process.never_purges.store(true, Ordering::SeqCst);
+    let held = Reserved::new(&rig, 800);
+    rig.fill(resident);
+    rig.register(&held);
+    (rig, held)
+}
+
+/// Ticks `times` times, each after `milliseconds`.
+fn ticks(rig: &Rig, times: u32, milliseconds: u64) {
+    for _ in 0..times {
+        rig.clock.advance(milliseconds);
+        rig.controller.tick();
+    }
+}
+
+/// The kernel gets `count` MiB of what the allocator kept.
+fn give_back(rig: &Rig, count: u64) {
+    rig.process.kept.fetch_sub(count * MIB, Ordering::SeqCst);
+}
+
+#[test]
+fn over_the_limit_it_is_tried_at_each_tick_and_then_no_more() {
+    let (rig, held) = keeping(1005);
+    ticks(&rig, 1, 100);
+    let first = held.count();
+    assert!(first < 800);
+    ticks(&rig, 2, 100);
+    let third = held.count();
+    assert!(third <= first - 300, "{third} of {first}");
+    assert_eq!(rig.controller.statistics().futile_pauses, 1);
+    ticks(&rig, 50, 100);
+    assert_eq!(held.count(), third);
+}
+
+#[test]
+fn below_the_limit_it_is_tried_once_a_second() {
+    // The rest is so near to the limit that nothing kept counts as free.
+    let (rig, held) = keeping(995);
+    ticks(&rig, 1, 100);
+    let first = held.count();
+    ticks(&rig, 9, 100);
+    assert_eq!(held.count(), first);
+    ticks(&rig, 1, 100);
+    assert!(held.count() < first);
+}
+
+#[test]
+fn while_nothing_is_evicted_the_allocator_is_purged_less_and_less_often() {
+    let (rig, held) = keeping(1005);
+    ticks(&rig, 3, 100);
+    assert_eq!(rig.controller.statistics().futile_pauses, 1);
+    let (count, purges) = (held.count(), rig.process.purges.load(Ordering::SeqCst));
+    ticks(&rig, 20, 1000);
+    // After 1, 2, 4 and 8 seconds.
+    let purged = rig.process.purges.load(Ordering::SeqCst) - purges;
+    assert!((4..=5).contains(&purged), "{purged}");
+    assert_eq!(held.count(), count);
+}
+
+#[test]
+fn a_pause_ends_when_what_was_given_back_shows_after_all() {
+    let (rig, held) = keeping(1005);
+    ticks(&rig, 3, 100);
+    assert_eq!(rig.controller.statistics().futile_pauses, 1);
+    let count = held.count();
+    // Less than an eighth of it may be anybody's.
+    give_back(&rig, (800 - count) / 8 - 2);
+    ticks(&rig, 1, 100);
+    rig.process.used.fetch_add(50 * MIB, Ordering::SeqCst);
+    ticks(&rig, 12, 100);
+    assert_eq!(held.count(), count);
+    give_back(&rig, 60);
+    ticks(&rig, 1, 100);
+    rig.process.used.fetch_add(60 * MIB, Ordering::SeqCst);
+    ticks(&rig, 12, 100);
+    assert!(held.count() < count);
+}
+
+#[test]
+fn what_others_take_at_once_is_neither_free_nor_in_vain() {
+    let (rig, held) = keeping(830);
+    held.is_taken_again.store(true, Ordering::SeqCst);
+    rig.fill(830);
+    for _ in 0..20 {
+        let tick = rig.controller.tick();
+        assert_eq!(tick.level, Level::Soft);
+        assert_eq!(tick.used, mib(830), "nothing of it is free");
+        rig.clock.advance(1000);
+    }
+    assert!(held.taken_again() >= 20 * 50);
+    assert_eq!(held.count(), 800);
+    assert_eq!(rig.controller.statistics().futile_pauses, 0);
+}

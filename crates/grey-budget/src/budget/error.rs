@@ -102,8 +102,8 @@ pub enum ReserveError {
 
 impl ReserveError {
     /// Whether the same request may succeed later without anybody changing a
-    /// limit: yes when others only have to give back, and when no new work is
-    /// taken for now.
+    /// limit: yes when others only have to give back, and while the level keeps
+    /// new work out.
     #[must_use]
     pub const fn may_retry(&self) -> bool {
         matches!(self, Self::Shedding { .. }) || self.waiting_helps()

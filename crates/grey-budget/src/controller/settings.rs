@@ -19,7 +19,7 @@ pub struct ControllerSettings {
     pub interval: Duration,
     /// How long an action at a level waits for the next one at the same level,
     /// except above the line of the emergency, where one that helped is followed
-    /// by another at the next tick.
+    /// by another at the next tick, and above the limit itself, where any is.
     /// Where nobody gives anything the allocator is purged less and less often:
     /// after twice as long each time, up to a minute.
     pub repeat: Duration,

@@ -97,7 +97,10 @@ fn the_home_is_where_the_environment_says() {
         let config = files.loader().environment([("HOME", home)]).load();
         config.map(|config| config.memory.spill.directory)
     };
-    assert_eq!(directory("/root").unwrap(), Path::new("/root/spill"));
+    assert_eq!(
+        directory("/home/ann").unwrap(),
+        Path::new("/home/ann/spill")
+    );
     let error = directory("").unwrap_err();
     assert!(told(&error).contains("HOME is not set"), "{error}");
     assert!(directory("relative").is_err());

@@ -45,6 +45,12 @@ impl<S> Blocks<S> {
         }
     }
 
+    pub(super) fn of(things: impl ExactSizeIterator<Item = S>) -> Self {
+        let mut blocks = Self::new();
+        blocks.extend(things);
+        blocks
+    }
+
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
@@ -66,9 +72,38 @@ impl<S> Blocks<S> {
 
     #[cold]
     fn push_in_new(&mut self, thing: S) {
-        let mut block = self.empty_block();
-        block.push_back(thing);
-        self.blocks.push_back(block);
+        self.back_with_room().push_back(thing);
+    }
+
+    /// The last block, or a new one if that is full.
+    fn back_with_room(&mut self) -> &mut VecDeque<S> {
+        let has_room = |back: &VecDeque<S>| back.len() < Self::FULL;
+        if !self.blocks.back().is_some_and(has_room) {
+            let block = self.empty_block();
+            self.blocks.push_back(block);
+        }
+        self.blocks.back_mut().expect("there is one now")
+    }
+
+    /// Adds all `things`, a block at a time.
+    pub(super) fn extend(&mut self, mut things: impl ExactSizeIterator<Item = S>) {
+        while things.len() > 0 {
+            let some = things.len();
+            let added = self.add(some, |back, most| back.extend(things.by_ref().take(most)));
+            self.len += added;
+        }
+    }
+
+    /// Has `add` add up to `some` to the last block, and tells how many.
+    fn add(&mut self, some: usize, add: impl FnOnce(&mut VecDeque<S>, usize)) -> usize {
+        let back = self.back_with_room();
+        let most = some.min(Self::FULL - back.len());
+        let needed = back.len() + most;
+        if back.capacity() < needed {
+            back.reserve_exact(needed.next_power_of_two() - back.len());
+        }
+        add(back, most);
+        most
     }
 
     /// The first grows as it is filled: many have few things in all.
@@ -126,7 +161,28 @@ impl<S> Blocks<S> {
         if count >= self.len && to.is_empty() {
             std::mem::swap(self, to);
         } else {
-            self.drain_front(count, |things| to.extend(things));
+            self.append_front(count, to);
+        }
+    }
+
+    fn append_front(&mut self, count: usize, to: &mut Self) {
+        let mut left = count.min(self.len);
+        while let Some(front) = self.blocks.front_mut()
+            && left > 0
+        {
+            let added = to.add(left.min(front.len()), |back, most| {
+                if most == front.len() {
+                    back.append(front);
+                } else {
+                    back.extend(front.drain(..most));
+                }
+            });
+            left -= added;
+            self.len -= added;
+            to.len += added;
+            if front.is_empty() {
+                self.let_front_go();
+            }
         }
     }
 
@@ -163,20 +219,6 @@ impl<S> Blocks<S> {
     }
 }
 
-impl<S> Extend<S> for Blocks<S> {
-    fn extend<I: IntoIterator<Item = S>>(&mut self, things: I) {
-        things.into_iter().for_each(|thing| self.push(thing));
-    }
-}
-
-impl<S> FromIterator<S> for Blocks<S> {
-    fn from_iter<I: IntoIterator<Item = S>>(things: I) -> Self {
-        let mut blocks = Self::new();
-        blocks.extend(things);
-        blocks
-    }
-}
-
 impl<S> IntoIterator for Blocks<S> {
     type Item = S;
     type IntoIter = std::iter::Flatten<vec_deque::IntoIter<VecDeque<S>>>;
@@ -196,6 +238,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Push(usize),
+        Extend(usize),
         Pop(usize),
         PutBack,
         Move(usize),
@@ -207,6 +250,7 @@ mod tests {
         let many = 0_usize..20;
         prop_oneof![
             many.clone().prop_map(Step::Push),
+            many.clone().prop_map(Step::Extend),
             many.clone().prop_map(Step::Pop),
             Just(Step::PutBack),
             many.clone().prop_map(Step::Move),
@@ -237,6 +281,12 @@ mod tests {
                             blocks.push([number; 64]);
                             model.push_back(number);
                         }
+                    }
+                    Step::Extend(count) => {
+                        let numbers = number + 1..=number + count as u64;
+                        blocks.extend(numbers.clone().map(|number| [number; 64]).collect::<Vec<_>>().into_iter());
+                        model.extend(numbers);
+                        number += count as u64;
                     }
                     Step::Pop(count) => {
                         for _ in 0..count {

@@ -53,10 +53,10 @@ impl<T> Row<T> {
     pub(super) fn of(items: &mut Vec<T>, same: Option<u64>, weigh: impl Fn(&T) -> u64) -> Self {
         let weights = match same {
             Some(weight) => Weights::Same(weight),
-            None => Weights::Each(items.iter().map(weigh).collect()),
+            None => Weights::Each(Blocks::of(items.iter().map(weigh))),
         };
         Self {
-            items: items.drain(..).collect(),
+            items: Blocks::of(items.drain(..)),
             weights,
         }
     }

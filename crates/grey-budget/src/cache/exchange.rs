@@ -85,8 +85,9 @@ where
     /// While the budget, the component or the tenant has no more than
     /// `available`, the others go first: what goes first of this cache, and
     /// nothing that goes later than `class`. Nothing goes when that is not
-    /// enough. Whoever waits for the budget may have it before us; then the
-    /// value is refused, and finds what others gave the next time.
+    /// enough, or when nothing is missing and it is refused only because others
+    /// wait in front of it. Whoever waits for the budget may have it before us;
+    /// then the value is refused, and finds what others gave the next time.
     fn exchange_while_full(
         &self,
         class: usize,
@@ -97,7 +98,8 @@ where
         let used: [u64; CLASSES] = std::array::from_fn(|class| self.weight_of(class));
         let held = used.iter().copied().fold(0, u64::saturating_add);
         let missing = weight.saturating_sub(available);
-        let Some(gives) = victims(class.saturating_add(1), missing, held / STEPS, used) else {
+        let gives = victims(class.saturating_add(1), missing, held / STEPS, used);
+        let Some(gives) = gives.filter(|_| missing > 0) else {
             return Err(Rejection::Budget(Box::new(refused)));
         };
         for victim in (0..CLASSES).filter(|victim| gives[*victim] > 0) {

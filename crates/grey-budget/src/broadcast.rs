@@ -22,7 +22,7 @@ pub use self::coarse::CoarseClock;
 pub use self::event::Event;
 use self::event::{Slot, nanoseconds};
 use self::gone::Gone;
-use self::ring::Ring;
+use self::ring::{Ring, overhead};
 pub use self::settings::{BroadcastError, BroadcasterBuilder};
 pub use self::subscriber::{RecvError, RecvFuture, Subscriber};
 use crate::budget::{Component, Reservation};
@@ -63,8 +63,9 @@ impl<T> Shared<T> {
     fn expire(&self, ring: &mut Ring<T>, now: u64, gone: &mut Gone<T>) {
         let before = ring.first;
         self.remove_expired(ring, now, gone);
-        let keep = ring.bytes.saturating_add(self.quantum);
+        let keep = ring.held.saturating_add(self.quantum);
         if ring.first > before && ring.charge.size() > keep.saturating_add(self.quantum) {
+            ring.shrink_spacious();
             gone.excess = ring.charge.take_above(keep);
         }
     }
@@ -79,11 +80,14 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Removes the oldest until there is room for one more of `bytes` within
-    /// `room`, or nothing is left.
+    /// Removes the oldest until there is room for one more of `bytes`, which may
+    /// take `charged` with all others, or nothing is left.
     #[inline]
-    fn make_room(&self, ring: &mut Ring<T>, bytes: u64, room: u64, gone: &mut Gone<T>) {
-        while ring.len() >= self.events || exceeds(ring.bytes, bytes, room) {
+    fn make_room(&self, ring: &mut Ring<T>, bytes: u64, charged: u64, gone: &mut Gone<T>) {
+        while ring.len() >= self.events
+            || exceeds(ring.bytes, bytes, self.bytes)
+            || exceeds(ring.held, ring.charge_of(bytes), charged)
+        {
             if !ring.remove_oldest(gone) {
                 break;
             }
@@ -105,8 +109,8 @@ impl<T> Shared<T> {
         let mut ring = self.ring();
         self.remove_expired(&mut ring, now, &mut gone);
         ring.shrink();
-        let bytes = ring.bytes;
-        gone.excess = ring.charge.take_above(bytes);
+        let held = ring.held;
+        gone.excess = ring.charge.take_above(held);
         drop(ring);
         reclaimed(gone)
     }
@@ -128,9 +132,9 @@ impl<T> Shared<T> {
         let mut gone = Gone::default();
         let mut ring = self.ring();
         let keep = ring.charge.size().saturating_sub(target);
-        while ring.bytes > keep && ring.remove_oldest(&mut gone) {}
-        let bytes = ring.bytes;
-        gone.excess = ring.charge.take_above(bytes);
+        while ring.held > keep && ring.remove_oldest(&mut gone) {}
+        let held = ring.held;
+        gone.excess = ring.charge.take_above(held);
         drop(ring);
         reclaimed(gone)
     }
@@ -160,6 +164,12 @@ impl<T> Drop for Shared<T> {
 ///
 /// Events are shared, not copied: a subscriber that keeps one keeps its memory,
 /// which is then its own matter and no longer charged here. See [`Event`].
+///
+/// Of the budget an event takes what it weighs and [`Self::EVENT_OVERHEAD`];
+/// plain small ones take less once they lie in a block with others, and give
+/// that back with the last of the block. Bytes are reserved in quanta of up to
+/// 64 KiB, so up to two quanta more are taken. Room of a few KiB, for one block
+/// and 64 places, stays until it is trimmed; nobody is charged for that.
 pub struct Broadcaster<T> {
     shared: std::sync::Arc<Shared<T>>,
 }
@@ -193,6 +203,10 @@ impl<T> fmt::Debug for Broadcaster<T> {
 }
 
 impl<T> Broadcaster<T> {
+    /// What an event takes of the budget at most beside its weight: its place in
+    /// the ring, when it was sent, and a count of who holds it.
+    pub const EVENT_OVERHEAD: Bytes = Bytes(overhead::<T>(2));
+
     /// Keeps 1,000 events for 60 seconds.
     #[must_use]
     pub fn new(component: Component) -> Self {
@@ -223,8 +237,8 @@ impl<T> Broadcaster<T> {
             gone.discard();
             return Err(self.closed(event));
         }
-        shared.make_room(&mut ring, bytes, shared.bytes, &mut gone);
-        let kept = if exceeds(ring.bytes, bytes, ring.charge.size()) {
+        shared.make_room(&mut ring, bytes, u64::MAX, &mut gone);
+        let kept = if exceeds(ring.held, ring.charge_of(bytes), ring.charge.size()) {
             drop(ring);
             self.send_with_quantum(event, bytes, &mut gone)?
         } else {
@@ -268,7 +282,8 @@ impl<T> Broadcaster<T> {
         // What it gives back may be what is missing.
         gone.discard();
         // Whole, so that nobody can use it up before us.
-        let reserved = reserve_quantum(&shared.component, shared.quantum, bytes, bytes);
+        let charge = bytes.saturating_add(overhead::<T>(shared.per_block));
+        let reserved = reserve_quantum(&shared.component, shared.quantum, charge, charge);
         let (credit, refusal) = match reserved {
             Ok(credit) => (Some(credit), None),
             Err(refusal) => (None, Some(refusal)),
@@ -276,12 +291,12 @@ impl<T> Broadcaster<T> {
         let now = nanoseconds(shared.clock.now());
         let mut ring = shared.ring();
         ring.charge.put(credit);
-        let room = ring.charge.size().min(shared.bytes);
+        let room = ring.charge.size();
         // Nothing goes for what finds no room even so.
-        if bytes <= room && !ring.closed {
+        if charge <= room && !ring.closed {
             shared.make_room(&mut ring, bytes, room, gone);
         }
-        match refusal.filter(|_| exceeds(ring.bytes, bytes, room)) {
+        match refusal.filter(|_| exceeds(ring.held, charge, room)) {
             None => Ok(self.keep(ring, event, now, bytes, gone)),
             Some(source) => {
                 drop(ring);
@@ -348,7 +363,8 @@ impl<T> Broadcaster<T> {
         self.len() == 0
     }
 
-    /// What is kept weighs so much. What is expired goes now.
+    /// What is kept weighs so much, which is what
+    /// [`BroadcasterBuilder::max_bytes`] bounds. What is expired goes now.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.shared.read(|ring| Bytes(ring.bytes))
@@ -381,12 +397,9 @@ impl<T: Send + Sync> Reclaimer for Broadcaster<T> {
         let charged = ring.charge.size();
         Bytes(match mode {
             ReclaimMode::Trim => {
-                let expired: u64 = ring
-                    .iter()
-                    .take_while(|(slot, _)| !slot.is_fresh(now, self.shared.ttl))
-                    .map(|(_, bytes)| bytes)
-                    .fold(0, u64::saturating_add);
-                charged - ring.bytes + expired
+                let is_expired = |slot: &&Slot<T>| !slot.is_fresh(now, self.shared.ttl);
+                let expired = ring.iter().take_while(is_expired).count();
+                charged - ring.held.min(charged) + ring.held_by_oldest(expired)
             }
             ReclaimMode::Evict => charged,
             ReclaimMode::Unload | ReclaimMode::Spill => 0,

@@ -20,7 +20,9 @@ use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// A channel of messages that weigh at most `limit` together, charged to
 /// `component`. `weigh` tells what a message weighs in all; one weighs its own
-/// size (`size_of`) at least.
+/// size (`size_of`) at least. What their places take beside that,
+/// [`WorkQueue::WEIGHED_ITEM_OVERHEAD`](crate::WorkQueue::WEIGHED_ITEM_OVERHEAD)
+/// for each, is charged to the component and does not count for the limit.
 pub fn bounded_bytes<T>(
     component: Component,
     limit: Bytes,
@@ -113,7 +115,8 @@ impl<T> ByteSender<T> {
         PushFuture::new(&self.shared.core, message, true)
     }
 
-    /// What is inside weighs so much. While others receive, nearly.
+    /// What is inside weighs so much, which is what the limit bounds. While
+    /// others receive, nearly.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.shared.core.bytes()
@@ -187,7 +190,8 @@ impl<T> ByteReceiver<T> {
         PopFuture::new(&self.shared.core)
     }
 
-    /// What is inside weighs so much. While others receive, nearly.
+    /// What is inside weighs so much, which is what the limit bounds. While
+    /// others receive, nearly.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.shared.core.bytes()

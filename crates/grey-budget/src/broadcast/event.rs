@@ -10,6 +10,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::queue::heap::{piece, shared_piece};
+
 /// The most events in one block, and the most bytes.
 const MOST_EVENTS: usize = 32;
 const MOST_BYTES: usize = 4 << 10;
@@ -82,6 +84,17 @@ impl<T> Block<T> {
         match events.pop() {
             Some(only) if events.is_empty() => Self::One(only),
             last => Self::Some(events.drain(..).chain(last).collect()),
+        }
+    }
+
+    /// What a block of one event takes.
+    pub(super) const ALONE: usize = shared_piece(size_of::<Self>());
+
+    /// What a block of so many events takes.
+    pub(super) const fn size_of(events: usize) -> usize {
+        match events {
+            1 => Self::ALONE,
+            _ => Self::ALONE + piece(events * size_of::<Slot<T>>()),
         }
     }
 

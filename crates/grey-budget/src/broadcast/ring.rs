@@ -1,7 +1,9 @@
 //! The events that are kept, by their numbers, and who waits for the next.
 //!
 //! Never locks, never looks at the time, and never drops what the program may
-//! notice: that is handed over in a [`Gone`].
+//! notice: that is handed over in a [`Gone`]. Never takes more of the budget when
+//! a block is made than its events took before: who receives makes blocks, too,
+//! and has nothing to reserve.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use super::event::{Block, Slot};
 use super::gone::Gone;
 use crate::queue::charge::Charge;
+use crate::queue::heap::{make_room_in, place_in_list, shrink_spacious};
 use crate::queue::wait::WaitList;
 
 /// A block that nothing is added to any more.
@@ -20,9 +23,43 @@ struct Closed<T> {
     block: Arc<Block<T>>,
 }
 
+/// What a block with so many events takes, with its place in the ring.
+const fn block_takes<T>(events: usize) -> u64 {
+    (Block::<T>::size_of(events) + place_in_list(size_of::<Closed<T>>())) as u64
+}
+
+/// What an event that is alone in its block takes beside its weight.
+const fn overhead_alone<T>() -> u64 {
+    block_takes::<T>(1) - size_of::<T>() as u64
+}
+
+/// What an event takes beside its weight whoever comes after it, where
+/// `per_block` make a block: in a block of one, or of two, which take most for
+/// each.
+pub(super) const fn overhead<T>(per_block: usize) -> u64 {
+    let of_two = block_takes::<T>(2).div_ceil(2);
+    if per_block > 1 && of_two > block_takes::<T>(1) {
+        of_two - size_of::<T>() as u64
+    } else {
+        overhead_alone::<T>()
+    }
+}
+
+impl<T> Closed<T> {
+    /// What the block takes, with all events that were ever in it.
+    fn held(&self) -> u64 {
+        match self.block.slots().len() {
+            1 => self.bytes_each.saturating_add(overhead_alone::<T>()),
+            events => block_takes::<T>(events),
+        }
+    }
+}
+
 /// The ring. Events are numbered in the order in which they are sent, from 0.
 pub(super) struct Ring<T> {
     blocks: VecDeque<Closed<T>>,
+    /// No more events than this are kept.
+    most: usize,
     /// Events that follow those in blocks; nobody has looked at one yet. Stays
     /// empty where a block has one event.
     open: Vec<Slot<T>>,
@@ -30,12 +67,17 @@ pub(super) struct Ring<T> {
     per_block: usize,
     /// What an event weighs where there is more than one in a block.
     own: u64,
+    /// What an event takes beside its weight, until its block is made.
+    overhead: u64,
     /// A block of plain events that went, to be used again.
     spare: Option<Arc<Block<T>>>,
     /// The number of the oldest event, and of the next.
     pub(super) first: u64,
     pub(super) next: u64,
+    /// What the events that are kept weigh.
     pub(super) bytes: u64,
+    /// What all blocks take, and events that are in none.
+    pub(super) held: u64,
     pub(super) waiting: WaitList,
     pub(super) closed: bool,
     // Below the events: they go before their bytes do.
@@ -43,16 +85,20 @@ pub(super) struct Ring<T> {
 }
 
 impl<T> Ring<T> {
-    pub(super) fn new(per_block: usize, own: u64, charge: Charge) -> Self {
+    pub(super) fn new(most: usize, per_block: usize, own: u64, charge: Charge) -> Self {
+        let overhead = overhead::<T>(per_block);
         Self {
             blocks: VecDeque::new(),
+            most,
             open: Vec::new(),
             per_block,
             own,
+            overhead,
             spare: None,
             first: 0,
             next: 0,
             bytes: 0,
+            held: 0,
             waiting: WaitList::default(),
             closed: false,
             charge,
@@ -78,23 +124,22 @@ impl<T> Ring<T> {
         }
     }
 
-    /// The events that are kept with their weights, the oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Slot<T>, u64)> {
-        let closed = self.blocks.iter().flat_map(|closed| {
-            let slots = closed.block.slots().iter();
-            slots.map(|slot| (slot, closed.bytes_each))
-        });
-        let open = self.open.iter().map(|slot| (slot, self.own));
+    /// The events that are kept, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot<T>> {
+        let closed = self.blocks.iter();
+        let closed = closed.flat_map(|closed| closed.block.slots());
         let oldest_block = self.blocks.front().map(|front| front.first);
         let from = place(self.first, oldest_block.unwrap_or(self.open_first()));
-        closed.chain(open).skip(from)
+        closed.chain(&self.open).skip(from)
     }
 
     /// Adds an event of `bytes`.
     #[inline]
     pub(super) fn push(&mut self, slot: Slot<T>, bytes: u64, gone: &mut Gone<T>) {
         self.bytes = self.bytes.saturating_add(bytes);
+        self.held = self.held.saturating_add(self.charge_of(bytes));
         if self.per_block == 1 {
+            make_room_in(&mut self.blocks, self.most);
             self.blocks.push_back(Closed {
                 first: self.next,
                 bytes_each: bytes,
@@ -119,12 +164,26 @@ impl<T> Ring<T> {
             return;
         }
         let first = self.open_first();
-        let block = self.block_of_open();
-        self.blocks.push_back(Closed {
+        let took = self.held_by_open();
+        let closed = Closed {
             first,
             bytes_each: self.own,
-            block,
-        });
+            block: self.block_of_open(),
+        };
+        self.held = self.held.saturating_sub(took) + closed.held();
+        make_room_in(&mut self.blocks, self.most);
+        self.blocks.push_back(closed);
+    }
+
+    fn held_by_open(&self) -> u64 {
+        self.charge_of(self.own)
+            .saturating_mul(self.open.len() as u64)
+    }
+
+    /// What an event of this weight takes at first.
+    #[inline]
+    pub(super) const fn charge_of(&self, bytes: u64) -> u64 {
+        bytes.saturating_add(self.overhead)
     }
 
     fn block_of_open(&mut self) -> Arc<Block<T>> {
@@ -148,6 +207,7 @@ impl<T> Ring<T> {
         let Some(front) = self.blocks.front() else {
             self.bytes -= self.own;
             if self.first == self.next {
+                self.held -= self.held_by_open();
                 self.open.clear();
             }
             return true;
@@ -156,6 +216,7 @@ impl<T> Ring<T> {
         if self.first == front.first + front.block.slots().len() as u64
             && let Some(front) = self.blocks.pop_front()
         {
+            self.held -= front.held();
             if self.per_block > 1 && self.spare.is_none() {
                 self.spare = Some(front.block);
             } else {
@@ -163,6 +224,28 @@ impl<T> Ring<T> {
             }
         }
         true
+    }
+
+    /// What would be free without the oldest `events`: what they take in blocks
+    /// that have no others.
+    pub(super) fn held_by_oldest(&self, events: usize) -> u64 {
+        let end = self.first + events as u64;
+        let end_of = |closed: &Closed<T>| closed.first + closed.block.slots().len() as u64;
+        let whole = self
+            .blocks
+            .iter()
+            .take_while(|closed| end_of(closed) <= end);
+        let open = if end == self.next {
+            self.held_by_open()
+        } else {
+            0
+        };
+        whole.map(Closed::held).fold(open, u64::saturating_add)
+    }
+
+    /// Gives back most of the room for blocks, if there are far fewer now.
+    pub(super) fn shrink_spacious(&mut self) {
+        shrink_spacious(&mut self.blocks);
     }
 
     /// Gives back memory that no event needs.
@@ -177,6 +260,7 @@ impl<T> Ring<T> {
         self.close_block();
         self.first = self.next;
         self.bytes = 0;
+        self.held = 0;
         std::mem::take(&mut self.blocks)
             .into_iter()
             .map(|closed| closed.block)

@@ -112,7 +112,9 @@ impl<T> BroadcasterBuilder<T> {
         self
     }
 
-    /// The most bytes that are kept. 10 MiB if not said.
+    /// The most bytes that are kept: what all events weigh together. What each
+    /// takes beside that, [`Broadcaster::EVENT_OVERHEAD`] at most, is charged to
+    /// the budget and does not count here. 10 MiB if not said.
     pub fn max_bytes(mut self, bytes: Bytes) -> Self {
         self.bytes = bytes;
         self
@@ -144,7 +146,7 @@ impl<T> BroadcasterBuilder<T> {
     pub fn build(self) -> Broadcaster<T> {
         let per_block = events_in_block::<T>(self.events, self.weigher.is_some());
         let charge = Charge::new(&self.component);
-        let ring = Ring::new(per_block, own_weight::<T>(), charge);
+        let ring = Ring::new(self.events, per_block, own_weight::<T>(), charge);
         Broadcaster {
             shared: std::sync::Arc::new(Shared {
                 name: self.component.name().into(),

@@ -36,6 +36,9 @@ fn component() -> (Budget, Component) {
     (budget, component)
 }
 
+/// What an event takes of the budget beside its weight.
+const EACH: u64 = Broadcaster::<u64>::EVENT_OVERHEAD.get();
+
 #[test]
 fn every_subscriber_sees_every_event_from_its_own_position_on() {
     let (_budget, component) = component();
@@ -176,7 +179,7 @@ fn trimming_removes_what_is_expired_and_evicting_the_oldest() {
     let clock = Arc::new(HandClock::default());
     let broadcaster = Broadcaster::builder(component)
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)
-        .weigher(|_: &u64| Bytes(10_000))
+        .weigher(|_: &u64| Bytes(10_000 - EACH))
         .build();
     for event in 0..10 {
         broadcaster.send(event).unwrap();
@@ -217,14 +220,14 @@ fn what_is_expired_gives_its_charge_back_to_who_only_reads() {
         let broadcaster = Broadcaster::builder(component)
             .clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .max_bytes(Bytes(800_000))
-            .weigher(|_: &u64| Bytes(10_000))
+            .weigher(|_: &u64| Bytes(10_000 - EACH))
             .build();
         let mut behind = broadcaster.subscribe();
         for event in 0..80 {
             broadcaster.send(event).unwrap();
         }
         clock.pass(59);
-        assert_eq!(broadcaster.bytes(), Bytes(800_000));
+        assert_eq!(broadcaster.bytes(), Bytes(80 * (10_000 - EACH)));
         clock.pass(1);
         assert!(budget.reserved() >= Bytes(800_000));
         read(&broadcaster, &mut behind);
@@ -520,7 +523,11 @@ fn trimming_tells_what_expired_in_the_midst_of_a_block() {
     let expected = broadcaster.reclaimable(ReclaimMode::Trim);
     let trimmed = broadcaster.reclaim(&trim, &Stop::new());
     assert_eq!((trimmed.entries, trimmed.freed), (10, expected));
-    assert_eq!(budget.reserved(), Bytes(49 * 8));
+    assert_eq!(broadcaster.bytes(), Bytes(49 * 8));
+    // The block in whose midst they are is there whole: three of 32, and four
+    // events that are in none yet.
+    let block = 32 * 16 + 16 + 48 + 32;
+    assert_eq!(budget.reserved(), Bytes(2 * block + 4 * (8 + EACH)));
 }
 
 #[test]

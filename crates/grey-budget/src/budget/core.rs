@@ -187,12 +187,11 @@ impl Core {
         }
         // Before anybody is refused, what threads keep is called back.
         state.uncharge(account, had);
-        let mut granted = self.call_back(&mut state);
+        let granted = self.call_back(&mut state);
         let given = !state.is_overtaking(account, bytes) && state.try_charge(account, bytes);
         let refused = if given {
             Ok(())
         } else {
-            granted.0.extend(state.grant(&self.waiting).0);
             Err(state.refusal(account, bytes, false))
         };
         drop(state);
@@ -312,7 +311,9 @@ impl Core {
         // what lies in the shards from before is called back right after.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence_for_loom();
-        let mut granted = self.call_back(&mut state);
+        // Whom that serves is served before us; nobody is afterwards, as nothing
+        // more comes back.
+        let granted = self.call_back(&mut state);
         // It may have been shut out since it was told to wait.
         if state.is_admitted(account)
             && !state.is_overtaking(account, bytes)
@@ -333,7 +334,6 @@ impl Core {
             bytes,
             cell: Arc::clone(&cell),
         });
-        granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();
         self.raise_alarm(missing);

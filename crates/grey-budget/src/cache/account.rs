@@ -15,6 +15,7 @@ use grey_model::Bytes;
 use quick_cache::DefaultHashBuilder;
 
 use super::away::{Arrival, Away, Begin, ROW_BYTES};
+use super::leaving::GivesBack;
 use super::slot::{Evicted, MOST_IDS, NEVER, Slot, TICK_MS};
 use super::spill::{Codec, Header, SpillError, SpillTarget, read_header, write_header};
 use crate::budget::Component;
@@ -248,10 +249,15 @@ impl<K, V> Account<K, V> {
         if evictions > 0 {
             count_many(&self.counters().evictions, evictions);
         }
+        // After the entries went, and also when a key panics while they do.
+        let gives_back = GivesBack {
+            component: &self.component,
+            weight,
+        };
         if self.is_handed_over() {
             self.settle_entries(evicted);
         }
-        self.component.release(weight);
+        drop(gives_back);
     }
 
     fn settle_entries(&self, evicted: &mut Evicted<K, V>) {

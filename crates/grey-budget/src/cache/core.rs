@@ -18,6 +18,7 @@ use super::builder::CacheError;
 use super::capacity::{CLASSES, Grants};
 use super::exchange::THAWED;
 use super::flight::Flights;
+use super::leaving::Moving;
 use super::options::{EntryOptions, Project, Rejected};
 use super::slot::{Leave, MOST_PROJECTS, Slot, SlotWeight};
 use crate::budget::Component;
@@ -259,7 +260,14 @@ where
                 if !inner.grants().keep(weight) {
                     return false;
                 }
+                let moving = Moving {
+                    inner,
+                    id: slot.id(),
+                    weight,
+                    has_room: true,
+                };
                 let moved = inner.transfer(key.to_owned(), slot, class, KEPT);
+                drop(moving);
                 if moved {
                     inner.resize_all();
                 } else {
@@ -283,9 +291,16 @@ where
                 let class = slot.priority().index();
                 let weight = slot.weight();
                 // Its room goes with it.
+                let moving = Moving {
+                    inner,
+                    id: slot.id(),
+                    weight,
+                    has_room: false,
+                };
                 inner.unkeep(weight);
                 inner.loosen(class);
                 let moved = inner.transfer(key.to_owned(), slot, KEPT, class);
+                drop(moving);
                 if !moved {
                     // Whoever took it out gave its room back too.
                     inner.grants().keep_anyway(weight);

@@ -15,7 +15,7 @@ use grey_model::Bytes;
 use super::capacity::{CLASSES, victims};
 use super::core::{Inner, KEPT};
 use super::options::Rejection;
-use crate::budget::{Admission, ReserveError};
+use crate::budget::{Admission, Reservation, ReserveError};
 
 /// It may hold its whole capacity.
 pub(super) const THAWED: u8 = 0;
@@ -44,7 +44,7 @@ where
         class: usize,
         weight: u64,
         refused: ReserveError,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Reservation<'_>, Rejection> {
         match refused {
             ReserveError::Shedding {
                 admission: Admission::NoRefill,
@@ -64,7 +64,7 @@ where
         class: usize,
         weight: u64,
         refused: ReserveError,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Reservation<'_>, Rejection> {
         if class == KEPT || !self.account.component.may_exchange() {
             return Err(Rejection::Budget(Box::new(refused)));
         }
@@ -73,31 +73,28 @@ where
         if !fits() && self.find_room(class, weight).is_err() {
             return Err(Rejection::Budget(Box::new(refused)));
         }
-        match self.account.component.reserve_in_exchange(Bytes(weight)) {
-            Ok(charge) => {
-                std::mem::forget(charge);
-                Ok(())
-            }
-            Err(error) => Err(Rejection::Budget(Box::new(error))),
-        }
+        let reserved = self.account.component.reserve_in_exchange(Bytes(weight));
+        reserved.map_err(|error| Rejection::Budget(Box::new(error)))
     }
 
     /// While the budget, the component or the tenant has no more than
     /// `available`, the others go first: what goes first of this cache, and
     /// nothing that goes later than `class`. Nothing goes when that is not
-    /// enough. Whoever waits for the budget may have it before us; then the
-    /// value is refused, and finds what others gave the next time.
+    /// enough, or when nothing is missing and it is refused only because others
+    /// wait in front of it. Whoever waits for the budget may have it before us;
+    /// then the value is refused, and finds what others gave the next time.
     fn exchange_while_full(
         &self,
         class: usize,
         weight: u64,
         available: u64,
         refused: ReserveError,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Reservation<'_>, Rejection> {
         let used: [u64; CLASSES] = std::array::from_fn(|class| self.weight_of(class));
         let held = used.iter().copied().fold(0, u64::saturating_add);
         let missing = weight.saturating_sub(available);
-        let Some(gives) = victims(class.saturating_add(1), missing, held / STEPS, used) else {
+        let gives = victims(class.saturating_add(1), missing, held / STEPS, used);
+        let Some(gives) = gives.filter(|_| missing > 0) else {
             return Err(Rejection::Budget(Box::new(refused)));
         };
         for victim in (0..CLASSES).filter(|victim| gives[*victim] > 0) {
@@ -105,13 +102,8 @@ where
             // It is the budget that is full, and not this cache.
             self.loosen(victim);
         }
-        match self.account.component.reserve(Bytes(weight)) {
-            Ok(charge) => {
-                std::mem::forget(charge);
-                Ok(())
-            }
-            Err(error) => Err(Rejection::Budget(Box::new(error))),
-        }
+        let reserved = self.account.component.reserve(Bytes(weight));
+        reserved.map_err(|error| Rejection::Budget(Box::new(error)))
     }
 
     /// Thaws when the budget is open again.

@@ -89,10 +89,15 @@ impl Watch {
                 return Some(at);
             }
             drop(waited);
-            if let Some(load) = load.upgrade()
-                && catch_unwind(AssertUnwindSafe(|| load.give_up())).is_err()
-            {
-                tracing::error!("a waker panicked");
+            // Whoever loads and waits may have gone meanwhile: then we drop the
+            // last of it, and with it the program's key and value.
+            let told = catch_unwind(AssertUnwindSafe(move || {
+                if let Some(load) = load.upgrade() {
+                    load.give_up();
+                }
+            }));
+            if told.is_err() {
+                tracing::error!("a load panicked when it was dropped");
             }
         }
     }
@@ -113,6 +118,35 @@ mod tests {
         fn give_up(&self) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// Nobody else has it any more once it was told, and its drop panics.
+    #[derive(Default)]
+    struct Last(Mutex<Option<Arc<Last>>>);
+
+    impl Late for Last {
+        fn give_up(&self) {
+            *self.0.lock().unwrap() = None;
+        }
+    }
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    #[test]
+    fn a_load_whose_drop_panics_keeps_nobody_else_from_being_told() {
+        let (watch, load) = (Watch::default(), Arc::new(Told::default()));
+        let start = Instant::now();
+        let last = Arc::new(Last::default());
+        watch.add(Arc::downgrade(&last) as Weak<dyn Late>, start);
+        watch.add(Arc::downgrade(&load) as Weak<dyn Late>, start);
+        *last.0.lock().unwrap() = Some(Arc::clone(&last));
+        drop(last);
+        assert_eq!(watch.tell(start + LONGEST_WAIT), None);
+        assert!(load.0.load(Ordering::SeqCst));
     }
 
     #[test]

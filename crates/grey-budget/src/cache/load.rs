@@ -99,6 +99,11 @@ where
     /// alone. Dropping the future that loads lets the next one try. A loader
     /// that asks for its own key waits for itself as long.
     ///
+    /// What was spilled is read from the disk and decoded by whoever polls this:
+    /// its thread runs no other task meanwhile. Where the spill target is slow,
+    /// have a thread that may block read first: `spawn_blocking(move ||
+    /// cache.get(&key))` brings the value back into memory, or finds none.
+    ///
     /// # Errors
     /// What `load` returns.
     pub async fn get_or_insert_async<Q, E>(

@@ -13,7 +13,8 @@ use super::account::{SpillSide, count, guarded};
 use super::core::{Cache, Inner, KEPT};
 use super::exchange::THAWED;
 use super::flight::{Lead, Role};
-use super::slot::{Evicted, Meta, NEVER, Slot};
+use super::leaving::Leaving;
+use super::slot::{Meta, NEVER, Slot};
 use super::spill::{Offer, OfferTaker, read_header};
 use crate::load_back::{LOAD_BACK_SLICE, LoadBackRation, LoadBackReport};
 use crate::spill::Take;
@@ -259,18 +260,17 @@ where
         let Some(taking) = inner.take_free_room(class, weight) else {
             return Placed::NoRoom;
         };
-        // The entry gives it back when it leaves.
-        std::mem::forget(charge);
         let slot = Slot::new(value, weight, account.next_id(), account.tick(), meta);
-        let mut evicted = Evicted::default();
-        inner.place(class, lead.key().clone(), slot, &mut evicted, Some(lead));
+        let mut leaving = Leaving::of(inner);
+        let evicted = &mut leaving.evicted;
+        inner.place(class, lead.key().clone(), slot, charge, evicted, Some(lead));
         drop(taking);
         let was_superseded = lead.is_superseded();
         if let Some(held) = self.pieces.get_mut(piece) {
             *held = held.saturating_add(weight);
         }
         self.is_full |= !was_superseded && !evicted.is_empty();
-        inner.settle(&mut evicted);
+        drop(leaving);
         if was_superseded {
             Placed::Superseded
         } else {

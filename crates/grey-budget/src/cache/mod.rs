@@ -5,6 +5,7 @@
 //! - `builder`: making a cache.
 //! - `core`: the cache itself: get, insert, remove, pin.
 //! - `place`, `room`: where entries lie, and how much room each priority has.
+//! - `leaving`: what goes, and what comes in, when a key panics meanwhile.
 //! - `exchange`: how a full cache goes on while the budget is closed.
 //! - `load`: one loader for a key, in threads and in tasks.
 //! - `reclaim`: giving memory back.
@@ -16,7 +17,10 @@
 //!
 //! Under it lies `quick_cache`, one for each priority in use. The hash, the
 //! equality and the clone of keys and the clone of values run under the lock of
-//! one of its shards and must not call the cache; all else of the program
+//! one of its shards and must not call the cache. If one panics, that costs the
+//! operation it is called in, and no byte of the budget; but it hashes what it
+//! evicts in the midst of a change, so a hash must not panic for a key that is
+//! in. All else of the program
 //! (weigher, loaders, codec, spill target, drops) runs under no lock of ours.
 //!
 //! Each priority may fill the whole. When the whole is full, the lowest that
@@ -36,6 +40,7 @@ mod core;
 mod exchange;
 mod flight;
 mod late;
+mod leaving;
 mod load;
 mod load_back;
 mod options;

@@ -15,9 +15,11 @@ use super::account::count;
 use super::core::{Cache, Class, Inner, KEPT};
 use super::exchange::THAWED;
 use super::flight::{Lead, supersede};
+use super::leaving::Leaving;
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::room::Taking;
 use super::slot::{Evicted, Meta, NEVER, Reading, Slot, TICK_MS, round_weight};
+use crate::budget::Reservation;
 
 /// In which order the classes are looked through.
 const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
@@ -128,9 +130,9 @@ where
     {
         let (key, slot) = self.class(class)?.remove_if(key, is_meant)?;
         let weight = slot.weight();
-        let mut evicted = Evicted::default();
-        self.push(class, &mut evicted, key, slot);
-        self.settle(&mut evicted);
+        let mut leaving = Leaving::of(self);
+        self.push(class, &mut leaving.evicted, key, slot);
+        drop(leaving);
         self.note_room();
         Some(weight)
     }
@@ -201,17 +203,17 @@ where
     ) -> Result<(), Rejected<V>> {
         let weight = self.weigh(&key, &value);
         let class = meta.priority.index();
-        let taking = match self.admit(class, weight) {
-            Ok(taking) => taking,
+        let (charge, taking) = match self.admit(class, weight) {
+            Ok(admitted) => admitted,
             Err(rejection) => return Err(self.reject(&key, value, rejection, lead.is_some())),
         };
         let account = &*self.account;
         let id = account.next_id();
         let slot = Slot::new(value, weight, id, account.tick(), meta);
-        let mut evicted = Evicted::default();
-        self.place(class, key, slot, &mut evicted, lead);
+        let mut leaving = Leaving::of(self);
+        self.place(class, key, slot, charge, &mut leaving.evicted, lead);
         drop(taking);
-        self.settle(&mut evicted);
+        drop(leaving);
         if id.is_multiple_of(CLOCK_EVERY) {
             account.look_at_clock();
         }
@@ -220,31 +222,28 @@ where
 
     /// Takes the charge and the room, when the value finds some.
     #[inline]
-    fn admit(&self, class: usize, weight: u64) -> Result<Taking<'_>, Rejection> {
+    fn admit(&self, class: usize, weight: u64) -> Result<(Reservation<'_>, Taking<'_>), Rejection> {
         if self.frozen.load(Ordering::Relaxed) != THAWED {
             self.thaw_or_refuse(class, weight)?;
         }
         if class < KEPT && weight > self.largest[class].load(Ordering::Relaxed) {
             self.find_room(class, weight)?;
         }
-        match self.account.component.reserve(Bytes(weight)) {
-            // The entry gives it back when it leaves.
-            Ok(charge) => {
-                std::mem::forget(charge);
-            }
+        let charge = match self.account.component.reserve(Bytes(weight)) {
+            Ok(charge) => charge,
             Err(error) => self.exchange(class, weight, error)?,
-        }
+        };
         let taking = if class == KEPT {
             self.keep(weight).then_some(Taking::default())
         } else {
             self.take_room(class, weight)
         };
-        taking.ok_or_else(|| {
-            self.account.component.release(weight);
-            Rejection::NoRoom {
+        match taking {
+            Some(taking) => Ok((charge, taking)),
+            None => Err(Rejection::NoRoom {
                 weight: Bytes(weight),
-            }
-        })
+            }),
+        }
     }
 
     #[cold]
@@ -264,13 +263,15 @@ where
         Rejected { value, rejection }
     }
 
-    /// Puts a slot, whose charge was taken, into its class alone.
+    /// Puts a slot into its class alone, with the charge, which it gives back
+    /// when it leaves.
     #[inline]
     pub(super) fn place(
         &self,
         class: usize,
         key: K,
         slot: Slot<V>,
+        charge: Reservation<'_>,
         evicted: &mut Evicted<K, V>,
         lead: Option<&Lead<'_, K, V>>,
     ) {
@@ -278,22 +279,23 @@ where
         let alone = self.used.load(Ordering::Relaxed) == bit;
         if alone && self.account.spill.is_none() && lead.is_none() && self.flights.is_idle() {
             let id = slot.id();
-            if let Some(class) = self.class(class) {
-                class.insert_with_lifecycle(key, slot, evicted);
+            if let Some(opened) = self.class(class) {
+                self.enter(class, opened, (key, slot), charge, evicted);
             }
             if self.used.load(Ordering::Relaxed) != bit {
                 self.make_sole(class, id, evicted);
             }
             return;
         }
-        self.place_among_others(class, key, slot, evicted, lead);
+        self.place_among_others(class, key, slot, charge, evicted, lead);
     }
 
-    pub(super) fn place_among_others(
+    fn place_among_others(
         &self,
         class: usize,
         key: K,
         slot: Slot<V>,
+        charge: Reservation<'_>,
         evicted: &mut Evicted<K, V>,
         lead: Option<&Lead<'_, K, V>>,
     ) {
@@ -308,13 +310,14 @@ where
         if lead.is_some_and(Lead::is_superseded) {
             drop(stripe);
             self.push(class, evicted, key, slot);
+            std::mem::forget(charge);
             return;
         }
         if lead.is_none() {
             supersede(&mut stripe, &key);
         }
         self.take_from_all_but(class, &key, evicted);
-        opened.insert_with_lifecycle(key, slot, evicted);
+        self.enter(class, opened, (key, slot), charge, evicted);
         // Under the stripe: whoever reads the key from disk next must not find
         // the older value known there.
         let is_spilled = spilled.filter(|_| self.account.away.outdate(hash, Some(id)));
@@ -365,11 +368,11 @@ where
 
     /// Takes a key out everywhere. Nothing is settled yet.
     pub(super) fn remove(&self, key: &K) -> Evicted<K, V> {
-        let mut evicted = Evicted::default();
+        let mut leaving = Leaving::of(self);
         let hash = self.account.hash(key);
         let mut stripe = self.flights.lock(hash);
         supersede(&mut stripe, key);
-        self.take_from_all_but(usize::MAX, key, &mut evicted);
+        self.take_from_all_but(usize::MAX, key, &mut leaving.evicted);
         // Under the stripe: see `place_among_others`.
         let spill = self.account.spill.as_ref();
         let is_spilled = spill.filter(|_| self.account.away.outdate(hash, None));
@@ -377,7 +380,7 @@ where
         if let Some(spill) = is_spilled {
             self.account.forget(spill, key);
         }
-        evicted
+        std::mem::take(&mut leaving.evicted)
     }
 
     /// Takes out everything, one after the other.
@@ -387,9 +390,8 @@ where
                 continue;
             };
             for (key, slot) in opened.drain() {
-                let mut evicted = Evicted::default();
-                self.push(class, &mut evicted, key, slot);
-                self.settle(&mut evicted);
+                let mut leaving = Leaving::of(self);
+                self.push(class, &mut leaving.evicted, key, slot);
             }
         }
         self.note_room();

@@ -17,8 +17,9 @@ use quick_cache::OptionsBuilder;
 use super::builder::LARGEST_PERCENT;
 use super::capacity::{CLASSES, Grants, victims};
 use super::core::{Class, Inner, KEPT};
+use super::leaving::Leaving;
 use super::options::Rejection;
-use super::slot::{Evicted, Leave, Slot, SlotWeight};
+use super::slot::{Leave, Slot, SlotWeight};
 
 /// How often a class's capacity is set again because it changed meanwhile.
 const MOST_RESIZES: usize = 8;
@@ -51,7 +52,8 @@ where
     /// Readers find it all the time.
     pub(super) fn transfer(&self, key: K, slot: Slot<V>, from: usize, to: usize) -> bool {
         let (id, weight) = (slot.id(), slot.weight());
-        let mut evicted = Evicted::default();
+        let mut leaving = Leaving::of(self);
+        let evicted = &mut leaving.evicted;
         let opened = self.open(to);
         let stripe = self.flights.lock(self.account.hash(&key));
         let same = self
@@ -59,8 +61,8 @@ where
             .is_some_and(|class| class.peek(&key).is_some_and(|found| found.id() == id));
         if same {
             // Twice in memory for a moment, so twice charged.
-            std::mem::forget(self.account.component.overdraw(Bytes(weight)));
-            opened.insert_with_lifecycle(key.clone(), slot, &mut evicted);
+            let charge = self.account.component.overdraw(Bytes(weight));
+            self.enter(to, opened, (key.clone(), slot), charge, evicted);
             let taken = self.class(from).and_then(|class| class.remove(&key));
             if let Some((key, slot)) = taken {
                 // Who calls accounts for what is kept.
@@ -68,7 +70,7 @@ where
             }
         }
         drop(stripe);
-        self.settle(&mut evicted);
+        drop(leaving);
         same
     }
 

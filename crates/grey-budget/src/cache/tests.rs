@@ -4,6 +4,7 @@ mod kit;
 mod loads;
 mod loads_back;
 mod model;
+mod panics;
 mod reclaims;
 mod room;
 mod spills;

@@ -32,6 +32,7 @@ use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::spill::SpillStore;
 use crate::tracker::{MemoryBreakdown, MemorySnapshot, MemoryTracker};
+use crate::wake::wake_after;
 
 pub(super) struct Inner {
     pub(super) limits: Mutex<MemoryLimits>,
@@ -146,15 +147,17 @@ impl MemoryManager {
         limits: MemoryLimits,
         thresholds: Thresholds,
     ) -> Result<LimitsChanged, ManagerError> {
-        let configuring = lock(&self.inner.configuring);
-        self.budget()
-            .set_limit(limits.total)
-            .map_err(ManagerError::Budget)?;
-        let mut settings = self.inner.controller.settings();
-        settings.thresholds = thresholds;
-        self.inner.controller.set_settings(settings);
-        let previous = std::mem::replace(&mut *lock(&self.inner.limits), limits);
-        drop(configuring);
+        // Whom a larger budget serves may configure in turn.
+        let previous = wake_after(|| {
+            let _configuring = lock(&self.inner.configuring);
+            self.budget()
+                .set_limit(limits.total)
+                .map_err(ManagerError::Budget)?;
+            let mut settings = self.inner.controller.settings();
+            settings.thresholds = thresholds;
+            self.inner.controller.set_settings(settings);
+            Ok(std::mem::replace(&mut *lock(&self.inner.limits), limits))
+        })?;
         if previous.total != limits.total {
             self.warn_of_budget();
         }

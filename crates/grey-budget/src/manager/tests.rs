@@ -1,6 +1,7 @@
 //! Facts about the manager, in the order of the document that describes it.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -166,6 +167,42 @@ fn two_that_configure_at_once_leave_the_limits_of_one() {
         assert_eq!(manager.budget().limit(), now.total, "{round}");
         assert_eq!(thresholds, now.thresholds().unwrap(), "{round}");
     }
+}
+
+/// Configures when it is woken.
+struct Configures(MemoryManager, MemoryLimits);
+
+impl std::task::Wake for Configures {
+    fn wake(self: Arc<Self>) {
+        self.0.configure(self.1).unwrap();
+    }
+}
+
+#[test]
+fn who_is_woken_because_of_a_configuration_may_configure() {
+    let manager = MemoryManager::builder(MemoryLimits::of(mib(100)))
+        .source(Arc::new(FakeSource::new(mib(10))))
+        .machine(Machine::new(Some(mib(100_000))))
+        .build()
+        .unwrap();
+    let component = manager.budget().component("part").register().unwrap();
+    let _held = component.reserve(mib(60)).unwrap();
+    let mut waits = component.reserve_async(mib(60));
+    let woken = Arc::new(Configures(manager.clone(), MemoryLimits::of(mib(300))));
+    let waker = std::task::Waker::from(woken);
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(Pin::new(&mut waits).poll(&mut context).is_pending());
+    let (told, hears) = std::sync::mpsc::channel();
+    let configures = manager.clone();
+    std::thread::spawn(move || {
+        let configured = configures.configure(MemoryLimits::of(mib(200)));
+        told.send(configured.map(|changed| changed.new.total)).ok();
+    });
+    let configured = hears.recv_timeout(Duration::from_secs(60));
+    let configured = configured.expect("it hangs");
+    assert_eq!(configured.unwrap(), mib(200));
+    assert_eq!(manager.limits(), MemoryLimits::of(mib(300)));
+    assert_eq!(manager.budget().limit(), mib(300));
 }
 
 #[test]

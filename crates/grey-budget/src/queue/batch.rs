@@ -6,7 +6,7 @@ use grey_model::Bytes;
 
 use super::core::Core;
 use super::ends::{Pushed, Refilled, Tail};
-use super::row::{Row, as_u64};
+use super::row::{Row, Space, as_u64};
 use crate::sync::{Ordering, lock};
 use crate::wake::wake_all;
 
@@ -59,12 +59,19 @@ impl<T> Core<T> {
     fn room_for_many(&self, tail: &Tail<T>, items: &Row<T>) -> (usize, u64, u64) {
         let room = self.limits.items.saturating_sub(tail.items());
         let most = usize::try_from(room).unwrap_or(usize::MAX).min(items.len());
-        let charged = tail.charge.size().min(self.limits.bytes);
-        let free = charged.saturating_sub(tail.bytes());
-        let unbounded = self.limits.bytes.saturating_sub(tail.bytes());
-        let (count, bytes) = items.fitting(0, most, free);
-        let (could, wanted) = items.fitting(count, most - count, unbounded - bytes);
-        let missing = if could == 0 { 0 } else { wanted };
+        let mut room = Space {
+            bytes: self.limits.bytes.saturating_sub(tail.bytes()),
+            charged: tail.charge.size().saturating_sub(self.charge_inside(tail)),
+            overhead: self.overhead,
+        };
+        let (count, bytes) = items.fitting(0, most, &room);
+        room.bytes -= bytes;
+        room.charged = u64::MAX;
+        let (could, wanted) = items.fitting(count, most - count, &room);
+        let missing = match could {
+            0 => 0,
+            _ => wanted.saturating_add(as_u64(could).saturating_mul(self.overhead)),
+        };
         (count, bytes, missing)
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Core<T> {
     pub(super) component: Component,
     pub(super) limits: Limits,
     pub(super) quantum: u64,
+    /// What an item takes of the budget beside its weight.
+    pub(super) overhead: u64,
     pub(super) weigher: Option<Weigher<T>>,
     pub(super) head: CachePadded<Mutex<Head<T>>>,
     /// Copies of the head's and the tail's counts, for whoever has no lock.
@@ -66,6 +68,10 @@ impl<T> Core<T> {
             name: component.name().into(),
             limits,
             quantum: quantum_of(limits.bytes),
+            overhead: match weigher {
+                Some(_) => Row::<T>::WEIGHED_OVERHEAD,
+                None => Row::<T>::ITEM_OVERHEAD,
+            },
             weigher,
             head: CachePadded::new(Mutex::new(Head {
                 outbox: Row::new(same),
@@ -111,6 +117,19 @@ impl<T> Core<T> {
             None => own,
             Some(weigh) => weigh(item).get().max(own),
         }
+    }
+
+    /// What an item of this weight takes of the budget.
+    #[inline]
+    pub(crate) const fn charge_of(&self, weight: u64) -> u64 {
+        weight.saturating_add(self.overhead)
+    }
+
+    /// What all that is inside takes of the budget.
+    #[inline]
+    pub(super) const fn charge_inside(&self, tail: &Tail<T>) -> u64 {
+        let overhead = tail.items().saturating_mul(self.overhead);
+        tail.bytes().saturating_add(overhead)
     }
 
     /// What all items weigh, if that is the same for all.
@@ -198,7 +217,10 @@ impl<T> Core<T> {
         if tail.items() >= self.limits.items || after > self.limits.bytes {
             return Room::Full;
         }
-        match after.saturating_sub(tail.charge.size()) {
+        let charge = self
+            .charge_inside(tail)
+            .saturating_add(self.charge_of(bytes));
+        match charge.saturating_sub(tail.charge.size()) {
             0 => Room::Fits,
             missing => Room::Short(missing),
         }
@@ -230,7 +252,10 @@ impl<T> Core<T> {
 
     #[cold]
     fn insert_with_quantum(&self, slot: Slot<T>, missing: u64, place: Option<u64>) -> Insert<T> {
-        let reserved = reserve_quantum(&self.component, self.quantum, slot.bytes, missing);
+        let reserved = {
+            let bytes = self.charge_of(slot.bytes);
+            reserve_quantum(&self.component, self.quantum, bytes, missing)
+        };
         let credit = match reserved {
             Ok(credit) => credit,
             Err(error) => return Insert::Refused(slot, error),
@@ -365,7 +390,7 @@ impl<T> Core<T> {
         std::mem::swap(&mut head.outbox, &mut tail.inbox);
         tail.popped = head.popped;
         tail.popped_bytes = head.popped_bytes;
-        let inside = tail.bytes();
+        let inside = self.charge_inside(&tail);
         if tail.items() < calm(self.limits.items) {
             tail.alarm_at = nearly_full(self.limits.items);
         }
@@ -422,7 +447,7 @@ impl<T> Core<T> {
         tail.popped_bytes = head.popped_bytes;
         head.outbox.shrink_to_fit();
         tail.inbox.shrink_to_fit();
-        let inside = tail.bytes();
+        let inside = self.charge_inside(&tail);
         let excess = tail.charge.take_above(inside);
         drop(tail);
         drop(head);
@@ -433,7 +458,8 @@ impl<T> Core<T> {
     pub(crate) fn slack(&self) -> Bytes {
         let mut tail = lock(&self.tail);
         self.look_at_pops(&mut tail);
-        Bytes(tail.charge.size().saturating_sub(tail.bytes()))
+        let inside = self.charge_inside(&tail);
+        Bytes(tail.charge.size().saturating_sub(inside))
     }
 }
 

@@ -21,8 +21,13 @@ use crate::sync::Arc;
 /// and in bytes, and charged to a component. Clones are handles to the same
 /// queue. The limits are for what is inside now, however much went through.
 ///
-/// Bytes are reserved in quanta of up to 64 KiB: of the budget the queue takes
-/// what is inside and up to two quanta more, and nothing once it is found empty.
+/// Of the budget an item takes what it weighs, and what its place takes:
+/// [`Self::ITEM_OVERHEAD`], or [`Self::WEIGHED_ITEM_OVERHEAD`] in a queue with a
+/// weigher. Bytes are reserved in quanta of up to 64 KiB: the queue takes what is
+/// inside and up to two quanta more, and nothing once it is found empty. Up to
+/// four empty blocks of 4 KiB, or of one item if that is larger, stay for what
+/// comes next until it is trimmed, and as many for weights; nobody is charged
+/// for these.
 ///
 /// A forked child must not use a queue of its parent before `exec`: a lock that
 /// another thread of the parent held is never opened there.
@@ -42,6 +47,14 @@ impl<T> Clone for WorkQueue<T> {
 }
 
 impl<T> WorkQueue<T> {
+    /// What an item takes of the budget beside its weight, where no weigher tells
+    /// that: its part of what a block of items takes, rounded.
+    pub const ITEM_OVERHEAD: Bytes = Bytes(Row::<T>::ITEM_OVERHEAD);
+
+    /// What an item takes of the budget beside what the weigher tells: the same,
+    /// and its weight, which is kept.
+    pub const WEIGHED_ITEM_OVERHEAD: Bytes = Bytes(Row::<T>::WEIGHED_OVERHEAD);
+
     /// 10,000 items, 10 MiB; who comes when it is full waits.
     #[must_use]
     pub fn new(component: Component) -> Self {
@@ -225,7 +238,8 @@ impl<T> WorkQueue<T> {
         self.len() == 0
     }
 
-    /// What is inside weighs so much. While others pop, nearly.
+    /// What is inside weighs so much, which is what [`Self::max_bytes`] bounds.
+    /// While others pop, nearly.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.core.bytes()

@@ -5,6 +5,7 @@
 //! - `ends`, `core`: the two ends, each behind its own lock.
 //! - `alarm`: says that it is nearly full; `gather`: lets items gather.
 //! - `row`: items in their order and what they weigh; `batch`: many under one lock.
+//! - `blocks`: where a row has its items; `heap`: what things take of the heap.
 //! - `wait`: who waits at an end, and how a thread sleeps.
 //! - `push`, `pop`: one push or pop that may have to wait, for threads and tasks.
 //! - `handle`: [`WorkQueue`], what the program uses.
@@ -15,12 +16,14 @@
 
 mod alarm;
 mod batch;
+mod blocks;
 pub(crate) mod charge;
 pub(crate) mod core;
 mod ends;
 mod error;
 pub(crate) mod gather;
 mod handle;
+pub(crate) mod heap;
 pub(crate) mod pop;
 pub(crate) mod push;
 mod row;

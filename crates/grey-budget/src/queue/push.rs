@@ -88,7 +88,8 @@ impl<'q, T> PushTask<'q, T> {
                     self.reserving = None;
                     return Poll::Pending;
                 }
-                Offer::Short(slot, _) => match self.poll_bytes(slot.bytes, context) {
+                Offer::Short(slot, _) => match self.poll_bytes(core.charge_of(slot.bytes), context)
+                {
                     Poll::Pending => {
                         self.slot = Some(slot);
                         return Poll::Pending;

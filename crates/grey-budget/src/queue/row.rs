@@ -4,33 +4,46 @@
 //! then takes half the memory, and half as many lines of the cache go from who
 //! pushes to who pops.
 
-use std::collections::VecDeque;
-
+use super::blocks::Blocks;
 use super::ends::Slot;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Weights {
     /// All the same, and at least 1.
     Same(u64),
     /// One each, in the order of the items.
-    Each(VecDeque<u64>),
+    Each(Blocks<u64>),
+}
+
+/// Room for items: what they may weigh, what they may take of what is charged,
+/// and what each takes of that beside its weight.
+pub(super) struct Space {
+    pub(super) bytes: u64,
+    pub(super) charged: u64,
+    pub(super) overhead: u64,
 }
 
 /// See above.
 #[derive(Debug)]
 pub(crate) struct Row<T> {
-    items: VecDeque<T>,
+    items: Blocks<T>,
     weights: Weights,
 }
 
 impl<T> Row<T> {
+    /// What an item takes beside its own size.
+    pub(super) const ITEM_OVERHEAD: u64 = Blocks::<T>::OVERHEAD as u64;
+    /// The same where each item keeps its weight.
+    pub(super) const WEIGHED_OVERHEAD: u64 =
+        Self::ITEM_OVERHEAD + (size_of::<u64>() + Blocks::<u64>::OVERHEAD) as u64;
+
     /// Nothing. `same` is what each item will weigh, if that is known.
     pub(super) const fn new(same: Option<u64>) -> Self {
         Self {
-            items: VecDeque::new(),
+            items: Blocks::new(),
             weights: match same {
                 Some(weight) => Weights::Same(weight),
-                None => Weights::Each(VecDeque::new()),
+                None => Weights::Each(Blocks::new()),
             },
         }
     }
@@ -40,10 +53,10 @@ impl<T> Row<T> {
     pub(super) fn of(items: &mut Vec<T>, same: Option<u64>, weigh: impl Fn(&T) -> u64) -> Self {
         let weights = match same {
             Some(weight) => Weights::Same(weight),
-            None => Weights::Each(items.iter().map(weigh).collect()),
+            None => Weights::Each(Blocks::of(items.iter().map(weigh))),
         };
         Self {
-            items: items.drain(..).collect(),
+            items: Blocks::of(items.drain(..)),
             weights,
         }
     }
@@ -60,44 +73,51 @@ impl<T> Row<T> {
 
     #[inline]
     pub(super) fn push(&mut self, slot: Slot<T>) {
-        self.items.push_back(slot.item);
+        self.items.push(slot.item);
         if let Weights::Each(weights) = &mut self.weights {
-            weights.push_back(slot.bytes);
+            weights.push(slot.bytes);
         }
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Slot<T>> {
-        let item = self.items.pop_front()?;
+        let item = self.items.pop()?;
         let bytes = match &mut self.weights {
             Weights::Same(weight) => *weight,
-            Weights::Each(weights) => weights.pop_front().unwrap_or(0),
+            Weights::Each(weights) => weights.pop().unwrap_or(0),
         };
         Some(Slot { item, bytes })
     }
 
     /// Puts back what was popped last.
     pub(crate) fn put_back(&mut self, slot: Slot<T>) {
-        self.items.push_front(slot.item);
+        self.items.put_back(slot.item);
         if let Weights::Each(weights) = &mut self.weights {
-            weights.push_front(slot.bytes);
+            weights.put_back(slot.bytes);
         }
     }
 
-    /// How many of `most` items, from the one at `from` on, weigh no more than
-    /// `free` together, and how much that is.
-    pub(super) fn fitting(&self, from: usize, most: usize, free: u64) -> (usize, u64) {
+    /// How many of `most` items, from the one at `from` on, fit into `room`, and
+    /// what they weigh.
+    pub(super) fn fitting(&self, from: usize, most: usize, room: &Space) -> (usize, u64) {
         match &self.weights {
             Weights::Same(weight) => {
-                let count = (free / weight).min(as_u64(most));
+                let within = room.bytes / weight;
+                let charged = room.charged / weight.saturating_add(room.overhead);
+                let count = within.min(charged).min(as_u64(most));
                 (usize::try_from(count).unwrap_or(most), count * weight)
             }
             Weights::Each(weights) => {
-                let (mut bytes, mut count) = (0_u64, 0);
+                let (mut bytes, mut charged, mut count) = (0_u64, 0_u64, 0);
                 for weight in weights.iter().skip(from).take(most) {
-                    match bytes.checked_add(*weight).filter(|sum| *sum <= free) {
-                        Some(sum) => bytes = sum,
-                        None => break,
+                    bytes = match bytes.checked_add(*weight) {
+                        Some(sum) if sum <= room.bytes => sum,
+                        _ => break,
+                    };
+                    charged = charged.saturating_add(weight.saturating_add(room.overhead));
+                    if charged > room.charged {
+                        bytes -= weight;
+                        break;
                     }
                     count += 1;
                 }
@@ -108,18 +128,25 @@ impl<T> Row<T> {
 
     /// Moves the first `count` to the end of `to`, a row of the same queue.
     pub(super) fn move_front(&mut self, count: usize, to: &mut Self) {
-        move_front(&mut self.items, count, &mut to.items);
+        self.items.move_front(count, &mut to.items);
         if let (Weights::Each(from), Weights::Each(to)) = (&mut self.weights, &mut to.weights) {
-            move_front(from, count, to);
+            from.move_front(count, to);
         }
     }
 
     /// Takes the first `count` out to the end of `into`, and tells what they weigh.
     pub(super) fn drain_front(&mut self, count: usize, into: &mut Vec<T>) -> u64 {
-        into.extend(self.items.drain(..count));
+        into.reserve(count);
+        self.items.drain_front(count, |items| into.extend(items));
         match &mut self.weights {
             Weights::Same(weight) => as_u64(count).wrapping_mul(*weight),
-            Weights::Each(weights) => weights.drain(..count).fold(0, u64::wrapping_add),
+            Weights::Each(weights) => {
+                let mut bytes = 0_u64;
+                weights.drain_front(count, |weights| {
+                    bytes = weights.fold(bytes, u64::wrapping_add);
+                });
+                bytes
+            }
         }
     }
 
@@ -131,22 +158,11 @@ impl<T> Row<T> {
     }
 
     /// The items alone.
-    pub(crate) fn take_items(&mut self) -> VecDeque<T> {
+    pub(crate) fn take_items(&mut self) -> Blocks<T> {
         if let Weights::Each(weights) = &mut self.weights {
-            weights.clear();
+            *weights = Blocks::new();
         }
-        std::mem::take(&mut self.items)
-    }
-}
-
-/// All of them at once, without a look at each, when `to` is empty.
-fn move_front<S>(from: &mut VecDeque<S>, count: usize, to: &mut VecDeque<S>) {
-    if count < from.len() {
-        to.extend(from.drain(..count));
-    } else if to.is_empty() {
-        std::mem::swap(from, to);
-    } else {
-        to.append(from);
+        std::mem::replace(&mut self.items, Blocks::new())
     }
 }
 
@@ -190,7 +206,13 @@ mod tests {
     #[test]
     fn where_all_weigh_the_same_none_is_asked() {
         let mut row = Row::of(&mut vec!['a', 'b', 'c'], Some(5), |_| panic!("asked"));
-        assert_eq!(row.fitting(0, 3, 14), (2, 10));
+        let room = |bytes, charged| Space {
+            bytes,
+            charged,
+            overhead: 2,
+        };
+        assert_eq!(row.fitting(0, 3, &room(14, 100)), (2, 10));
+        assert_eq!(row.fitting(0, 3, &room(100, 13)), (1, 5));
         let mut taken = Vec::new();
         assert_eq!(row.drain_front(2, &mut taken), 10);
         assert_eq!(popped(&mut row), [('c', 5)]);

@@ -80,7 +80,10 @@ impl<T> WorkQueueBuilder<T> {
         self
     }
 
-    /// The most bytes inside at once. 10 MiB if not said.
+    /// The most bytes inside at once: what all items weigh together. What their
+    /// places take beside that, [`WorkQueue::ITEM_OVERHEAD`] or
+    /// [`WorkQueue::WEIGHED_ITEM_OVERHEAD`] for each, is charged to the budget and
+    /// does not count here. 10 MiB if not said.
     pub fn max_bytes(mut self, bytes: Bytes) -> Self {
         self.limits.bytes = bytes.get();
         self

@@ -10,7 +10,7 @@ use std::time::Duration;
 use grey_model::Bytes;
 
 use super::log::RollingLog;
-use super::window::{Kept, Window};
+use super::window::{Kept, Window, charge_of};
 use crate::queue::charge::discard;
 use crate::sync::lock;
 
@@ -103,13 +103,16 @@ impl<Op> RollingLog<Op> {
 
     /// Puts what a compaction gave in the place of the `count` that it got.
     fn replace(&self, count: usize, left_before: usize, compacted: Option<Vec<Kept<Op>>>) -> bool {
-        let bytes = compacted
-            .iter()
-            .flatten()
-            .map(|kept| kept.bytes)
-            .fold(0, u64::saturating_add);
+        let sum = |of: fn(u64) -> u64| {
+            let results = compacted.iter().flatten();
+            results
+                .map(|kept| of(kept.bytes))
+                .fold(0, u64::saturating_add)
+        };
+        let bytes = sum(|bytes| bytes);
         // It is there already: the account must say so, whatever the limits.
-        let credit = self.component.overdraw(Bytes(bytes)).into_owned();
+        let credit = self.component.overdraw(Bytes(sum(charge_of::<Op>)));
+        let credit = credit.into_owned();
         let now = self.clock.now();
         let mut window = lock(&self.window);
         window.compacting = false;

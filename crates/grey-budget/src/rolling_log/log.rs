@@ -12,14 +12,15 @@ use super::builder::RollingLogBuilder;
 use super::compaction::Compact;
 use super::error::AppendError;
 use super::statistics::LogStatistics;
-use super::window::{Kept, Window};
+use super::window::{Kept, Window, charge_of, overhead};
 use crate::budget::{Component, Reservation, ReserveError};
 use crate::clock::Clock;
 use crate::queue::charge::{discard, quantum_of, reserve_quantum};
 use crate::queue::settings::Weigher;
 use crate::sync::{Mutex, lock};
 
-/// A window over the last operations, charged to a component.
+/// A window over the last operations, charged to a component: each takes what it
+/// weighs and [`Self::OPERATION_OVERHEAD`].
 pub struct RollingLog<Op> {
     pub(super) name: Arc<str>,
     pub(super) component: Component,
@@ -43,6 +44,10 @@ impl<Op> fmt::Debug for RollingLog<Op> {
 }
 
 impl<Op> RollingLog<Op> {
+    /// What an operation takes of the budget beside its weight: its place in the
+    /// window, and a count of who holds it.
+    pub const OPERATION_OVERHEAD: Bytes = Bytes(overhead::<Op>());
+
     /// A log with limits of its own.
     pub fn builder(component: Component) -> RollingLogBuilder<Op> {
         RollingLogBuilder::new(component)
@@ -54,7 +59,7 @@ impl<Op> RollingLog<Op> {
     /// [`AppendError`], with the operation in it.
     pub fn append(&self, operation: Op) -> Result<(), AppendError<Op>> {
         let bytes = self.weigh(&operation);
-        let credit = match self.credit(bytes) {
+        let credit = match self.credit(charge_of::<Op>(bytes)) {
             Ok(credit) => credit,
             Err(source) => {
                 return Err(AppendError::Refused {
@@ -68,12 +73,11 @@ impl<Op> RollingLog<Op> {
         let now = self.clock.now();
         let mut window = lock(&self.window);
         window.charge.put(credit);
-        window.bytes += bytes;
-        // Not 0 only if somebody else used meanwhile what we had counted on.
-        let missing = window.bytes.saturating_sub(window.charge.size());
         window.fresh += 1;
         window.statistics.appended += 1;
-        window.kept.push_back(Kept { operation, bytes });
+        window.push(Kept { operation, bytes }, self.operations);
+        // Not 0 only if somebody else used meanwhile what we had counted on.
+        let missing = window.held().saturating_sub(window.charge.size());
         let is_due = self.is_due(&window, now);
         let gone = if is_due {
             Vec::new()
@@ -113,12 +117,12 @@ impl<Op> RollingLog<Op> {
 
     fn has_charge(&self, bytes: u64) -> bool {
         let window = lock(&self.window);
-        window.bytes.saturating_add(bytes) <= window.charge.size()
+        window.held().saturating_add(bytes) <= window.charge.size()
     }
 
     /// As much as the whole window of the smallest operations.
     pub(super) fn quantum(&self) -> u64 {
-        let own = u64::try_from(size_of::<Op>()).unwrap_or(u64::MAX);
+        let own = charge_of::<Op>(size_of::<Op>() as u64);
         let operations = u64::try_from(self.operations).unwrap_or(u64::MAX);
         quantum_of(own.saturating_mul(operations))
     }

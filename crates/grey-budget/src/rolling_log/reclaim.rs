@@ -20,7 +20,7 @@ impl<Op: Send + Sync> Reclaimer for RollingLog<Op> {
 
     fn reclaimable(&self, mode: ReclaimMode) -> Bytes {
         let window = lock(&self.window);
-        let slack = window.charge.size() - window.bytes.min(window.charge.size());
+        let slack = window.charge.size() - window.held().min(window.charge.size());
         Bytes(match mode {
             // What compaction leaves nobody knows: it may be next to nothing.
             ReclaimMode::Trim if self.compact.is_some() && window.fresh > 0 => window.charge.size(),
@@ -39,8 +39,8 @@ impl<Op: Send + Sync> Reclaimer for RollingLog<Op> {
         }
         let mut window = lock(&self.window);
         window.kept.shrink_to_fit();
-        let bytes = window.bytes;
-        let excess = window.charge.take_above(bytes);
+        let held = window.held();
+        let excess = window.charge.take_above(held);
         drop(window);
         drop(excess);
         let after = self.sizes();

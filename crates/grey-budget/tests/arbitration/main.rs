@@ -1,7 +1,8 @@
 //! Many consumers at once, of all priorities, that take, wait, hold, panic, call
 //! back into the controller, come and go, while the budget is resized, the
 //! configuration is rewritten and reloaded, and a cache and a spill store with a
-//! small quota are filled, read and emptied, beside some that never come back:
+//! small quota are filled, read and emptied, and queues, broadcasters, logs and
+//! embeddings come and go in use, beside some that never come back:
 //! nothing else hangs, no value is wrong, nothing critical is evicted, nothing is
 //! given beyond the budget, and at the end nothing is reserved.
 //!
@@ -22,8 +23,10 @@ use grey_budget::{
 };
 
 mod parts;
+mod streams;
 
 use parts::{Mine, Parts};
+use streams::{Ends, Streams};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 64 * MIB;
@@ -31,12 +34,15 @@ const CONSUMERS: u64 = 6;
 
 /// Says what the consumers hold.
 #[derive(Debug, Default)]
-struct Held(AtomicU64, OnceLock<Component>);
+struct Held(AtomicU64, OnceLock<Vec<Component>>);
 
 impl MemorySource for Held {
     fn rss(&self) -> Result<Bytes, SourceError> {
-        let cached = self.1.get().map_or(Bytes::ZERO, Component::reserved);
-        Ok(Bytes(self.0.load(Ordering::SeqCst)).saturating_add(cached))
+        let parts = self.1.get().into_iter().flatten();
+        let held = Bytes(self.0.load(Ordering::SeqCst));
+        Ok(parts
+            .map(Component::reserved)
+            .fold(held, Bytes::saturating_add))
     }
 
     fn read(&self) -> Result<Reading, SourceError> {
@@ -189,8 +195,15 @@ impl Reclaimer for Hanging {
 }
 
 /// One consumer, until it is told to end.
-fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end: &AtomicBool) {
+fn consume(
+    seed: u64,
+    stores: &[Arc<Store>],
+    (parts, streams): (&Parts, &Streams),
+    budget: &Budget,
+    end: &AtomicBool,
+) {
     let mut keys = Mine::new(seed);
+    let mut ends = Ends::default();
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut mine: Vec<Reservation<'static>> = Vec::new();
     let mut registration = None;
@@ -227,6 +240,9 @@ fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end
         if random.one_in(4) {
             keys.step(parts, &mut random);
         }
+        if random.one_in(4) {
+            ends.step(streams, &mut random);
+        }
         if random.one_in(50) {
             mine.truncate(3);
         }
@@ -247,6 +263,7 @@ fn consume(seed: u64, stores: &[Arc<Store>], parts: &Parts, budget: &Budget, end
         }
     }
     drop(registration);
+    ends.end();
     keys.end(parts);
 }
 
@@ -296,7 +313,10 @@ fn many_consumers_that_misbehave_break_nothing() {
         settings
     };
     let parts = Parts::new(&budget);
-    held.1.set(parts.cache.component().clone()).unwrap();
+    let streamed =
+        ["queue", "events", "history"].map(|name| budget.component(name).register().unwrap());
+    let counted = streamed.iter().chain([parts.cache.component()]);
+    held.1.set(counted.cloned().collect()).unwrap();
     let manager = MemoryManager::configured(&parts.config.current())
         .budget(&budget)
         .source(source)
@@ -318,6 +338,7 @@ fn many_consumers_that_misbehave_break_nothing() {
         }
     });
     let cached = controller.register(parts.reclaimer());
+    let streams = Streams::new(&budget, streamed, &controller);
     let tenant = budget.tenant("tenant", Priority::Medium, Some(Bytes(LIMIT / 3)));
     let stores: Vec<Arc<Store>> = [
         ("low", Priority::Low),
@@ -361,7 +382,8 @@ fn many_consumers_that_misbehave_break_nothing() {
     std::thread::scope(|scope| {
         let running: Vec<_> = (1..=CONSUMERS)
             .map(|seed| {
-                let (stores, parts, budget, end) = (&stores, &parts, &budget, &end);
+                let (stores, budget, end) = (&stores, &budget, &end);
+                let parts = (&parts, &streams);
                 scope.spawn(move || consume(seed, stores, parts, budget, end))
             })
             .collect();
@@ -407,6 +429,7 @@ fn many_consumers_that_misbehave_break_nothing() {
         manager.stop_monitoring();
         drop((kept, cached, observing, hanging, stopping, manager));
     });
+    streams.end();
     parts.store.flush().unwrap();
     drop(parts);
     for store in &stores {

@@ -2,6 +2,8 @@
 //! goes first goes first.
 
 use std::collections::HashSet;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use grey_model::{Bytes, Priority};
 use proptest::prelude::*;
@@ -209,6 +211,26 @@ fn a_cache_in_a_full_budget_replaces_what_is_used_least() {
         cache.weight() > Bytes(60_000),
         "it grows once there is room"
     );
+}
+
+#[test]
+fn nothing_goes_for_a_value_that_only_those_who_wait_in_front_of_it_keep_out() {
+    let Setup { cache, budget, .. } = setup(160_000);
+    let other = budget.component("other").register().unwrap();
+    let all_but_20_kb = budget.limit().get() - 20_000;
+    let mut held = other.reserve(Bytes(all_but_20_kb)).unwrap();
+    fill_what_is_full(&cache, &budget, Priority::Low);
+    let mut waits = other.reserve_async(Bytes(10_000));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut waits).poll(&mut context).is_pending());
+    // Enough for each value, and not for who waits.
+    drop(held.split(Bytes(5_000)));
+    let (len, evictions) = (cache.len(), cache.stats().evictions);
+    for key in 7000..7100 {
+        cache.insert_with(key, 100, at(Priority::Low)).unwrap_err();
+    }
+    assert_eq!((cache.len(), cache.stats().evictions), (len, evictions));
+    assert_eq!(budget.waiters().0, 1);
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! Facts about keys whose hash, equality or clone panics.
+//!
+//! Never about values, loaders or codecs, which run under no lock.
+
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use grey_model::{Bytes, Priority};
+
+use super::at;
+use super::kit::{MapTarget, OVERHEAD};
+use crate::budget::Budget;
+use crate::cache::{Cache, CacheBuilder, Codec, SpillError};
+
+/// How many more uses of keys go well; nothing panics if it is 0.
+#[derive(Default)]
+struct Fuse(AtomicU64);
+
+impl Fuse {
+    fn burn(&self) {
+        let left = self.0.load(Ordering::SeqCst);
+        if left > 0 {
+            self.0.store(left - 1, Ordering::SeqCst);
+            assert!(left > 1, "a key of the test panics");
+        }
+    }
+}
+
+struct Key(u64, Arc<Fuse>);
+
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        self.1.burn();
+        Self(self.0, Arc::clone(&self.1))
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.1.burn();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.1.burn();
+        self.0.hash(state);
+    }
+}
+
+type Touchy = Cache<Key, u64>;
+
+struct Rig {
+    budget: Budget,
+    cache: Touchy,
+    fuse: Arc<Fuse>,
+}
+
+impl Rig {
+    /// With 40 entries, in one class or in two, of which the second is a key of
+    /// the first again.
+    fn new(priorities: &[Priority]) -> Self {
+        let budget = Budget::new(Bytes::from_mib(64)).unwrap();
+        let cache = CacheBuilder::new(&budget, "cache", Bytes::from_mib(1))
+            .expected_entries(1_000)
+            .build(|_: &Key, value: &u64| Bytes(*value))
+            .unwrap();
+        let rig = Self {
+            budget,
+            cache,
+            fuse: Arc::default(),
+        };
+        for number in 0..40 {
+            for priority in priorities {
+                let key = rig.key(number);
+                rig.cache.insert_with(key, 100, at(*priority)).unwrap();
+            }
+        }
+        rig
+    }
+
+    fn key(&self, number: u64) -> Key {
+        Key(number, Arc::clone(&self.fuse))
+    }
+
+    /// Has the key panic at its first use in `operation`, then at the second,
+    /// and so on until it ends without one, and tells how often it did.
+    fn each_use_panics(&self, operation: impl Fn(&Touchy, &dyn Fn(u64) -> Key)) -> u64 {
+        for uses in 1_u64.. {
+            self.fuse.0.store(uses, Ordering::SeqCst);
+            let key = |number| self.key(number);
+            let done = catch_unwind(AssertUnwindSafe(|| operation(&self.cache, &key)));
+            self.fuse.0.store(0, Ordering::SeqCst);
+            let (reserved, weight) = (self.budget.reserved(), self.cache.weight());
+            assert_eq!(reserved, weight, "after the use {uses}");
+            if done.is_ok() {
+                return uses - 1;
+            }
+        }
+        unreachable!("it ends")
+    }
+
+    fn works(self) {
+        for number in 0..40 {
+            self.cache.insert(self.key(number), number).unwrap();
+            assert_eq!(self.cache.get(&self.key(number)), Some(number));
+        }
+        assert_eq!(self.cache.len(), 40);
+        let evictable = self.cache.inner.grants().evictable();
+        assert_eq!(evictable, self.cache.inner.grants().total());
+        for number in 0..40 {
+            assert_eq!(self.cache.remove(&self.key(number)), Some(number));
+        }
+        assert_eq!(self.budget.reserved(), Bytes::ZERO);
+        drop(self.cache);
+        assert_eq!(self.budget.reserved(), Bytes::ZERO);
+    }
+}
+
+/// Fails, and has the next use of a key panic.
+struct Breaks(Arc<Fuse>);
+
+impl Codec<Key, u64> for Breaks {
+    fn encode_key(&self, _: &Key) -> Result<Vec<u8>, SpillError> {
+        self.0.0.store(1, Ordering::SeqCst);
+        Err(SpillError::Damaged {
+            reason: "of the test",
+        })
+    }
+
+    fn encode(&self, _: &u64, _: &mut Vec<u8>) -> Result<(), SpillError> {
+        Ok(())
+    }
+
+    fn decode(&self, _: &[u8]) -> Result<u64, SpillError> {
+        Ok(7)
+    }
+}
+
+#[test]
+fn a_key_that_panics_while_others_are_written_for_it_costs_nobody_a_byte() {
+    let budget = Budget::new(Bytes::from_mib(64)).unwrap();
+    let fuse = Arc::<Fuse>::default();
+    let cache = CacheBuilder::new(&budget, "cache", Bytes(20 * (OVERHEAD + 100)))
+        .expected_entries(1_000)
+        .spill(Arc::<MapTarget>::default(), Breaks(Arc::clone(&fuse)))
+        .build(|_: &Key, _: &u64| Bytes(100))
+        .unwrap();
+    let mut panics = 0;
+    for number in 0..200 {
+        let insert = || cache.insert(Key(number, Arc::clone(&fuse)), number);
+        panics += u64::from(catch_unwind(AssertUnwindSafe(insert)).is_err());
+        fuse.0.store(0, Ordering::SeqCst);
+    }
+    assert!(panics > 100, "{panics}");
+    let (reserved, weight) = (budget.reserved().get(), cache.weight().get());
+    // The list of what was spilled is charged in steps of 4 KiB.
+    assert_eq!((reserved - weight) % 4_096, 0, "{reserved} for {weight}");
+    drop(cache);
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+const ONE: &[Priority] = &[Priority::Medium];
+const TWO: &[Priority] = &[Priority::Low, Priority::Medium];
+
+#[test]
+fn a_key_that_panics_while_it_is_put_in_costs_nobody_a_byte() {
+    for priorities in [ONE, TWO] {
+        let rig = Rig::new(priorities);
+        // A new one, one that is there, and one that comes into another class.
+        let putting = [
+            (100, Priority::Medium),
+            (7, Priority::Medium),
+            (8, Priority::High),
+        ];
+        for (number, priority) in putting {
+            let panics = rig.each_use_panics(|cache, key| {
+                cache.insert_with(key(number), 200, at(priority)).unwrap();
+            });
+            assert!(panics > 0, "{number}");
+        }
+        rig.cache.remove(&rig.key(100));
+        rig.works();
+    }
+}
+
+#[test]
+fn a_key_that_panics_while_it_is_loaded_moved_or_removed_costs_nobody_a_byte() {
+    for priorities in [ONE, TWO] {
+        let rig = Rig::new(priorities);
+        let panics = [
+            rig.each_use_panics(|cache, key| {
+                cache.get_or_insert_with(&key(200), at(Priority::Low), || 300);
+            }),
+            rig.each_use_panics(|cache, key| {
+                cache.pin(&key(3));
+            }),
+            rig.each_use_panics(|cache, key| {
+                cache.unpin(&key(3));
+            }),
+            rig.each_use_panics(|cache, key| {
+                cache.remove(&key(4));
+            }),
+        ];
+        assert!(panics.iter().all(|panics| *panics > 0), "{panics:?}");
+        rig.cache.remove(&rig.key(200));
+        rig.works();
+    }
+}

@@ -1,11 +1,9 @@
 //! What a queue, a channel, a broadcaster and a log of small things charge to the
 //! budget beside what the heap grew by, as glibc tells it.
 //!
-//! Never two at once: the heap is the whole process's.
+//! One test to a program, and one after the other: the heap is the whole process's.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::sync::{Mutex, MutexGuard};
 
 use grey_budget::channel::bounded_bytes;
 use grey_budget::{
@@ -15,34 +13,29 @@ use grey_budget::{
 
 /// From so many things on it is looked, so that quanta do not matter, and up to
 /// so many: by then every list has doubled a few times.
-const FIRST: u64 = 20_000;
-const LAST: u64 = 200_000;
+const FIRST: u64 = 100_000;
+const LAST: u64 = 400_000;
 
 /// More than any of them takes.
 const ALL: Bytes = Bytes::from_mib(256);
 
 /// What a part may keep of the heap for nothing once it is empty.
-const KEPT: u64 = 48 << 10;
-
-static ONE: Mutex<()> = Mutex::new(());
+const KEPT: u64 = 128 << 10;
 
 struct Measured {
     source: ProcessSource,
     budget: Budget,
     before: u64,
-    _alone: MutexGuard<'static, ()>,
 }
 
 impl Measured {
     fn new() -> (Self, Component) {
-        let alone = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let budget = Budget::new(ALL).unwrap();
         let component = budget.component("part").register().unwrap();
         let mut this = Self {
             source: ProcessSource::new().unwrap(),
             budget,
             before: 0,
-            _alone: alone,
         };
         this.before = this.heap();
         (this, component)
@@ -80,7 +73,6 @@ impl Measured {
     }
 }
 
-#[test]
 fn a_queue_charges_what_its_items_take() {
     let (measured, component) = Measured::new();
     let queue = WorkQueue::builder(component).max_items(LAST).build();
@@ -93,7 +85,6 @@ fn a_queue_charges_what_its_items_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_queue_whose_items_come_and_go_charges_what_they_take() {
     let (measured, component) = Measured::new();
     let queue = WorkQueue::builder(component)
@@ -115,7 +106,6 @@ fn a_queue_whose_items_come_and_go_charges_what_they_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_channel_charges_what_its_messages_take() {
     let (measured, component) = Measured::new();
     let (sender, receiver) = bounded_bytes(component, ALL, |_: &u8| Bytes(1));
@@ -124,7 +114,6 @@ fn a_channel_charges_what_its_messages_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_broadcaster_charges_what_its_events_take() {
     let (measured, component) = Measured::new();
     let events = Broadcaster::builder(component)
@@ -135,7 +124,6 @@ fn a_broadcaster_charges_what_its_events_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_broadcaster_whose_events_are_received_one_by_one_charges_what_they_take() {
     let (measured, component) = Measured::new();
     let events = Broadcaster::builder(component)
@@ -150,7 +138,6 @@ fn a_broadcaster_whose_events_are_received_one_by_one_charges_what_they_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_broadcaster_whose_larger_events_are_received_by_twos_charges_what_they_take() {
     let (measured, component) = Measured::new();
     let events = Broadcaster::builder(component)
@@ -167,7 +154,6 @@ fn a_broadcaster_whose_larger_events_are_received_by_twos_charges_what_they_take
     });
 }
 
-#[test]
 fn a_full_broadcaster_with_a_weigher_charges_what_its_events_take() {
     let (measured, component) = Measured::new();
     let events = Broadcaster::builder(component)
@@ -179,7 +165,6 @@ fn a_full_broadcaster_with_a_weigher_charges_what_its_events_take() {
     measured.is_empty();
 }
 
-#[test]
 fn a_log_charges_what_its_operations_take_and_nothing_for_what_was_compacted() {
     let (measured, component) = Measured::new();
     let most = usize::try_from(LAST).unwrap();
@@ -197,11 +182,23 @@ fn a_log_charges_what_its_operations_take_and_nothing_for_what_was_compacted() {
     measured.is_empty();
 }
 
-#[test]
 fn a_full_log_charges_what_its_operations_take() {
     let (measured, component) = Measured::new();
     let log = RollingLog::builder(component)
         .max_operations(usize::try_from(FIRST).unwrap() - 1)
         .build();
     measured.charge_follows_heap(|number| log.append(number).unwrap());
+}
+
+#[test]
+fn what_is_charged_is_what_the_heap_grew_by() {
+    a_queue_charges_what_its_items_take();
+    a_queue_whose_items_come_and_go_charges_what_they_take();
+    a_channel_charges_what_its_messages_take();
+    a_broadcaster_charges_what_its_events_take();
+    a_broadcaster_whose_events_are_received_one_by_one_charges_what_they_take();
+    a_broadcaster_whose_larger_events_are_received_by_twos_charges_what_they_take();
+    a_full_broadcaster_with_a_weigher_charges_what_its_events_take();
+    a_log_charges_what_its_operations_take_and_nothing_for_what_was_compacted();
+    a_full_log_charges_what_its_operations_take();
 }

@@ -37,12 +37,18 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SystemDelta {
-    /// Memory in use.
+    /// Memory in use, without the free pages on the lists of single CPUs where
+    /// both snapshots know these (`used_bytes` of a snapshot has them).
     pub used_delta_bytes: i64,
-    /// Memory that can be had without swapping; `null` where unknown.
+    /// Memory that can be had without swapping, with those pages (`MemAvailable`
+    /// leaves them out); `null` where unknown.
     pub available_delta_bytes: Option<i64>,
-    /// Free memory.
+    /// Free memory, with those pages (`MemFree` leaves them out).
     pub free_delta_bytes: i64,
+    /// The free pages on the lists of single CPUs; `null` where a snapshot does
+    /// not know them: then memory in use counts them, and the two changes above
+    /// leave them out.
+    pub per_cpu_free_lists_delta_bytes: Option<i64>,
     /// Swap in use.
     pub swap_used_delta_bytes: i64,
     /// The file cache, on the active list, the inactive list or neither; `null` where a snapshot has no row
@@ -57,8 +63,8 @@ pub struct SystemDelta {
     /// How many processes are left out of that: their PSS could not be read in
     /// a snapshot that has them.
     pub pss_unknown_processes: u64,
-    /// By how many percent of the earlier usage the later is smaller; negative
-    /// when it grew, `null` when nothing was in use.
+    /// By how many percent of the earlier memory in use, as above, the later is
+    /// smaller; negative when it grew, `null` when nothing was in use.
     pub reduction_percent: Option<f64>,
 }
 

@@ -9,6 +9,7 @@ use grey_policy::comparable::Comparability;
 
 use super::document::{Compared, ComparisonDocument};
 use crate::count::counted;
+use crate::diagnose::machine::signed;
 use crate::duration::short;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
 
@@ -45,6 +46,7 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     {
         notes.push("the first was taken after the second: what went appeared".to_owned());
     }
+    notes.push(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
     for (which, snapshot) in [("first", before), ("second", after)] {
         match snapshot.unreadable_processes {
             Some(0) => {}
@@ -56,6 +58,21 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
         }
     }
     notes
+}
+
+/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out.
+fn of_listed(delta: Option<i64>) -> String {
+    match delta {
+        Some(delta) => format!(
+            "free pages on the lists of single CPUs count as free and available here, and not as \
+             used; MemFree and MemAvailable leave them out. They changed by {}",
+            signed(delta)
+        ),
+        None => "free pages on the lists of single CPUs are not known in both: used counts them, \
+                 free and available leave them out, so that all three are wrong by as much as \
+                 these lists changed, which may be many MiB"
+            .to_owned(),
+    }
 }
 
 /// What samples of history do not show.

@@ -137,7 +137,7 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         }),
         KeyCode::Char('t') | KeyCode::F(5) => toggle_tree(state),
         KeyCode::Char('K') => state.kernel_threads = !state.kernel_threads,
-        KeyCode::Char('Z' | ' ') => freeze(state),
+        KeyCode::Char('Z' | ' ') => return freeze(state),
         _ => {}
     }
     Effect::None
@@ -157,12 +157,15 @@ fn open(state: &mut State, keys: &[Key]) -> Effect {
     Effect::Look
 }
 
-fn freeze(state: &mut State) {
+/// What goes on may have been without what is wanted by now, and what is frozen
+/// may be about to get it.
+fn freeze(state: &mut State) -> Effect {
     if state.past {
         state.notice = Some("history stands still by itself".into());
-    } else {
-        state.frozen = !state.frozen;
+        return Effect::None;
     }
+    state.frozen = !state.frozen;
+    Effect::Look
 }
 
 fn toggle_tree(state: &mut State) {
@@ -247,7 +250,7 @@ fn in_detail(state: &mut State, code: KeyCode, key: Key) -> Effect {
         KeyCode::Char('c') => state.overlay = Overlay::Command(Some(key)),
         KeyCode::Left if state.past => return Effect::StepBack,
         KeyCode::Right if state.past => return Effect::StepForward,
-        KeyCode::Char('Z' | ' ') => freeze(state),
+        KeyCode::Char('Z' | ' ') => return freeze(state),
         _ => state.overlay = Overlay::None,
     }
     Effect::None

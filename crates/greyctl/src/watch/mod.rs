@@ -9,6 +9,7 @@
 
 mod command;
 mod commands;
+mod fold;
 mod follow;
 mod keyboard;
 mod keys;

@@ -73,6 +73,16 @@ impl Model {
         self.rows().iter().map(|row| row.subject.key()).collect()
     }
 
+    /// While it is frozen nothing is read: processes that were are folded as is
+    /// wanted now.
+    pub(super) fn make_do(&mut self) {
+        if let Some(shot) = &mut self.shot
+            && self.state.view == View::Groups
+        {
+            shot.refold(self.state.by);
+        }
+    }
+
     /// Whether what is chosen is not in what was read.
     pub(super) fn lacks_what_is_wanted(&self) -> bool {
         let Some(shot) = &self.shot else {

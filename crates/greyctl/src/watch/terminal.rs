@@ -110,7 +110,8 @@ impl Session<'_> {
                 due = now + self.model.interval;
                 self.ask()?;
             }
-            if let Some(shot) = self.source.take()? {
+            // A look that was being made when it was frozen came too late.
+            if let Some(shot) = self.source.take()?.filter(|_| !self.is_frozen()) {
                 self.take(shot)?;
             }
             if self.count.is_some_and(|count| self.looks >= count) {
@@ -146,18 +147,20 @@ impl Session<'_> {
         Ok(size != self.drawn)
     }
 
+    /// Whether what is shown stays as it is, whatever is asked of it.
+    const fn is_frozen(&self) -> bool {
+        self.model.state.frozen && self.model.shot.is_some()
+    }
+
     /// Whether to look now: the time has come, or something else is wanted.
     fn is_due(&self, time_has_come: bool) -> bool {
         if self.source.is_looking() {
             return false;
         }
-        let stands_still = self.model.state.frozen || self.model.state.past;
-        if stands_still {
-            // What is frozen stays, unless there is nothing of what is wanted.
-            let is_missing = self.model.lacks_what_is_wanted();
-            return self.is_wanted && (self.model.state.past || is_missing);
+        match (self.model.state.past, self.is_frozen()) {
+            (true, _) => self.is_wanted,
+            (false, frozen) => !frozen && (self.is_wanted || time_has_come),
         }
-        self.is_wanted || time_has_come
     }
 
     fn ask(&mut self) -> Result<(), Failure> {
@@ -234,6 +237,7 @@ impl Session<'_> {
             Effect::None => {}
             Effect::Quit => return Ok(true),
             Effect::Suspend => self.suspend()?,
+            Effect::Look if self.is_frozen() => self.model.make_do(),
             Effect::Look => self.is_wanted = true,
             Effect::ReadActions => self.read_actions(),
             Effect::Undo(id) => self.undo(id, output)?,

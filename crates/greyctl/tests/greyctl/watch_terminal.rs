@@ -467,6 +467,55 @@ fn history_is_stepped_through_with_the_arrows() -> Ended {
     Ended::Done
 }
 
+#[test]
+fn what_is_frozen_stays_whatever_is_asked_of_it() -> Ended {
+    let Some(terminal) = Terminal::open(machine(), (80, 24)) else {
+        return NO_TMUX;
+    };
+    terminal.run(&terminal.watch("--interval 200ms"));
+    terminal.wait_for("builder");
+    terminal.press(&["Z"]);
+    let head = |screen: &str| screen.lines().next().unwrap_or_default().to_owned();
+    let frozen = head(&terminal.wait_for("FROZEN"));
+    // All of it changes: what is used, and a process that everything is listed with.
+    let path = terminal.kernel.path("proc/meminfo");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let other = text.replace("MemAvailable:", "MemAvailable: 1 kB\nOther:");
+    assert_ne!(text, other);
+    std::fs::write(path, other).unwrap();
+    let statm = "300000 200000 10 10 0 200000 0\n";
+    terminal.kernel.write("proc/310/statm", statm);
+    for (keys, shows) in [
+        (&["b"][..], "[Units]"),
+        (&["b", "b", "b", "b", "b"], "[Programs]"),
+        (&["Tab"], "[Processes]"),
+        (&["F5"], "  nginx"),
+        (&["P"], "by pid"),
+        (&["/", "b", "u", "i"], "filter: bui_"),
+        (&["Enter", "Enter"], "builder, process 310"),
+        (&["Escape"], "[Processes]"),
+        (&["Tab"], "not read before this was frozen"),
+        (&["1"], "[Programs]"),
+    ] {
+        terminal.press(keys);
+        let screen = terminal.wait_for(shows);
+        assert_eq!(head(&screen), frozen, "{keys:?}: {screen}");
+        let has_old = screen.contains("72.0 MiB") || shows.contains("not read");
+        assert!(has_old || shows == "[Units]", "{keys:?}: {screen}");
+        assert!(!screen.contains("781."), "{keys:?}: {screen}");
+    }
+    // It goes on with what is wanted by then.
+    terminal.press(&["Tab", "Tab", "Z"]);
+    let on = terminal.wait_for("/build");
+    assert!(
+        !on.contains("FROZEN") && !on.contains("available 420.0"),
+        "{on}"
+    );
+    terminal.press(&["2"]);
+    terminal.wait_for("781.2 MiB");
+    Ended::Done
+}
+
 fn moment(screen: &str) -> String {
     let at = screen.find("HISTORY ").map(|at| at + "HISTORY ".len());
     let rest = at.and_then(|at| screen.get(at..at + "2026-11-21 12:00:00".len()));

@@ -131,7 +131,10 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
     let mut lines = match (&state.overlay, &model.shot) {
         (Overlay::Help(from), _) => help::lines(width, look).into_iter().skip(*from).collect(),
         (Overlay::Detail(key), Some(shot)) => {
-            let lines = detail::lines(shot, key, width, look);
+            let mut lines = detail::lines(shot, key, width, look);
+            if state.frozen && shot.opened(key).is_none() {
+                lines.extend(not_opened(width, look));
+            }
             let fits = lines.len() <= height || height >= LEAST_DETAIL && width >= NARROWEST_DETAIL;
             match fits {
                 true => lines,
@@ -150,6 +153,14 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
     };
     lines.truncate(height);
     lines
+}
+
+/// Why what is opened has fewer parts than usual, and no trend.
+fn not_opened(width: usize, look: Look) -> Vec<Line<'static>> {
+    let sentence = "frozen before this was opened: what the list has of it; Z goes on";
+    let wrapped = wrap(sentence, Some(width)).into_iter();
+    let lines = wrapped.map(|line| Line::styled(line, look.tone(Tone::Dim)));
+    lines.collect()
 }
 
 /// What is opened and has no room: which it is, and how much there must be.
@@ -199,9 +210,10 @@ fn list(
 /// Why there are no rows.
 fn nothing(model: &Model) -> &'static str {
     match model.state.view {
-        _ if model.lacks_what_is_wanted() => match model.state.past {
-            true => "history has none of this moment",
-            false => "being read",
+        _ if model.lacks_what_is_wanted() => match (model.state.past, model.state.frozen) {
+            (true, _) => "history has none of this moment",
+            (false, true) => "not read before this was frozen; Z goes on",
+            (false, false) => "being read",
         },
         _ if !model.state.filter.is_empty() => "nothing passes the filter; Esc clears it",
         view => table::none(view),

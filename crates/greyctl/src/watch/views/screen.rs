@@ -14,7 +14,7 @@ use super::super::model::Model;
 use super::super::rows::Row;
 use super::super::shot::Shot;
 use super::super::state::{Overlay, View};
-use super::{actions, bar, detail, help, pressure, table};
+use super::{actions, bar, command, detail, help, pressure, table};
 use crate::count::counted;
 use crate::diagnose::groups;
 use crate::enforce::report::friendly;
@@ -145,7 +145,7 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
             let size = (width, height);
             actions::lines(&model.actions, *place, &model.zone, size, look)
         }
-        (Overlay::Command(_), _) => command(&model.command, width, look),
+        (Overlay::Command(_), _) => same(&model.command, (width, height), look),
         (Overlay::None | Overlay::Filter, Some(shot)) => {
             list(model, shot, &model.rows(), plan, width, look)
         }
@@ -167,19 +167,34 @@ fn not_opened(width: usize, look: Look) -> Vec<Line<'static>> {
 fn too_small(mut lines: Vec<Line<'static>>, width: usize, look: Look) -> Vec<Line<'static>> {
     lines.truncate(1);
     let sentence = format!("needs more room: {NARROWEST_DETAIL} by {LEAST_SCREEN} at least");
-    let wrapped = wrap(&sentence, Some(width)).into_iter();
-    lines.extend(wrapped.map(|line| Line::styled(line, look.tone(Tone::Warning))));
+    lines.extend(warning(&sentence, width, look));
     lines
 }
 
-/// A command is broken anywhere: what is copied must be whole.
-fn command(command: &str, width: usize, look: Look) -> Vec<Line<'static>> {
+/// The command that shows the same, whole: a part of one does something else.
+fn same(command: &str, (width, height): (usize, usize), look: Look) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled("The same, printed:", look.title())];
-    let letters: Vec<char> = command.chars().collect();
-    for part in letters.chunks(width.max(1)) {
-        lines.push(Line::raw(part.iter().collect::<String>()));
-    }
+    let parts = command::lines(command, width);
+    let least = command::NARROWEST;
+    lines.extend(match parts.len() {
+        _ if width < least => warning(
+            &format!("needs more room: {least} columns at least"),
+            width,
+            look,
+        ),
+        count if count >= height => {
+            let sentence = format!("needs more room: {count} lines of this width");
+            warning(&sentence, width, look)
+        }
+        _ => parts.into_iter().map(Line::raw).collect(),
+    });
     lines
+}
+
+fn warning(sentence: &str, width: usize, look: Look) -> Vec<Line<'static>> {
+    let wrapped = wrap(sentence, Some(width)).into_iter();
+    let lines = wrapped.map(|line| Line::styled(line, look.tone(Tone::Warning)));
+    lines.collect()
 }
 
 fn list(

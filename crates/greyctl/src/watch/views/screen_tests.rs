@@ -251,6 +251,29 @@ fn a_detail_without_room_says_what_it_is_of_and_how_much_it_needs() {
 }
 
 #[test]
+fn a_command_that_has_no_room_is_not_shown_in_part() {
+    let mut model = model(View::Processes);
+    model.command = "greyctl memory-watch --no-clear --show-processes --filter web".to_owned();
+    keys(&mut model, &[KeyCode::Char('c')]);
+    let narrow = text(&mut model, COLORLESS, (40, 12));
+    let lines: Vec<&str> = narrow.lines().collect();
+    let begin = lines.iter().position(|line| line.starts_with("greyctl"));
+    let begin = begin.unwrap();
+    assert!(
+        lines[begin].ends_with(" \\") && lines[begin].len() == 40,
+        "{narrow}"
+    );
+    assert_eq!(
+        lines[begin + 1],
+        "--show-processes --filter web",
+        "{narrow}"
+    );
+    let tiny = text(&mut model, COLORLESS, (20, 5));
+    assert!(tiny.contains("needs more room: 5"), "{tiny}");
+    assert!(!tiny.contains("greyctl"), "{tiny}");
+}
+
+#[test]
 fn in_ascii_everything_is_ascii() {
     for view in View::ALL {
         let drawn = text(&mut model(view), ASCII, (120, 40));

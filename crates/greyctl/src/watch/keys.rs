@@ -70,6 +70,10 @@ pub(super) fn press(state: &mut State, event: KeyEvent, listed: &Listed) -> Effe
         return match event.code {
             KeyCode::Char('c' | 'd') => Effect::Quit,
             KeyCode::Char('z') => Effect::Suspend,
+            KeyCode::Char(letter) if state.overlay == Overlay::Filter => {
+                shorten(&mut state.filter, letter);
+                Effect::None
+            }
             _ => Effect::None,
         };
     }
@@ -226,6 +230,21 @@ fn in_filter(state: &mut State, code: KeyCode) -> Effect {
         _ => {}
     }
     Effect::None
+}
+
+/// What Control and a letter take away in a line, as in shells.
+fn shorten(filter: &mut String, letter: char) {
+    match letter {
+        'u' => filter.clear(),
+        'w' => {
+            let words = filter.trim_end();
+            let kept = words.trim_end_matches(|letter: char| !letter.is_whitespace());
+            filter.truncate(kept.len());
+        }
+        // What Backspace sends on some terminals.
+        'h' => _ = filter.pop(),
+        _ => {}
+    }
 }
 
 fn in_help(state: &mut State, code: KeyCode, line: usize) -> Effect {

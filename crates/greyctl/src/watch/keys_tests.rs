@@ -90,6 +90,36 @@ fn what_is_typed_into_the_filter_does_nothing_else() {
 }
 
 #[test]
+fn control_u_clears_the_filter_and_control_w_takes_its_last_word() {
+    let mut state = state();
+    let control = |letter| KeyEvent::new(character(letter), KeyModifiers::CONTROL);
+    type_all(&mut state, &[character('/')]);
+    state.filter = "my webß  shöp ".to_owned();
+    for (letter, left) in [
+        ('w', "my webß  "),
+        ('h', "my webß "),
+        ('w', "my "),
+        ('x', "my "),
+        ('w', ""),
+        ('w', ""),
+    ] {
+        assert_eq!(press(&mut state, control(letter), &listed()), Effect::None);
+        assert_eq!(state.filter, left, "{letter}");
+    }
+    state.filter = "my web".to_owned();
+    press(&mut state, control('u'), &listed());
+    assert_eq!(
+        (state.filter.as_str(), &state.overlay),
+        ("", &Overlay::Filter)
+    );
+    // They belong to the line that is typed.
+    state.filter = "kept".to_owned();
+    type_all(&mut state, &[KeyCode::Enter]);
+    press(&mut state, control('u'), &listed());
+    assert_eq!(state.filter, "kept");
+}
+
+#[test]
 fn sorting_goes_round_both_ways_and_inverts() {
     let mut state = state();
     let first = state.order().by;

@@ -175,6 +175,11 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     terminal.press(&["M"]);
     terminal.wait_for("by memory");
     terminal.press(&["/"]);
+    terminal.press(&["-l", "some other"]);
+    terminal.press(&["C-w"]);
+    terminal.wait_for("filter: some _");
+    terminal.press(&["C-u"]);
+    terminal.wait_for("filter: _");
     terminal.press(&["-l", "index"]);
     keep("filter", terminal.wait_for("filter: index_"));
     terminal.press(&["Enter"]);

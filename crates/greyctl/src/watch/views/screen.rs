@@ -300,7 +300,10 @@ fn status(model: &Model, left: usize, width: usize, look: Look) -> Line<'static>
                 .collect();
             let from = typed.len().saturating_sub(room);
             let end: String = typed[from..].iter().collect();
-            return Line::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
+            let typed = Span::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
+            let mut line = Line::from(vec![typed, Span::raw("  ")]);
+            push_hints(&mut line, help::IN_FILTER, width, look);
+            return line;
         }
         Overlay::Confirm(id, _) => {
             let question = question(model.actions.changes(), *id);
@@ -322,16 +325,23 @@ fn status(model: &Model, left: usize, width: usize, look: Look) -> Line<'static>
         Overlay::Help(_) => &[("PgUp", "back"), ("Esc", "close"), ("F10", "quit")],
         _ => help::HINTS,
     };
-    let steps = [("left right", "step")];
-    let all = hints.iter().chain(steps.iter().filter(|_| state.past));
-    for (key, meaning) in all {
+    let steps: &[(&str, &str)] = match state.past {
+        true => &[("left right", "step")],
+        false => &[],
+    };
+    push_hints(&mut line, &[hints, steps].concat(), width, look);
+    line
+}
+
+/// Adds the keys that there is room for, and what they do.
+fn push_hints(line: &mut Line<'static>, hints: &[(&str, &str)], width: usize, look: Look) {
+    for (key, meaning) in hints {
         if line.width() + key.len() + meaning.len() + 2 > width {
             break;
         }
         line.push_span(Span::styled((*key).to_owned(), look.tone(Tone::Strong)));
         line.push_span(Span::raw(format!(" {meaning}  ")));
     }
-    line
 }
 
 #[cfg(test)]

@@ -66,7 +66,6 @@ fn view(
     };
     let mut state = state(options, first_view(options));
     state.readonly = options.readonly;
-    state.past = options.at.is_some();
     let model = Model {
         shot: None,
         state,
@@ -144,6 +143,7 @@ fn state(options: &WatchOptions, view: View) -> State {
     let by = GroupBy::from(options.by.unwrap_or(Fold::Program));
     let mut state = State::new(view, by);
     state.filter = options.filter.clone().unwrap_or_default();
+    state.past = options.at.is_some();
     state
 }
 

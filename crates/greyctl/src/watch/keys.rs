@@ -186,7 +186,7 @@ fn toggle_tree(state: &mut State) {
 
 /// Another order; the same again inverts nothing.
 fn sort_by(state: &mut State, by: SortBy) {
-    if !state.view.sorts().contains(&by) {
+    if !state.sorts().contains(&by) {
         state.notice = Some(format!("this list has no {}", by.label()));
         return;
     }
@@ -200,7 +200,7 @@ fn sort_by(state: &mut State, by: SortBy) {
 }
 
 fn next_sort(state: &State, step: isize) -> SortBy {
-    next_in(state.view.sorts(), state.order().by, step)
+    next_in(&state.sorts(), state.order().by, step)
 }
 
 /// The one `step` after `present`, round and round.

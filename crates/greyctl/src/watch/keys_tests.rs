@@ -141,6 +141,19 @@ fn sorting_goes_round_both_ways_and_inverts() {
 }
 
 #[test]
+fn history_is_sorted_by_what_it_has() {
+    let mut state = state();
+    state.past = true;
+    let mut seen = Vec::new();
+    for _ in 0..View::Processes.sorts().len() {
+        type_all(&mut state, &[character('>')]);
+        seen.push(state.order().by);
+    }
+    assert!(seen.contains(&SortBy::Swap) && seen.contains(&SortBy::Memory));
+    assert!(!seen.contains(&SortBy::Uss) && !seen.contains(&SortBy::User));
+}
+
+#[test]
 fn a_list_without_pids_says_so() {
     let mut state = state();
     type_all(&mut state, &[character('1'), character('P')]);

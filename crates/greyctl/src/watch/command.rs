@@ -8,6 +8,7 @@ use std::time::Instant;
 use grey_model::GroupBy;
 use jiff::tz::TimeZone;
 
+use super::commands::Told;
 use super::look::Look;
 use super::model::{Actions, Model};
 use super::options::WatchOptions;
@@ -70,7 +71,8 @@ fn view(
         shot: None,
         state,
         actions: Actions::default(),
-        command: String::new(),
+        seen: None,
+        told: Told::default(),
         interval: options.interval.0,
         zone: TimeZone::system(),
     };

@@ -40,6 +40,8 @@ pub(super) enum Effect {
     Suspend,
     /// Look now: something else is wanted.
     Look,
+    /// Find the commands for what is shown.
+    Tell,
     /// Read the journal.
     ReadActions,
     /// Undo this change.
@@ -114,7 +116,10 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
         KeyCode::Char('h' | '?') | KeyCode::F(1) => state.overlay = Overlay::Help(0),
         KeyCode::Char('/') | KeyCode::F(3 | 4) => state.overlay = Overlay::Filter,
-        KeyCode::Char('c') => state.overlay = Overlay::Command(None),
+        KeyCode::Char('c') => {
+            state.overlay = Overlay::Command(None);
+            return Effect::Tell;
+        }
         KeyCode::Char('a') => {
             state.overlay = Overlay::Actions(0);
             return Effect::ReadActions;
@@ -266,7 +271,10 @@ fn in_help(state: &mut State, code: KeyCode, line: usize) -> Effect {
 fn in_detail(state: &mut State, code: KeyCode, key: Key) -> Effect {
     match code {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
-        KeyCode::Char('c') => state.overlay = Overlay::Command(Some(key)),
+        KeyCode::Char('c') => {
+            state.overlay = Overlay::Command(Some(key));
+            return Effect::Tell;
+        }
         KeyCode::Left if state.past => return Effect::StepBack,
         KeyCode::Right if state.past => return Effect::StepForward,
         KeyCode::Char('Z' | ' ') => return freeze(state),

@@ -11,6 +11,7 @@ mod command;
 mod commands;
 mod fold;
 mod follow;
+mod gone;
 mod keyboard;
 mod keys;
 mod known;

@@ -18,7 +18,7 @@ use super::model::{Actions, Model};
 use super::sampler::Wish;
 use super::signals::{self, Signals};
 use super::source::Source;
-use super::state::View;
+use super::state::{Overlay, View};
 use super::views::screen::draw;
 use super::{commands, rows};
 use crate::cli::{GlobalOptions, RollbackOptions};
@@ -174,6 +174,12 @@ impl Session<'_> {
 
     fn take(&mut self, shot: super::shot::Shot) -> Result<(), Failure> {
         self.model.shot = Some(shot);
+        self.model.see();
+        // What was told stays, to be copied, unless it is wrong by now.
+        let is_telling = matches!(self.model.state.overlay, Overlay::Command(_));
+        if is_telling && self.model.told.gone.is_none() && self.model.gone().is_some() {
+            self.tell();
+        }
         self.looks += 1;
         self.draw()
     }
@@ -195,8 +201,6 @@ impl Session<'_> {
     }
 
     fn draw(&mut self) -> Result<(), Failure> {
-        let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
-        self.model.command = commands::same(self.global, &self.model.state, at);
         let (model, look, size) = (&mut self.model, self.look, &mut self.drawn);
         let drawn = self.terminal.draw(|frame| {
             let area = frame.area();
@@ -237,8 +241,15 @@ impl Session<'_> {
             Effect::None => {}
             Effect::Quit => return Ok(true),
             Effect::Suspend => self.suspend()?,
-            Effect::Look if self.is_frozen() => self.model.make_do(),
-            Effect::Look => self.is_wanted = true,
+            Effect::Look if self.is_frozen() => {
+                self.model.make_do();
+                self.model.see();
+            }
+            Effect::Look => {
+                self.model.see();
+                self.is_wanted = true;
+            }
+            Effect::Tell => self.tell(),
             Effect::ReadActions => self.read_actions(),
             Effect::Undo(id) => self.undo(id, output)?,
             Effect::StepBack => self.step(false)?,
@@ -258,6 +269,18 @@ impl Session<'_> {
             self.model.state.notice = Some(format!("this is the {end} sample"));
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        // History stands still: nothing goes from it.
+        let gone = self.model.gone().filter(|_| !self.model.state.past);
+        self.model.told = match gone {
+            Some((seen, shot)) => seen.told(self.global, shot),
+            None => {
+                let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
+                commands::told(self.global, &self.model.state, at)
+            }
+        };
     }
 
     fn read_actions(&mut self) {

@@ -203,7 +203,7 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     terminal.wait_for("[Processes]");
     terminal.press(&["c"]);
     let command = terminal.wait_for("The same, printed:");
-    let printed = pasted(&command);
+    let printed = pasted(&command, 80);
     assert!(
         printed.contains("indexer") && !printed.contains("builder"),
         "{command}\n{printed}"
@@ -244,7 +244,7 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
 }
 
 /// What a shell prints when the command on the screen is pasted into it.
-fn pasted(screen: &str) -> String {
+fn pasted(screen: &str, width: usize) -> String {
     let mut lines = screen
         .lines()
         .skip_while(|line| !line.starts_with("greyctl "));
@@ -254,7 +254,7 @@ fn pasted(screen: &str) -> String {
         if !line.ends_with('\\') {
             break;
         }
-        assert_eq!(line.chars().count(), 80, "{screen}");
+        assert_eq!(line.chars().count(), width, "{screen}");
     }
     let binary = env!("CARGO_BIN_EXE_greyctl");
     let script = script.replacen("greyctl", binary, 1);
@@ -493,6 +493,39 @@ fn history_is_stepped_through_with_the_arrows() -> Ended {
     terminal.wait_for("this is the last sample");
     terminal.press(&["q"]);
     terminal.wait_without("HISTORY");
+    Ended::Done
+}
+
+#[test]
+fn the_command_of_a_process_that_is_gone_names_no_pid_as_a_target() -> Ended {
+    let kernel = machine();
+    let recorded = ["record", "--interval", "100ms", "--for", "300ms"];
+    assert_eq!(run(on(&kernel), &recorded).exit, 0);
+    let Some(terminal) = Terminal::open(kernel, (120, 40)) else {
+        return NO_TMUX;
+    };
+    terminal.run(&terminal.watch("--show-processes --interval 200ms --filter index"));
+    terminal.wait_for("2, by memory");
+    terminal.press(&["Enter"]);
+    terminal.wait_for("indexer, process 312");
+    terminal.press(&["c"]);
+    terminal.wait_for("--target pid:312");
+    // While its command is on the screen.
+    terminal.kernel.remove("proc/312");
+    let screen = terminal.wait_for("process 312 (indexer) is gone");
+    assert!(!screen.contains("--target"), "{screen}");
+    for says in [
+        "greyctl why name:indexer ",
+        "greyctl history --at ",
+        "greyctl why --killed --pid 312 ",
+    ] {
+        assert!(screen.contains(says), "{says}: {screen}");
+    }
+    let (_, history) = screen
+        .split_once("History of when it was there:\n")
+        .unwrap();
+    let printed = pasted(history, 120);
+    assert!(printed.contains("312"), "{printed}");
     Ended::Done
 }
 

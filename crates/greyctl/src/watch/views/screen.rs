@@ -9,6 +9,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
+use super::super::commands::Told;
 use super::super::look::Look;
 use super::super::model::Model;
 use super::super::rows::Row;
@@ -145,7 +146,7 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
             let size = (width, height);
             actions::lines(&model.actions, *place, &model.zone, size, look)
         }
-        (Overlay::Command(_), _) => same(&model.command, (width, height), look),
+        (Overlay::Command(_), _) => told(&model.told, (width, height), look),
         (Overlay::None | Overlay::Filter, Some(shot)) => {
             list(model, shot, &model.rows(), plan, width, look)
         }
@@ -171,23 +172,39 @@ fn too_small(mut lines: Vec<Line<'static>>, width: usize, look: Look) -> Vec<Lin
     lines
 }
 
-/// The command that shows the same, whole: a part of one does something else.
-fn same(command: &str, (width, height): (usize, usize), look: Look) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled("The same, printed:", look.title())];
-    let parts = command::lines(command, width);
+/// The commands, each whole: a part of one does something else. Those that have
+/// no room are left out.
+fn told(told: &Told, (width, height): (usize, usize), look: Look) -> Vec<Line<'static>> {
     let least = command::NARROWEST;
-    lines.extend(match parts.len() {
-        _ if width < least => warning(
+    if width < least {
+        return warning(
             &format!("needs more room: {least} columns at least"),
             width,
             look,
-        ),
-        count if count >= height => {
-            let sentence = format!("needs more room: {count} lines of this width");
-            warning(&sentence, width, look)
+        );
+    }
+    let gone = told.gone.iter();
+    let mut lines: Vec<_> = gone.flat_map(|gone| warning(gone, width, look)).collect();
+    let block = |(title, line): &(&str, String)| -> Vec<Line<'static>> {
+        let titles = wrap(title, Some(width)).into_iter();
+        let titles = titles.map(|title| Line::styled(title, look.title()));
+        let parts = command::lines(line, width).into_iter().map(Line::raw);
+        titles.chain(parts).collect()
+    };
+    let blocks: Vec<_> = told.commands.iter().map(block).collect();
+    let needed = lines.len() + blocks.iter().map(Vec::len).sum::<usize>();
+    if needed <= height {
+        lines.extend(blocks.into_iter().flatten());
+        return lines;
+    }
+    let sentence = format!("needs more room: {needed} lines of this width");
+    lines.extend(warning(&sentence, width, look));
+    for block in blocks {
+        if lines.len() + block.len() > height {
+            break;
         }
-        _ => parts.into_iter().map(Line::raw).collect(),
-    });
+        lines.extend(block);
+    }
     lines
 }
 

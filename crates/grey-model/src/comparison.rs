@@ -97,6 +97,12 @@ pub enum Fate {
     Shrank,
     /// Only the earlier snapshot has it.
     Went,
+    /// Only the later one has it, and the earlier is a sample of the largest: it
+    /// appeared, or was too small to be kept.
+    Entered,
+    /// Only the earlier one has it, and the later is a sample of the largest: it
+    /// went, or is too small to be kept.
+    Left,
     /// It is in both, and an amount in either is unknown.
     Unknown,
 }
@@ -133,7 +139,8 @@ pub struct ProcessDelta {
     /// Memory plus swap, later minus earlier: by PSS where both snapshots have
     /// it, else by RSS. What appeared or went counts in full. `null` where
     /// unknown. What grew and has no earlier RSS was too small for that sample
-    /// of history: then this is the least that it grew.
+    /// of history: then this is the least that it grew. Of what left it is the
+    /// least by which its RSS fell.
     pub delta_bytes: Option<i64>,
 }
 
@@ -145,7 +152,7 @@ pub struct ProgramDelta {
     pub name: KernelText,
     /// How many, earlier.
     pub count_before: u64,
-    /// How many, later.
+    /// How many, later; of samples of history those that they kept.
     pub count_after: u64,
     /// Their memory plus swap, later minus earlier: by PSS where every one of
     /// them has it, else by RSS; `null` where one has neither.

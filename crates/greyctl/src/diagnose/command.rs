@@ -349,6 +349,9 @@ fn cgroups_of(
                 whole.push(path.clone());
             }
             remark_on_tree(tree.unreadable, tree.cut, remarks);
+            if tree.is_gone() {
+                remarks.push(format!("{path} was removed while it was looked at"));
+            }
             found.extend(
                 tree.groups
                     .into_iter()

@@ -178,7 +178,7 @@ fn an_interrupt_ends_the_window_and_what_is_there_is_judged() {
 }
 
 /// The kernel says which signals a process catches.
-fn wait_until_it_handles_interrupts(child: &Child) {
+pub(crate) fn wait_until_it_handles_interrupts(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
     let started = Instant::now();
     while started.elapsed() < BOUND {

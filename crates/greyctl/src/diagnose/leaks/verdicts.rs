@@ -58,11 +58,13 @@ fn too_few_readings(watched: &Watched) -> Option<String> {
                 roughly(watched.lasted)
             ),
         };
-        format!(
-            "leaks: {readings}: with one each {} it takes {}",
-            short(watched.interval),
-            roughly(enough(watched.interval))
-        )
+        // A single sample of history is no time apart from another one.
+        let each = match watched.interval {
+            Duration::ZERO => String::new(),
+            interval => format!("with one each {} ", short(interval)),
+        };
+        let long = roughly(enough(watched.interval));
+        format!("leaks: {readings}: {each}it takes {long}")
     })
 }
 
@@ -261,5 +263,14 @@ mod tests {
             )
         );
         assert_eq!(told(8, 42), None);
+        let alone = Watched {
+            interval: Duration::ZERO,
+            ..watched(1, 0)
+        };
+        let told = too_few_readings(&alone).unwrap();
+        assert!(
+            told.ends_with("there is no verdict: it takes 30s"),
+            "{told}"
+        );
     }
 }

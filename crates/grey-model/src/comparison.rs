@@ -37,12 +37,18 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SystemDelta {
-    /// Memory in use.
+    /// Memory in use, without the free pages on the lists of single CPUs where
+    /// both snapshots know these (`used_bytes` of a snapshot has them).
     pub used_delta_bytes: i64,
-    /// Memory that can be had without swapping; `null` where unknown.
+    /// Memory that can be had without swapping, with those pages (`MemAvailable`
+    /// leaves them out); `null` where unknown.
     pub available_delta_bytes: Option<i64>,
-    /// Free memory.
+    /// Free memory, with those pages (`MemFree` leaves them out).
     pub free_delta_bytes: i64,
+    /// The free pages on the lists of single CPUs; `null` where a snapshot does
+    /// not know them: then memory in use counts them, and the two changes above
+    /// leave them out.
+    pub per_cpu_free_lists_delta_bytes: Option<i64>,
     /// Swap in use.
     pub swap_used_delta_bytes: i64,
     /// The file cache, on the active list, the inactive list or neither; `null` where a snapshot has no row
@@ -57,8 +63,8 @@ pub struct SystemDelta {
     /// How many processes are left out of that: their PSS could not be read in
     /// a snapshot that has them.
     pub pss_unknown_processes: u64,
-    /// By how many percent of the earlier usage the later is smaller; negative
-    /// when it grew, `null` when nothing was in use.
+    /// By how many percent of the earlier memory in use, as above, the later is
+    /// smaller; negative when it grew, `null` when nothing was in use.
     pub reduction_percent: Option<f64>,
 }
 
@@ -91,6 +97,12 @@ pub enum Fate {
     Shrank,
     /// Only the earlier snapshot has it.
     Went,
+    /// Only the later one has it, and the earlier is a sample of the largest: it
+    /// appeared, or was too small to be kept.
+    Entered,
+    /// Only the earlier one has it, and the later is a sample of the largest: it
+    /// went, or is too small to be kept.
+    Left,
     /// It is in both, and an amount in either is unknown.
     Unknown,
 }
@@ -127,7 +139,8 @@ pub struct ProcessDelta {
     /// Memory plus swap, later minus earlier: by PSS where both snapshots have
     /// it, else by RSS. What appeared or went counts in full. `null` where
     /// unknown. What grew and has no earlier RSS was too small for that sample
-    /// of history: then this is the least that it grew.
+    /// of history: then this is the least that it grew. Of what left it is the
+    /// least by which its RSS fell.
     pub delta_bytes: Option<i64>,
 }
 
@@ -139,7 +152,7 @@ pub struct ProgramDelta {
     pub name: KernelText,
     /// How many, earlier.
     pub count_before: u64,
-    /// How many, later.
+    /// How many, later; of samples of history those that they kept.
     pub count_after: u64,
     /// Their memory plus swap, later minus earlier: by PSS where every one of
     /// them has it, else by RSS; `null` where one has neither.

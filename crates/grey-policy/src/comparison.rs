@@ -14,6 +14,10 @@ use grey_model::{
 /// The rows of the breakdown that are file cache.
 const CACHE_ROWS: [&str; 4] = ["file_active", "file_inactive", "file_other", "file_cache"];
 
+/// The row of the pages that are free and that neither `MemFree` nor
+/// `MemAvailable` counts.
+const LISTED_ROW: &str = "free_per_cpu_lists";
+
 /// Snapshots that cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -73,14 +77,23 @@ fn shown_targets(snapshot: &Snapshot) -> String {
 fn system(before: &Snapshot, after: &Snapshot) -> SystemDelta {
     let delta = |before: Bytes, after: Bytes| after.signed_difference(before);
     let (pss_delta_bytes, pss_unknown_processes) = pss(before, after);
+    // Pages move between these lists and `MemFree` all the time, by megabytes.
+    let listed = listed(before).zip(listed(after));
+    let (listed_before, listed_after) = listed.unwrap_or_default();
+    let used = |snapshot: &Snapshot, listed| snapshot.system.used.saturating_sub(listed);
+    let (used_before, used_after) = (used(before, listed_before), used(after, listed_after));
+    let free = |snapshot: &Snapshot, listed| snapshot.system.free.saturating_add(listed);
+    let available = |snapshot: &Snapshot, listed| {
+        let available = snapshot.system.available;
+        available.map(|available| available.saturating_add(listed))
+    };
     SystemDelta {
-        used_delta_bytes: delta(before.system.used, after.system.used),
-        available_delta_bytes: before
-            .system
-            .available
-            .zip(after.system.available)
+        used_delta_bytes: delta(used_before, used_after),
+        available_delta_bytes: available(before, listed_before)
+            .zip(available(after, listed_after))
             .map(|(before, after)| delta(before, after)),
-        free_delta_bytes: delta(before.system.free, after.system.free),
+        free_delta_bytes: delta(free(before, listed_before), free(after, listed_after)),
+        per_cpu_free_lists_delta_bytes: listed.map(|(before, after)| delta(before, after)),
         swap_used_delta_bytes: delta(Bytes(before.swap.used_bytes), Bytes(after.swap.used_bytes)),
         cache_delta_bytes: cache(before)
             .zip(cache(after))
@@ -88,8 +101,15 @@ fn system(before: &Snapshot, after: &Snapshot) -> SystemDelta {
         rss_delta_bytes: delta(rss(before), rss(after)),
         pss_delta_bytes,
         pss_unknown_processes,
-        reduction_percent: reduction(before.system.used, after.system.used),
+        reduction_percent: reduction(used_before, used_after),
     }
+}
+
+/// The free pages on the lists of single CPUs.
+fn listed(snapshot: &Snapshot) -> Option<Bytes> {
+    let mut rows = snapshot.breakdown.iter();
+    let row = rows.find(|row| row.name == LISTED_ROW)?;
+    u64::try_from(row.bytes).ok().map(Bytes)
 }
 
 /// How many percent smaller `after` is; negative when it is larger.

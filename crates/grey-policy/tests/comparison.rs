@@ -199,6 +199,38 @@ fn a_reduction_is_told_in_percent_of_what_was_used() {
     assert_eq!(grown.system.reduction_percent, Some(-50.0));
 }
 
+/// The machine of [`document`] where `listed` MiB are free on the lists of CPUs.
+fn with_listed(used: u64, listed: u64) -> Value {
+    let mut document = document(used, vec![]);
+    let rows = document["breakdown"].as_array_mut().unwrap();
+    rows.push(json!({ "name": "free_per_cpu_lists", "bytes": listed * MIB }));
+    document
+}
+
+#[test]
+fn pages_that_moved_to_the_lists_of_cpus_are_not_in_use() {
+    // 30 MiB left MemFree, 28 of them to the lists.
+    let system = compared(&with_listed(1000, 20), &with_listed(1030, 48)).system;
+    assert_eq!(system.used_delta_bytes, 2 << 20);
+    assert_eq!(system.available_delta_bytes, Some(-2 << 20));
+    assert_eq!(system.free_delta_bytes, -2 << 20);
+    assert_eq!(system.per_cpu_free_lists_delta_bytes, Some(28 << 20));
+    // 490 of 980 MiB.
+    let halved = compared(&with_listed(1000, 20), &with_listed(500, 10)).system;
+    assert_eq!(halved.reduction_percent, Some(50.0));
+}
+
+#[test]
+fn lists_of_cpus_that_one_does_not_know_are_in_neither() {
+    let (known, unknown) = (with_listed(1000, 20), document(1030, vec![]));
+    for (before, after, used) in [(&known, &unknown, 30), (&unknown, &known, -30)] {
+        let system = compared(before, after).system;
+        assert_eq!(system.used_delta_bytes, used << 20);
+        assert_eq!(system.free_delta_bytes, -used << 20);
+        assert_eq!(system.per_cpu_free_lists_delta_bytes, None);
+    }
+}
+
 #[test]
 fn a_cgroup_made_again_under_its_path_went_and_appeared() {
     let (mut before, mut after) = (document(1000, vec![]), document(1000, vec![]));

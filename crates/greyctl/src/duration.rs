@@ -193,6 +193,15 @@ pub(crate) fn short(duration: Duration) -> String {
     )
 }
 
+/// A duration as it is typed for an option, in one word: `90s`, `1500ms`. Less
+/// than a millisecond is left out.
+pub(crate) fn exact(duration: Duration) -> String {
+    match duration.subsec_millis() {
+        0 => format!("{}s", duration.as_secs()),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Each unit, and how many nanoseconds it has.

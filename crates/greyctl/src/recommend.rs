@@ -29,6 +29,19 @@ pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -
     Some(command)
 }
 
+/// The same where the target is the command's argument.
+pub(crate) fn command_about(
+    global: &GlobalOptions,
+    words: &str,
+    target: &Target,
+) -> Option<String> {
+    let all = format!("{words} /");
+    debug_assert!(is_command(&all), "greyctl has no `{all}`");
+    let mut command = format!("greyctl {words} {}", target.to_word()?);
+    push_places(&mut command, global, &|name| std::env::var_os(name));
+    Some(command)
+}
+
 /// The same with one more option, whose value may be any text.
 pub(crate) fn command_with(
     global: &GlobalOptions,

@@ -8,7 +8,7 @@ use grey_model::{Bytes, CgroupId, CgroupMemoryStat, CgroupPath};
 use crate::ascii;
 use crate::cgroup::descendants::parse_dying_descendants;
 use crate::cgroup::mount::v2_memory;
-use crate::cgroup::processes::open_cgroup;
+use crate::cgroup::processes::{open_cgroup, require_there};
 use crate::cgroup::stat::parse_memory_stat;
 use crate::cgroup::tree::{TreeBounds, visit};
 use crate::read::KernelDirectory;
@@ -51,8 +51,11 @@ pub fn read_growth_tree(
     };
     let mut groups = Vec::new();
     visit(&directory, start, bounds, &(), &mut |cgroup, path, ()| {
-        if let Ok(inode) = cgroup.inode() {
-            groups.push(read_growth(cgroup, path, CgroupId(inode), buffer));
+        let Ok(inode) = cgroup.inode() else { return };
+        let growth = read_growth(cgroup, path, CgroupId(inode), buffer);
+        // Its swap would be missing from the sum.
+        if require_there(cgroup).is_ok() {
+            groups.push(growth);
         }
     });
     groups

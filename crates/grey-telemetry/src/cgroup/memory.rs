@@ -9,7 +9,7 @@ use crate::ascii;
 use crate::cgroup::events::{parse_memory_events, parse_populated};
 use crate::cgroup::limit::{read_limit, strictest};
 use crate::cgroup::mount::v2_memory;
-use crate::cgroup::processes::{open_cgroup, parse_pids};
+use crate::cgroup::processes::{open_cgroup, parse_pids, require_there};
 use crate::cgroup::stat::parse_memory_stat;
 use crate::proc::pressure::parse_pressure;
 use crate::read::{KernelDirectory, ReadError};
@@ -36,7 +36,7 @@ pub fn read_cgroup(
 }
 
 /// Reads the account in an open cgroup. `inherited` is the strictest limit of
-/// its ancestors.
+/// its ancestors. Of one that is removed meanwhile there is no part of it.
 pub(crate) fn read_account(
     cgroup: &KernelDirectory,
     path: &CgroupPath,
@@ -46,7 +46,7 @@ pub(crate) fn read_account(
     let id = CgroupId(cgroup.inode()?);
     let high = read_limit(cgroup, "memory.high", buffer);
     let max = read_limit(cgroup, "memory.max", buffer);
-    Ok(CgroupMemory {
+    let account = CgroupMemory {
         path: path.clone(),
         id,
         current: read_bytes(cgroup, "memory.current", buffer),
@@ -81,7 +81,8 @@ pub(crate) fn read_account(
             .read("cgroup.events", buffer)
             .ok()
             .and_then(parse_populated),
-    })
+    };
+    require_there(cgroup).map(|()| account)
 }
 
 /// The strictest `memory.high` or `memory.max` of the ancestors of `path`.
@@ -114,4 +115,43 @@ fn read_number(cgroup: &KernelDirectory, name: &str, buffer: &mut Vec<u8>) -> Op
 
 fn read_bytes(cgroup: &KernelDirectory, name: &str, buffer: &mut Vec<u8>) -> Option<Bytes> {
     read_number(cgroup, name, buffer).map(Bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_fake_kernel::FakeKernel;
+
+    use super::*;
+    use crate::roots::Roots;
+
+    /// Opens `/build/web`, lets `meanwhile` happen and reads its account.
+    fn read_while(meanwhile: impl FnOnce(&FakeKernel)) -> Result<CgroupMemory, ReadError> {
+        let fake = FakeKernel::full();
+        let roots = Roots {
+            procfs: fake.procfs(),
+            sysfs: fake.sysfs(),
+            cgroupfs: fake.cgroupfs(),
+            systemd: fake.systemd(),
+        };
+        let kernel = Kernel::open(&roots).unwrap();
+        let mut buffer = Vec::new();
+        let path = CgroupPath::new(b"/build/web").unwrap();
+        let directory = open_cgroup(v2_memory(&kernel, &mut buffer).unwrap(), &path).unwrap();
+        meanwhile(&fake);
+        read_account(&directory, &path, None, &mut buffer)
+    }
+
+    #[test]
+    fn a_cgroup_that_is_removed_after_it_was_opened_has_no_account() {
+        let account = read_while(|_| {}).unwrap();
+        assert!(account.current.is_some() && account.process_count.is_some());
+        let gone = read_while(|fake| fake.remove("cgroup/build/web"));
+        assert!(gone.unwrap_err().is_vanished());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_alone_costs_only_itself() {
+        let account = read_while(|fake| fake.remove("cgroup/build/web/memory.max")).unwrap();
+        assert!(account.max.is_none() && account.current.is_some());
+    }
 }

@@ -82,6 +82,22 @@ pub(crate) fn open_process_cgroup(
     open_cgroup(&root, path)
 }
 
+/// Fails when an open cgroup has been removed meanwhile. It is asked for when
+/// everything was read: whatever is still there then was there all the time.
+///
+/// # Kernel
+/// A cgroup that is removed has no files any more, though its directory can
+/// still be listed and looks as before. Every cgroup has `cgroup.procs`.
+pub(crate) fn require_there(cgroup: &KernelDirectory) -> Result<(), ReadError> {
+    match cgroup.has("cgroup.procs") {
+        true => Ok(()),
+        false => Err(ReadError::Open {
+            path: cgroup.path().join("cgroup.procs"),
+            source: rustix::io::Errno::NOENT.into(),
+        }),
+    }
+}
+
 /// Opens the cgroup `path` below the hierarchy's root.
 pub(crate) fn open_cgroup(
     root: &KernelDirectory,

@@ -46,6 +46,14 @@ pub struct CgroupTree {
     pub cut: bool,
 }
 
+impl CgroupTree {
+    /// Whether the start was there no more, or went while it was read.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.groups.is_empty() && self.missing.is_none() && self.unreadable == 0
+    }
+}
+
 /// Reads the accounts of `start` and of everything below it. On a machine
 /// without version 2 memory accounting the tree is empty and says why; a
 /// `start` that is gone gives an empty tree.

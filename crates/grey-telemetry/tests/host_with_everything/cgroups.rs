@@ -101,8 +101,11 @@ fn a_file_that_an_older_kernel_lacks_is_absent() {
         ("cgroup.events", |account| account.populated.is_none()),
         ("cgroup.procs", |account| account.process_count.is_none()),
     ] {
-        let fake = FakeKernel::full().without(format!("{directory}/{name}"));
-        assert!(is_absent(&read(&fake, "/build/web")), "{name}");
+        // Every kernel has that one: without it, the cgroup is there no more.
+        if name != "cgroup.procs" {
+            let fake = FakeKernel::full().without(format!("{directory}/{name}"));
+            assert!(is_absent(&read(&fake, "/build/web")), "{name}");
+        }
         let fake = FakeKernel::full().with_unreadable(format!("{directory}/{name}"));
         // The mere presence of memory.reclaim is what is asked.
         if name != "memory.reclaim" {
@@ -239,6 +242,29 @@ fn a_removed_cgroup_has_another_id_when_it_comes_back() {
     fake.remove("cgroup/build/web");
     std::fs::rename(fake.path("cgroup/build/new"), fake.path("cgroup/build/web")).unwrap();
     assert_ne!(read(&fake, "/build/web").id, first);
+}
+
+#[test]
+fn a_cgroup_that_is_removed_while_it_is_read_is_in_no_part_of_the_tree() {
+    // What is left of one then: a directory without its files.
+    let fake = FakeKernel::full().without("cgroup/build/web/cgroup.procs");
+    let kernel = open(&fake);
+    let mut buffer = Vec::new();
+    let gone = path("/build/web");
+    assert!(
+        read_cgroup(&kernel, &gone, &mut buffer)
+            .unwrap_err()
+            .is_vanished()
+    );
+    let bounds = TreeBounds::default();
+    let tree = read_tree(&kernel, &CgroupPath::root(), bounds, &mut buffer);
+    assert!(tree.groups.iter().all(|group| group.path != gone));
+    assert!(tree.groups.iter().any(|group| group.path == path("/build")));
+    assert_eq!((tree.unreadable, tree.is_gone()), (0, false));
+    let growth = read_growth_tree(&kernel, &path("/build"), bounds, &mut buffer);
+    assert!(growth.iter().all(|group| group.path != gone));
+    let nothing = read_tree(&kernel, &path("/build/nothing"), bounds, &mut buffer);
+    assert!(nothing.is_gone());
 }
 
 #[test]

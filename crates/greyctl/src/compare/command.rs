@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use grey_model::{Comparison, KernelText, Sample, Snapshot, Target};
+use grey_model::{KernelText, Sample, Snapshot, SystemField, Target};
 use grey_policy::comparable::{Comparability, Extent, keep_comparable};
 use grey_policy::compare;
 use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::history;
 use crate::moment::{self, Moment};
 use crate::output::Output;
+use crate::roots::open_kernel;
 
 /// Runs `diff`.
 ///
@@ -65,7 +66,7 @@ pub(crate) fn run(
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
     if let Some(comparability) = &of_samples {
-        forget_bounds(&mut comparison, comparability);
+        comparability.forget_bounds(&mut comparison);
         notes.extend(report::notes_of_history(comparability));
     }
     let document = ComparisonDocument {
@@ -88,16 +89,6 @@ pub(crate) fn run(
     match document.command {
         Some(ran) if ran.exit_code != Some(0) => Err(unsuccessful(&ran)),
         _ => Ok(Exit::Success),
-    }
-}
-
-/// What was given as the most that it can have been is no amount that was read:
-/// the change that follows from it stays, as the least that it was.
-fn forget_bounds(comparison: &mut Comparison, comparability: &Comparability) {
-    for delta in &mut comparison.processes {
-        if comparability.at_most_before.contains(&delta.id) {
-            (delta.rss_before, delta.swap_before) = (None, None);
-        }
     }
 }
 
@@ -135,7 +126,11 @@ fn of_history(
     }
     let comparability = if before.boot == after.boot {
         let extent = Extent {
-            later_is_whole: is_now && after.processes.len() + 1 < MOST_PROCESSES,
+            later_has_all_cgroups: is_now,
+            later_has_all_processes: match is_now {
+                true => after.processes.len() + 1 < MOST_PROCESSES && !hides_processes(global)?,
+                false => keeps_all(&after),
+            },
             most_cgroups: SamplerOptions::default().cgroups,
             ticks_per_second: rustix::param::clock_ticks_per_second(),
         };
@@ -155,6 +150,19 @@ fn of_history(
         after.file = None;
     }
     Ok((before, after, comparability))
+}
+
+/// Whether a sample has every process that there was; it knows how many.
+fn keeps_all(sample: &Sample) -> bool {
+    let kept = u64::try_from(sample.processes.len()).ok();
+    kept.is_some() && sample.system.get(SystemField::Processes) == kept
+}
+
+/// Whether processes may be there that we do not see.
+fn hides_processes(global: &GlobalOptions) -> Result<bool, Failure> {
+    Ok(grey_telemetry::process::hides_processes(&open_kernel(
+        global,
+    )?))
 }
 
 /// A snapshot and where it is from.

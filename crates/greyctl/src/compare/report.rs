@@ -9,6 +9,7 @@ use grey_policy::comparable::Comparability;
 
 use super::document::{Compared, ComparisonDocument};
 use crate::count::counted;
+use crate::diagnose::machine::signed;
 use crate::duration::short;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
 
@@ -45,6 +46,7 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     {
         notes.push("the first was taken after the second: what went appeared".to_owned());
     }
+    notes.push(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
     for (which, snapshot) in [("first", before), ("second", after)] {
         match snapshot.unreadable_processes {
             Some(0) => {}
@@ -58,25 +60,52 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     notes
 }
 
+/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out.
+fn of_listed(delta: Option<i64>) -> String {
+    match delta {
+        Some(delta) => format!(
+            "free pages on the lists of single CPUs count as free and available here, and not as \
+             used; MemFree and MemAvailable leave them out. They changed by {}",
+            signed(delta)
+        ),
+        None => "free pages on the lists of single CPUs are not known in both: used counts them, \
+                 free and available leave them out, so that all three are wrong by as much as \
+                 these lists changed, which may be many MiB"
+            .to_owned(),
+    }
+}
+
 /// What samples of history do not show.
 pub(crate) fn notes_of_history(found: &Comparability) -> Vec<String> {
     let mut notes = Vec::new();
-    let left_out: Vec<String> = [
+    let left_out = [
         (found.processes_left_out, "process", "processes"),
         (found.cgroups_left_out, "cgroup", "cgroups"),
-    ]
-    .into_iter()
-    .filter(|(count, ..)| *count > 0)
-    .map(|(count, one, more)| counted(count, one, more))
-    .collect();
-    if !left_out.is_empty() {
+    ];
+    if let Some(left_out) = listed(&left_out) {
         notes.push(format!(
-            "{} could not be compared and {} left out: history keeps the largest of each sample",
-            left_out.join(" and "),
+            "{left_out} could not be compared and {} left out: history keeps the largest of each \
+             sample",
             match found.processes_left_out + found.cgroups_left_out {
                 1 => "is",
                 _ => "are",
             }
+        ));
+    }
+    let counts = [
+        (found.at_most_after.len(), "process", "processes"),
+        (found.cgroups_left.len(), "cgroup", "cgroups"),
+    ];
+    if let Some(left) = listed(&counts) {
+        notes.push(format!(
+            "{left} left the largest that history keeps (left): ended or only smaller, which is \
+             not known, and the change is at least what is told"
+        ));
+    }
+    if let Some(entered) = listed(&[(found.cgroups_entered.len(), "cgroup", "cgroups")]) {
+        notes.push(format!(
+            "{entered} came among the largest that history keeps (entered): new or only larger, \
+             which is not known, and the change is at least what is told"
         ));
     }
     if !found.at_most_before.is_empty() {
@@ -87,6 +116,16 @@ pub(crate) fn notes_of_history(found: &Comparability) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// `2 processes and 1 cgroup`; `None` where there are none.
+fn listed<Count: TryInto<u64> + Copy>(counts: &[(Count, &str, &str)]) -> Option<String> {
+    let some = counts.iter().filter_map(|&(count, one, more)| {
+        let count = count.try_into().unwrap_or(u64::MAX);
+        (count > 0).then(|| counted(count, one, more))
+    });
+    let some: Vec<String> = some.collect();
+    (!some.is_empty()).then(|| some.join(" and "))
 }
 
 fn title(document: &ComparisonDocument) -> String {
@@ -227,6 +266,8 @@ const fn word(fate: Fate) -> &'static str {
         Fate::Moved => "moved",
         Fate::Shrank => "shrank",
         Fate::Went => "went",
+        Fate::Entered => "entered",
+        Fate::Left => "left",
         Fate::Unknown => "unknown",
     }
 }

@@ -34,12 +34,14 @@ use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::cold::measure::Measuring;
 use crate::cold::reading::read_cold;
 use crate::compare::file::save;
+use crate::duration::{exact, short};
 use crate::enforcer::disposable_program;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::history;
 use crate::journal::overdue;
 use crate::output::Output;
+use crate::recommend;
 use crate::roots::{kernel_roots, open_kernel, own_pid};
 use crate::target::resolve_all;
 
@@ -132,10 +134,39 @@ fn look_for_leaks(
     }
     let window = options.window.map_or(LEAK_WINDOW, |window| window.0);
     let interval = options.interval.0;
+    if interval > window {
+        return Err(single_reading(global, options, window, interval));
+    }
     if let Some(warning) = leaks::warn_of_short_window(window, interval) {
         output.warn(&warning);
     }
     leaks::watch(kernel, targets, window, interval, output.shows_progress())
+}
+
+/// Why nothing is read, and the window that is long enough.
+fn single_reading(
+    global: &GlobalOptions,
+    options: &DiagnoseOptions,
+    window: Duration,
+    interval: Duration,
+) -> Failure {
+    let (asked, apart) = (short(window), short(interval));
+    let failure = Failure::new(
+        Exit::Usage,
+        format!("a single reading in {asked}, with one each {apart}, tells no change"),
+    );
+    let long = exact(leaks::enough(interval));
+    let interval = exact(interval);
+    let words = format!("memory-diagnose --detect-leaks --for {long} --interval {interval}");
+    let command = match options.targets.as_slice() {
+        [] => Some(recommend::command(global, &words)),
+        [target] => recommend::command_on(global, &words, target),
+        _ => None,
+    };
+    failure.hint(match command {
+        Some(command) => format!("look for as long as a verdict takes: {command}"),
+        None => format!("look for as long as a verdict takes, with --for {long}"),
+    })
 }
 
 /// Makes a diagnosis of `targets`, or of the whole machine when there are none.
@@ -318,6 +349,9 @@ fn cgroups_of(
                 whole.push(path.clone());
             }
             remark_on_tree(tree.unreadable, tree.cut, remarks);
+            if tree.is_gone() {
+                remarks.push(format!("{path} was removed while it was looked at"));
+            }
             found.extend(
                 tree.groups
                     .into_iter()

@@ -8,6 +8,7 @@ use std::time::Instant;
 use grey_model::GroupBy;
 use jiff::tz::TimeZone;
 
+use super::commands::Told;
 use super::look::Look;
 use super::model::{Actions, Model};
 use super::options::WatchOptions;
@@ -66,12 +67,12 @@ fn view(
     };
     let mut state = state(options, first_view(options));
     state.readonly = options.readonly;
-    state.past = options.at.is_some();
     let model = Model {
         shot: None,
         state,
         actions: Actions::default(),
-        command: String::new(),
+        seen: None,
+        told: Told::default(),
         interval: options.interval.0,
         zone: TimeZone::system(),
     };
@@ -144,6 +145,7 @@ fn state(options: &WatchOptions, view: View) -> State {
     let by = GroupBy::from(options.by.unwrap_or(Fold::Program));
     let mut state = State::new(view, by);
     state.filter = options.filter.clone().unwrap_or_default();
+    state.past = options.at.is_some();
     state
 }
 

@@ -11,8 +11,26 @@ use super::state::{Overlay, State, View};
 use crate::cli::GlobalOptions;
 use crate::recommend;
 
+/// What `c` tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// That what is opened is gone, in a sentence.
+    pub(super) gone: Option<String>,
+    /// Commands, each with what it shows.
+    pub(super) commands: Vec<(&'static str, String)>,
+}
+
+/// What to tell of what `state` shows.
+pub(super) fn told(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> Told {
+    let same = same(global, state, at_unix_ms);
+    Told {
+        gone: None,
+        commands: vec![("The same, printed:", same)],
+    }
+}
+
 /// The command for what `state` shows; `at_unix_ms` is when it was taken.
-pub(super) fn same(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
+fn same(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
     let words = words(state, at_unix_ms);
     match is_filtered(state) {
         true => recommend::command_with(global, &words, "--filter", &state.filter),
@@ -84,7 +102,8 @@ const fn fold(by: GroupBy) -> &'static str {
     }
 }
 
-fn exact(unix_ms: u64) -> Option<String> {
+/// A moment as it is typed.
+pub(super) fn exact(unix_ms: u64) -> Option<String> {
     let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
     Some(at.to_string())
 }

@@ -40,6 +40,8 @@ pub(super) enum Effect {
     Suspend,
     /// Look now: something else is wanted.
     Look,
+    /// Find the commands for what is shown.
+    Tell,
     /// Read the journal.
     ReadActions,
     /// Undo this change.
@@ -70,6 +72,10 @@ pub(super) fn press(state: &mut State, event: KeyEvent, listed: &Listed) -> Effe
         return match event.code {
             KeyCode::Char('c' | 'd') => Effect::Quit,
             KeyCode::Char('z') => Effect::Suspend,
+            KeyCode::Char(letter) if state.overlay == Overlay::Filter => {
+                shorten(&mut state.filter, letter);
+                Effect::None
+            }
             _ => Effect::None,
         };
     }
@@ -110,7 +116,10 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
         KeyCode::Char('h' | '?') | KeyCode::F(1) => state.overlay = Overlay::Help(0),
         KeyCode::Char('/') | KeyCode::F(3 | 4) => state.overlay = Overlay::Filter,
-        KeyCode::Char('c') => state.overlay = Overlay::Command(None),
+        KeyCode::Char('c') => {
+            state.overlay = Overlay::Command(None);
+            return Effect::Tell;
+        }
         KeyCode::Char('a') => {
             state.overlay = Overlay::Actions(0);
             return Effect::ReadActions;
@@ -137,7 +146,7 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         }),
         KeyCode::Char('t') | KeyCode::F(5) => toggle_tree(state),
         KeyCode::Char('K') => state.kernel_threads = !state.kernel_threads,
-        KeyCode::Char('Z' | ' ') => freeze(state),
+        KeyCode::Char('Z' | ' ') => return freeze(state),
         _ => {}
     }
     Effect::None
@@ -157,12 +166,15 @@ fn open(state: &mut State, keys: &[Key]) -> Effect {
     Effect::Look
 }
 
-fn freeze(state: &mut State) {
+/// What goes on may have been without what is wanted by now, and what is frozen
+/// may be about to get it.
+fn freeze(state: &mut State) -> Effect {
     if state.past {
         state.notice = Some("history stands still by itself".into());
-    } else {
-        state.frozen = !state.frozen;
+        return Effect::None;
     }
+    state.frozen = !state.frozen;
+    Effect::Look
 }
 
 fn toggle_tree(state: &mut State) {
@@ -179,7 +191,7 @@ fn toggle_tree(state: &mut State) {
 
 /// Another order; the same again inverts nothing.
 fn sort_by(state: &mut State, by: SortBy) {
-    if !state.view.sorts().contains(&by) {
+    if !state.sorts().contains(&by) {
         state.notice = Some(format!("this list has no {}", by.label()));
         return;
     }
@@ -193,7 +205,7 @@ fn sort_by(state: &mut State, by: SortBy) {
 }
 
 fn next_sort(state: &State, step: isize) -> SortBy {
-    next_in(state.view.sorts(), state.order().by, step)
+    next_in(&state.sorts(), state.order().by, step)
 }
 
 /// The one `step` after `present`, round and round.
@@ -225,6 +237,21 @@ fn in_filter(state: &mut State, code: KeyCode) -> Effect {
     Effect::None
 }
 
+/// What Control and a letter take away in a line, as in shells.
+fn shorten(filter: &mut String, letter: char) {
+    match letter {
+        'u' => filter.clear(),
+        'w' => {
+            let words = filter.trim_end();
+            let kept = words.trim_end_matches(|letter: char| !letter.is_whitespace());
+            filter.truncate(kept.len());
+        }
+        // What Backspace sends on some terminals.
+        'h' => _ = filter.pop(),
+        _ => {}
+    }
+}
+
 fn in_help(state: &mut State, code: KeyCode, line: usize) -> Effect {
     let page = state.page.max(1);
     state.overlay = match code {
@@ -244,10 +271,13 @@ fn in_help(state: &mut State, code: KeyCode, line: usize) -> Effect {
 fn in_detail(state: &mut State, code: KeyCode, key: Key) -> Effect {
     match code {
         KeyCode::Char('q') | KeyCode::F(10) => return Effect::Quit,
-        KeyCode::Char('c') => state.overlay = Overlay::Command(Some(key)),
+        KeyCode::Char('c') => {
+            state.overlay = Overlay::Command(Some(key));
+            return Effect::Tell;
+        }
         KeyCode::Left if state.past => return Effect::StepBack,
         KeyCode::Right if state.past => return Effect::StepForward,
-        KeyCode::Char('Z' | ' ') => freeze(state),
+        KeyCode::Char('Z' | ' ') => return freeze(state),
         _ => state.overlay = Overlay::None,
     }
     Effect::None

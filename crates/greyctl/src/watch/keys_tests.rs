@@ -90,6 +90,36 @@ fn what_is_typed_into_the_filter_does_nothing_else() {
 }
 
 #[test]
+fn control_u_clears_the_filter_and_control_w_takes_its_last_word() {
+    let mut state = state();
+    let control = |letter| KeyEvent::new(character(letter), KeyModifiers::CONTROL);
+    type_all(&mut state, &[character('/')]);
+    state.filter = "my webß  shöp ".to_owned();
+    for (letter, left) in [
+        ('w', "my webß  "),
+        ('h', "my webß "),
+        ('w', "my "),
+        ('x', "my "),
+        ('w', ""),
+        ('w', ""),
+    ] {
+        assert_eq!(press(&mut state, control(letter), &listed()), Effect::None);
+        assert_eq!(state.filter, left, "{letter}");
+    }
+    state.filter = "my web".to_owned();
+    press(&mut state, control('u'), &listed());
+    assert_eq!(
+        (state.filter.as_str(), &state.overlay),
+        ("", &Overlay::Filter)
+    );
+    // They belong to the line that is typed.
+    state.filter = "kept".to_owned();
+    type_all(&mut state, &[KeyCode::Enter]);
+    press(&mut state, control('u'), &listed());
+    assert_eq!(state.filter, "kept");
+}
+
+#[test]
 fn sorting_goes_round_both_ways_and_inverts() {
     let mut state = state();
     let first = state.order().by;
@@ -108,6 +138,19 @@ fn sorting_goes_round_both_ways_and_inverts() {
     type_all(&mut state, &[character('M')]);
     let order = state.order();
     assert_eq!((order.by, order.inverted), (SortBy::Memory, false));
+}
+
+#[test]
+fn history_is_sorted_by_what_it_has() {
+    let mut state = state();
+    state.past = true;
+    let mut seen = Vec::new();
+    for _ in 0..View::Processes.sorts().len() {
+        type_all(&mut state, &[character('>')]);
+        seen.push(state.order().by);
+    }
+    assert!(seen.contains(&SortBy::Swap) && seen.contains(&SortBy::Memory));
+    assert!(!seen.contains(&SortBy::Uss) && !seen.contains(&SortBy::User));
 }
 
 #[test]
@@ -144,7 +187,8 @@ fn space_and_z_freeze_and_go_on() {
         let mut state = state();
         type_all(&mut state, &[code]);
         assert!(state.frozen);
-        type_all(&mut state, &[code]);
+        // What is wanted by now may not have been read.
+        assert_eq!(type_all(&mut state, &[code]), Effect::Look);
         assert!(!state.frozen);
     }
 }

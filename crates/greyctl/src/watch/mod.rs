@@ -9,7 +9,9 @@
 
 mod command;
 mod commands;
+mod fold;
 mod follow;
+mod gone;
 mod keyboard;
 mod keys;
 mod known;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::commands::Told;
+use super::gone::Seen;
 use super::keys::ListedAction;
 use super::rows::{Row, rows};
 use super::shot::{Key, Shot};
@@ -52,8 +54,10 @@ pub(super) struct Model {
     pub(super) state: State,
     /// The changes of ours.
     pub(super) actions: Actions,
-    /// The command that shows the same as this screen.
-    pub(super) command: String,
+    /// What is opened, when it was there the last time.
+    pub(super) seen: Option<Seen>,
+    /// The commands of what is shown, since somebody has asked for them.
+    pub(super) told: Told,
     /// How often it is looked.
     pub(super) interval: Duration,
     /// In whose time moments are shown.
@@ -73,6 +77,16 @@ impl Model {
         self.rows().iter().map(|row| row.subject.key()).collect()
     }
 
+    /// While it is frozen nothing is read: processes that were are folded as is
+    /// wanted now.
+    pub(super) fn make_do(&mut self) {
+        if let Some(shot) = &mut self.shot
+            && self.state.view == View::Groups
+        {
+            shot.refold(self.state.by);
+        }
+    }
+
     /// Whether what is chosen is not in what was read.
     pub(super) fn lacks_what_is_wanted(&self) -> bool {
         let Some(shot) = &self.shot else {
@@ -83,6 +97,21 @@ impl Model {
             View::Groups => shot.groups.as_ref().map(|(by, _)| *by) != Some(self.state.by),
             View::Cgroups => shot.cgroups.is_none(),
         }
+    }
+
+    /// Remembers what is opened as it is now, where it is there.
+    pub(super) fn see(&mut self) {
+        let opened = self.opened().zip(self.shot.as_ref());
+        if let Some(seen) = opened.and_then(|(key, shot)| Seen::of(key, shot)) {
+            self.seen = Some(seen);
+        }
+    }
+
+    /// What is opened, where it is there no more, and what is there instead.
+    pub(super) fn gone(&self) -> Option<(&Seen, &Shot)> {
+        let (key, shot) = self.opened().zip(self.shot.as_ref())?;
+        let seen = self.seen.as_ref().filter(|seen| seen.key == *key)?;
+        seen.is_gone_from(shot).then_some((seen, shot))
     }
 
     /// What is opened.

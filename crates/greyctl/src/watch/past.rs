@@ -8,16 +8,16 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupField, CgroupSample, GroupBy, KernelText, Meminfo, ProcessField, ProcessId,
-    ProcessMemory, ProcessSample, Sample, SystemField, TracePoint,
+    Bytes, CgroupField, CgroupSample, KernelText, Meminfo, ProcessField, ProcessId, ProcessMemory,
+    ProcessSample, Sample, SystemField, TracePoint,
 };
-use grey_policy::groups::{GroupFacts, fold};
 use grey_telemetry::history::History;
 
+use super::fold;
 use super::follow::Follow;
 use super::sampler::{Wish, add_trends, stalled};
 use super::shot::{
-    CgroupRow, Class, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, Trend, Unmeasured,
+    CgroupRow, Class, Classes, Detail, Key, ProcessRow, Shot, Stall, Trend, Unmeasured,
 };
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Swap;
@@ -97,9 +97,13 @@ impl Past {
             .zip(&self.current.processes)
             .map(|(memory, kept)| row(memory, kept, at))
             .collect();
-        let groups = wish.by.map(|by| (by, groups(&processes, by)));
+        let since_boot_seconds = Some(at / 1000);
+        let groups = wish
+            .by
+            .map(|by| (by, fold::rows(&processes, by, since_boot_seconds)));
         let mut shot = Shot {
             at_unix_ms: self.current.at_unix_ms,
+            since_boot_seconds,
             totals: known.system,
             classes: classes(&self.current),
             pressure: None,
@@ -109,6 +113,7 @@ impl Past {
             unreadable: 0,
             unmeasured: Unmeasured::default(),
             groups,
+            other_folds: Vec::new(),
             cgroups: cgroups(&before)?,
             detail: None,
         };
@@ -195,16 +200,6 @@ fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64) -> ProcessRow {
         pss_age: read_at.map(|read_at| Duration::from_millis(at.saturating_sub(read_at))),
         trend: Trend::default(),
     }
-}
-
-fn groups(rows: &[ProcessRow], by: GroupBy) -> Vec<GroupRow> {
-    let processes: Vec<ProcessMemory> = rows.iter().map(|row| row.memory.clone()).collect();
-    let folded = fold(&processes, by, &GroupFacts::default());
-    let row = |group| GroupRow {
-        group,
-        trend: Trend::default(),
-    };
-    folded.into_iter().map(row).collect()
 }
 
 /// The control groups of the last sample that has any, when it is not too old.

@@ -40,7 +40,7 @@ pub(super) fn print(shot: &Shot, extent: Extent<'_>, zone: &TimeZone) -> String 
             continue;
         }
         rows.truncate(extent.top);
-        text.push_str(&printed(list.view, &rows, extent.width));
+        text.push_str(&printed(list, &rows, extent.width));
         if let Some(sentence) = shot.unmeasured.sentence()
             && list.view != View::Cgroups
         {

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grey_model::{Bytes, CgroupPath, GroupBy, Pressure, ProcessId, ProcessMemory, TracePoint};
-use grey_policy::groups::{GroupFacts, fold};
 use grey_telemetry::cgroup::{TreeBounds, read_tree};
 use grey_telemetry::process::{
     Detail as Depth, PssTracker, RssTracker, Scratch, TrackedPss, read_process,
@@ -20,6 +19,7 @@ use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::fold;
 use super::follow::{Follow, JUDGED_AT_ONCE};
 use super::known::KnownProcesses;
 use super::shot::{
@@ -120,7 +120,11 @@ impl Sampler {
                 self.follow.take(key, TracePoint { at, amount, life });
             }
         }
-        let groups = wish.by.map(|by| (by, self.groups(&processes, by, at)));
+        let boottime = Duration::try_from(clock_gettime(ClockId::Boottime)).ok();
+        let since_boot_seconds = boottime.map(|boottime| boottime.as_secs());
+        let groups = wish
+            .by
+            .map(|by| (by, self.groups(&processes, by, at, since_boot_seconds)));
         let wants_tree = wish.cgroups || matches!(wish.detail, Some(Key::Cgroup(_)));
         let cgroups = wants_tree.then(|| self.cgroups(at));
         let (by, tree) = (wish.by, wants_tree);
@@ -133,6 +137,7 @@ impl Sampler {
         self.follow.judge(JUDGED_AT_ONCE);
         let mut shot = Shot {
             at_unix_ms: milliseconds(now.unwrap_or_default()),
+            since_boot_seconds,
             totals: system.totals,
             classes: Classes::of(&system.breakdown),
             pressure: system.pressure,
@@ -150,6 +155,7 @@ impl Sampler {
                 too_large: tick.out_of_reach,
             },
             groups,
+            other_folds: Vec::new(),
             cgroups,
             detail: None,
         };
@@ -207,27 +213,22 @@ impl Sampler {
         rows
     }
 
-    fn groups(&mut self, rows: &[ProcessRow], by: GroupBy, at: Duration) -> Vec<GroupRow> {
-        let processes: Vec<ProcessMemory> = rows.iter().map(|row| row.memory.clone()).collect();
-        let boottime = Duration::try_from(clock_gettime(ClockId::Boottime));
-        let facts = GroupFacts {
-            since_boot_seconds: boottime.ok().map(|boottime| boottime.as_secs()),
-            ticks_per_second: rustix::param::clock_ticks_per_second(),
-            idle_seconds: HashMap::new(),
-        };
+    fn groups(
+        &mut self,
+        rows: &[ProcessRow],
+        by: GroupBy,
+        at: Duration,
+        since_boot_seconds: Option<u64>,
+    ) -> Vec<GroupRow> {
         let held: HashMap<_, _> = rows
             .iter()
             .filter_map(|row| Some((row.memory.id, (held(&row.memory)?, row.life))))
             .collect();
-        let folded = fold(&processes, by, &facts);
-        let follow = |group| {
-            self.follow_group(&group, by, at, &held);
-            GroupRow {
-                group,
-                trend: super::shot::Trend::default(),
-            }
-        };
-        folded.into_iter().map(follow).collect()
+        let groups = fold::rows(rows, by, since_boot_seconds);
+        for row in &groups {
+            self.follow_group(&row.group, by, at, &held);
+        }
+        groups
     }
 
     /// A group whose oldest member is another one, or runs another program, was

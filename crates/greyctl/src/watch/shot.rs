@@ -10,6 +10,7 @@ use grey_model::{
     ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals,
 };
 
+use super::fold;
 use crate::diagnose::document::Swap;
 
 /// What can be selected and opened.
@@ -218,6 +219,8 @@ pub(super) struct Detail {
 pub(super) struct Shot {
     /// When, in milliseconds since 1970.
     pub(super) at_unix_ms: u64,
+    /// The same in seconds since boot, where that is known.
+    pub(super) since_boot_seconds: Option<u64>,
     /// The four numbers.
     pub(super) totals: SystemTotals,
     /// Where every byte is.
@@ -236,6 +239,8 @@ pub(super) struct Shot {
     pub(super) unmeasured: Unmeasured,
     /// The groups, and by what they are folded.
     pub(super) groups: Option<(GroupBy, Vec<GroupRow>)>,
+    /// The same folded by something else before, of the same look.
+    pub(super) other_folds: Vec<(GroupBy, Vec<GroupRow>)>,
     /// The control groups, parents first; `None` where they were not read.
     pub(super) cgroups: Option<Vec<CgroupRow>>,
     /// What was opened.
@@ -243,6 +248,24 @@ pub(super) struct Shot {
 }
 
 impl Shot {
+    /// Folds its processes by something else, without another look.
+    pub(super) fn refold(&mut self, by: GroupBy) {
+        if self.groups.as_ref().is_some_and(|(fold, _)| *fold == by) {
+            return;
+        }
+        let mut folds = self.other_folds.iter();
+        let folded = match folds.position(|(fold, _)| *fold == by) {
+            Some(place) => self.other_folds.swap_remove(place),
+            None => (by, fold::rows(&self.processes, by, self.since_boot_seconds)),
+        };
+        self.other_folds.extend(self.groups.replace(folded));
+    }
+
+    /// What was read of `key` because it is opened.
+    pub(super) fn opened(&self, key: &Key) -> Option<&Detail> {
+        self.detail.as_ref().filter(|detail| detail.key == *key)
+    }
+
     /// A process.
     pub(super) fn process(&self, id: ProcessId) -> Option<&ProcessRow> {
         self.processes.iter().find(|row| row.memory.id == id)

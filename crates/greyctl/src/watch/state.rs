@@ -91,6 +91,11 @@ impl SortBy {
         }
     }
 
+    /// Whether samples of history have it.
+    const fn is_in_history(self) -> bool {
+        !matches!(self, Self::User | Self::Uss)
+    }
+
     /// Whether the largest comes first unless the order is inverted.
     pub(super) const fn largest_first(self) -> bool {
         !matches!(self, Self::Pid | Self::User | Self::Name)
@@ -192,6 +197,12 @@ impl State {
             inverted: false,
             tree: false,
         })
+    }
+
+    /// What the present list can be sorted by: of history, by what it has.
+    pub(super) fn sorts(&self) -> Vec<SortBy> {
+        let all = self.view.sorts().iter().copied();
+        all.filter(|by| !self.past || by.is_in_history()).collect()
     }
 
     /// Orders the present list.

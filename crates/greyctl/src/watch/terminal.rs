@@ -18,7 +18,7 @@ use super::model::{Actions, Model};
 use super::sampler::Wish;
 use super::signals::{self, Signals};
 use super::source::Source;
-use super::state::View;
+use super::state::{Overlay, View};
 use super::views::screen::draw;
 use super::{commands, rows};
 use crate::cli::{GlobalOptions, RollbackOptions};
@@ -110,7 +110,8 @@ impl Session<'_> {
                 due = now + self.model.interval;
                 self.ask()?;
             }
-            if let Some(shot) = self.source.take()? {
+            // A look that was being made when it was frozen came too late.
+            if let Some(shot) = self.source.take()?.filter(|_| !self.is_frozen()) {
                 self.take(shot)?;
             }
             if self.count.is_some_and(|count| self.looks >= count) {
@@ -146,18 +147,20 @@ impl Session<'_> {
         Ok(size != self.drawn)
     }
 
+    /// Whether what is shown stays as it is, whatever is asked of it.
+    const fn is_frozen(&self) -> bool {
+        self.model.state.frozen && self.model.shot.is_some()
+    }
+
     /// Whether to look now: the time has come, or something else is wanted.
     fn is_due(&self, time_has_come: bool) -> bool {
         if self.source.is_looking() {
             return false;
         }
-        let stands_still = self.model.state.frozen || self.model.state.past;
-        if stands_still {
-            // What is frozen stays, unless there is nothing of what is wanted.
-            let is_missing = self.model.lacks_what_is_wanted();
-            return self.is_wanted && (self.model.state.past || is_missing);
+        match (self.model.state.past, self.is_frozen()) {
+            (true, _) => self.is_wanted,
+            (false, frozen) => !frozen && (self.is_wanted || time_has_come),
         }
-        self.is_wanted || time_has_come
     }
 
     fn ask(&mut self) -> Result<(), Failure> {
@@ -171,6 +174,12 @@ impl Session<'_> {
 
     fn take(&mut self, shot: super::shot::Shot) -> Result<(), Failure> {
         self.model.shot = Some(shot);
+        self.model.see();
+        // What was told stays, to be copied, unless it is wrong by now.
+        let is_telling = matches!(self.model.state.overlay, Overlay::Command(_));
+        if is_telling && self.model.told.gone.is_none() && self.model.gone().is_some() {
+            self.tell();
+        }
         self.looks += 1;
         self.draw()
     }
@@ -192,8 +201,6 @@ impl Session<'_> {
     }
 
     fn draw(&mut self) -> Result<(), Failure> {
-        let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
-        self.model.command = commands::same(self.global, &self.model.state, at);
         let (model, look, size) = (&mut self.model, self.look, &mut self.drawn);
         let drawn = self.terminal.draw(|frame| {
             let area = frame.area();
@@ -234,7 +241,15 @@ impl Session<'_> {
             Effect::None => {}
             Effect::Quit => return Ok(true),
             Effect::Suspend => self.suspend()?,
-            Effect::Look => self.is_wanted = true,
+            Effect::Look if self.is_frozen() => {
+                self.model.make_do();
+                self.model.see();
+            }
+            Effect::Look => {
+                self.model.see();
+                self.is_wanted = true;
+            }
+            Effect::Tell => self.tell(),
             Effect::ReadActions => self.read_actions(),
             Effect::Undo(id) => self.undo(id, output)?,
             Effect::StepBack => self.step(false)?,
@@ -254,6 +269,18 @@ impl Session<'_> {
             self.model.state.notice = Some(format!("this is the {end} sample"));
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        // History stands still: nothing goes from it.
+        let gone = self.model.gone().filter(|_| !self.model.state.past);
+        self.model.told = match gone {
+            Some((seen, shot)) => seen.told(self.global, shot),
+            None => {
+                let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
+                commands::told(self.global, &self.model.state, at)
+            }
+        };
     }
 
     fn read_actions(&mut self) {

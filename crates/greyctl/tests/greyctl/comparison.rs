@@ -104,6 +104,47 @@ fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
 }
 
 #[test]
+fn free_pages_that_move_to_the_lists_of_cpus_change_nothing_that_is_in_use() {
+    let kernel = host();
+    // 1000 pages more on one list, and less in MemFree and MemAvailable.
+    let script = format!(
+        "cd {}; sed -i '0,/count:    256/s//count:    1256/' zoneinfo; \
+         sed -i -E 's/^(MemFree|MemAvailable): *([0-9]+) kB/echo \"\\1: $((\\2 - 4000)) kB\"/e' meminfo",
+        kernel.path("proc").display()
+    );
+    let arguments = ["--", "sh", "-c", &script];
+    let ran = run(on(&kernel), &[&["diff", "--json"], &arguments[..]].concat());
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.comparison.v1", &document);
+    let system = &document["system"];
+    assert_eq!(
+        system["per_cpu_free_lists_delta_bytes"],
+        4000 << 10,
+        "{system}"
+    );
+    for unchanged in [
+        "used_delta_bytes",
+        "available_delta_bytes",
+        "free_delta_bytes",
+    ] {
+        assert_eq!(system[unchanged], 0, "{unchanged}: {system}");
+    }
+    let told =
+        |ran: &crate::harness::Ran| ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let moved = run(on(&kernel), &["diff", "--", "true"]);
+    assert!(
+        told(&moved).contains("They changed by 0 B"),
+        "{}",
+        moved.stdout
+    );
+    kernel.remove("proc/zoneinfo");
+    let unknown = run(on(&kernel), &["diff", "--", "true"]);
+    let says = "free pages on the lists of single CPUs are not known in both";
+    assert!(told(&unknown).contains(says), "{}", unknown.stdout);
+}
+
+#[test]
 fn a_command_that_fails_or_is_killed_is_told_beside_its_comparison() {
     let kernel = host();
     for (script, told) in [("exit 7", "exit code 7"), ("kill -9 $$", "signal 9")] {

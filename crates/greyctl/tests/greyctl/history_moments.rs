@@ -120,6 +120,50 @@ fn what_a_sample_had_no_room_for_did_not_appear() {
 }
 
 #[test]
+fn who_only_became_smaller_than_the_recorded_ones_is_not_said_to_have_gone() {
+    let kernel = host();
+    let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
+    let record = || assert_eq!(run(on(&kernel), &[&few[..], &["150ms"]].concat()).exit, 0);
+    let statm = |pages: u64| {
+        let line = format!("3000000 {pages} 10 10 0 {pages} 0\n");
+        kernel.write("proc/311/statm", line);
+    };
+    statm(2_000_000);
+    record();
+    statm(20);
+    record();
+    let taken = samples(&kernel);
+    let at = |sample: Option<&serde_json::Value>| {
+        let at = sample.unwrap()["at_unix_ms"].as_i64().unwrap();
+        Timestamp::from_millisecond(at).unwrap().to_string()
+    };
+    let (begin, end) = (at(taken.first()), at(taken.last()));
+    let diff = ["diff", "-b", &begin, "-e", &end];
+    let document = run(on(&kernel), &[&diff[..], &["--json"]].concat()).json();
+    assert_valid("grey.comparison.v1", &document);
+    let process = &document["processes"][0];
+    assert_eq!(
+        (&process["pid"], &process["fate"]),
+        (&311.into(), &"left".into()),
+        "{document:#}"
+    );
+    assert_eq!(process["rss_after_bytes"], serde_json::Value::Null);
+    let text = run(on(&kernel), &diff).stdout;
+    assert!(text.contains("ended or only smaller"), "{text}");
+    assert!(!text.contains("went"), "{text}");
+    // Now, every process is there: it is only smaller.
+    let now = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
+    assert_eq!(now["processes"][0]["fate"], "shrank", "{now:#}");
+    kernel.remove("proc/311");
+    let now = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
+    assert_eq!(now["processes"][0]["fate"], "went", "{now:#}");
+    // Where processes may be hidden, nobody has seen it go.
+    kernel.remove("proc/1");
+    let now = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
+    assert_eq!(now["processes"][0]["fate"], "left", "{now:#}");
+}
+
+#[test]
 fn a_time_without_samples_is_refused_with_what_there_is() {
     let kernel = host();
     recorded_long_ago(&kernel);

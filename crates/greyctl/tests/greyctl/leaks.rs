@@ -41,6 +41,31 @@ fn a_window_too_short_gives_no_verdict_and_says_how_long_it_takes() {
 }
 
 #[test]
+fn an_interval_longer_than_the_window_is_refused_with_a_window_that_is_long_enough() {
+    let kernel = host();
+    let looks = ["memory-diagnose", "--detect-leaks", "--json"];
+    for (given, told) in [
+        (
+            &["--for", "10s", "--interval", "30s"][..],
+            "--for 210s --interval 30s",
+        ),
+        (
+            &["--for", "2s", "--interval", "2500ms", "-t", "311"],
+            "--for 30s --interval 2500ms --target",
+        ),
+        // What nobody says is 5s.
+        (&["--for", "2s"], "--for 35s --interval 5s"),
+    ] {
+        let ran = run(on(&kernel), &[&looks[..], given].concat());
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        let says = format!("greyctl memory-diagnose --detect-leaks {told}");
+        for part in ["a single reading in", &says] {
+            assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
 fn every_process_with_memory_of_its_own_is_judged() {
     let document = run(on(&host()), &with(&["--json"])).json();
     let judged: Vec<u64> = document["leaks"]
@@ -143,12 +168,17 @@ fn an_interrupt_ends_the_window_and_what_is_there_is_judged() {
     assert_eq!(ended.status.code(), Some(0), "{stderr}");
     let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(document["leak_window"]["ended_early"], true);
+    let notes = document["notes"].to_string();
+    assert!(
+        notes.contains("a single reading tells no change"),
+        "{notes}"
+    );
     assert_eq!(document["leak_window"]["asked_seconds"], 3600.0);
     assert!(!document["leaks"].as_array().unwrap().is_empty());
 }
 
 /// The kernel says which signals a process catches.
-fn wait_until_it_handles_interrupts(child: &Child) {
+pub(crate) fn wait_until_it_handles_interrupts(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
     let started = Instant::now();
     while started.elapsed() < BOUND {

@@ -130,6 +130,44 @@ fn a_moment_of_history_is_printed_once() {
 }
 
 #[test]
+fn what_history_does_not_have_takes_no_column() {
+    let kernel = host();
+    let recorded = ["record", "--interval", "100ms", "--for", "300ms"];
+    assert_eq!(run(on(&kernel), &recorded).exit, 0);
+    for (list, titles) in [
+        (
+            "--show-processes",
+            &["PID", "RSS", "PSS", "SWAP", "NAME"][..],
+        ),
+        ("--show-cgroups", &["CGROUP", "USAGE", "SWAP"]),
+        (
+            "--by=program",
+            &["NAME", "COUNT", "RSS", "PSS", "SWAP", "OLDEST"],
+        ),
+    ] {
+        let ran = watch(&kernel, &["--at", "now", list]);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let mut lines = ran.stdout.lines().skip(1).map(str::split_whitespace);
+        let found: Vec<&str> = lines.next().unwrap().collect();
+        // How something changes is known when there are some samples of it.
+        let found: Vec<&str> = found
+            .into_iter()
+            .filter(|title| *title != "+/MIN")
+            .collect();
+        assert_eq!(found, titles, "{}", ran.stdout);
+        let values: Vec<&str> = lines.next().unwrap().collect();
+        assert!(
+            list.contains("cgroups") || !values.contains(&"-"),
+            "{}",
+            ran.stdout
+        );
+    }
+    // Of the present, a dash says that it could not be read.
+    let now = watch(&kernel, &["--show-processes", "--count", "1"]).stdout;
+    assert!(now.contains("USER") && now.contains("USS"), "{now}");
+}
+
+#[test]
 fn without_history_there_is_nothing_to_show_of_a_moment() {
     let ran = watch(&host(), &["--at", "10m ago"]);
     assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));

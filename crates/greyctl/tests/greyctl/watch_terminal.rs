@@ -175,6 +175,11 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     terminal.press(&["M"]);
     terminal.wait_for("by memory");
     terminal.press(&["/"]);
+    terminal.press(&["-l", "some other"]);
+    terminal.press(&["C-w"]);
+    terminal.wait_for("filter: some _");
+    terminal.press(&["C-u"]);
+    terminal.wait_for("filter: _");
     terminal.press(&["-l", "index"]);
     keep("filter", terminal.wait_for("filter: index_"));
     terminal.press(&["Enter"]);
@@ -198,7 +203,11 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     terminal.wait_for("[Processes]");
     terminal.press(&["c"]);
     let command = terminal.wait_for("The same, printed:");
-    assert!(command.contains("--filter index"), "{command}");
+    let printed = pasted(&command, 80);
+    assert!(
+        printed.contains("indexer") && !printed.contains("builder"),
+        "{command}\n{printed}"
+    );
     terminal.press(&["Escape"]);
     terminal.wait_for("[Processes]");
     terminal.press(&["Escape"]);
@@ -232,6 +241,26 @@ fn every_screen_is_there_in_a_real_terminal() -> Ended {
     assert!(after.contains("ready>"), "{after}");
     renew_or_compare(&screens);
     Ended::Done
+}
+
+/// What a shell prints when the command on the screen is pasted into it.
+fn pasted(screen: &str, width: usize) -> String {
+    let mut lines = screen
+        .lines()
+        .skip_while(|line| !line.starts_with("greyctl "));
+    let mut script = String::new();
+    for line in lines.by_ref() {
+        script.push_str(&format!("{line}\n"));
+        if !line.ends_with('\\') {
+            break;
+        }
+        assert_eq!(line.chars().count(), width, "{screen}");
+    }
+    let binary = env!("CARGO_BIN_EXE_greyctl");
+    let script = script.replacen("greyctl", binary, 1);
+    let ran = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(ran.status.success(), "{script}{ran:?}");
+    String::from_utf8(ran.stdout).unwrap()
 }
 
 /// The screen with the one thing that is not the same each time made constant.
@@ -464,6 +493,88 @@ fn history_is_stepped_through_with_the_arrows() -> Ended {
     terminal.wait_for("this is the last sample");
     terminal.press(&["q"]);
     terminal.wait_without("HISTORY");
+    Ended::Done
+}
+
+#[test]
+fn the_command_of_a_process_that_is_gone_names_no_pid_as_a_target() -> Ended {
+    let kernel = machine();
+    let recorded = ["record", "--interval", "100ms", "--for", "300ms"];
+    assert_eq!(run(on(&kernel), &recorded).exit, 0);
+    let Some(terminal) = Terminal::open(kernel, (120, 40)) else {
+        return NO_TMUX;
+    };
+    terminal.run(&terminal.watch("--show-processes --interval 200ms --filter index"));
+    terminal.wait_for("2, by memory");
+    terminal.press(&["Enter"]);
+    terminal.wait_for("indexer, process 312");
+    terminal.press(&["c"]);
+    terminal.wait_for("--target pid:312");
+    // While its command is on the screen.
+    terminal.kernel.remove("proc/312");
+    let screen = terminal.wait_for("process 312 (indexer) is gone");
+    assert!(!screen.contains("--target"), "{screen}");
+    for says in [
+        "greyctl why name:indexer ",
+        "greyctl history --at ",
+        "greyctl why --killed --pid 312 ",
+    ] {
+        assert!(screen.contains(says), "{says}: {screen}");
+    }
+    let (_, history) = screen
+        .split_once("History of when it was there:\n")
+        .unwrap();
+    let printed = pasted(history, 120);
+    assert!(printed.contains("312"), "{printed}");
+    Ended::Done
+}
+
+#[test]
+fn what_is_frozen_stays_whatever_is_asked_of_it() -> Ended {
+    let Some(terminal) = Terminal::open(machine(), (80, 24)) else {
+        return NO_TMUX;
+    };
+    terminal.run(&terminal.watch("--interval 200ms"));
+    terminal.wait_for("builder");
+    terminal.press(&["Z"]);
+    let head = |screen: &str| screen.lines().next().unwrap_or_default().to_owned();
+    let frozen = head(&terminal.wait_for("FROZEN"));
+    // All of it changes: what is used, and a process that everything is listed with.
+    let path = terminal.kernel.path("proc/meminfo");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let other = text.replace("MemAvailable:", "MemAvailable: 1 kB\nOther:");
+    assert_ne!(text, other);
+    std::fs::write(path, other).unwrap();
+    let statm = "300000 200000 10 10 0 200000 0\n";
+    terminal.kernel.write("proc/310/statm", statm);
+    for (keys, shows) in [
+        (&["b"][..], "[Units]"),
+        (&["b", "b", "b", "b", "b"], "[Programs]"),
+        (&["Tab"], "[Processes]"),
+        (&["F5"], "  nginx"),
+        (&["P"], "by pid"),
+        (&["/", "b", "u", "i"], "filter: bui_"),
+        (&["Enter", "Enter"], "builder, process 310"),
+        (&["Escape"], "[Processes]"),
+        (&["Tab"], "not read before this was frozen"),
+        (&["1"], "[Programs]"),
+    ] {
+        terminal.press(keys);
+        let screen = terminal.wait_for(shows);
+        assert_eq!(head(&screen), frozen, "{keys:?}: {screen}");
+        let has_old = screen.contains("72.0 MiB") || shows.contains("not read");
+        assert!(has_old || shows == "[Units]", "{keys:?}: {screen}");
+        assert!(!screen.contains("781."), "{keys:?}: {screen}");
+    }
+    // It goes on with what is wanted by then.
+    terminal.press(&["Tab", "Tab", "Z"]);
+    let on = terminal.wait_for("/build");
+    assert!(
+        !on.contains("FROZEN") && !on.contains("available 420.0"),
+        "{on}"
+    );
+    terminal.press(&["2"]);
+    terminal.wait_for("781.2 MiB");
     Ended::Done
 }
 

@@ -1,10 +1,13 @@
 //! `why TARGET`: where a target's memory is, on a host that has everything and
 //! on ones that lack something, and of real processes.
 
+use std::process::Stdio;
+
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
 use serde_json::Value;
 
 use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
+use crate::leaks::wait_until_it_handles_interrupts;
 
 /// The commands that the report recommends, each on a line of its own.
 fn recommended(ran: &Ran) -> Vec<String> {
@@ -50,6 +53,42 @@ fn with_places_hidden(text: &str) -> String {
             None => line,
         });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_cgroup_that_is_removed_while_it_is_looked_at_is_said_to_have_been() {
+    for arguments in [
+        &["why", "/build/web/empty", "--for", "1h"][..],
+        &[
+            "memory-diagnose",
+            "-t",
+            "/build/web/empty",
+            "--detect-leaks",
+            "--for",
+            "1h",
+        ],
+    ] {
+        let kernel = host();
+        let child = on(&kernel)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It was found, and is being watched.
+        wait_until_it_handles_interrupts(&child);
+        kernel.remove("cgroup/build/web/empty");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        let stdout = String::from_utf8(ended.stdout).unwrap();
+        assert!(
+            stdout.contains("was removed while it was looked at"),
+            "{stdout}"
+        );
+        assert!(!stdout.contains("no account of memory"), "{stdout}");
+    }
 }
 
 #[test]

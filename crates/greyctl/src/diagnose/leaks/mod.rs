@@ -14,5 +14,5 @@ mod watch;
 
 pub(crate) use progress::WindowBar;
 pub(crate) use recall::recall;
-pub(super) use verdicts::{judge, warn_of_short_window};
+pub(super) use verdicts::{enough, judge, warn_of_short_window};
 pub(crate) use watch::{Watched, watch};

@@ -29,19 +29,42 @@ pub(in super::super) fn warn_of_short_window(
     window: Duration,
     interval: Duration,
 ) -> Option<String> {
-    let needed = shortest_window(interval);
     // Readings are whole intervals apart.
     let last = interval.saturating_mul(
         u32::try_from(window.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX),
     );
-    (last < needed).then(|| {
+    (last < shortest_window(interval)).then(|| {
         format!(
             "a window of {} with a reading each {} is too short for a verdict: it takes {}",
             roughly(window),
             short(interval),
-            // Rounded up: a little less is too short, too.
-            roughly(Duration::from_secs_f64(needed.as_secs_f64().ceil())),
+            roughly(enough(interval)),
         )
+    })
+}
+
+/// How long it takes for a verdict, in whole seconds: a little less is too short.
+pub(in super::super) fn enough(interval: Duration) -> Duration {
+    Duration::from_secs_f64(shortest_window(interval).as_secs_f64().ceil())
+}
+
+/// The same of what was read, whatever was asked for.
+fn too_few_readings(watched: &Watched) -> Option<String> {
+    (watched.lasted < shortest_window(watched.interval)).then(|| {
+        let readings = match watched.readings {
+            0 | 1 => "a single reading tells no change, and there is no verdict".to_owned(),
+            readings => format!(
+                "{readings} readings in {} are too few for a verdict",
+                roughly(watched.lasted)
+            ),
+        };
+        // A single sample of history is no time apart from another one.
+        let each = match watched.interval {
+            Duration::ZERO => String::new(),
+            interval => format!("with one each {} ", short(interval)),
+        };
+        let long = roughly(enough(watched.interval));
+        format!("leaks: {readings}: {each}it takes {long}")
     })
 }
 
@@ -159,7 +182,7 @@ fn window(watched: &Watched) -> LeakWindow {
 }
 
 fn remark(watched: &Watched, notes: &mut Vec<String>) {
-    notes.extend(warn_of_short_window(watched.lasted, watched.interval));
+    notes.extend(too_few_readings(watched));
     if watched.unreadable > 0 {
         notes.push(format!(
             "leaks: {} processes may not be read and were not judged",
@@ -207,5 +230,47 @@ impl<'diagnosis> Rooms<'diagnosis> {
             .filter_map(|path| self.cgroups.get(&path).copied())
             .collect();
         tightest_headroom(self.machine, self.swap_free, known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_told_and_not_what_was_asked_for() {
+        let watched = |readings, seconds| Watched {
+            followed: crate::diagnose::leaks::follow::Followed::default(),
+            asked: Duration::from_secs(600),
+            lasted: Duration::from_secs(seconds),
+            interval: Duration::from_secs(6),
+            readings,
+            ended_early: true,
+            unreadable: 0,
+        };
+        let told = |readings, seconds| too_few_readings(&watched(readings, seconds));
+        assert_eq!(
+            told(1, 0).as_deref(),
+            Some(
+                "leaks: a single reading tells no change, and there is no verdict: with one each \
+                 6s it takes 42s"
+            )
+        );
+        assert_eq!(
+            told(2, 6).as_deref(),
+            Some(
+                "leaks: 2 readings in 6s are too few for a verdict: with one each 6s it takes 42s"
+            )
+        );
+        assert_eq!(told(8, 42), None);
+        let alone = Watched {
+            interval: Duration::ZERO,
+            ..watched(1, 0)
+        };
+        let told = too_few_readings(&alone).unwrap();
+        assert!(
+            told.ends_with("there is no verdict: it takes 30s"),
+            "{told}"
+        );
     }
 }

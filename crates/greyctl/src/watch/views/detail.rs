@@ -28,7 +28,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
         width,
         look,
     };
-    let detail = shot.detail.as_ref().filter(|detail| detail.key == *key);
+    let detail = shot.opened(key);
     match key {
         Key::Process(id) => {
             let row = shot.process(*id);

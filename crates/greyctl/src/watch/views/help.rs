@@ -18,7 +18,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Enter", "open what is selected; Esc closes it"),
     (
         "/ F4",
-        "filter: part of a name, unit, command line or user, or a pid",
+        "filter: name, unit, command, user, pid; Esc C-u clear it, C-w a word",
     ),
     ("< > F6", "sort by another column"),
     ("M P I", "sort by memory, by pid; invert the order"),
@@ -53,6 +53,14 @@ pub(super) const HINTS: &[(&str, &str)] = &[
     ("a", "actions"),
     ("Z", "freeze"),
     ("F10", "quit"),
+];
+
+/// The keys while a filter is typed.
+pub(super) const IN_FILTER: &[(&str, &str)] = &[
+    ("Enter", "keep"),
+    ("Esc", "no filter"),
+    ("C-u", "clear"),
+    ("C-w", "word"),
 ];
 
 /// All of it, in lines of a width.

@@ -6,6 +6,7 @@
 
 mod actions;
 mod bar;
+mod command;
 mod detail;
 mod help;
 mod pressure;

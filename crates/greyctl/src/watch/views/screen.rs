@@ -9,12 +9,13 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
+use super::super::commands::Told;
 use super::super::look::Look;
 use super::super::model::Model;
 use super::super::rows::Row;
 use super::super::shot::Shot;
 use super::super::state::{Overlay, View};
-use super::{actions, bar, detail, help, pressure, table};
+use super::{actions, bar, command, detail, help, pressure, table};
 use crate::count::counted;
 use crate::diagnose::groups;
 use crate::enforce::report::friendly;
@@ -131,7 +132,10 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
     let mut lines = match (&state.overlay, &model.shot) {
         (Overlay::Help(from), _) => help::lines(width, look).into_iter().skip(*from).collect(),
         (Overlay::Detail(key), Some(shot)) => {
-            let lines = detail::lines(shot, key, width, look);
+            let mut lines = detail::lines(shot, key, width, look);
+            if state.frozen && shot.opened(key).is_none() {
+                lines.extend(not_opened(width, look));
+            }
             let fits = lines.len() <= height || height >= LEAST_DETAIL && width >= NARROWEST_DETAIL;
             match fits {
                 true => lines,
@@ -142,7 +146,7 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
             let size = (width, height);
             actions::lines(&model.actions, *place, &model.zone, size, look)
         }
-        (Overlay::Command(_), _) => command(&model.command, width, look),
+        (Overlay::Command(_), _) => told(&model.told, (width, height), look),
         (Overlay::None | Overlay::Filter, Some(shot)) => {
             list(model, shot, &model.rows(), plan, width, look)
         }
@@ -152,23 +156,62 @@ fn body(model: &Model, plan: Plan, width: usize, look: Look) -> Vec<Line<'static
     lines
 }
 
+/// Why what is opened has fewer parts than usual, and no trend.
+fn not_opened(width: usize, look: Look) -> Vec<Line<'static>> {
+    let sentence = "frozen before this was opened: what the list has of it; Z goes on";
+    let wrapped = wrap(sentence, Some(width)).into_iter();
+    let lines = wrapped.map(|line| Line::styled(line, look.tone(Tone::Dim)));
+    lines.collect()
+}
+
 /// What is opened and has no room: which it is, and how much there must be.
 fn too_small(mut lines: Vec<Line<'static>>, width: usize, look: Look) -> Vec<Line<'static>> {
     lines.truncate(1);
     let sentence = format!("needs more room: {NARROWEST_DETAIL} by {LEAST_SCREEN} at least");
-    let wrapped = wrap(&sentence, Some(width)).into_iter();
-    lines.extend(wrapped.map(|line| Line::styled(line, look.tone(Tone::Warning))));
+    lines.extend(warning(&sentence, width, look));
     lines
 }
 
-/// A command is broken anywhere: what is copied must be whole.
-fn command(command: &str, width: usize, look: Look) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled("The same, printed:", look.title())];
-    let letters: Vec<char> = command.chars().collect();
-    for part in letters.chunks(width.max(1)) {
-        lines.push(Line::raw(part.iter().collect::<String>()));
+/// The commands, each whole: a part of one does something else. Those that have
+/// no room are left out.
+fn told(told: &Told, (width, height): (usize, usize), look: Look) -> Vec<Line<'static>> {
+    let least = command::NARROWEST;
+    if width < least {
+        return warning(
+            &format!("needs more room: {least} columns at least"),
+            width,
+            look,
+        );
+    }
+    let gone = told.gone.iter();
+    let mut lines: Vec<_> = gone.flat_map(|gone| warning(gone, width, look)).collect();
+    let block = |(title, line): &(&str, String)| -> Vec<Line<'static>> {
+        let titles = wrap(title, Some(width)).into_iter();
+        let titles = titles.map(|title| Line::styled(title, look.title()));
+        let parts = command::lines(line, width).into_iter().map(Line::raw);
+        titles.chain(parts).collect()
+    };
+    let blocks: Vec<_> = told.commands.iter().map(block).collect();
+    let needed = lines.len() + blocks.iter().map(Vec::len).sum::<usize>();
+    if needed <= height {
+        lines.extend(blocks.into_iter().flatten());
+        return lines;
+    }
+    let sentence = format!("needs more room: {needed} lines of this width");
+    lines.extend(warning(&sentence, width, look));
+    for block in blocks {
+        if lines.len() + block.len() > height {
+            break;
+        }
+        lines.extend(block);
     }
     lines
+}
+
+fn warning(sentence: &str, width: usize, look: Look) -> Vec<Line<'static>> {
+    let wrapped = wrap(sentence, Some(width)).into_iter();
+    let lines = wrapped.map(|line| Line::styled(line, look.tone(Tone::Warning)));
+    lines.collect()
 }
 
 fn list(
@@ -199,9 +242,10 @@ fn list(
 /// Why there are no rows.
 fn nothing(model: &Model) -> &'static str {
     match model.state.view {
-        _ if model.lacks_what_is_wanted() => match model.state.past {
-            true => "history has none of this moment",
-            false => "being read",
+        _ if model.lacks_what_is_wanted() => match (model.state.past, model.state.frozen) {
+            (true, _) => "history has none of this moment",
+            (false, true) => "not read before this was frozen; Z goes on",
+            (false, false) => "being read",
         },
         _ if !model.state.filter.is_empty() => "nothing passes the filter; Esc clears it",
         view => table::none(view),
@@ -273,7 +317,10 @@ fn status(model: &Model, left: usize, width: usize, look: Look) -> Line<'static>
                 .collect();
             let from = typed.len().saturating_sub(room);
             let end: String = typed[from..].iter().collect();
-            return Line::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
+            let typed = Span::styled(format!("filter: {end}_"), look.tone(Tone::Strong));
+            let mut line = Line::from(vec![typed, Span::raw("  ")]);
+            push_hints(&mut line, help::IN_FILTER, width, look);
+            return line;
         }
         Overlay::Confirm(id, _) => {
             let question = question(model.actions.changes(), *id);
@@ -295,16 +342,23 @@ fn status(model: &Model, left: usize, width: usize, look: Look) -> Line<'static>
         Overlay::Help(_) => &[("PgUp", "back"), ("Esc", "close"), ("F10", "quit")],
         _ => help::HINTS,
     };
-    let steps = [("left right", "step")];
-    let all = hints.iter().chain(steps.iter().filter(|_| state.past));
-    for (key, meaning) in all {
+    let steps: &[(&str, &str)] = match state.past {
+        true => &[("left right", "step")],
+        false => &[],
+    };
+    push_hints(&mut line, &[hints, steps].concat(), width, look);
+    line
+}
+
+/// Adds the keys that there is room for, and what they do.
+fn push_hints(line: &mut Line<'static>, hints: &[(&str, &str)], width: usize, look: Look) {
+    for (key, meaning) in hints {
         if line.width() + key.len() + meaning.len() + 2 > width {
             break;
         }
         line.push_span(Span::styled((*key).to_owned(), look.tone(Tone::Strong)));
         line.push_span(Span::raw(format!(" {meaning}  ")));
     }
-    line
 }
 
 #[cfg(test)]

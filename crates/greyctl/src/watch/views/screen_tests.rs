@@ -66,9 +66,17 @@ fn model_of(kernel: &FakeKernel, view: View) -> Model {
         shot: Some(shot),
         state: State::new(view, GroupBy::Program),
         actions: Actions::Read(vec![change(3, true), change(2, false)], 0),
-        command: "greyctl memory-diagnose --verbose".to_owned(),
+        seen: None,
+        told: told("greyctl memory-diagnose --verbose"),
         interval: Duration::from_secs(1),
         zone: TimeZone::UTC,
+    }
+}
+
+fn told(command: &str) -> Told {
+    Told {
+        gone: None,
+        commands: vec![("The same, printed:", command.to_owned())],
     }
 }
 
@@ -248,6 +256,29 @@ fn a_detail_without_room_says_what_it_is_of_and_how_much_it_needs() {
         let enough = text(&mut model, COLORLESS, (32, 12));
         assert!(!enough.contains("needs more room"), "{enough}");
     }
+}
+
+#[test]
+fn a_command_that_has_no_room_is_not_shown_in_part() {
+    let mut model = model(View::Processes);
+    model.told = told("greyctl memory-watch --no-clear --show-processes --filter web");
+    keys(&mut model, &[KeyCode::Char('c')]);
+    let narrow = text(&mut model, COLORLESS, (40, 12));
+    let lines: Vec<&str> = narrow.lines().collect();
+    let begin = lines.iter().position(|line| line.starts_with("greyctl"));
+    let begin = begin.unwrap();
+    assert!(
+        lines[begin].ends_with(" \\") && lines[begin].len() == 40,
+        "{narrow}"
+    );
+    assert_eq!(
+        lines[begin + 1],
+        "--show-processes --filter web",
+        "{narrow}"
+    );
+    let tiny = text(&mut model, COLORLESS, (20, 5));
+    assert!(tiny.contains("needs more room: 6"), "{tiny}");
+    assert!(!tiny.contains("greyctl"), "{tiny}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::super::look::Look;
 use super::super::model::Model;
 use super::super::rows::{Row, Subject};
 use super::super::shot::{CgroupRow, GroupRow, ProcessRow, Trend};
-use super::super::state::{Order, SortBy, View};
+use super::super::state::{Order, SortBy, State, View};
 use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, groups, processes};
 use crate::table::{Column, LaidOut, Table, Tone, Value};
@@ -29,9 +29,8 @@ type Titled = (Column, Option<SortBy>);
 
 /// The table with its rows from `top` on, as many as `page`.
 pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
-    let columns = columns(model.state.view, width);
-    let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
     let state = &model.state;
+    let mut table = empty(state, width);
     for row in rows.iter().skip(state.top).take(state.page) {
         table.row(values(row));
     }
@@ -40,17 +39,27 @@ pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
 
 /// The same rows as lines, within `width` where there is one; without command
 /// lines, which have no end.
-pub(in super::super) fn printed(view: View, rows: &[Row<'_>], width: Option<usize>) -> String {
-    let columns = columns(view, width.unwrap_or(usize::MAX));
-    let mut table = Table::new(columns.into_iter().map(|(column, _)| column).collect());
+pub(in super::super) fn printed(list: &State, rows: &[Row<'_>], width: Option<usize>) -> String {
+    let mut table = empty(list, width.unwrap_or(usize::MAX));
     for row in rows {
         let mut values = values(row);
-        if let (View::Processes, Some(line)) = (view, values.last_mut()) {
+        if let (View::Processes, Some(line)) = (list.view, values.last_mut()) {
             *line = Value::unknown();
         }
         table.row(values);
     }
     table.render(width)
+}
+
+/// Without rows. History has no USS, no users and no limits: what it does not have
+/// takes no column.
+fn empty(list: &State, width: usize) -> Table {
+    let columns = columns(list.view, width).into_iter();
+    let column = |(column, _): Titled| match list.past {
+        true => column.optional(),
+        false => column,
+    };
+    Table::new(columns.map(column).collect())
 }
 
 fn values(row: &Row<'_>) -> Vec<Value> {

@@ -47,7 +47,7 @@ pub(crate) enum AccountKind {
     KernelThread,
     /// It has ended and waits to be collected.
     Zombie,
-    /// It ended while it was looked at.
+    /// It ended, or was removed, while it was looked at.
     Vanished,
     /// It is there, and not even its amounts could be read.
     Unreadable,

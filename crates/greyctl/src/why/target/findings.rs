@@ -77,6 +77,11 @@ fn without_memory(account: &Account, diagnosis: &Diagnosis) -> Option<String> {
         .iter()
         .find(|process| Some(process.id) == target.process);
     match account.kind {
+        AccountKind::Vanished if target.kind != TargetKind::Process => Some(
+            "it was removed while it was looked at: what it left behind counts in the cgroups \
+             above it until it goes"
+                .to_owned(),
+        ),
         AccountKind::Vanished => Some(format!(
             "it ended while it was looked at: `{}` holds nothing any more",
             target.typed

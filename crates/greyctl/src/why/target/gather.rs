@@ -11,6 +11,7 @@ use grey_model::{
     ResolvedTarget, TargetKind,
 };
 use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::read_processes_of;
 use grey_telemetry::process::{SharedFile, read_mappings, read_sharers};
 
 use super::document::{
@@ -61,7 +62,10 @@ fn account(closer: &Closer<'_>, diagnosis: &Diagnosis, target: &ResolvedTarget) 
         .and_then(|path| lineage.iter().find(|group| group.path == *path))
         .filter(|_| target.kind != TargetKind::Process);
     let is_closed = diagnosis.unreadable_processes != Some(0);
-    let kind = kind_of(target, &members, own, is_closed);
+    let kind = match members.is_empty() && own.is_none() && is_removed(closer.kernel, target) {
+        true => AccountKind::Vanished,
+        false => kind_of(target, &members, own, is_closed),
+    };
     let mut account = Account {
         target: target.clone(),
         kind,
@@ -126,6 +130,15 @@ fn kind_of(
     } else {
         AccountKind::ProcessesAlone
     }
+}
+
+/// Whether the cgroup that was named is there no more.
+fn is_removed(kernel: &Kernel, target: &ResolvedTarget) -> bool {
+    let path = target.cgroup.as_ref();
+    let path = path.filter(|_| target.kind != TargetKind::Process);
+    path.is_some_and(|path| {
+        read_processes_of(kernel, path, &mut Vec::new()).is_err_and(|error| error.is_vanished())
+    })
 }
 
 /// One whose first thread has ended looks the same while others go on.

@@ -277,6 +277,9 @@ pub struct ProgramKill {
     pub name: Option<KernelText>,
     /// Whose process it was.
     pub uid: Option<u32>,
+    /// The cgroup that the victim was in, where that is known: few programs say
+    /// it.
+    pub cgroup: Option<CgroupPath>,
     /// The victim's resident set, to the MiB.
     pub rss: Option<Bytes>,
 }

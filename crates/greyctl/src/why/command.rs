@@ -17,7 +17,7 @@ use super::grown;
 use super::options::WhyOptions;
 use super::report;
 use super::sources;
-use super::target;
+use super::{target, victims};
 use crate::cli::GlobalOptions;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
@@ -65,6 +65,9 @@ fn killed(
     };
     // A saved log may be of another machine.
     let is_ours = options.log.is_none();
+    if is_ours {
+        victims::fill(global, &mut found.records);
+    }
     let missing = match is_ours {
         true => missing(&kernel, &found.records),
         false => Vec::new(),

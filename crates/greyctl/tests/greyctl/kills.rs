@@ -214,12 +214,20 @@ fn kills_that_only_the_counters_know_are_told() {
     );
 }
 
+/// When the journal's entries were logged.
+const LOGGED: i64 = 1_795_285_746;
+
+/// An entry of the journal, so many seconds after that.
+fn entry_after(seconds: i64, text: &str, more: &str) -> String {
+    let text = text.replace('"', "\\\"");
+    let at = LOGGED + seconds;
+    format!("{{\"MESSAGE\":\"{text}\",\"__REALTIME_TIMESTAMP\":\"{at}000000\",{more}}}\n")
+}
+
 #[test]
 fn one_kill_in_the_kernels_log_and_in_the_journal_is_one() {
     let kernel = host();
-    let entry = |text: &str, more: &str| {
-        format!("{{\"MESSAGE\":\"{text}\",\"__REALTIME_TIMESTAMP\":\"1795285746000000\",{more}}}\n")
-    };
+    let entry = |text: &str, more: &str| entry_after(0, text, more);
     let journal = [
         entry(
             "Memory cgroup out of memory: Killed process 77 (evil\\u001b[2J) total-vm:9kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0",
@@ -246,6 +254,41 @@ fn one_kill_in_the_kernels_log_and_in_the_journal_is_one() {
         "the kernel's log has more"
     );
     assert_eq!(by("signal")["unit"], "web.service");
+}
+
+#[test]
+fn the_unit_of_whom_earlyoom_killed_is_told_where_history_has_its_cgroup() {
+    let kernel = host();
+    let earlyoom = r#"sending SIGTERM to process 412 uid 0 "worker": badness 700, VmRSS 80 MiB"#;
+    let ended = |unit: &str| format!("{unit}: Main process exited, code=killed, status=15/TERM");
+    let systemd = "\"SYSLOG_IDENTIFIER\":\"systemd\"";
+    let journal = [
+        entry_after(0, earlyoom, "\"SYSLOG_IDENTIFIER\":\"earlyoom\""),
+        entry_after(1, &ended("other.service"), systemd),
+        entry_after(2, &ended("web.service"), systemd),
+    ]
+    .concat();
+    let units = || {
+        let command = with_logs(&kernel, "", Some(&journal));
+        let document = why(&kernel, command, &["--json"]).json();
+        assert_valid("grey.kills.v1", &document);
+        let kills = document["kills"].as_array().unwrap().clone();
+        let unit = |program: &str| {
+            let mut kills = kills.iter();
+            let kill = kills.find(|kill| kill["program"] == program).unwrap();
+            kill["unit"].clone()
+        };
+        (unit("earlyoom"), kills.len())
+    };
+    assert_eq!(units(), (Value::Null, 3), "nothing tells where it was");
+    let at = jiff::Timestamp::from_second(LOGGED).unwrap();
+    let known = |name| [(412, name, Some("/system.slice/web.service"), 1)];
+    let folder = kernel.path("state/history");
+    write_growth_of(&folder, at, &known("another"));
+    assert_eq!(units(), (Value::Null, 3), "its pid was another's");
+    std::fs::remove_dir_all(&folder).unwrap();
+    write_growth_of(&folder, at, &known("worker"));
+    assert_eq!(units(), (json!("web.service"), 2));
 }
 
 #[test]

@@ -6,7 +6,9 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use grey_model::{CgroupPath, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent};
+use grey_model::{
+    CgroupPath, Constraint, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent,
+};
 
 use super::advice::owner_of;
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
@@ -14,6 +16,10 @@ use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
 /// The same report in two logs differs by no more than this: the journal has
 /// the kernel's own microseconds.
 const SAME_REPORT: Duration = Duration::from_millis(1);
+
+/// By how much the clock on the wall may have been set between the two readings
+/// of one report: by a time zone, and less than a day.
+const CLOCK_SET: Duration = Duration::from_secs(16 * 3600);
 
 /// The same where a log only has seconds.
 const SAME_SECOND: Duration = Duration::from_secs(2);
@@ -82,7 +88,8 @@ pub(super) fn kernel_reports(records: &[TimedRecord]) -> Vec<(TimedRecord, Kerne
             continue;
         };
         let known = reports.iter_mut().find(|(before, known)| {
-            known.pid == kill.pid && known.name == kill.name && is_same_report(before, record)
+            let is_same = known.pid == kill.pid && known.name == kill.name;
+            is_same && is_same_kind(known, kill) && is_same_report(before, record)
         });
         match known {
             None => reports.push((record.clone(), (**kill).clone())),
@@ -109,10 +116,30 @@ fn is_same_report(one: &TimedRecord, other: &TimedRecord) -> bool {
         _ => true,
     };
     let same_time = match (one.since_boot, other.since_boot) {
-        (Some(one), Some(other)) => one.abs_diff(other) <= SAME_REPORT,
+        (Some(since), Some(other_since)) => {
+            since.abs_diff(other_since) <= SAME_REPORT && !is_another_day(one, other)
+        }
         _ => is_near((one.at, None), (other.at, None), SAME_SECOND) && one.at.is_some(),
     };
     same_host && same_time
+}
+
+/// Whether the clock on the wall tells the two apart: so long after their own
+/// boots two kills may have been to the microsecond.
+fn is_another_day(one: &TimedRecord, other: &TimedRecord) -> bool {
+    let (Some(at), Some(other_at)) = (one.at, other.at) else {
+        return false;
+    };
+    let doubt = one.uncertain_by.max(other.uncertain_by);
+    at.distance(other_at) > doubt.saturating_add(CLOCK_SET)
+}
+
+/// Whether both may be for the same reason: a cgroup's limit or the machine.
+fn is_same_kind(one: &KernelKill, other: &KernelKill) -> bool {
+    match (one.constraint, other.constraint) {
+        (Some(one), Some(other)) => (one == Constraint::Cgroup) == (other == Constraint::Cgroup),
+        _ => true,
+    }
 }
 
 /// Which of two readings of one report has more of it.

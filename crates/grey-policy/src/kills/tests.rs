@@ -248,6 +248,28 @@ fn one_report_in_two_logs_is_one_kill() {
 }
 
 #[test]
+fn reports_of_another_day_or_kind_are_other_kills() {
+    let count = |records: &[TimedRecord]| explain_kills(records, &FACTS).len();
+    let of_cgroup = || kernel(of_cgroup("/web", "/web"));
+    let same_kind = [at(100, of_cgroup()), at(101, of_cgroup())];
+    assert_eq!(count(&same_kind), 1);
+    let other_kind = [at(100, of_cgroup()), at(101, kernel(of_machine()))];
+    assert_eq!(count(&other_kind), 2);
+    // A report of which only the reaper's line is left has no kind.
+    let reaped = KernelKill {
+        constraint: None,
+        ..of_machine()
+    };
+    assert_eq!(count(&[at(100, of_cgroup()), at(101, kernel(reaped))]), 1);
+    let since_boot = |seconds| TimedRecord {
+        since_boot: Some(Duration::from_secs(50)),
+        ..at(seconds, of_cgroup())
+    };
+    assert_eq!(count(&[since_boot(100), since_boot(100 + 86_400)]), 2);
+    assert_eq!(count(&[since_boot(100), since_boot(100 + 3600)]), 1);
+}
+
+#[test]
 fn what_systemd_says_is_laid_upon_the_kernels_report() {
     let report = of_cgroup("/system.slice/web.service", "/system.slice/web.service");
     let records = [

@@ -2,6 +2,7 @@
 //! on ones that lack something, and of real processes.
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
+use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
 
 use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
@@ -50,6 +51,25 @@ fn with_places_hidden(text: &str) -> String {
             None => line,
         });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_recorder_is_advised_where_one_is_at_work() {
+    let kernel = host();
+    let advice = || {
+        let document = run(on(&kernel), &["why", "--json", "310"]).json();
+        document["targets"][0]["advice"].to_string()
+    };
+    assert!(advice().contains("greyctl record"), "{}", advice());
+    std::fs::create_dir(kernel.path("state")).unwrap();
+    let folder = kernel.path("state/history");
+    let _recorder = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();
+    let said = advice();
+    assert!(!said.contains("greyctl record"), "{said}");
+    assert!(
+        said.contains("--detect-leaks --for 60s --target 310"),
+        "{said}"
+    );
 }
 
 #[test]

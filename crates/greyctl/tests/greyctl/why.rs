@@ -54,6 +54,29 @@ fn with_places_hidden(text: &str) -> String {
 }
 
 #[test]
+fn what_is_no_pss_says_that_it_is_rss() {
+    let parts = |target: &str| {
+        let document = run(on(&host()), &["why", "--json", target]).json();
+        let account = document["targets"][0].clone();
+        let findings = account["findings"].as_array().unwrap().clone();
+        let parts = findings.into_iter().filter(|it| it["topic"] == "part");
+        let texts: Vec<String> = parts.map(|it| it["text"].to_string()).collect();
+        assert!(!texts.is_empty());
+        (account["held_by"].clone(), texts)
+    };
+    for (target, held_by, of) in [
+        ("310", "pss", " of its RSS is "),
+        ("/build/web", "memory.current", " is "),
+    ] {
+        let (by, texts) = parts(target);
+        assert_eq!(by, held_by);
+        let is_said =
+            |text: &String| text.contains(of) && (held_by == "pss" || !text.contains("RSS"));
+        assert!(texts.iter().all(is_said), "{texts:?}");
+    }
+}
+
+#[test]
 fn no_recorder_is_advised_where_one_is_at_work() {
     let kernel = host();
     let advice = || {

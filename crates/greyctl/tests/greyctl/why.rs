@@ -96,6 +96,26 @@ fn no_recorder_is_advised_where_one_is_at_work() {
 }
 
 #[test]
+fn what_stands_behind_two_dashes_is_a_target() {
+    for (typed, name) in [("--help", "--help"), ("--json", "--json"), ("-V", "-V")] {
+        let kernel = host().with_process(&FakeProcess::new(400, 1, name, "/solo"));
+        let ran = run(on(&kernel), &["why", "--", typed]);
+        assert_eq!(ran.exit, 0, "{typed}: {}", ran.stderr);
+        let title = format!("Why {name} (400)");
+        assert!(ran.stdout.starts_with(&title), "{}", ran.stdout);
+        let gone = run(on(&host()), &["why", "--", typed]);
+        assert_eq!(gone.exit, 2, "{typed}");
+        assert!(
+            gone.stderr.contains(&format!("`{typed}`")),
+            "{}",
+            gone.stderr
+        );
+        assert!(gone.stdout.is_empty(), "{}", gone.stdout);
+    }
+    assert_eq!(run(greyctl(), &["why", "--nonsense"]).exit, 2);
+}
+
+#[test]
 fn a_cgroup_is_explained() {
     let ran = run_at(on(&host()), 80, &["why", "/build/web"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);

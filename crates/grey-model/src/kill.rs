@@ -333,10 +333,11 @@ pub struct Kill {
     pub consumers: Option<Vec<Consumer>>,
     /// What had grown in the five minutes before it, largest growth first; where a
     /// cgroup was at its limit, what was in that cgroup before all else. `null`
-    /// where there is no history of that time.
+    /// where there is no history of that time, or a saved log was searched, which
+    /// may be another machine's.
     pub grew: Option<Vec<Growth>>,
     /// The minute before it, where a recorder has kept one (`history --dump`);
-    /// `null` where none covers the kill's time.
+    /// `null` where none covers the kill's time, or a saved log was searched.
     pub last_minute: Option<LastMinute>,
     /// What happened, each a sentence.
     pub explanation: Vec<String>,

@@ -25,6 +25,10 @@ use crate::output::Output;
 use crate::recommend::{at_places, with_sudo};
 use crate::roots::open_kernel;
 
+/// Why nothing had grown before a kill in a saved log.
+const NOT_OURS: &str = "what had grown before a kill was not looked for: a saved log may be another \
+                        machine's, and history is of this one";
+
 /// The kernel keeps this much of a process's name.
 const NAME_LENGTH: usize = 15;
 
@@ -99,6 +103,9 @@ fn killed(
     }
     let mut notes = std::mem::take(&mut found.notes);
     notes.extend(time_notes(&kills, &clock, undated, since.is_some()));
+    if !is_ours && !kills.is_empty() {
+        notes.push(NOT_OURS.to_owned());
+    }
     let document = KillsDocument {
         schema: document::SCHEMA,
         exit_code: options

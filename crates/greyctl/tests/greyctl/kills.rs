@@ -168,6 +168,21 @@ fn the_standard_input_is_a_log() {
 }
 
 #[test]
+fn of_a_saved_log_it_is_told_that_history_was_not_asked() {
+    let kernel = host();
+    kernel.write("kernel.log", KILLED);
+    let path = kernel.path("kernel.log").to_str().unwrap().to_owned();
+    let told = |document: &Value| document["notes"].to_string().contains("history");
+    assert!(told(&explained(&path, &[])));
+    assert!(
+        !told(&explained(&path, &["--name", "nobody"])),
+        "there is no kill"
+    );
+    let own = why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    assert!(!told(&own));
+}
+
+#[test]
 fn the_kernels_log_is_explained_and_no_name_reaches_the_terminal() {
     let kernel = host();
     let ran = why(&kernel, with_logs(&kernel, KILLED, Some("")), &[]);

@@ -128,10 +128,11 @@ pub(super) fn unit(
             whole_group: true,
             explanation: vec![format!(
                 "systemd-oomd killed {} of {unit}; why is not in what was searched",
-                count.map_or_else(
-                    || "processes".to_owned(),
-                    |count| format!("{count} processes")
-                )
+                match count {
+                    None => "processes".to_owned(),
+                    Some(1) => "1 process".to_owned(),
+                    Some(count) => format!("{count} processes"),
+                }
             )],
             advice: vec![
                 see,

@@ -357,6 +357,22 @@ fn systemds_word_alone_leaves_the_limit_unknown() {
 }
 
 #[test]
+fn one_process_is_one_process() {
+    let told = |count| {
+        let event = UnitEvent::OomdKilled(Some(count));
+        one(&[at(1, unit_record(event))], &SYSTEMD).explanation
+    };
+    assert!(says(
+        &told(1),
+        "systemd-oomd killed 1 process of web.service"
+    ));
+    assert!(says(
+        &told(2),
+        "systemd-oomd killed 2 processes of web.service"
+    ));
+}
+
+#[test]
 fn systemd_oomd_is_named_with_its_cause() {
     let oomd = KillRecord::Oomd(OomdKill {
         cgroup: path("/system.slice/web.service"),
@@ -660,7 +676,7 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
     assert_eq!((code.signal, code.can_be_oom_killer), (Some(9), true));
     assert!(says(
         &code.explanation,
-        "1 are by the kernel's out-of-memory killer"
+        "the kernel's out-of-memory killer did 1, systemd-oomd 0,"
     ));
     let silent = explain_exit_code(137, &[], true);
     assert!(says(&silent.explanation, "somebody sent it the signal"));

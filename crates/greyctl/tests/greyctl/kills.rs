@@ -167,6 +167,24 @@ fn the_standard_input_is_a_log() {
     assert_eq!(document["searched"][0]["kind"], "file");
 }
 
+/// The lines that end in blanks.
+fn trailing(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.ends_with(' ')).collect()
+}
+
+#[test]
+fn no_line_ends_in_blanks() {
+    let kernel = host();
+    kernel.write("log", std::fs::read(captured("6.12/dev/kmsg")).unwrap());
+    let path = kernel.path("log").to_str().unwrap().to_owned();
+    for log in [path, captured("6.12/log/journal-json")] {
+        let arguments = ["why", "--killed", "--exit-code", "137", "--log", &log];
+        let shown = run(on(&kernel), &arguments).stdout;
+        assert!(shown.contains("OOM ADJ"), "{shown}");
+        assert_eq!(trailing(&shown), [""; 0]);
+    }
+}
+
 #[test]
 fn of_a_saved_log_it_is_told_that_history_was_not_asked() {
     let kernel = host();

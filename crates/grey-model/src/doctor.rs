@@ -210,6 +210,8 @@ pub struct HistoryFacts {
     pub samples: Option<u64>,
     /// How long ago the last one was taken; negative: in the future.
     pub last_age_seconds: Option<i64>,
+    /// Whether a recorder is at work now; `None` where that could not be asked.
+    pub is_being_recorded: Option<bool>,
     /// Which parts are damaged, each a sentence.
     pub lost: Vec<String>,
     /// Which files could not be read, each a sentence: what is in them is not

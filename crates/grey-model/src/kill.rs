@@ -277,6 +277,9 @@ pub struct ProgramKill {
     pub name: Option<KernelText>,
     /// Whose process it was.
     pub uid: Option<u32>,
+    /// The cgroup that the victim was in, where that is known: few programs say
+    /// it.
+    pub cgroup: Option<CgroupPath>,
     /// The victim's resident set, to the MiB.
     pub rss: Option<Bytes>,
 }
@@ -330,10 +333,11 @@ pub struct Kill {
     pub consumers: Option<Vec<Consumer>>,
     /// What had grown in the five minutes before it, largest growth first; where a
     /// cgroup was at its limit, what was in that cgroup before all else. `null`
-    /// where there is no history of that time.
+    /// where there is no history of that time, or a saved log was searched, which
+    /// may be another machine's.
     pub grew: Option<Vec<Growth>>,
     /// The minute before it, where a recorder has kept one (`history --dump`);
-    /// `null` where none covers the kill's time.
+    /// `null` where none covers the kill's time, or a saved log was searched.
     pub last_minute: Option<LastMinute>,
     /// What happened, each a sentence.
     pub explanation: Vec<String>,

@@ -192,7 +192,7 @@ impl Table {
         table.style_text_only();
         if self.header {
             let titles = chosen.iter().map(|(index, most)| {
-                Cell::new(cut(self.columns[*index].title, *most)).add_attribute(Attribute::Dim)
+                paint(Cell::new(cut(self.columns[*index].title, *most)), Tone::Dim)
             });
             table.set_header(titles);
         }

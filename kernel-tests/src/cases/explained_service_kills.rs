@@ -182,6 +182,8 @@ fn a_kill_by_earlyoom_is_explained(guest: &Guest) -> Result<Outcome, Failure> {
             .is_some_and(|rss| rss > 200 << 20),
         "{kill:#}"
     );
+    // Its process is not called as its unit, and nothing else ties them.
+    assert_eq!(kill["unit"], Value::Null, "{kill:#}");
     Ok(Outcome::Passed)
 }
 
@@ -225,6 +227,8 @@ fn a_kill_by_nohang_is_explained(guest: &Guest) -> Result<Outcome, Failure> {
         ),
     )?;
     let kill = told(guest, &[], &|kill| kill["program"] == "nohang")?;
+    // It tells the cgroup of whom it kills.
+    assert_eq!(kill["unit"], hog.name(), "{kill:#}");
     drop((killer, hog));
     assert_eq!(kill["killer"], "signal", "{kill:#}");
     assert_eq!(kill["signal"], 15, "{kill:#}");

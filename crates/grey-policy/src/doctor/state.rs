@@ -6,10 +6,10 @@ use grey_model::{Bytes, DoctorFacts, HistoryFacts, Reading, StateFacts};
 
 use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
-/// What a recorder leaves to be read at most this many seconds after it was
-/// taken is the present. This project's choice: a recorder takes one each second
+/// A sample that is at most this many seconds old is of the present, and a clock
+/// may be off by so much. This project's choice: a recorder takes one each second
 /// unless told otherwise.
-const A_RECORDER_IS_AT_WORK: i64 = 60;
+const PRESENT: i64 = 60;
 
 /// A plan of a few steps and its journal need far less; this project's advice.
 const LEAST_ROOM: Bytes = Bytes::from_mib(16);
@@ -243,9 +243,13 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
                 "use the newer version of greyctl, or another --state-dir",
             );
     }
-    match history.last_age_seconds {
-        None => CHECK.note(size, WHY).mend(Remedy::Ours("record")),
-        Some(age) if age < -A_RECORDER_IS_AT_WORK => CHECK
+    let age = match history.last_age_seconds {
+        Some(age) if age >= 0 => format!("; the last {} ago", span(age)),
+        Some(_) => "; the last just now".to_owned(),
+        None => String::new(),
+    };
+    match (history.is_being_recorded, history.last_age_seconds) {
+        (_, Some(age)) if age < -PRESENT => CHECK
             .warning(
                 format!(
                     "{size}; the last {} in the future",
@@ -254,13 +258,17 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
                 WHY,
             )
             .by_hand(NoCommand::Cause, "the clock was set back since: look at it"),
-        Some(age) if age > A_RECORDER_IS_AT_WORK => CHECK
-            .note(
-                format!("{size}; the last {} ago: nothing records now", span(age)),
-                WHY,
-            )
+        (Some(true), Some(last)) if last > PRESENT => CHECK
+            .note(format!("{size}{age}, though a recorder is there"), WHY)
+            .by_hand(
+                NoCommand::Cause,
+                "it takes samples seldom (--interval), was stopped, or finds no room: look at it",
+            ),
+        (Some(true), _) => CHECK.ok(format!("{size}; being recorded"), WHY),
+        (None, Some(last)) if last <= PRESENT => CHECK.ok(format!("{size}{age}"), WHY),
+        _ => CHECK
+            .note(format!("{size}{age}: nothing records now"), WHY)
             .mend(Remedy::Ours("record")),
-        Some(_) => CHECK.ok(format!("{size}; being recorded"), WHY),
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) fn program(record: &TimedRecord, kill: &ProgramKill) -> Kill {
         pid: kill.pid,
         name: kill.name.clone(),
         uid: kill.uid,
+        cgroup: kill.cgroup.clone(),
         program: Some(name.clone()),
         signal: Some(kill.signal),
         rss_bytes: kill.rss,
@@ -127,10 +128,11 @@ pub(super) fn unit(
             whole_group: true,
             explanation: vec![format!(
                 "systemd-oomd killed {} of {unit}; why is not in what was searched",
-                count.map_or_else(
-                    || "processes".to_owned(),
-                    |count| format!("{count} processes")
-                )
+                match count {
+                    None => "processes".to_owned(),
+                    Some(1) => "1 process".to_owned(),
+                    Some(count) => format!("{count} processes"),
+                }
             )],
             advice: vec![
                 see,
@@ -143,8 +145,8 @@ pub(super) fn unit(
             signal: Some(*signal),
             explanation: vec![
                 passed_on(unit, *signal),
-                "no log that was searched tells of that kill: it was not the one that systemd \
-                 started, or the program ended with that number by itself"
+                "no log that was searched says which process of it was killed: it was not the one \
+                 that systemd started, or the program ended with that number by itself"
                     .to_owned(),
             ],
             advice: vec![who_was_there(record)],
@@ -186,6 +188,17 @@ pub(super) fn passed_on(unit: &KernelText, signal: u8) -> String {
          {signal}: a shell or an engine passes on so that its own process was ended by {}",
         u16::from(signal) + 128,
         exit_code::signal_name(signal)
+    )
+}
+
+/// What a program did at the time at which a unit ended, where nothing says
+/// whether that was the end of the unit.
+pub(super) fn at_that_time(program: &KernelText, kill: &Kill) -> String {
+    let sent = kill.signal.map_or_else(String::new, exit_code::signal_name);
+    format!(
+        "{program} sent {sent} to {} at that time; whether that was a process of this unit, no log \
+         that was searched says",
+        who(kill.name.as_ref(), kill.pid)
     )
 }
 

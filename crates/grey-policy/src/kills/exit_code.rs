@@ -69,9 +69,9 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
         ),
         (0, 0, 0) => {}
         _ => explained.explanation.push(format!(
-            "of the kills with SIGKILL that were found, {kernel} are by the kernel's out-of-memory \
-             killer, {oomd} by systemd-oomd, {others} by somebody else or unknown: compare the \
-             name and the time"
+            "of the kills with SIGKILL that were found, the kernel's out-of-memory killer did \
+             {kernel}, systemd-oomd {oomd}, and somebody else, or nobody knows who, {others}: \
+             compare the name and the time"
         )),
     }
     explained.explanation.extend(units(kills, SIGKILL));

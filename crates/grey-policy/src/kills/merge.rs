@@ -3,9 +3,12 @@
 //! The kernel's report comes first; what systemd says of the unit is laid upon
 //! it, or is a kill of its own where nothing else is known.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use grey_model::{CgroupPath, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent};
+use grey_model::{
+    CgroupPath, Constraint, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent,
+};
 
 use super::advice::owner_of;
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
@@ -14,8 +17,15 @@ use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, by_kernel, by_others};
 /// the kernel's own microseconds.
 const SAME_REPORT: Duration = Duration::from_millis(1);
 
+/// By how much the clock on the wall may have been set between the two readings
+/// of one report: by a time zone, and less than a day.
+const CLOCK_SET: Duration = Duration::from_secs(16 * 3600);
+
 /// The same where a log only has seconds.
 const SAME_SECOND: Duration = Duration::from_secs(2);
+
+/// The kernel keeps this much of a process's name.
+const NAME_LENGTH: usize = 15;
 
 /// systemd tells of a kill at the latest this much after it.
 const UNIT_LAG: Duration = Duration::from_secs(30);
@@ -78,7 +88,8 @@ pub(super) fn kernel_reports(records: &[TimedRecord]) -> Vec<(TimedRecord, Kerne
             continue;
         };
         let known = reports.iter_mut().find(|(before, known)| {
-            known.pid == kill.pid && known.name == kill.name && is_same_report(before, record)
+            let is_same = known.pid == kill.pid && known.name == kill.name;
+            is_same && is_same_kind(known, kill) && is_same_report(before, record)
         });
         match known {
             None => reports.push((record.clone(), (**kill).clone())),
@@ -105,10 +116,30 @@ fn is_same_report(one: &TimedRecord, other: &TimedRecord) -> bool {
         _ => true,
     };
     let same_time = match (one.since_boot, other.since_boot) {
-        (Some(one), Some(other)) => one.abs_diff(other) <= SAME_REPORT,
+        (Some(since), Some(other_since)) => {
+            since.abs_diff(other_since) <= SAME_REPORT && !is_another_day(one, other)
+        }
         _ => is_near((one.at, None), (other.at, None), SAME_SECOND) && one.at.is_some(),
     };
     same_host && same_time
+}
+
+/// Whether the clock on the wall tells the two apart: so long after their own
+/// boots two kills may have been to the microsecond.
+fn is_another_day(one: &TimedRecord, other: &TimedRecord) -> bool {
+    let (Some(at), Some(other_at)) = (one.at, other.at) else {
+        return false;
+    };
+    let doubt = one.uncertain_by.max(other.uncertain_by);
+    at.distance(other_at) > doubt.saturating_add(CLOCK_SET)
+}
+
+/// Whether both may be for the same reason: a cgroup's limit or the machine.
+fn is_same_kind(one: &KernelKill, other: &KernelKill) -> bool {
+    match (one.constraint, other.constraint) {
+        (Some(one), Some(other)) => (one == Constraint::Cgroup) == (other == Constraint::Cgroup),
+        _ => true,
+    }
 }
 
 /// Which of two readings of one report has more of it.
@@ -193,12 +224,15 @@ fn add_unit(
     event: &UnitEvent,
     facts: &KillFacts<'_>,
 ) {
-    let known = kills.iter_mut().find(|kill| {
-        is_of_unit(kill, unit)
-            && is_near(when(kill), when_logged(record), UNIT_LAG)
+    name_whom_systemd_names(kills, record, unit, event);
+    let about = kills.iter_mut().filter(|kill| {
+        (is_of_unit(kill, unit) || is_named_after(kill, unit))
             && can_be(kill, event)
+            && can_have_caused(kill, record)
     });
-    if let Some(known) = known {
+    // Of several that programs killed, the last before the unit's end.
+    let order = |kill: &&mut Kill| kill.program.is_some().then_some(Reverse(kill.at));
+    if let Some(known) = about.min_by_key(order) {
         if known.unit.is_none() {
             known.unit = Some(unit.clone());
         }
@@ -207,20 +241,69 @@ fn add_unit(
         }
         return;
     }
-    if let UnitEvent::EndedBy { signal } | UnitEvent::PassedOn { signal } = event
-        && let Some(known) = kills.iter_mut().find(|kill| {
-            // A program named a process and not its unit.
-            kill.program.is_some()
-                && kill.unit.is_none()
-                && kill.cgroup.is_none()
-                && kill.signal == Some(*signal)
-                && is_near(when(kill), when_logged(record), UNIT_LAG)
-        })
-    {
-        known.unit = Some(unit.clone());
+    let Some(mut kill) = by_others::unit(record, unit, event, facts) else {
         return;
+    };
+    let at_that_time = kills.iter().filter(|known| {
+        is_of_nobody(known) && can_be(known, event) && can_have_caused(known, record)
+    });
+    let told = at_that_time
+        .filter_map(|known| Some(by_others::at_that_time(known.program.as_ref()?, known)));
+    kill.explanation.extend(told);
+    kills.push(kill);
+}
+
+/// A process of which systemd says that it is the unit's is the unit's, whoever
+/// sent it a signal just before.
+fn name_whom_systemd_names(
+    kills: &mut [Kill],
+    record: &TimedRecord,
+    unit: &KernelText,
+    event: &UnitEvent,
+) {
+    let (UnitEvent::SignalRequested { pid, name, .. }
+    | UnitEvent::KilledBySystemd { pid, name, .. }) = event
+    else {
+        return;
+    };
+    for kill in kills.iter_mut().filter(|kill| is_of_nobody(kill)) {
+        let is_it = kill.pid == Some(*pid) && kill.name.as_ref().is_none_or(|own| own == name);
+        if is_it && is_near(when(kill), when_logged(record), UNIT_LAG) {
+            kill.unit = Some(unit.clone());
+        }
     }
-    kills.extend(by_others::unit(record, unit, event, facts));
+}
+
+/// Whether a program killed it of which only a process is known, and not where
+/// it was.
+const fn is_of_nobody(kill: &Kill) -> bool {
+    kill.program.is_some() && kill.unit.is_none() && kill.cgroup.is_none()
+}
+
+/// Whether a program killed a process that is called as the unit is: all that
+/// ties the two where no cgroup is known.
+fn is_named_after(kill: &Kill, unit: &KernelText) -> bool {
+    let unit = unit.as_bytes();
+    // What an instance of a template is called stands before its `@`.
+    let end = unit.iter().position(|byte| b"@.".contains(byte));
+    let stem = &unit[..end.unwrap_or(unit.len())];
+    let stem = &stem[..stem.len().min(NAME_LENGTH)];
+    is_of_nobody(kill)
+        && kill
+            .name
+            .as_ref()
+            .is_some_and(|name| name.as_bytes() == stem)
+}
+
+/// Whether what systemd logged may be the end of whom this kill hit: it came soon
+/// after, and of a program's signal never before it.
+fn can_have_caused(kill: &Kill, record: &TimedRecord) -> bool {
+    let is_before = match (when(kill), when_logged(record)) {
+        ((Some(sent), _), (Some(ended), _)) => ended < sent,
+        ((_, Some(sent)), (_, Some(ended))) => ended < sent,
+        _ => false,
+    };
+    is_near(when(kill), when_logged(record), UNIT_LAG) && !(kill.program.is_some() && is_before)
 }
 
 /// Whether a kill can be what systemd saw of the unit.

@@ -248,6 +248,28 @@ fn one_report_in_two_logs_is_one_kill() {
 }
 
 #[test]
+fn reports_of_another_day_or_kind_are_other_kills() {
+    let count = |records: &[TimedRecord]| explain_kills(records, &FACTS).len();
+    let of_cgroup = || kernel(of_cgroup("/web", "/web"));
+    let same_kind = [at(100, of_cgroup()), at(101, of_cgroup())];
+    assert_eq!(count(&same_kind), 1);
+    let other_kind = [at(100, of_cgroup()), at(101, kernel(of_machine()))];
+    assert_eq!(count(&other_kind), 2);
+    // A report of which only the reaper's line is left has no kind.
+    let reaped = KernelKill {
+        constraint: None,
+        ..of_machine()
+    };
+    assert_eq!(count(&[at(100, of_cgroup()), at(101, kernel(reaped))]), 1);
+    let since_boot = |seconds| TimedRecord {
+        since_boot: Some(Duration::from_secs(50)),
+        ..at(seconds, of_cgroup())
+    };
+    assert_eq!(count(&[since_boot(100), since_boot(100 + 86_400)]), 2);
+    assert_eq!(count(&[since_boot(100), since_boot(100 + 3600)]), 1);
+}
+
+#[test]
 fn what_systemd_says_is_laid_upon_the_kernels_report() {
     let report = of_cgroup("/system.slice/web.service", "/system.slice/web.service");
     let records = [
@@ -335,6 +357,22 @@ fn systemds_word_alone_leaves_the_limit_unknown() {
 }
 
 #[test]
+fn one_process_is_one_process() {
+    let told = |count| {
+        let event = UnitEvent::OomdKilled(Some(count));
+        one(&[at(1, unit_record(event))], &SYSTEMD).explanation
+    };
+    assert!(says(
+        &told(1),
+        "systemd-oomd killed 1 process of web.service"
+    ));
+    assert!(says(
+        &told(2),
+        "systemd-oomd killed 2 processes of web.service"
+    ));
+}
+
+#[test]
 fn systemd_oomd_is_named_with_its_cause() {
     let oomd = KillRecord::Oomd(OomdKill {
         cgroup: path("/system.slice/web.service"),
@@ -361,21 +399,24 @@ fn systemd_oomd_is_named_with_its_cause() {
     assert_eq!(kill.unit, Some(KernelText::from("web.service")));
 }
 
+/// earlyoom's signal to process 7.
+fn sent(signal: u8, name: &str) -> ProgramKill {
+    ProgramKill {
+        program: KernelText::from("earlyoom"),
+        signal,
+        pid: Some(7),
+        name: Some(KernelText::from(name)),
+        uid: None,
+        cgroup: None,
+        rss: Some(Bytes::from_mib(12)),
+    }
+}
+
 #[test]
 fn earlyoom_is_a_signal_and_its_second_one_is_the_same_kill() {
-    let sent = |signal| {
-        KillRecord::Program(ProgramKill {
-            program: KernelText::from("earlyoom"),
-            signal,
-            pid: Some(7),
-            name: Some(KernelText::from("web")),
-            uid: None,
-            rss: Some(Bytes::from_mib(12)),
-        })
-    };
     let records = [
-        at(1, sent(15)),
-        at(4, sent(9)),
+        at(1, KillRecord::Program(sent(15, "web"))),
+        at(4, KillRecord::Program(sent(9, "web"))),
         at(5, unit_record(UnitEvent::EndedBy { signal: 9 })),
     ];
     let kill = one(&records, &SYSTEMD);
@@ -383,6 +424,115 @@ fn earlyoom_is_a_signal_and_its_second_one_is_the_same_kill() {
     assert_eq!(kill.program, Some(KernelText::from("earlyoom")));
     assert_eq!(kill.unit, Some(KernelText::from("web.service")));
     assert!(says(&kill.explanation, "and not the kernel"));
+}
+
+/// Of which unit earlyoom's victim was, once a unit's `event` was logged at
+/// `second`, and how many kills that makes. The signal was sent at 10.
+fn unit_of(kill: ProgramKill, second: i64, event: UnitEvent) -> (Option<String>, usize) {
+    let records = [
+        at(10, KillRecord::Program(kill)),
+        at(second, unit_record(event)),
+    ];
+    let kills = explain_kills(&records, &SYSTEMD);
+    let by_earlyoom = |kill: &&Kill| kill.program == Some(KernelText::from("earlyoom"));
+    let unit = kills.iter().find(by_earlyoom).unwrap().unit.as_ref();
+    (unit.map(ToString::to_string), kills.len())
+}
+
+#[test]
+fn a_units_end_is_of_whom_earlyoom_killed_only_where_something_ties_them() {
+    let ended = |signal| UnitEvent::EndedBy { signal };
+    let web = Some("web.service".to_owned());
+    let of_unit = |path: &str| ProgramKill {
+        cgroup: CgroupPath::new(path.as_bytes()),
+        ..sent(15, "worker")
+    };
+    // Another program, at the same time and by the same signal.
+    assert_eq!(unit_of(sent(15, "worker"), 11, ended(15)), (None, 2));
+    assert_eq!(
+        unit_of(sent(15, "worker"), 11, UnitEvent::PassedOn { signal: 15 }),
+        (None, 2)
+    );
+    // By its name, by its cgroup, and by what systemd says of the pid.
+    assert_eq!(unit_of(sent(15, "web"), 11, ended(15)), (web.clone(), 1));
+    let inside = of_unit("/system.slice/web.service/in");
+    assert_eq!(unit_of(inside, 11, ended(15)), (web.clone(), 1));
+    let killing = |pid| UnitEvent::KilledBySystemd {
+        signal: 9,
+        pid,
+        name: KernelText::from("worker"),
+    };
+    assert_eq!(unit_of(sent(15, "worker"), 11, killing(7)), (web, 2));
+    assert_eq!(unit_of(sent(15, "worker"), 11, killing(8)), (None, 2));
+    // Where its cgroup is known, its name says nothing.
+    let (unit, kills) = unit_of(
+        ProgramKill {
+            name: Some(KernelText::from("web")),
+            ..of_unit("/system.slice/other.service")
+        },
+        11,
+        ended(15),
+    );
+    assert_eq!((unit.as_deref(), kills), (Some("other.service"), 2));
+}
+
+#[test]
+fn a_unit_that_ended_before_the_signal_was_sent_is_not_its_victims() {
+    let ended = || UnitEvent::EndedBy { signal: 15 };
+    assert_eq!(unit_of(sent(15, "web"), 9, ended()), (None, 2));
+    let in_cgroup = ProgramKill {
+        cgroup: path("/system.slice/web.service"),
+        ..sent(15, "web")
+    };
+    assert_eq!(
+        unit_of(in_cgroup, 9, ended()).1,
+        2,
+        "that end is another kill"
+    );
+    assert_eq!(
+        unit_of(sent(15, "web"), 10, ended()).1,
+        1,
+        "in the same second"
+    );
+}
+
+#[test]
+fn of_several_victims_with_a_name_the_last_before_the_units_end_is_its() {
+    let victim = |second, pid| {
+        let pid = Some(pid);
+        at(
+            second,
+            KillRecord::Program(ProgramKill {
+                pid,
+                ..sent(15, "web")
+            }),
+        )
+    };
+    let end = at(13, unit_record(UnitEvent::EndedBy { signal: 15 }));
+    let records = [victim(10, 7), victim(12, 8), victim(14, 9), end];
+    let kills = explain_kills(&records, &SYSTEMD);
+    let named: Vec<_> = kills
+        .iter()
+        .map(|kill| (kill.pid, kill.unit.is_some()))
+        .collect();
+    assert_eq!(named, [(Some(7), false), (Some(8), true), (Some(9), false)]);
+}
+
+#[test]
+fn an_end_that_earlyoom_may_have_caused_says_so_and_claims_nothing() {
+    let untied = |event| {
+        let records = [
+            at(10, KillRecord::Program(sent(15, "worker"))),
+            at(11, unit_record(event)),
+        ];
+        let kills = explain_kills(&records, &SYSTEMD);
+        let of_unit = kills.iter().find(|kill| kill.unit.is_some()).unwrap();
+        of_unit.explanation.clone()
+    };
+    let told = "earlyoom sent SIGTERM to worker (7) at that time";
+    assert!(says(&untied(UnitEvent::EndedBy { signal: 15 }), told));
+    assert!(says(&untied(UnitEvent::PassedOn { signal: 15 }), told));
+    assert!(!says(&untied(UnitEvent::EndedBy { signal: 9 }), told));
 }
 
 #[test]
@@ -526,7 +676,7 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
     assert_eq!((code.signal, code.can_be_oom_killer), (Some(9), true));
     assert!(says(
         &code.explanation,
-        "1 are by the kernel's out-of-memory killer"
+        "the kernel's out-of-memory killer did 1, systemd-oomd 0,"
     ));
     let silent = explain_exit_code(137, &[], true);
     assert!(says(&silent.explanation, "somebody sent it the signal"));

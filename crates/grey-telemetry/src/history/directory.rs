@@ -1,12 +1,14 @@
 //! The directory of history: which shards there are, what they are called, and
 //! the lock of who writes.
 //!
-//! Never deletes; the writer does, by age and size.
+//! Never deletes; the writer does, by age and size. Who only asks whether somebody
+//! writes never keeps a writer from beginning.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -26,6 +28,10 @@ pub(super) const NEW_TAIL: &str = "tail.new";
 
 /// Who writes.
 const LOCK: &str = "lock";
+
+/// Who only asks holds the lock for a moment, and so does a process that is just
+/// being made: whoever wants to write waits for so long.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// A shard: the day (UTC) of its first sample, and which of that day's it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +94,38 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     Err(io::Error::other("it is no regular file"))
 }
 
+/// Whether somebody records into the history in `directory` now: a recorder holds
+/// its lock until it ends, however it ends.
+///
+/// # Errors
+/// The system's, where the lock is there and cannot be asked.
+pub fn is_being_recorded(directory: &Path) -> io::Result<bool> {
+    let lock = match open_to_read(&directory.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Given back at once, with the file.
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn is_locked_in_a_moment(lock: &File) -> bool {
+    let begun = Instant::now();
+    loop {
+        if flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if begun.elapsed() > MOMENT {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The directory with its lock, held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Locked {
@@ -122,7 +160,7 @@ impl Locked {
         let lock = rustix::fs::open(&name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
             .map_err(|errno| HistoryError::file("open", &name)(errno.into()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !is_locked_in_a_moment(&lock) {
             let text = fs::read_to_string(&name).unwrap_or_default();
             return Err(HistoryError::Busy {
                 path: path.to_owned(),

@@ -40,6 +40,7 @@ mod tail;
 mod writer;
 
 pub use alarm::Alarm;
+pub use directory::is_being_recorded;
 pub use dump::{Dump, DumpFault, DumpFolder, DumpReason, MOST_DUMPS, dumps, read_dump};
 pub use error::{HistoryError, Loss, NewerFile};
 pub use reader::{History, HistorySpan};

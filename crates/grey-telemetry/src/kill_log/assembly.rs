@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupPath, Constraint, CounterUse, KernelKill, KernelText, KillRecord, LogTime,
-    LoggedRecord, TaskRow, WallTime,
+    LoggedRecord, TaskRow,
 };
 
+use super::apart::is_apart;
 use super::kernel::{KernelLine, Killed, Summary, TableColumns, parse_kernel_line};
 
 /// The most reports that are open at once; the oldest is closed.
@@ -25,9 +26,12 @@ pub const MOST_RECORDS: usize = 4096;
 /// The most rows of a table that are kept: the largest.
 pub const MOST_TASKS: usize = 32;
 
-/// A group is dead after this much: a kill without a head that comes later is
-/// another one, whose report was left out.
-const GROUP_SPAN: Duration = Duration::from_secs(10);
+/// A report is over, and a group dead, when so long no line of it came: what comes
+/// later is of another one, whose first lines were left out.
+const SPAN: Duration = Duration::from_secs(10);
+
+/// Memory of who was killed is taken no later than this.
+const REAP_SPAN: Duration = Duration::from_secs(60);
 
 /// How many records back a line about an earlier kill may belong to.
 const LOOK_BACK: usize = 256;
@@ -60,12 +64,12 @@ struct Report {
     group: Option<CgroupPath>,
     /// Numbers of the records that came of this report.
     records: Vec<u64>,
-    /// When the last of them was logged.
+    /// When its last line was logged.
     last: LogTime,
 }
 
 impl Report {
-    const fn new(printer: Printer) -> Self {
+    const fn new(time: LogTime, printer: Printer) -> Self {
         Self {
             printer,
             has_beginning: false,
@@ -83,19 +87,13 @@ impl Report {
             summary: None,
             group: None,
             records: Vec::new(),
-            last: LogTime {
-                wall: WallTime::Unknown,
-                since_boot: None,
-            },
+            last: time,
         }
     }
 
     /// Whether what is logged at `time` is too late to be of this report.
     fn is_over_at(&self, time: LogTime) -> bool {
-        match (self.last.since_boot, time.since_boot) {
-            (Some(last), Some(now)) => now.saturating_sub(last) > GROUP_SPAN,
-            _ => false,
-        }
+        is_apart(self.last, time, SPAN)
     }
 
     fn is_finished(&self) -> bool {
@@ -115,8 +113,12 @@ impl Report {
 
     /// What it has to say of this victim; `None` when it is about another one.
     fn facts_of(&self, time: LogTime, killed: &Killed) -> Option<KernelKill> {
+        if self.is_over_at(time) {
+            return None;
+        }
         let summary = self.summary.as_ref().map(|(_, summary)| summary);
-        if let Some(group) = self.group.as_ref().filter(|_| !self.is_over_at(time)) {
+        let is_of_kind = summary.is_none_or(|summary| is_kind(summary.constraint, killed));
+        if let Some(group) = self.group.as_ref().filter(|_| is_of_kind) {
             return Some(KernelKill {
                 victim_cgroup: Some(group.clone()),
                 killed_group: Some(group.clone()),
@@ -124,12 +126,7 @@ impl Report {
             });
         }
         let agrees = match summary {
-            Some(summary) => {
-                summary.pid == killed.pid
-                    && summary
-                        .constraint
-                        .is_none_or(|it| (it == Constraint::Cgroup) == killed.in_cgroup)
-            }
+            Some(summary) => summary.pid == killed.pid && is_of_kind,
             None => killed.in_cgroup == (self.memory.is_some() || self.stats_for.is_some()),
         };
         (agrees && !self.is_finished()).then(|| self.facts(summary))
@@ -226,36 +223,37 @@ impl Assembly {
     fn take(&mut self, time: LogTime, printer: Printer, line: KernelLine, text: &[u8]) {
         match line {
             KernelLine::Invoked { asked_by, by_sysrq } => {
-                let mut report = Report::new(printer);
+                let mut report = Report::new(time, printer);
                 report.has_beginning = true;
                 report.asked_by = Some(asked_by);
                 report.by_sysrq = by_sysrq;
                 self.begin(report);
             }
-            KernelLine::Memory(counter) => self.head(printer).memory = Some(counter),
-            KernelLine::Swap(counter) => self.head(printer).swap = Some(counter),
+            KernelLine::Memory(counter) => self.head(time, printer).memory = Some(counter),
+            KernelLine::Swap(counter) => self.head(time, printer).swap = Some(counter),
             KernelLine::MemoryAndSwap(counter) => {
-                self.head(printer).memory_and_swap = Some(counter);
+                self.head(time, printer).memory_and_swap = Some(counter);
             }
-            KernelLine::StatsFor(path) => self.head(printer).stats_for = Some(path),
-            KernelLine::SwapFree(bytes) => self.head(printer).swap_free = Some(bytes),
-            KernelLine::SwapTotal(bytes) => self.head(printer).swap_total = Some(bytes),
-            KernelLine::TableHeading(columns) => self.head(printer).columns = Some(columns),
+            KernelLine::StatsFor(path) => self.head(time, printer).stats_for = Some(path),
+            KernelLine::SwapFree(bytes) => self.head(time, printer).swap_free = Some(bytes),
+            KernelLine::SwapTotal(bytes) => self.head(time, printer).swap_total = Some(bytes),
+            KernelLine::TableHeading(columns) => self.head(time, printer).columns = Some(columns),
             KernelLine::TableRow => {
-                if let Some(place) = self.place(&printer)
+                if let Some(place) = self.present(time, &printer)
                     && let Some(columns) = self.open[place].columns
                     && let Some(row) = columns.row(text)
                 {
+                    self.open[place].last = time;
                     self.open[place].add_task(row);
                 }
             }
             KernelLine::Summary(summary) => {
-                self.head(printer).summary = Some((time, summary));
+                self.head(time, printer).summary = Some((time, summary));
             }
             KernelLine::Killed(killed) => self.killed(time, printer, killed),
-            KernelLine::GroupKill(path) => self.group(printer, path),
+            KernelLine::GroupKill(path) => self.group(time, printer, path),
             KernelLine::Reaped { pid, name } => self.reaped(time, &printer, pid, name),
-            KernelLine::AlreadyExiting { pid } => self.already_exiting(&printer, pid),
+            KernelLine::AlreadyExiting { pid } => self.already_exiting(time, &printer, pid),
             KernelLine::Suppressed { count } => {
                 self.suppressed = self.suppressed.saturating_add(count);
             }
@@ -268,20 +266,25 @@ impl Assembly {
             .position(|report| report.printer == *printer)
     }
 
+    /// The same, unless it is over at `time`.
+    fn present(&self, time: LogTime, printer: &Printer) -> Option<usize> {
+        self.place(printer)
+            .filter(|&place| !self.open[place].is_over_at(time))
+    }
+
     /// The printer's report whose head is still coming: a finished one is over
     /// when the next line of a head comes.
-    fn head(&mut self, printer: Printer) -> &mut Report {
+    fn head(&mut self, time: LogTime, printer: Printer) -> &mut Report {
         let coming = self
-            .place(&printer)
+            .present(time, &printer)
             .filter(|&place| !self.open[place].is_finished());
-        let place = coming.unwrap_or_else(|| {
-            self.begin(Report::new(printer));
-            self.open.len() - 1
-        });
+        let place = coming.unwrap_or_else(|| self.begin(Report::new(time, printer)));
+        self.open[place].last = time;
         &mut self.open[place]
     }
 
-    fn begin(&mut self, report: Report) {
+    /// Opens a report; where it is.
+    fn begin(&mut self, report: Report) -> usize {
         if let Some(place) = self
             .open
             .iter()
@@ -296,6 +299,7 @@ impl Assembly {
             self.close(&oldest);
         }
         self.open.push_back(report);
+        self.open.len() - 1
     }
 
     /// Ends a report. One whose last line is missing still names its victim.
@@ -337,7 +341,7 @@ impl Assembly {
     fn killed(&mut self, time: LogTime, printer: Printer, killed: Killed) {
         let place = self.place(&printer);
         if let Some(place) = place
-            && self.told_again(place, time, killed.pid)
+            && self.told_again(place, time, &killed)
         {
             return;
         }
@@ -348,25 +352,27 @@ impl Assembly {
         let place = match place {
             Some(place) if is_own => place,
             // The one that is open waits for its own victim.
-            Some(place) if !self.open[place].is_finished() => return,
-            _ => {
-                self.begin(Report::new(printer));
-                self.open.len() - 1
+            Some(place)
+                if !self.open[place].is_finished() && !self.open[place].is_over_at(time) =>
+            {
+                return;
             }
+            _ => self.begin(Report::new(time, printer)),
         };
         self.open[place].records.push(number);
         self.open[place].last = time;
     }
 
     /// Whether this report has told of this victim before; counts it.
-    fn told_again(&mut self, place: usize, time: LogTime, pid: u32) -> bool {
+    fn told_again(&mut self, place: usize, time: LogTime, killed: &Killed) -> bool {
         let report = &self.open[place];
         if report.is_over_at(time) {
             return false;
         }
         for number in report.records.clone() {
             if let Some(kill) = self.kernel_kill(number)
-                && kill.pid == Some(pid)
+                && kill.pid == Some(killed.pid)
+                && is_kind(kill.constraint, killed)
             {
                 kill.told += 1;
                 return true;
@@ -375,11 +381,10 @@ impl Assembly {
         false
     }
 
-    fn group(&mut self, printer: Printer, path: CgroupPath) {
-        let place = self.place(&printer).unwrap_or_else(|| {
-            self.begin(Report::new(printer));
-            self.open.len() - 1
-        });
+    fn group(&mut self, time: LogTime, printer: Printer, path: CgroupPath) {
+        let place = self
+            .present(time, &printer)
+            .unwrap_or_else(|| self.begin(Report::new(time, printer)));
         self.open[place].group = Some(path.clone());
         for number in self.open[place].records.clone() {
             if let Some(kill) = self.kernel_kill(number) {
@@ -392,10 +397,12 @@ impl Assembly {
     fn reaped(&mut self, time: LogTime, printer: &Printer, pid: u32, name: KernelText) {
         let is_known = self.records.iter().rev().take(LOOK_BACK).any(|kept| {
             kept.host == printer.host
+                && !is_apart(kept.time, time, REAP_SPAN)
                 && matches!(&kept.record, KillRecord::Kernel(kill) if kill.pid == Some(pid))
         });
         let is_coming = self.open.iter().any(|report| {
             report.printer.host == printer.host
+                && !is_apart(report.last, time, REAP_SPAN)
                 && matches!(&report.summary, Some((_, summary)) if summary.pid == pid)
         });
         if !is_known && !is_coming {
@@ -409,13 +416,19 @@ impl Assembly {
         }
     }
 
-    fn already_exiting(&mut self, printer: &Printer, pid: u32) {
-        if let Some(place) = self.place(printer)
+    fn already_exiting(&mut self, time: LogTime, printer: &Printer, pid: u32) {
+        if let Some(place) = self.present(time, printer)
             && matches!(&self.open[place].summary, Some((_, summary)) if summary.pid == pid)
         {
             self.open.remove(place);
         }
     }
+}
+
+/// Whether a kill for this reason is of the victim's kind: a cgroup's or the
+/// machine's. Where the reason is not known it may be.
+fn is_kind(constraint: Option<Constraint>, killed: &Killed) -> bool {
+    constraint.is_none_or(|it| (it == Constraint::Cgroup) == killed.in_cgroup)
 }
 
 /// The victim's own line on top of what its report says.

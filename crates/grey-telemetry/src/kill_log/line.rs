@@ -85,17 +85,19 @@ fn kmsg(record: super::kmsg::KmsgRecord<'_>) -> Line<'_> {
 /// `systemd[1]: text`.
 fn program_of(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (word, rest) = split(text, b" ")?;
-    Some((identifier(word, true)?, rest))
+    Some((identifier(word, true)?.0, rest))
 }
 
-/// The name in `kernel:`, `systemd[1]:`, and in any `name:` if `any` is set.
-fn identifier(word: &[u8], any: bool) -> Option<&[u8]> {
+/// The name in `kernel:`, `systemd[1]:`, and in any `name:` if `any` is set; and
+/// whether the kernel is named, which has no pid.
+fn identifier(word: &[u8], any: bool) -> Option<(&[u8], bool)> {
     let word = word.strip_suffix(b":")?;
     if let Some((name, pid)) = split(word, b"[") {
         let pid = pid.strip_suffix(b"]")?;
-        return (!name.is_empty() && ascii::parse_u64(pid).is_some()).then_some(name);
+        return (!name.is_empty() && ascii::parse_u64(pid).is_some()).then_some((name, false));
     }
-    (!word.is_empty() && (any || word == b"kernel")).then_some(word)
+    let is_kernel = word == b"kernel";
+    (!word.is_empty() && (any || is_kernel)).then_some((word, is_kernel))
 }
 
 fn text_line(line: &[u8]) -> Line<'_> {
@@ -171,11 +173,11 @@ fn headed(time: LogTime, text: &[u8], any: bool) -> Line<'_> {
 fn said<'text>(
     time: LogTime,
     host: Option<&[u8]>,
-    name: &'text [u8],
+    (name, is_kernel): (&'text [u8], bool),
     text: &'text [u8],
 ) -> Line<'text> {
     let host = host.map(KernelText::from);
-    if name == b"kernel" {
+    if is_kernel {
         // syslog leaves the kernel's own time in the text.
         let (since_boot, text) = match stamp::bracketed(text) {
             Some((inner, rest)) => (inner.since_boot, rest),
@@ -416,6 +418,18 @@ mod tests {
             r#"{"MESSAGE":"@","_TRANSPORT":"journal","SYSLOG_IDENTIFIER":"evil"}"#,
         ] {
             assert_eq!(parse(&line.replace('@', said)).1, "evil", "{line}");
+        }
+        for line in [
+            "Nov 21 10:04:05 box kernel[66]: @",
+            "Nov 21 10:04:05 kernel[66]: @",
+            "2026-11-21T10:04:05+0100 box kernel[66]: [    5.140900] @",
+            "[    5.140900] box kernel[66]: @",
+            "box kernel[66]: @",
+            "12,339,5140900,-;kernel[66]: @",
+        ] {
+            let line = line.replace('@', said);
+            let source = parse_line(line.as_bytes()).unwrap().source;
+            assert_eq!(source, Source::Program(Cow::Borrowed(b"kernel")), "{line}");
         }
         let claimed = r#"{"MESSAGE":"@","_TRANSPORT":"syslog","SYSLOG_IDENTIFIER":"kernel"}"#;
         let line = parse_line(claimed.as_bytes()).unwrap();

@@ -3,9 +3,11 @@
 //!
 //! [`KillLog`] takes bytes as they come and gives the records. [`line`] takes
 //! the wrapping off a line, [`kernel`] and [`service`] understand what was said,
-//! [`assembly`] puts the lines of one report together. Nothing here opens a
+//! [`assembly`] puts the lines of one report together, which [`apart`] tells from
+//! those of another day. Nothing here opens a
 //! file but [`kmsg`], and nothing panics or grows with what a log holds.
 
+mod apart;
 pub mod assembly;
 pub mod find;
 pub mod kernel;

@@ -167,6 +167,7 @@ fn earlyoom(text: &[u8]) -> Option<ProgramKill> {
         pid: Some(u32::try_from(pid).ok()?),
         name,
         uid: number_after(before, b"uid ").and_then(|uid| u32::try_from(uid).ok()),
+        cgroup: None,
         rss: mebibytes.map(|(count, _)| Bytes(count.saturating_mul(1 << 20))),
     })
 }
@@ -175,6 +176,7 @@ fn earlyoom(text: &[u8]) -> Option<ProgramKill> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nohang {
     found: Option<(u32, KernelText)>,
+    cgroup: Option<CgroupPath>,
 }
 
 impl Nohang {
@@ -186,6 +188,14 @@ impl Nohang {
             let (_, name) = split(rest, b"ame: ")?;
             let name = split(name, b", ").map_or(name, |(name, _)| name);
             self.found = Some((u32::try_from(pid).ok()?, KernelText::from(name)));
+            self.cgroup = None;
+            return None;
+        }
+        // Either is empty, or `/`, where the machine has the other version.
+        let told = [&b"cgroup_v1:"[..], b"cgroup_v2:"];
+        if let Some(path) = told.iter().find_map(|key| text.strip_prefix(*key)) {
+            let path = CgroupPath::new(path.trim_ascii()).filter(|path| !path.is_root());
+            self.cgroup = path.or_else(|| self.cgroup.take());
             return None;
         }
         let (_, rest) = split(text, b"Sending ")?;
@@ -193,12 +203,14 @@ impl Nohang {
         // Its statistics repeat what was sent before: `Sending X to NAME: 3`.
         let signal = (target == b"the victim").then(|| signal_number(signal))??;
         let (pid, name) = self.found.take().unzip();
+        let cgroup = self.cgroup.take();
         Some(KillRecord::Program(ProgramKill {
             program: KernelText::from("nohang"),
             signal,
             pid,
             name,
             uid: None,
+            cgroup,
             rss: None,
         }))
     }
@@ -347,6 +359,8 @@ mod tests {
         for line in [
             "Victim status (found in 3ms):",
             "  PID:       7, name: tail, state: R, EUID: 0, ",
+            "  cgroup_v1: ",
+            "  cgroup_v2: /system.slice/web.service",
             "Implementing a corrective action:",
         ] {
             assert_eq!(nohang.line(line.as_bytes()), None, "{line}");
@@ -357,6 +371,7 @@ mod tests {
         };
         assert_eq!((kill.signal, kill.pid), (9, Some(7)));
         assert_eq!(kill.name, Some(KernelText::from("tail")));
+        assert_eq!(kill.cgroup, CgroupPath::new(b"/system.slice/web.service"));
         let statistics = b"[ OK ] Sending SIGKILL to tail: 1";
         assert_eq!(nohang.line(statistics), None);
     }

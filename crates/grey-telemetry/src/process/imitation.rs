@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::statm::parse_statm;
 use crate::read::KernelDirectory;
 use crate::roots::{Kernel, Roots};
 
@@ -53,9 +54,15 @@ impl Imitation {
         self.write(pid, "statm", format!("9999 {resident} {shared} 1 0 1 0\n"));
     }
 
-    /// A rollup with these amounts in KiB: PSS, its anonymous part, USS.
+    /// A rollup with these amounts in KiB: PSS, its anonymous part, USS. Its RSS is
+    /// that of `statm`, where there is one, in pages of 4 KiB.
     pub(super) fn rollup(&self, pid: u32, pss: u64, anon: u64, uss: u64) {
         let mut text = String::from("1000-2000 ---p 00000000 00:00 0 [rollup]\n");
+        let statm = fs::read(self.path().join(pid.to_string()).join("statm"));
+        if let Some(statm) = statm.ok().and_then(|statm| parse_statm(&statm)) {
+            let kib = statm.resident.0.saturating_mul(4);
+            writeln!(text, "Rss: {kib} kB").unwrap();
+        }
         let rows = [
             ("Pss", pss),
             ("Pss_Anon", anon),

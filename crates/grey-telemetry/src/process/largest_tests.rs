@@ -20,7 +20,7 @@ fn status(tree: &Imitation, pid: u32, swap_kib: u64) {
 /// A process of so many resident pages, half of them shared.
 fn process(tree: &Imitation, pid: u32, pages: u64) {
     tree.statm(pid, pages, pages / 2);
-    tree.rollup(pid, 300, 200, 200);
+    tree.rollup(pid, 100, 60, 60);
     tree.stat(pid, b"name", 'S', 0, u64::from(pid) * 10);
     tree.write(pid, "cgroup", "0::/group\n");
     status(tree, pid, 4);
@@ -57,7 +57,7 @@ fn the_largest_have_their_numbers_name_and_cgroup() {
         (ProcessField::Anonymous, 15 * page),
         (ProcessField::Shared, 8 << 10),
         (ProcessField::Swap, 4 << 10),
-        (ProcessField::Pss, 300 << 10),
+        (ProcessField::Pss, 100 << 10),
     ] {
         assert_eq!(value(&samples, 2, field), Some(expected), "{field:?}");
     }
@@ -139,7 +139,7 @@ fn pss_has_its_age_and_stays_unknown_above_the_size_cap() {
     tree.statm(2, 30, 15);
     let second = largest.tick(&kernel).unwrap();
     assert_eq!(value(&second, 2, ProcessField::PssAt), Some(at));
-    assert_eq!(value(&second, 2, ProcessField::Pss), Some(300 << 10));
+    assert_eq!(value(&second, 2, ProcessField::Pss), Some(100 << 10));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn one_that_takes_longer_than_a_sample_may_is_read_when_enough_was_saved() {
     assert_eq!(value(&first, 3, ProcessField::Pss), None);
     let mut is_known = || {
         let samples = largest.tick(&kernel).unwrap();
-        value(&samples, 3, ProcessField::Pss) == Some(300 << 10)
+        value(&samples, 3, ProcessField::Pss) == Some(100 << 10)
     };
     assert!((1..=200).any(|_| is_known()));
 }

@@ -4,7 +4,7 @@
 //! Never reads what did not change before what did: `statm` tells which
 //! processes moved. Never hides its guesses: each value has the instant at
 //! which it was read, and between two readings it is carried on by what
-//! `statm` says. Never spends more than it was given in the long run: what alone
+//! `statm` says since that instant. Never spends more than it was given in the long run: what alone
 //! takes longer than a tick's time waits until that much was left over.
 
 use std::os::fd::AsFd;
@@ -14,9 +14,10 @@ use grey_model::{Bytes, PageSize};
 
 use super::pss_budget::{Budget, Savings};
 use super::rss_tracker::{RssTick, RssTracker};
-use super::scan::ROLLUP_LENGTH;
+use super::scan::{ROLLUP_LENGTH, STATM_LENGTH};
 use super::single_read::{ProcessPath, is_denied, read_once};
-use super::smaps_rollup::parse_smaps_rollup;
+use super::smaps_rollup::{SmapsRollup, parse_smaps_rollup};
+use super::statm::parse_statm;
 use super::tracked_pss::{Reading, TrackedPss};
 use crate::read::{KernelDirectory, ReadError};
 
@@ -93,6 +94,8 @@ impl PssTracker {
             reader: RollupReader {
                 path: ProcessPath::new("/smaps_rollup"),
                 buffer: [0; ROLLUP_LENGTH],
+                statm: ProcessPath::new("/statm"),
+                page_size,
                 small: Cost::default(),
                 large: Cost::default(),
             },
@@ -341,6 +344,8 @@ impl PssTracker {
 struct RollupReader {
     path: ProcessPath,
     buffer: [u8; ROLLUP_LENGTH],
+    statm: ProcessPath,
+    page_size: PageSize,
     small: Cost,
     large: Cost,
 }
@@ -406,6 +411,21 @@ impl RollupReader {
         true
     }
 
+    /// Reads `statm` again where the process has moved since: what is carried on
+    /// must begin at what both files say of the same moment.
+    fn rebase(&mut self, proc: &KernelDirectory, process: &mut TrackedPss, rollup: &SmapsRollup) {
+        if rollup.rss == Some(process.now.resident.bytes(self.page_size)) {
+            return;
+        }
+        let mut buffer = [0; STATM_LENGTH];
+        let read = read_once(proc.as_fd(), self.statm.of(process.pid), &mut buffer);
+        // Without memory it is ending: the next tick drops it.
+        let again = read.ok().and_then(parse_statm);
+        if let Some(statm) = again.filter(|statm| statm.has_memory()) {
+            process.now = statm;
+        }
+    }
+
     /// Reads the process; what that took.
     fn read(
         &mut self,
@@ -416,6 +436,9 @@ impl RollupReader {
         let outcome = read_once(proc.as_fd(), self.path.of(process.pid), &mut self.buffer)
             .map(parse_smaps_rollup);
         let now = Instant::now();
+        if let Ok(rollup) = &outcome {
+            self.rebase(proc, process, rollup);
+        }
         let took = budget.measure();
         budget.read += 1;
         match outcome {

@@ -57,13 +57,40 @@ fn without_time_nothing_is_read_and_what_moved_is_carried_on() {
     assert_eq!(pss(&tracker, 1), Some(300 - 45 * 4 - 90));
 }
 
+fn uss(tracker: &PssTracker) -> Option<Bytes> {
+    tracker.processes()[0].uss(page())
+}
+
+#[test]
+fn what_moved_before_it_was_read_is_not_counted_twice() {
+    // It grows, and it shrinks, between its `statm` and its `smaps_rollup`; all
+    // of it is anonymous and its own.
+    for (before, pages) in [(100, 500), (500, 100)] {
+        let tree = Imitation::new();
+        tree.statm(1, before, 0);
+        let mut tracker = tracker();
+        tracker.observe(&tree.proc()).unwrap();
+        tree.statm(1, pages, 0);
+        tree.rollup(1, 4 * pages, 4 * pages, 4 * pages);
+        tracker.measure(&tree.proc(), Duration::MAX, &|_| true);
+        let all = Bytes::from_kib(4 * pages);
+        let seen = |tracker: &PssTracker| {
+            let rss = tracker.processes()[0].statm().resident.bytes(page());
+            (rss, pss(tracker, 1).map(Bytes::from_kib), uss(tracker))
+        };
+        assert_eq!(seen(&tracker), (all, Some(all), Some(all)));
+        // Nothing has moved since.
+        tracker.tick(&tree.proc(), Duration::ZERO).unwrap();
+        assert_eq!(seen(&tracker), (all, Some(all), Some(all)));
+    }
+}
+
 #[test]
 fn uss_is_carried_on_by_what_is_anonymous() {
     let tree = Imitation::new();
     tree.statm(1, 100, 50);
     tree.rollup(1, 300, 200, 210);
     let mut tracker = tracker();
-    let uss = |tracker: &PssTracker| tracker.processes()[0].uss(page());
     tracker.tick(&tree.proc(), Duration::MAX).unwrap();
     assert_eq!(uss(&tracker), Some(Bytes::from_kib(210)));
     // 10 anonymous pages more, and 20 shared ones.
@@ -125,7 +152,7 @@ fn what_changed_comes_before_what_is_old() {
 fn unchanged_processes_are_read_again_in_turn() {
     let tree = Imitation::new();
     for pid in 1..=3 {
-        tree.statm(pid, 1, 0);
+        tree.statm(pid, 2, 1);
         tree.rollup(pid, 4, 4, 4);
     }
     let mut tracker = tracker();
@@ -178,7 +205,7 @@ fn one_that_never_fits_is_named_and_holds_up_nobody() {
 fn one_that_grew_too_large_does_not_stop_the_turns_of_others() {
     let tree = Imitation::new();
     for pid in [1, 2] {
-        tree.statm(pid, 1, 0);
+        tree.statm(pid, 2, 1);
         tree.rollup(pid, 4, 4, 4);
     }
     let mut tracker = tracker();
@@ -251,58 +278,70 @@ impl PssTracker {
     }
 }
 
+/// Any number, and more often one as processes have it: up to 16 GiB in this
+/// unit.
+fn amount(unit: u64) -> impl Strategy<Value = u64> {
+    let usual = 0..(16_u64 << 30) / unit;
+    prop_oneof![any::<u64>(), usual.clone(), usual.clone(), usual]
+}
+
 fn any_statm() -> impl Strategy<Value = Statm> {
-    (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(size, resident, shared)| Statm {
+    let pages = || amount(4096);
+    (pages(), pages(), pages()).prop_map(|(size, resident, shared)| Statm {
         size: Pages(size),
         resident: Pages(resident),
         shared: Pages(shared),
     })
 }
 
+/// A process that was read as `then` and is `now`.
+fn tracked(then: Statm, now: Statm, rollup: SmapsRollup) -> TrackedPss {
+    let at = Instant::now();
+    let took = Duration::ZERO;
+    TrackedPss {
+        pid: 1,
+        serial: 1,
+        now,
+        reading: Some(Reading {
+            at,
+            statm: then,
+            rollup,
+            took,
+        }),
+        denied: false,
+        failed: false,
+        waits_since: at,
+    }
+}
+
 proptest! {
     #[test]
-    fn no_numbers_make_the_estimate_panic(
-        then in any_statm(), now in any_statm(), pss: u64, anon: Option<u64>,
+    fn no_numbers_make_the_estimate_panic_or_more_than_is_resident(
+        then in any_statm(), now in any_statm(), pss in amount(1), anon: Option<u64>,
+        private in amount(1), huge in proptest::option::of(amount(1)),
     ) {
-        let process = TrackedPss {
-            pid: 1,
-            serial: 1,
-            now,
-            reading: Some(Reading {
-                at: Instant::now(),
-                statm: then,
-                rollup: SmapsRollup {
-                    pss: Some(Bytes(pss)),
-                    pss_anon: anon.map(Bytes),
-                    ..SmapsRollup::default()
-                },
-                took: Duration::ZERO,
-            }),
-            denied: false,
-            failed: false,
-            waits_since: Instant::now(),
+        let rollup = SmapsRollup {
+            pss: Some(Bytes(pss)),
+            pss_anon: anon.map(Bytes),
+            private_clean: Some(Bytes::ZERO),
+            private_dirty: Some(Bytes(private)),
+            private_hugetlb: huge.map(Bytes),
+            ..SmapsRollup::default()
         };
+        let process = tracked(then, now, rollup);
         let _ = process.due_at();
-        let estimate = process.pss(page());
-        prop_assert!(estimate.is_some());
         let _ = process.pages_moved();
+        let resident = now.resident.bytes(page());
+        prop_assert!(process.pss(page()).unwrap() <= resident);
+        let huge = Bytes(huge.unwrap_or_default());
+        prop_assert!(process.uss(page()).unwrap() <= resident.saturating_add(huge));
     }
 
     #[test]
-    fn what_did_not_move_is_what_was_read(statm in any_statm(), pss: u64) {
-        let rollup = SmapsRollup { pss: Some(Bytes(pss)), ..SmapsRollup::default() };
-        let (at, took) = (Instant::now(), Duration::ZERO);
-        let reading = Some(Reading { at, statm, rollup, took });
-        let process = TrackedPss {
-            pid: 1,
-            serial: 1,
-            now: statm,
-            reading,
-            denied: false,
-            failed: false,
-            waits_since: at,
-        };
-        prop_assert_eq!(process.pss(page()), Some(Bytes(pss)));
+    fn what_did_not_move_is_what_was_read(statm in any_statm(), pss in amount(1)) {
+        let pss = Bytes(pss).min(statm.resident.bytes(page()));
+        let rollup = SmapsRollup { pss: Some(pss), ..SmapsRollup::default() };
+        prop_assert_eq!(tracked(statm, statm, rollup).pss(page()), Some(pss));
     }
 }
 
@@ -447,28 +486,16 @@ fn those_that_are_dear_are_read_one_a_tick_in_the_order_in_which_they_are_due() 
 
 #[test]
 fn what_is_dear_is_due_the_earlier_the_more_it_changed() {
-    let now = Instant::now();
     let statm = |resident| Statm {
         size: Pages(GIB),
         resident: Pages(resident),
         shared: Pages(0),
     };
     let after = |moved: Option<u64>| {
-        let process = TrackedPss {
-            pid: 1,
-            serial: 1,
-            now: statm(GIB),
-            reading: moved.map(|moved| Reading {
-                at: now,
-                statm: statm(GIB - moved),
-                rollup: SmapsRollup::default(),
-                took: Duration::ZERO,
-            }),
-            denied: false,
-            failed: false,
-            waits_since: now,
-        };
-        process.due_at() - now
+        let then = statm(GIB - moved.unwrap_or_default());
+        let mut process = tracked(then, statm(GIB), SmapsRollup::default());
+        process.reading = process.reading.filter(|_| moved.is_some());
+        process.due_at() - process.waits_since
     };
     assert_eq!(after(None), Duration::ZERO, "never read: at once");
     assert_eq!(after(Some(0)), Duration::from_secs(30));

@@ -101,8 +101,8 @@ impl TrackedPss {
 
     /// PSS now: the last reading, moved by what `statm` shows since. New
     /// anonymous pages count in full, new file and shared pages in the
-    /// proportion that the process had when it was read. `None` until the
-    /// first reading.
+    /// proportion that the process had when it was read; never more than is
+    /// resident. `None` until the first reading.
     #[must_use]
     pub fn pss(&self, page_size: PageSize) -> Option<Bytes> {
         let reading = self.reading.as_ref()?;
@@ -125,12 +125,14 @@ impl TrackedPss {
         let shrunk = anon_then
             .saturating_sub(anon_now)
             .saturating_add(in_proportion(shared_then.saturating_sub(shared_now)));
-        Some(pss.saturating_add(grown).saturating_sub(shrunk))
+        let moved = pss.saturating_add(grown).saturating_sub(shrunk);
+        Some(moved.min(now.resident.bytes(page_size)))
     }
 
     /// USS now: the last reading, moved by the anonymous pages that came or went
     /// since, nearly all of which are nobody else's; never more than is
-    /// resident. `None` until the first reading.
+    /// resident, and the huge pages that `statm` does not count. `None` until
+    /// the first reading.
     #[must_use]
     pub fn uss(&self, page_size: PageSize) -> Option<Bytes> {
         let reading = self.reading.as_ref()?;
@@ -140,7 +142,9 @@ impl TrackedPss {
         let moved = uss
             .saturating_add(now.saturating_sub(then))
             .saturating_sub(then.saturating_sub(now));
-        Some(moved.min(self.now.resident.bytes(page_size).max(uss)))
+        let resident = self.now.resident.bytes(page_size);
+        let huge = reading.rollup.private_hugetlb.unwrap_or_default();
+        Some(moved.min(resident.saturating_add(huge)))
     }
 
     /// Pages by which it differs from its last reading.

@@ -15,7 +15,7 @@ use grey_model::{
     Bytes, DirectoryFacts, DiskFacts, HistoryFacts, JournalFacts, KernelText, Reading, StateFacts,
 };
 use grey_telemetry::Kernel;
-use grey_telemetry::history::{Dump, DumpFault, History, HistoryError, dumps};
+use grey_telemetry::history::{Dump, DumpFault, History, HistoryError, dumps, is_being_recorded};
 use grey_telemetry::proc::boot_id::read_boot_id;
 
 use crate::cli::GlobalOptions;
@@ -181,6 +181,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         size: size(folder),
         samples: Some(span.map_or(0, |span| span.samples)),
         last_age_seconds: span.and_then(|span| age(span.until_unix_ms)),
+        is_being_recorded: is_being_recorded(folder).ok(),
         lost,
         unreadable,
         newer,

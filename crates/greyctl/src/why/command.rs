@@ -17,13 +17,17 @@ use super::grown;
 use super::options::WhyOptions;
 use super::report;
 use super::sources;
-use super::target;
+use super::{target, victims};
 use crate::cli::GlobalOptions;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::recommend::{at_places, with_sudo};
 use crate::roots::open_kernel;
+
+/// Why nothing had grown before a kill in a saved log.
+const NOT_OURS: &str = "what had grown before a kill was not looked for: a saved log may be another \
+                        machine's, and history is of this one";
 
 /// The kernel keeps this much of a process's name.
 const NAME_LENGTH: usize = 15;
@@ -65,6 +69,9 @@ fn killed(
     };
     // A saved log may be of another machine.
     let is_ours = options.log.is_none();
+    if is_ours {
+        victims::fill(global, &mut found.records);
+    }
     let missing = match is_ours {
         true => missing(&kernel, &found.records),
         false => Vec::new(),
@@ -96,6 +103,9 @@ fn killed(
     }
     let mut notes = std::mem::take(&mut found.notes);
     notes.extend(time_notes(&kills, &clock, undated, since.is_some()));
+    if !is_ours && !kills.is_empty() {
+        notes.push(NOT_OURS.to_owned());
+    }
     let document = KillsDocument {
         schema: document::SCHEMA,
         exit_code: options

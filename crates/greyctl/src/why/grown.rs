@@ -7,8 +7,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
-use grey_model::{Bytes, CgroupPath, Growth, Kill, ProcessField, ProcessKey, ProcessSample};
+use grey_model::{
+    Bytes, CgroupPath, Growth, Kill, Moment, ProcessField, ProcessKey, ProcessSample,
+};
 use grey_telemetry::history::History;
 
 use super::last_minute::Minutes;
@@ -21,20 +24,29 @@ const BEFORE: u64 = 300_000;
 
 /// Fills in `grew` of each kill whose time is known.
 pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
-    let Ok(path) = state_dir(global) else { return };
-    let Ok(mut history) = History::open(&path.join(FOLDER)) else {
+    let Some((mut history, folder)) = open_history(global) else {
         return;
     };
-    let minutes = Minutes::open(path.join(FOLDER));
+    let minutes = Minutes::open(folder);
     for kill in kills {
-        let at = kill
-            .at
-            .and_then(|at| u64::try_from(at.unix_microseconds() / 1000).ok());
-        let Some(at) = at else { continue };
+        let Some(at) = kill.at.and_then(unix_milliseconds) else {
+            continue;
+        };
         let limited = Limited::of(kill);
         kill.grew = grown(&mut history, at.saturating_sub(BEFORE)..=at, &limited);
         kill.last_minute = minutes.before(at, |from| grown(&mut history, from..=at, &limited));
     }
+}
+
+/// This machine's history and its folder; `None` where there is none.
+pub(super) fn open_history(global: &GlobalOptions) -> Option<(History, PathBuf)> {
+    let folder = state_dir(global).ok()?.join(FOLDER);
+    Some((History::open(&folder).ok()?, folder))
+}
+
+/// A moment as history has it; `None` before 1970.
+pub(super) fn unix_milliseconds(at: Moment) -> Option<u64> {
+    u64::try_from(at.unix_microseconds() / 1000).ok()
 }
 
 /// A time of history, in milliseconds since 1970.

@@ -3,7 +3,7 @@
 //!
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
 //! and [`journal`] read the logs, [`grown`] asks history,
-//! [`last_minute`] its dumps, [`clock`] makes their times comparable,
+//! [`last_minute`] its dumps, [`victims`] where those were whom a program killed, [`clock`] makes their times comparable,
 //! [`document`] is what is published, [`report`] shows it.
 
 mod clock;
@@ -16,5 +16,6 @@ pub(crate) mod options;
 mod report;
 mod sources;
 pub(crate) mod target;
+mod victims;
 
 pub(crate) use command::run;

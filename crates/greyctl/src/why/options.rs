@@ -25,8 +25,7 @@ pub(crate) struct WhyOptions {
     #[arg(
         value_name = "TARGET",
         required_unless_present = "killed",
-        conflicts_with = "killed",
-        value_parser = NoOption::<Target>::new()
+        conflicts_with = "killed"
     )]
     pub(crate) target: Option<Target>,
     /// Look for so long how the target grows, instead of asking history

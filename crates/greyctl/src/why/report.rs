@@ -14,10 +14,10 @@ use super::options::WhyOptions;
 use crate::count::counted;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
 
-/// How many of those that used the most are shown; JSON has more.
 /// The most processes that are shown to have grown.
 const MOST_GROWN: usize = 3;
 
+/// How many of those that used the most are shown; JSON has more.
 const MOST_CONSUMERS: usize = 5;
 
 const INDENT: usize = 2;

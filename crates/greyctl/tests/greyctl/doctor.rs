@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use grey_fake_kernel::{FakeKernel, FakeProcess};
+use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
 
 use crate::documents::assert_valid;
@@ -12,7 +13,7 @@ use crate::harness::{
     Ran, as_nobody, forbid, forbid_writing, give_away, greyctl, host, is_taken, on, run, run_at,
     unprivileged_on,
 };
-use crate::history::write_growth;
+use crate::history::{Recorder, wait_until, write_growth};
 
 /// What no fake tree decides: process_madvise is asked of this machine, pages of
 /// an ordinary file cannot be scanned, the disk is this machine's.
@@ -70,7 +71,10 @@ fn state(kernel: &FakeKernel, name: &str) -> String {
 
 #[test]
 fn a_host_on_which_everything_is_well_needs_nothing() {
-    let (ran, checks) = examined(&sound());
+    let kernel = sound();
+    let folder = kernel.path("state/history");
+    let _recorder = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();
+    let (ran, checks) = examined(&kernel);
     assert_eq!(ran.exit, 0, "{}", ran.stdout);
     for check in checks {
         assert_eq!(check["state"], "ok", "{check}");
@@ -194,7 +198,7 @@ fn a_journal_and_history_that_are_damaged_are_told() {
 
     let record = ["record", "--interval", "100ms", "--for", "200ms"];
     assert_eq!(run(on(&kernel), &record).exit, 0);
-    assert_eq!(state(&kernel, "history"), "ok");
+    assert_eq!(state(&kernel, "history"), "note", "nothing records now");
     let shard = newest_shard(&kernel.path("state/history"));
     let mut bytes = std::fs::read(&shard).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -243,7 +247,27 @@ fn more_shards_than_a_process_may_have_files_are_read() {
     let document = run(limited, &["doctor", "--json"]).json();
     let checks = document["checks"].as_array().unwrap();
     let history = checks.iter().find(|check| check["check"] == "history");
-    assert_eq!(history.unwrap()["state"], "ok", "{history:?}");
+    let found = history.unwrap()["found"].as_str().unwrap();
+    assert!(
+        !found.contains("read") && !found.contains("damaged"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_recorder_is_at_work_until_it_is_killed_and_not_a_moment_longer() {
+    let kernel = sound();
+    let history = || {
+        check(&kernel, "history")["found"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let recorder = Recorder::start(&kernel, "100ms");
+    wait_until(|| history().contains("being recorded"));
+    drop(recorder);
+    let found = history();
+    assert!(found.ends_with("nothing records now"), "{found}");
 }
 
 fn newest_shard(folder: &Path) -> std::path::PathBuf {

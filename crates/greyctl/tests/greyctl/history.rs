@@ -123,7 +123,25 @@ fn more_processes_than_a_reader_takes_are_refused() {
 }
 
 /// A recorder that is killed when this is dropped.
-struct Recorder(std::process::Child);
+pub(crate) struct Recorder(std::process::Child);
+
+impl Recorder {
+    /// Starts it; the first sample is taken at once.
+    pub(crate) fn start(kernel: &FakeKernel, interval: &str) -> Self {
+        let mut command = on(kernel);
+        command.args(["record", "--interval", interval]);
+        Self(command.stderr(std::process::Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// Waits for a state that comes by itself, and not for ever.
+pub(crate) fn wait_until(is_there: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_there() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
 
 impl Drop for Recorder {
     fn drop(&mut self) {
@@ -137,26 +155,13 @@ fn the_last_minute_before_a_kill_is_kept_and_shown() {
     let kernel = host();
     let before = "nr_free_pages 1000\npgscan_direct 5\noom_kill 2\n";
     kernel.write("proc/vmstat", before);
-    let recorder = Recorder(
-        on(&kernel)
-            .args(["record", "--interval", "1h"])
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let recorder = Recorder::start(&kernel, "1h");
     let document = || run(on(&kernel), &["history", "--json"]);
-    let start = std::time::Instant::now();
-    let wait = |until: &dyn Fn() -> bool| {
-        while !until() {
-            assert!(start.elapsed() < std::time::Duration::from_secs(60));
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    };
     // The first reading comes before the first sample is there, and a later
     // one sees what the kernel says after it.
-    wait(&|| document().exit == 0 && !samples(&kernel).is_empty());
+    wait_until(|| document().exit == 0 && !samples(&kernel).is_empty());
     kernel.write("proc/vmstat", before.replace("oom_kill 2", "oom_kill 3"));
-    wait(&|| !document().json()["dumps"].as_array().unwrap().is_empty());
+    wait_until(|| !document().json()["dumps"].as_array().unwrap().is_empty());
     drop(recorder);
     let document = document().json();
     assert_valid("grey.history.v1", &document);

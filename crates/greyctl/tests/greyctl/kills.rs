@@ -167,6 +167,39 @@ fn the_standard_input_is_a_log() {
     assert_eq!(document["searched"][0]["kind"], "file");
 }
 
+/// The lines that end in blanks.
+fn trailing(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.ends_with(' ')).collect()
+}
+
+#[test]
+fn no_line_ends_in_blanks() {
+    let kernel = host();
+    kernel.write("log", std::fs::read(captured("6.12/dev/kmsg")).unwrap());
+    let path = kernel.path("log").to_str().unwrap().to_owned();
+    for log in [path, captured("6.12/log/journal-json")] {
+        let arguments = ["why", "--killed", "--exit-code", "137", "--log", &log];
+        let shown = run(on(&kernel), &arguments).stdout;
+        assert!(shown.contains("OOM ADJ"), "{shown}");
+        assert_eq!(trailing(&shown), [""; 0]);
+    }
+}
+
+#[test]
+fn of_a_saved_log_it_is_told_that_history_was_not_asked() {
+    let kernel = host();
+    kernel.write("kernel.log", KILLED);
+    let path = kernel.path("kernel.log").to_str().unwrap().to_owned();
+    let told = |document: &Value| document["notes"].to_string().contains("history");
+    assert!(told(&explained(&path, &[])));
+    assert!(
+        !told(&explained(&path, &["--name", "nobody"])),
+        "there is no kill"
+    );
+    let own = why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    assert!(!told(&own));
+}
+
 #[test]
 fn the_kernels_log_is_explained_and_no_name_reaches_the_terminal() {
     let kernel = host();
@@ -214,12 +247,20 @@ fn kills_that_only_the_counters_know_are_told() {
     );
 }
 
+/// When the journal's entries were logged.
+const LOGGED: i64 = 1_795_285_746;
+
+/// An entry of the journal, so many seconds after that.
+fn entry_after(seconds: i64, text: &str, more: &str) -> String {
+    let text = text.replace('"', "\\\"");
+    let at = LOGGED + seconds;
+    format!("{{\"MESSAGE\":\"{text}\",\"__REALTIME_TIMESTAMP\":\"{at}000000\",{more}}}\n")
+}
+
 #[test]
 fn one_kill_in_the_kernels_log_and_in_the_journal_is_one() {
     let kernel = host();
-    let entry = |text: &str, more: &str| {
-        format!("{{\"MESSAGE\":\"{text}\",\"__REALTIME_TIMESTAMP\":\"1795285746000000\",{more}}}\n")
-    };
+    let entry = |text: &str, more: &str| entry_after(0, text, more);
     let journal = [
         entry(
             "Memory cgroup out of memory: Killed process 77 (evil\\u001b[2J) total-vm:9kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0",
@@ -246,6 +287,41 @@ fn one_kill_in_the_kernels_log_and_in_the_journal_is_one() {
         "the kernel's log has more"
     );
     assert_eq!(by("signal")["unit"], "web.service");
+}
+
+#[test]
+fn the_unit_of_whom_earlyoom_killed_is_told_where_history_has_its_cgroup() {
+    let kernel = host();
+    let earlyoom = r#"sending SIGTERM to process 412 uid 0 "worker": badness 700, VmRSS 80 MiB"#;
+    let ended = |unit: &str| format!("{unit}: Main process exited, code=killed, status=15/TERM");
+    let systemd = "\"SYSLOG_IDENTIFIER\":\"systemd\"";
+    let journal = [
+        entry_after(0, earlyoom, "\"SYSLOG_IDENTIFIER\":\"earlyoom\""),
+        entry_after(1, &ended("other.service"), systemd),
+        entry_after(2, &ended("web.service"), systemd),
+    ]
+    .concat();
+    let units = || {
+        let command = with_logs(&kernel, "", Some(&journal));
+        let document = why(&kernel, command, &["--json"]).json();
+        assert_valid("grey.kills.v1", &document);
+        let kills = document["kills"].as_array().unwrap().clone();
+        let unit = |program: &str| {
+            let mut kills = kills.iter();
+            let kill = kills.find(|kill| kill["program"] == program).unwrap();
+            kill["unit"].clone()
+        };
+        (unit("earlyoom"), kills.len())
+    };
+    assert_eq!(units(), (Value::Null, 3), "nothing tells where it was");
+    let at = jiff::Timestamp::from_second(LOGGED).unwrap();
+    let known = |name| [(412, name, Some("/system.slice/web.service"), 1)];
+    let folder = kernel.path("state/history");
+    write_growth_of(&folder, at, &known("another"));
+    assert_eq!(units(), (Value::Null, 3), "its pid was another's");
+    std::fs::remove_dir_all(&folder).unwrap();
+    write_growth_of(&folder, at, &known("worker"));
+    assert_eq!(units(), (json!("web.service"), 2));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::process::Stdio;
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
+use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
 
 use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
@@ -89,6 +90,68 @@ fn a_cgroup_that_is_removed_while_it_is_looked_at_is_said_to_have_been() {
         );
         assert!(!stdout.contains("no account of memory"), "{stdout}");
     }
+}
+
+#[test]
+fn what_is_no_pss_says_that_it_is_rss() {
+    let parts = |target: &str| {
+        let document = run(on(&host()), &["why", "--json", target]).json();
+        let account = document["targets"][0].clone();
+        let findings = account["findings"].as_array().unwrap().clone();
+        let parts = findings.into_iter().filter(|it| it["topic"] == "part");
+        let texts: Vec<String> = parts.map(|it| it["text"].to_string()).collect();
+        assert!(!texts.is_empty());
+        (account["held_by"].clone(), texts)
+    };
+    for (target, held_by, of) in [
+        ("310", "pss", " of its RSS is "),
+        ("/build/web", "memory.current", " is "),
+    ] {
+        let (by, texts) = parts(target);
+        assert_eq!(by, held_by);
+        let is_said =
+            |text: &String| text.contains(of) && (held_by == "pss" || !text.contains("RSS"));
+        assert!(texts.iter().all(is_said), "{texts:?}");
+    }
+}
+
+#[test]
+fn no_recorder_is_advised_where_one_is_at_work() {
+    let kernel = host();
+    let advice = || {
+        let document = run(on(&kernel), &["why", "--json", "310"]).json();
+        document["targets"][0]["advice"].to_string()
+    };
+    assert!(advice().contains("greyctl record"), "{}", advice());
+    std::fs::create_dir(kernel.path("state")).unwrap();
+    let folder = kernel.path("state/history");
+    let _recorder = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();
+    let said = advice();
+    assert!(!said.contains("greyctl record"), "{said}");
+    assert!(
+        said.contains("--detect-leaks --for 60s --target 310"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_stands_behind_two_dashes_is_a_target() {
+    for (typed, name) in [("--help", "--help"), ("--json", "--json"), ("-V", "-V")] {
+        let kernel = host().with_process(&FakeProcess::new(400, 1, name, "/solo"));
+        let ran = run(on(&kernel), &["why", "--", typed]);
+        assert_eq!(ran.exit, 0, "{typed}: {}", ran.stderr);
+        let title = format!("Why {name} (400)");
+        assert!(ran.stdout.starts_with(&title), "{}", ran.stdout);
+        let gone = run(on(&host()), &["why", "--", typed]);
+        assert_eq!(gone.exit, 2, "{typed}");
+        assert!(
+            gone.stderr.contains(&format!("`{typed}`")),
+            "{}",
+            gone.stderr
+        );
+        assert!(gone.stdout.is_empty(), "{}", gone.stdout);
+    }
+    assert_eq!(run(greyctl(), &["why", "--nonsense"]).exit, 2);
 }
 
 #[test]

@@ -155,6 +155,7 @@ pub(super) fn well() -> DoctorFacts {
                 size: Bytes(MIB),
                 samples: Some(60),
                 last_age_seconds: Some(1),
+                is_being_recorded: Some(true),
                 lost: Vec::new(),
                 unreadable: Vec::new(),
                 newer: Vec::new(),

@@ -116,8 +116,15 @@ fn room_is_judged_by_what_is_kept_there() {
     );
 }
 
+/// A history of which nobody knows whether it is being recorded.
+fn unasked(facts: &mut DoctorFacts, last_age_seconds: Option<i64>) {
+    let history = value(&mut facts.state.history);
+    history.is_being_recorded = None;
+    history.last_age_seconds = last_age_seconds;
+}
+
 #[test]
-fn history_is_judged_by_its_age_and_what_is_damaged() {
+fn history_is_judged_by_its_recorder_its_age_and_what_is_damaged() {
     assert_sides(
         "history",
         &[
@@ -131,9 +138,12 @@ fn history_is_judged_by_its_age_and_what_is_damaged() {
                 Note,
             ),
             (
-                |it| value(&mut it.state.history).last_age_seconds = None,
+                |it| value(&mut it.state.history).is_being_recorded = Some(false),
                 Note,
             ),
+            (|it| unasked(it, Some(60)), Ok),
+            (|it| unasked(it, Some(61)), Note),
+            (|it| unasked(it, None), Note),
             (
                 |it| value(&mut it.state.history).last_age_seconds = Some(-60),
                 Ok,
@@ -183,6 +193,23 @@ fn history_is_judged_by_its_age_and_what_is_damaged() {
         value(&mut it.state.history).last_age_seconds = Some(7300)
     });
     assert!(old.found.contains("the last 2h 1m ago"), "{}", old.found);
+    assert!(!old.found.contains("nothing records"), "{}", old.found);
+    // A recorder that was just killed, one that has just begun, and one of which
+    // nobody knows.
+    let killed = found("history", |it| {
+        value(&mut it.state.history).is_being_recorded = Some(false);
+    });
+    let said = &killed.found;
+    assert!(
+        said.ends_with("the last 1s ago: nothing records now"),
+        "{said}"
+    );
+    let begun = found("history", |it| {
+        value(&mut it.state.history).last_age_seconds = None;
+    });
+    assert_eq!(begun.state, Ok);
+    let unknown = found("history", |it| unasked(it, Some(1))).found;
+    assert!(unknown.ends_with("the last 1s ago"), "{unknown}");
     let partly = found("history", |it| {
         value(&mut it.state.history).looked_at_all = false
     });

@@ -19,6 +19,22 @@ fn assemble(lines: &[(Option<&str>, &str)]) -> Assembled {
     assembly.finish()
 }
 
+fn assemble_at<'text>(lines: impl IntoIterator<Item = (LogTime, &'text str)>) -> Assembled {
+    let mut assembly = Assembly::default();
+    for (time, text) in lines {
+        assembly.kernel_line(time, None, None, text.as_bytes());
+    }
+    assembly.finish()
+}
+
+/// Noon of a day, as syslog writes it.
+fn noon(day: u8) -> LogTime {
+    let line = format!("Nov {day:2} 12:00:00 box kernel: x");
+    super::super::line::parse_line(line.as_bytes())
+        .unwrap()
+        .time
+}
+
 fn kills(assembled: &Assembled) -> Vec<&KernelKill> {
     assembled
         .records
@@ -186,21 +202,63 @@ fn a_kill_long_after_a_group_is_not_of_the_group() {
     lines.push("Tasks in /web are going to be killed due to memory.oom.group set".to_owned());
     lines.push(lines[7].replace('7', "8"));
     lines.push(lines[7].replace('7', "9"));
-    let mut assembly = Assembly::default();
-    for (number, line) in lines.iter().enumerate() {
+    let assembled = assemble_at(lines.iter().enumerate().map(|(number, line)| {
         let seconds = if number + 1 == lines.len() { 900 } else { 1 };
         let time = LogTime {
             since_boot: Some(Duration::from_secs(seconds)),
             ..LogTime::default()
         };
-        assembly.kernel_line(time, None, None, line.as_bytes());
-    }
-    let assembled = assembly.finish();
+        (time, line.as_str())
+    }));
     let groups: Vec<_> = kills(&assembled)
         .iter()
         .map(|kill| kill.killed_group.is_some())
         .collect();
     assert_eq!(groups, [true, true, false]);
+}
+
+#[test]
+fn kills_of_another_day_or_kind_are_others_and_the_same_line_again_is_not() {
+    // What `grep` leaves: the victims' lines alone.
+    let killed = |who: &str| format!("{who}: Killed process 7 (x) total-vm:1kB, anon-rss:1kB");
+    let of_machine = killed("Out of memory");
+    let of_cgroup = killed("Memory cgroup out of memory");
+    let count = |lines: &[(u8, &String)]| {
+        let lines = lines.iter().map(|(day, line)| (noon(*day), line.as_str()));
+        assemble_at(lines).records.len()
+    };
+    assert_eq!(count(&[(20, &of_machine), (21, &of_machine)]), 2);
+    assert_eq!(count(&[(20, &of_machine), (20, &of_cgroup)]), 2);
+    assert_eq!(count(&[(20, &of_cgroup), (20, &of_cgroup)]), 1);
+    let reaped = "oom_reaper: reaped process 7 (x), now anon-rss:0kB".to_owned();
+    assert_eq!(count(&[(20, &of_machine), (20, &reaped)]), 1);
+    assert_eq!(count(&[(20, &of_machine), (21, &reaped)]), 2);
+}
+
+#[test]
+fn a_report_of_another_day_gives_a_kill_nothing() {
+    let lines = report("/web", 7, 100);
+    // Of the first day the victim's line is gone, of the second all but that.
+    for first in 1..lines.len() - 1 {
+        let (before, last) = (&lines[..first], &lines[lines.len() - 1]);
+        let before = before.iter().map(|line| (noon(20), line.as_str()));
+        let assembled = assemble_at(before.chain([(noon(21), last.as_str())]));
+        let kills = kills(&assembled);
+        let kill = kills.iter().find(|kill| kill.anon.is_some()).unwrap();
+        assert_eq!((kill.memory, &kill.limit_cgroup), (None, &None), "{first}");
+        assert!(kill.tasks.is_empty() && kill.asked_by.is_none(), "{first}");
+        // The other one still has its own victim, once that is named.
+        assert_eq!(kills.len(), if first < 7 { 1 } else { 2 });
+    }
+    // Nor do the first lines of one day and the others of the next.
+    let split = lines.iter().enumerate().map(|(number, line)| {
+        let day = if number < 3 { 20 } else { 21 };
+        (noon(day), line.as_str())
+    });
+    let assembled = assemble_at(split);
+    let kill = kills(&assembled)[0];
+    assert_eq!((kill.memory, kill.whole), (None, false));
+    assert_eq!(assembled.unfinished, 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetK
 
 use super::document::{Account, AccountKind};
 use super::findings::swap_room;
+use super::gather::Closer;
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Diagnosis;
 use crate::recommend::{command, command_on};
@@ -25,7 +26,8 @@ const LARGE_PERCENT: u64 = 25;
 const ROOMY_PERCENT: u64 = 125;
 
 /// Everything that would help, what ends harm first.
-pub(super) fn all(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -> Vec<String> {
+pub(super) fn all(closer: &Closer<'_>, account: &Account, diagnosis: &Diagnosis) -> Vec<String> {
+    let global = closer.global;
     match account.kind {
         AccountKind::RootCgroup | AccountKind::KernelThread => {
             let look = command(global, "memory-diagnose");
@@ -46,12 +48,25 @@ pub(super) fn all(global: &GlobalOptions, account: &Account, diagnosis: &Diagnos
         advice.push("see the rest: run the same command with sudo".to_owned());
     }
     if account.trend.is_none() && account.kind != AccountKind::EmptyCgroup {
-        let record = command(global, "record");
-        advice.push(format!(
+        advice.extend(find_growth(closer, account));
+    }
+    advice
+}
+
+/// What is known of nobody's growth yet: a recorder keeps that, or a look tells it
+/// where a recorder is at work and has nothing of this one.
+fn find_growth(closer: &Closer<'_>, account: &Account) -> Option<String> {
+    if !closer.is_being_recorded {
+        let record = command(closer.global, "record");
+        return Some(format!(
             "keep a history, which tells how it grows: {record}"
         ));
     }
-    advice
+    let words = "memory-diagnose --detect-leaks --for 60s";
+    let line = command_on(closer.global, words, &named(&account.target)?)?;
+    Some(format!(
+        "see how it grows, of which the recorder that is at work has nothing yet: {line}"
+    ))
 }
 
 /// How the target is named: a process by its pid, all else by its path.

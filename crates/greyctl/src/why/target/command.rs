@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use grey_model::{ResolvedTarget, Target};
 use grey_telemetry::Kernel;
-use grey_telemetry::history::History;
+use grey_telemetry::history::{self, History};
 use jiff::Timestamp;
 
 use super::document::{self, TrendSource, WhyDocument};
@@ -63,6 +63,7 @@ pub(in super::super) fn run(
         kernel: &kernel,
         global,
         source,
+        is_being_recorded: is_being_recorded(global),
     };
     let document = WhyDocument {
         schema: document::SCHEMA,
@@ -77,6 +78,12 @@ pub(in super::super) fn run(
         output.text(&report::render(&document, output.width()))?;
     }
     Ok(Exit::Success)
+}
+
+/// Whether a recorder is at work; not where that cannot be asked.
+fn is_being_recorded(global: &GlobalOptions) -> bool {
+    let folder = state_dir(global).map(|state| state.join(FOLDER));
+    folder.is_ok_and(|folder| history::is_being_recorded(&folder).unwrap_or(false))
 }
 
 /// What was recorded in the last hour; nothing where there is no history, or

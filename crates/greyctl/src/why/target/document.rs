@@ -102,7 +102,8 @@ pub(crate) struct Account {
 pub(crate) struct Part {
     /// Of what.
     pub(crate) kind: PartKind,
-    /// How much.
+    /// How much: of what a control group is charged, or of the RSS of processes,
+    /// whose parts are together more than `held_bytes` where that is PSS.
     pub(crate) bytes: Bytes,
 }
 

@@ -159,6 +159,16 @@ pub(super) fn swap_room(diagnosis: &Diagnosis) -> Bytes {
     free_swap(&diagnosis.swap.devices, &zram)
 }
 
+/// What the parts of processes are of, where it is not what they hold: the kernel
+/// tells parts of RSS, which together are more than PSS.
+fn of_rss(account: &Account) -> &'static str {
+    match (account.held_by, account.kind) {
+        (Some("pss"), AccountKind::Process) => " of its RSS",
+        (Some("pss"), _) => " of the RSS of its processes",
+        _ => "",
+    }
+}
+
 fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
     let whole: Bytes = account.parts.iter().map(|part| part.bytes).sum();
     let room = swap_room(diagnosis);
@@ -168,6 +178,7 @@ fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
         format!("only swap can take it, which has room for {room}")
     };
     let of_processes = account.held_by != Some("memory.current");
+    let of = of_rss(account);
     account
         .parts
         .iter()
@@ -176,11 +187,11 @@ fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
             let bytes = part.bytes;
             let text = match part.kind {
                 PartKind::Anonymous => format!(
-                    "{bytes} is anonymous memory, what programs allocate for themselves (heaps, \
+                    "{bytes}{of} is anonymous memory, what programs allocate for themselves (heaps, \
                      stacks, buffers): {swap}"
                 ),
                 PartKind::File if of_processes => format!(
-                    "{bytes} is files that it maps (programs, libraries, data): the kernel can \
+                    "{bytes}{of} is files that it maps (programs, libraries, data): the kernel can \
                      drop what is like the file, and read it again"
                 ),
                 PartKind::File => format!(
@@ -188,7 +199,7 @@ fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
                      when memory is needed"
                 ),
                 PartKind::Shared => format!(
-                    "{bytes} is tmpfs and shared memory, which stays until it is deleted: {swap}"
+                    "{bytes}{of} is tmpfs and shared memory, which stays until it is deleted: {swap}"
                 ),
                 PartKind::SlabReclaimable => format!(
                     "{bytes} is objects of the kernel that it can free (directory entries, inodes)"
@@ -259,17 +270,19 @@ fn mappings(account: &Account) -> Option<Finding> {
         return None;
     }
     let list: Vec<String> = named.iter().map(|mapped| mapping(mapped)).collect();
-    let whose = match account.target.kind {
-        TargetKind::Process => "its largest mappings".to_owned(),
-        _ => account.processes.first().map_or_else(
-            || "the largest mappings".to_owned(),
-            |member| format!("the largest mappings of {} ({})", member.name, member.id),
-        ),
+    let whose = match (account.target.kind, account.processes.first()) {
+        (TargetKind::Process, _) => "its largest mappings".to_owned(),
+        (_, Some(member)) => format!("the largest mappings of {} ({})", member.name, member.id),
+        (_, None) => "the largest mappings".to_owned(),
+    };
+    let by = match account.held_by {
+        Some("pss") => ", by RSS",
+        _ => "",
     };
     Some(finding(
         Topic::Mappings,
         Some(sum),
-        format!("{whose}: {}", list.join(", ")),
+        format!("{whose}{by}: {}", list.join(", ")),
     ))
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Closer<'run> {
     pub(super) kernel: &'run Kernel,
     pub(super) global: &'run GlobalOptions,
     pub(super) source: TrendSource,
+    /// Whether a recorder is at work.
+    pub(super) is_being_recorded: bool,
 }
 
 /// The account of each target of `diagnosis`.
@@ -102,7 +104,7 @@ fn account(closer: &Closer<'_>, diagnosis: &Diagnosis, target: &ResolvedTarget) 
     }
     unreadable(&mut account, &members);
     account.findings = findings::all(&account, diagnosis);
-    account.advice = advice::all(closer.global, &account, diagnosis);
+    account.advice = advice::all(closer, &account, diagnosis);
     account
 }
 

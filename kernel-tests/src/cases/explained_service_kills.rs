@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,6 +19,10 @@ const SYSTEMD: &[GuestName] = &[GuestName::Systemd];
 /// systemd-oomd looks for half a minute before it acts, in an emulated guest
 /// for longer.
 const LONG: Duration = Duration::from_secs(300);
+
+/// And is told of before the case's own time is up, so that the journal says what
+/// it did where it did not.
+const TOLD: Duration = Duration::from_secs(200);
 
 const OOMD_SETTINGS: &str = "/run/systemd/oomd.conf.d";
 
@@ -66,7 +70,7 @@ fn told(
     let arguments = [&["why", "--killed", "--json"][..], arguments].concat();
     let mut last = Value::Null;
     let mut found = None;
-    let waited = guest.wait_until("the kill is told", LONG, || {
+    let waited = guest.wait_until("the kill is told", TOLD, || {
         last = guest
             .greyctl(&arguments)
             .and_then(|run| run.json())
@@ -137,32 +141,55 @@ fn a_kill_by_systemd_oomd_is_explained_with_its_pressure(
     Ok(Outcome::Passed)
 }
 
-/// How much of the memory is available, in percent.
-fn available_percent(guest: &Guest) -> Result<u64, Failure> {
-    Ok(guest.meminfo_kib("MemAvailable")? * 100 / guest.meminfo_kib("MemTotal")?)
+/// What is available for so long is steady: the kernel adds its counters up each
+/// second.
+const STEADY: Duration = Duration::from_secs(3);
+
+/// Within this much, in KiB: less than a hundredth of a guest.
+const APART_KIB: u64 = 4096;
+
+/// How much is available once that stays, in KiB: memory of what ran before is
+/// given back for a while after its end, and a hog fills up.
+fn steady_available_kib(guest: &Guest) -> Result<u64, Failure> {
+    let mut known = (guest.meminfo_kib("MemAvailable")?, Instant::now());
+    guest.wait_until("what is available stays", BOUND, || {
+        let Ok(now) = guest.meminfo_kib("MemAvailable") else {
+            return false;
+        };
+        if now.abs_diff(known.0) > APART_KIB {
+            known = (now, Instant::now());
+        }
+        known.1.elapsed() >= STEADY
+    })?;
+    Ok(known.0)
 }
 
-/// A hog as a service that is on its way to `mebibytes`, and what is available
-/// when it has them, in percent.
+/// A hog as a service that has `mebibytes`, and what is available then, in KiB.
 fn running_hog<'guest>(
     guest: &'guest Guest,
     name: &str,
     mebibytes: u64,
 ) -> Result<(Unit<'guest>, u64), Failure> {
-    let before = guest.meminfo_kib("MemAvailable")?;
+    let before = steady_available_kib(guest)?;
     let unit = Unit::start(guest, name, &hog_service(mebibytes, "")?)?;
     guest.wait_until("the hog has what it wants", BOUND, || {
         guest
             .meminfo_kib("MemAvailable")
             .is_ok_and(|now| now + (mebibytes << 10) * 9 / 10 < before)
     })?;
-    Ok((unit, available_percent(guest)?))
+    let available = steady_available_kib(guest)?;
+    guest.say(&format!(
+        "available: {before} KiB, with the hog {available} KiB"
+    ));
+    Ok((unit, available))
 }
 
 fn a_kill_by_earlyoom_is_explained(guest: &Guest) -> Result<Outcome, Failure> {
     let (hog, available) = running_hog(guest, "grey-case-early.service", 256)?;
+    // Its percent are of what programs can have, not of the whole machine.
+    let most = available + guest.meminfo_kib("AnonPages")?;
     // Between what is available now and what will be without the hog.
-    let least = available + 10;
+    let least = available * 100 / most + 10;
     let killer = Unit::start(
         guest,
         "grey-case-earlyoom.service",
@@ -209,6 +236,7 @@ fn nohang_settings(guest: &Guest, least: u64) -> Result<PathBuf, Failure> {
 
 fn a_kill_by_nohang_is_explained(guest: &Guest) -> Result<Outcome, Failure> {
     let (hog, available) = running_hog(guest, "grey-case-hog.service", 400)?;
+    let available = available * 100 / guest.meminfo_kib("MemTotal")?;
     // It takes no more than half of the memory as its threshold.
     let least = (available + 10).min(50);
     if least <= available {

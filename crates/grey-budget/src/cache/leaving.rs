@@ -7,11 +7,12 @@
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::core::{Class, Inner, KEPT};
-use super::slot::{Evicted, Slot};
-use crate::budget::{Component, Reservation};
+use super::core::{Inner, KEPT};
+use super::slot::Evicted;
+use crate::budget::Component;
 
-/// What one operation takes out, which is settled when this is dropped.
+/// What one operation takes out, which is settled when this is dropped; and what
+/// it brings in, whose charge is given back when it panics before that is in.
 pub(super) struct Leaving<'a, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -19,6 +20,10 @@ where
 {
     inner: &'a Inner<K, V>,
     pub(super) evicted: Evicted<K, V>,
+    /// Class, number and weight of what comes in; the weight is 0 if nothing does.
+    class: usize,
+    id: u64,
+    weight: u64,
 }
 
 impl<'a, K, V> Leaving<'a, K, V>
@@ -29,14 +34,29 @@ where
     /// Nothing yet.
     #[inline]
     pub(super) fn of(inner: &'a Inner<K, V>) -> Self {
+        Self::and(inner, 0, 0, 0)
+    }
+
+    /// Nothing yet, and an entry of this number and weight, which is charged, is
+    /// to come into this class. Who puts it in tells [`Evicted::has_entered`].
+    #[inline]
+    pub(super) fn and(inner: &'a Inner<K, V>, class: usize, id: u64, weight: u64) -> Self {
         Self {
             inner,
             evicted: Evicted::default(),
+            class,
+            id,
+            weight,
         }
     }
 
     #[cold]
     fn settle_while_it_unwinds(&mut self) {
+        // It gives the charge back when it leaves.
+        let is_in = self.evicted.has_entered || self.inner.holds(self.class, self.id);
+        if self.weight > 0 && !is_in {
+            self.inner.account.component.release(self.weight);
+        }
         let settled = catch_unwind(AssertUnwindSafe(|| self.inner.settle(&mut self.evicted)));
         if settled.is_err() {
             tracing::error!("a key panicked once more while another panic unwound");
@@ -51,39 +71,10 @@ where
 {
     #[inline]
     fn drop(&mut self) {
-        if self.evicted.is_empty() {
-            return;
-        }
         if std::thread::panicking() {
             self.settle_while_it_unwinds();
         } else {
             self.inner.settle(&mut self.evicted);
-        }
-    }
-}
-
-/// An entry that is being put into its class; dropped only if that panics.
-struct Entering<'a, K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    inner: &'a Inner<K, V>,
-    class: usize,
-    id: u64,
-    charge: Option<Reservation<'a>>,
-}
-
-impl<K, V> Drop for Entering<'_, K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    #[cold]
-    fn drop(&mut self) {
-        // It gives the charge back when it leaves.
-        if self.inner.holds(self.class, self.id) {
-            std::mem::forget(self.charge.take());
         }
     }
 }
@@ -145,26 +136,5 @@ where
             self.visit(class, |_, slot| is_in |= slot.id() == id);
         }));
         is_in || looked.is_err()
-    }
-
-    /// Puts an entry into its class. With it goes the charge; if a key panics
-    /// and it is not in, the charge is given back.
-    #[inline]
-    pub(super) fn enter<'a>(
-        &'a self,
-        class: usize,
-        opened: &Class<K, V>,
-        (key, slot): (K, Slot<V>),
-        charge: Reservation<'a>,
-        evicted: &mut Evicted<K, V>,
-    ) {
-        let entering = Entering {
-            inner: self,
-            class,
-            id: slot.id(),
-            charge: Some(charge),
-        };
-        opened.insert_with_lifecycle(key, slot, evicted);
-        std::mem::forget(entering);
     }
 }

@@ -260,10 +260,12 @@ where
         let Some(taking) = inner.take_free_room(class, weight) else {
             return Placed::NoRoom;
         };
+        // The entry gives it back when it leaves.
+        std::mem::forget(charge);
         let slot = Slot::new(value, weight, account.next_id(), account.tick(), meta);
-        let mut leaving = Leaving::of(inner);
+        let mut leaving = Leaving::and(inner, class, slot.id(), weight);
         let evicted = &mut leaving.evicted;
-        inner.place(class, lead.key().clone(), slot, charge, evicted, Some(lead));
+        inner.place(class, lead.key().clone(), slot, evicted, Some(lead));
         drop(taking);
         let was_superseded = lead.is_superseded();
         if let Some(held) = self.pieces.get_mut(piece) {

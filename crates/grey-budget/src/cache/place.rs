@@ -19,7 +19,6 @@ use super::leaving::Leaving;
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::room::Taking;
 use super::slot::{Evicted, Meta, NEVER, Reading, Slot, TICK_MS, round_weight};
-use crate::budget::Reservation;
 
 /// In which order the classes are looked through.
 const LOOKUP: [usize; KEPT + 1] = [1, 2, KEPT, 0];
@@ -203,15 +202,15 @@ where
     ) -> Result<(), Rejected<V>> {
         let weight = self.weigh(&key, &value);
         let class = meta.priority.index();
-        let (charge, taking) = match self.admit(class, weight) {
-            Ok(admitted) => admitted,
+        let taking = match self.admit(class, weight) {
+            Ok(taking) => taking,
             Err(rejection) => return Err(self.reject(&key, value, rejection, lead.is_some())),
         };
         let account = &*self.account;
         let id = account.next_id();
         let slot = Slot::new(value, weight, id, account.tick(), meta);
-        let mut leaving = Leaving::of(self);
-        self.place(class, key, slot, charge, &mut leaving.evicted, lead);
+        let mut leaving = Leaving::and(self, class, id, weight);
+        self.place(class, key, slot, &mut leaving.evicted, lead);
         drop(taking);
         drop(leaving);
         if id.is_multiple_of(CLOCK_EVERY) {
@@ -222,7 +221,7 @@ where
 
     /// Takes the charge and the room, when the value finds some.
     #[inline]
-    fn admit(&self, class: usize, weight: u64) -> Result<(Reservation<'_>, Taking<'_>), Rejection> {
+    fn admit(&self, class: usize, weight: u64) -> Result<Taking<'_>, Rejection> {
         if self.frozen.load(Ordering::Relaxed) != THAWED {
             self.thaw_or_refuse(class, weight)?;
         }
@@ -239,7 +238,11 @@ where
             self.take_room(class, weight)
         };
         match taking {
-            Some(taking) => Ok((charge, taking)),
+            // The entry gives it back when it leaves.
+            Some(taking) => {
+                std::mem::forget(charge);
+                Ok(taking)
+            }
             None => Err(Rejection::NoRoom {
                 weight: Bytes(weight),
             }),
@@ -263,15 +266,13 @@ where
         Rejected { value, rejection }
     }
 
-    /// Puts a slot into its class alone, with the charge, which it gives back
-    /// when it leaves.
+    /// Puts a slot, whose charge was taken, into its class alone.
     #[inline]
     pub(super) fn place(
         &self,
         class: usize,
         key: K,
         slot: Slot<V>,
-        charge: Reservation<'_>,
         evicted: &mut Evicted<K, V>,
         lead: Option<&Lead<'_, K, V>>,
     ) {
@@ -280,14 +281,15 @@ where
         if alone && self.account.spill.is_none() && lead.is_none() && self.flights.is_idle() {
             let id = slot.id();
             if let Some(opened) = self.class(class) {
-                self.enter(class, opened, (key, slot), charge, evicted);
+                opened.insert_with_lifecycle(key, slot, evicted);
+                evicted.has_entered = true;
             }
             if self.used.load(Ordering::Relaxed) != bit {
                 self.make_sole(class, id, evicted);
             }
             return;
         }
-        self.place_among_others(class, key, slot, charge, evicted, lead);
+        self.place_among_others(class, key, slot, evicted, lead);
     }
 
     fn place_among_others(
@@ -295,7 +297,6 @@ where
         class: usize,
         key: K,
         slot: Slot<V>,
-        charge: Reservation<'_>,
         evicted: &mut Evicted<K, V>,
         lead: Option<&Lead<'_, K, V>>,
     ) {
@@ -310,14 +311,15 @@ where
         if lead.is_some_and(Lead::is_superseded) {
             drop(stripe);
             self.push(class, evicted, key, slot);
-            std::mem::forget(charge);
+            evicted.has_entered = true;
             return;
         }
         if lead.is_none() {
             supersede(&mut stripe, &key);
         }
         self.take_from_all_but(class, &key, evicted);
-        self.enter(class, opened, (key, slot), charge, evicted);
+        opened.insert_with_lifecycle(key, slot, evicted);
+        evicted.has_entered = true;
         // Under the stripe: whoever reads the key from disk next must not find
         // the older value known there.
         let is_spilled = spilled.filter(|_| self.account.away.outdate(hash, Some(id)));

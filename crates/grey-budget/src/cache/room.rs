@@ -62,7 +62,9 @@ where
         if same {
             // Twice in memory for a moment, so twice charged.
             let charge = self.account.component.overdraw(Bytes(weight));
-            self.enter(to, opened, (key.clone(), slot), charge, evicted);
+            opened.insert_with_lifecycle(key.clone(), slot, evicted);
+            // The entry gives it back when it leaves.
+            std::mem::forget(charge);
             let taken = self.class(from).and_then(|class| class.remove(&key));
             if let Some((key, slot)) = taken {
                 // Who calls accounts for what is kept.

@@ -253,6 +253,8 @@ pub(super) struct Evicted<K, V> {
     /// How many were evicted, and not replaced.
     pub(super) evictions: u64,
     evicting: bool,
+    /// Whether what the operation brings is in, or was handed on.
+    pub(super) has_entered: bool,
     /// Who settles it when the operation itself does not.
     owner: Option<Arc<Account<K, V>>>,
 }
@@ -267,6 +269,7 @@ impl<K, V> Default for Evicted<K, V> {
             kept: 0,
             evictions: 0,
             evicting: false,
+            has_entered: false,
             owner: None,
         }
     }

@@ -249,15 +249,17 @@ impl<K, V> Account<K, V> {
         if evictions > 0 {
             count_many(&self.counters().evictions, evictions);
         }
-        // After the entries went, and also when a key panics while they do.
-        let gives_back = GivesBack {
-            component: &self.component,
-            weight,
-        };
         if self.is_handed_over() {
+            // After the entries went, and also when a key panics while they do.
+            let gives_back = GivesBack {
+                component: &self.component,
+                weight,
+            };
             self.settle_entries(evicted);
+            drop(gives_back);
+        } else {
+            self.component.release(weight);
         }
-        drop(gives_back);
     }
 
     fn settle_entries(&self, evicted: &mut Evicted<K, V>) {

@@ -13,37 +13,42 @@ use crate::budget::Component;
 
 /// What one operation takes out, which is settled when this is dropped; and what
 /// it brings in, whose charge is given back when it panics before that is in.
-pub(super) struct Leaving<'a, K, V>
+pub(super) struct Leaving<'a, 'e, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     inner: &'a Inner<K, V>,
-    pub(super) evicted: Evicted<K, V>,
+    /// Lies with the caller: it is large, and would be copied on its way.
+    pub(super) evicted: &'e mut Evicted<K, V>,
     /// Class, number and weight of what comes in; the weight is 0 if nothing does.
     class: usize,
     id: u64,
     weight: u64,
 }
 
-impl<'a, K, V> Leaving<'a, K, V>
+impl<'a, 'e, K, V> Leaving<'a, 'e, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     /// Nothing yet.
     #[inline]
-    pub(super) fn of(inner: &'a Inner<K, V>) -> Self {
-        Self::and(inner, 0, 0, 0)
+    pub(super) const fn of(inner: &'a Inner<K, V>, evicted: &'e mut Evicted<K, V>) -> Self {
+        Self::and(inner, evicted, (0, 0, 0))
     }
 
     /// Nothing yet, and an entry of this number and weight, which is charged, is
     /// to come into this class. Who puts it in tells [`Evicted::has_entered`].
     #[inline]
-    pub(super) fn and(inner: &'a Inner<K, V>, class: usize, id: u64, weight: u64) -> Self {
+    pub(super) const fn and(
+        inner: &'a Inner<K, V>,
+        evicted: &'e mut Evicted<K, V>,
+        (class, id, weight): (usize, u64, u64),
+    ) -> Self {
         Self {
             inner,
-            evicted: Evicted::default(),
+            evicted,
             class,
             id,
             weight,
@@ -57,14 +62,14 @@ where
         if self.weight > 0 && !is_in {
             self.inner.account.component.release(self.weight);
         }
-        let settled = catch_unwind(AssertUnwindSafe(|| self.inner.settle(&mut self.evicted)));
+        let settled = catch_unwind(AssertUnwindSafe(|| self.inner.settle(self.evicted)));
         if settled.is_err() {
             tracing::error!("a key panicked once more while another panic unwound");
         }
     }
 }
 
-impl<K, V> Drop for Leaving<'_, K, V>
+impl<K, V> Drop for Leaving<'_, '_, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -74,7 +79,7 @@ where
         if std::thread::panicking() {
             self.settle_while_it_unwinds();
         } else {
-            self.inner.settle(&mut self.evicted);
+            self.inner.settle(self.evicted);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::core::{Cache, Inner, KEPT};
 use super::exchange::THAWED;
 use super::flight::{Lead, Role};
 use super::leaving::Leaving;
-use super::slot::{Meta, NEVER, Slot};
+use super::slot::{Evicted, Meta, NEVER, Slot};
 use super::spill::{Offer, OfferTaker, read_header};
 use crate::load_back::{LOAD_BACK_SLICE, LoadBackRation, LoadBackReport};
 use crate::spill::Take;
@@ -263,15 +263,15 @@ where
         // The entry gives it back when it leaves.
         std::mem::forget(charge);
         let slot = Slot::new(value, weight, account.next_id(), account.tick(), meta);
-        let mut leaving = Leaving::and(inner, class, slot.id(), weight);
-        let evicted = &mut leaving.evicted;
-        inner.place(class, lead.key().clone(), slot, evicted, Some(lead));
+        let mut evicted = Evicted::default();
+        let leaving = Leaving::and(inner, &mut evicted, (class, slot.id(), weight));
+        inner.place(class, lead.key().clone(), slot, leaving.evicted, Some(lead));
         drop(taking);
         let was_superseded = lead.is_superseded();
         if let Some(held) = self.pieces.get_mut(piece) {
             *held = held.saturating_add(weight);
         }
-        self.is_full |= !was_superseded && !evicted.is_empty();
+        self.is_full |= !was_superseded && !leaving.evicted.is_empty();
         drop(leaving);
         if was_superseded {
             Placed::Superseded

@@ -129,8 +129,9 @@ where
     {
         let (key, slot) = self.class(class)?.remove_if(key, is_meant)?;
         let weight = slot.weight();
-        let mut leaving = Leaving::of(self);
-        self.push(class, &mut leaving.evicted, key, slot);
+        let mut evicted = Evicted::default();
+        let leaving = Leaving::of(self, &mut evicted);
+        self.push(class, leaving.evicted, key, slot);
         drop(leaving);
         self.note_room();
         Some(weight)
@@ -209,8 +210,9 @@ where
         let account = &*self.account;
         let id = account.next_id();
         let slot = Slot::new(value, weight, id, account.tick(), meta);
-        let mut leaving = Leaving::and(self, class, id, weight);
-        self.place(class, key, slot, &mut leaving.evicted, lead);
+        let mut evicted = Evicted::default();
+        let leaving = Leaving::and(self, &mut evicted, (class, id, weight));
+        self.place(class, key, slot, leaving.evicted, lead);
         drop(taking);
         drop(leaving);
         if id.is_multiple_of(CLOCK_EVERY) {
@@ -370,11 +372,12 @@ where
 
     /// Takes a key out everywhere. Nothing is settled yet.
     pub(super) fn remove(&self, key: &K) -> Evicted<K, V> {
-        let mut leaving = Leaving::of(self);
+        let mut evicted = Evicted::default();
+        let leaving = Leaving::of(self, &mut evicted);
         let hash = self.account.hash(key);
         let mut stripe = self.flights.lock(hash);
         supersede(&mut stripe, key);
-        self.take_from_all_but(usize::MAX, key, &mut leaving.evicted);
+        self.take_from_all_but(usize::MAX, key, leaving.evicted);
         // Under the stripe: see `place_among_others`.
         let spill = self.account.spill.as_ref();
         let is_spilled = spill.filter(|_| self.account.away.outdate(hash, None));
@@ -382,7 +385,7 @@ where
         if let Some(spill) = is_spilled {
             self.account.forget(spill, key);
         }
-        std::mem::take(&mut leaving.evicted)
+        std::mem::take(leaving.evicted)
     }
 
     /// Takes out everything, one after the other.
@@ -392,8 +395,9 @@ where
                 continue;
             };
             for (key, slot) in opened.drain() {
-                let mut leaving = Leaving::of(self);
-                self.push(class, &mut leaving.evicted, key, slot);
+                let mut evicted = Evicted::default();
+                let leaving = Leaving::of(self, &mut evicted);
+                self.push(class, leaving.evicted, key, slot);
             }
         }
         self.note_room();

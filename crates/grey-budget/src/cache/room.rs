@@ -19,7 +19,7 @@ use super::capacity::{CLASSES, Grants, victims};
 use super::core::{Class, Inner, KEPT};
 use super::leaving::Leaving;
 use super::options::Rejection;
-use super::slot::{Leave, Slot, SlotWeight};
+use super::slot::{Evicted, Leave, Slot, SlotWeight};
 
 /// How often a class's capacity is set again because it changed meanwhile.
 const MOST_RESIZES: usize = 8;
@@ -52,8 +52,8 @@ where
     /// Readers find it all the time.
     pub(super) fn transfer(&self, key: K, slot: Slot<V>, from: usize, to: usize) -> bool {
         let (id, weight) = (slot.id(), slot.weight());
-        let mut leaving = Leaving::of(self);
-        let evicted = &mut leaving.evicted;
+        let mut evicted = Evicted::default();
+        let leaving = Leaving::of(self, &mut evicted);
         let opened = self.open(to);
         let stripe = self.flights.lock(self.account.hash(&key));
         let same = self
@@ -62,13 +62,13 @@ where
         if same {
             // Twice in memory for a moment, so twice charged.
             let charge = self.account.component.overdraw(Bytes(weight));
-            opened.insert_with_lifecycle(key.clone(), slot, evicted);
+            opened.insert_with_lifecycle(key.clone(), slot, leaving.evicted);
             // The entry gives it back when it leaves.
             std::mem::forget(charge);
             let taken = self.class(from).and_then(|class| class.remove(&key));
             if let Some((key, slot)) = taken {
                 // Who calls accounts for what is kept.
-                evicted.push(key, slot);
+                leaving.evicted.push(key, slot);
             }
         }
         drop(stripe);

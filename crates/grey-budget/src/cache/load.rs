@@ -190,12 +190,11 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if self.account.spill.is_none() || self.account.away.rows() == 0 {
-            return None;
-        }
+        self.account.spill.as_ref()?;
         let hash = self.hash_of(key);
         if !self.account.away.is_spilled(hash) {
-            return None;
+            // It may have come back since it was looked for in memory.
+            return self.lookup(key);
         }
         let me = Some(std::thread::current().id());
         for _ in 0..LOOKS {

@@ -286,6 +286,17 @@ fn a_loaded_value_that_is_not_kept_is_not_followed_by_an_older_one() {
     assert_eq!(inner.account.away.begin(hash, 7), Begin::Remove);
 }
 
+#[test]
+fn what_came_back_between_two_looks_is_found() {
+    let Setup { cache, target, .. } = setup_spilling(100_000);
+    cache.insert(1, 10).unwrap();
+    // It was not in memory when it was looked for there, and is not away now.
+    assert_eq!(cache.get_away(&1), Some(10));
+    assert_eq!(cache.get_away(&2), None);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (1, 1));
+    assert_eq!(target.len(), 0);
+}
+
 /// A hundred entries of low and as many of medium priority, 4 % of the budget
 /// each, in a process at the soft level.
 fn at_the_soft_level(setup: &Setup) -> Controller {

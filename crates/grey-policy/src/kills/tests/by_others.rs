@@ -1,0 +1,249 @@
+//! Facts about kills by signals, systemd and the programs that watch memory.
+
+use super::*;
+
+#[test]
+fn a_sigterm_is_a_signal_and_never_the_kernels() {
+    let kill = one(
+        &[at(1, unit_record(UnitEvent::EndedBy { signal: 15 }))],
+        &SYSTEMD,
+    );
+    assert_eq!((kill.killer, kill.signal), (Killer::Signal, Some(15)));
+    assert!(says(&kill.explanation, "never sends SIGTERM"));
+    assert!(says(
+        &kill.advice,
+        "journalctl --since \"1969-12-31 23:59:01 UTC\""
+    ));
+    let asked = UnitEvent::SignalRequested {
+        signal: 15,
+        pid: 7,
+        name: KernelText::from("web"),
+    };
+    let records = [
+        at(1, unit_record(asked)),
+        at(2, unit_record(UnitEvent::EndedBy { signal: 15 })),
+    ];
+    let kill = one(&records, &SYSTEMD);
+    assert_eq!(kill.pid, Some(7));
+    assert!(says(
+        &kill.explanation,
+        "somebody asked systemd to send SIGTERM"
+    ));
+}
+
+#[test]
+fn a_stop_that_took_too_long_is_systemds() {
+    let sent = UnitEvent::KilledBySystemd {
+        signal: 9,
+        pid: 7,
+        name: KernelText::from("web"),
+    };
+    let records = [
+        at(1, unit_record(sent)),
+        at(1, unit_record(UnitEvent::EndedBy { signal: 9 })),
+    ];
+    let kill = one(&records, &SYSTEMD);
+    assert_eq!((kill.killer, kill.pid), (Killer::Signal, Some(7)));
+    assert_eq!(kill.program, Some(KernelText::from("systemd")));
+    assert!(says(&kill.advice, "TimeoutStopUSec -- web.service"));
+}
+
+#[test]
+fn a_sigkill_is_a_persons_only_where_the_kernels_log_was_searched() {
+    let record = at(1, unit_record(UnitEvent::EndedBy { signal: 9 }));
+    assert_eq!(
+        one(std::slice::from_ref(&record), &SYSTEMD).killer,
+        Killer::Signal
+    );
+    let unsearched = KillFacts {
+        kernel_log_searched: false,
+        ..SYSTEMD
+    };
+    assert_eq!(one(&[record], &unsearched).killer, Killer::Unknown);
+}
+
+#[test]
+fn systemds_word_alone_leaves_the_limit_unknown() {
+    let kill = one(&[at(1, unit_record(UnitEvent::KernelKilled))], &SYSTEMD);
+    assert_eq!(kill.killer, Killer::Unknown);
+    assert!(says(&kill.explanation, "not known whose memory was out"));
+}
+
+#[test]
+fn one_process_is_one_process() {
+    let told = |count| {
+        let event = UnitEvent::OomdKilled(Some(count));
+        one(&[at(1, unit_record(event))], &SYSTEMD).explanation
+    };
+    assert!(says(
+        &told(1),
+        "systemd-oomd killed 1 process of web.service"
+    ));
+    assert!(says(
+        &told(2),
+        "systemd-oomd killed 2 processes of web.service"
+    ));
+}
+
+#[test]
+fn systemd_oomd_is_named_with_its_cause() {
+    let oomd = KillRecord::Oomd(OomdKill {
+        cgroup: path("/system.slice/web.service"),
+        cause: OomdCause::Pressure {
+            cgroup: path("/system.slice"),
+            pressure: Percent(62.1),
+            limit: Percent(50.0),
+            duration: KernelText::from("20s"),
+        },
+    });
+    let records = [
+        at(1, oomd),
+        at(1, unit_record(UnitEvent::OomdKilled(Some(3)))),
+        at(1, unit_record(UnitEvent::EndedBy { signal: 9 })),
+    ];
+    let kill = one(&records, &SYSTEMD);
+    assert_eq!(kill.killer, Killer::SystemdOomd);
+    assert!(says(
+        &kill.explanation,
+        "lost 62.1 % of their time waiting for memory, more than 50.0 %"
+    ));
+    assert!(says(&kill.explanation, "the pressure was in /system.slice"));
+    assert!(says(&kill.advice, "ManagedOOMPreference=avoid"));
+    assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+}
+
+/// earlyoom's signal to process 7.
+fn sent(signal: u8, name: &str) -> ProgramKill {
+    ProgramKill {
+        program: KernelText::from("earlyoom"),
+        signal,
+        pid: Some(7),
+        name: Some(KernelText::from(name)),
+        uid: None,
+        cgroup: None,
+        rss: Some(Bytes::from_mib(12)),
+    }
+}
+
+#[test]
+fn earlyoom_is_a_signal_and_its_second_one_is_the_same_kill() {
+    let records = [
+        at(1, KillRecord::Program(sent(15, "web"))),
+        at(4, KillRecord::Program(sent(9, "web"))),
+        at(5, unit_record(UnitEvent::EndedBy { signal: 9 })),
+    ];
+    let kill = one(&records, &SYSTEMD);
+    assert_eq!((kill.killer, kill.signal), (Killer::Signal, Some(9)));
+    assert_eq!(kill.program, Some(KernelText::from("earlyoom")));
+    assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+    assert!(says(&kill.explanation, "and not the kernel"));
+}
+
+/// Of which unit earlyoom's victim was, once a unit's `event` was logged at
+/// `second`, and how many kills that makes. The signal was sent at 10.
+fn unit_of(kill: ProgramKill, second: i64, event: UnitEvent) -> (Option<String>, usize) {
+    let records = [
+        at(10, KillRecord::Program(kill)),
+        at(second, unit_record(event)),
+    ];
+    let kills = explain_kills(&records, &SYSTEMD);
+    let by_earlyoom = |kill: &&Kill| kill.program == Some(KernelText::from("earlyoom"));
+    let unit = kills.iter().find(by_earlyoom).unwrap().unit.as_ref();
+    (unit.map(ToString::to_string), kills.len())
+}
+
+#[test]
+fn a_units_end_is_of_whom_earlyoom_killed_only_where_something_ties_them() {
+    let ended = |signal| UnitEvent::EndedBy { signal };
+    let web = Some("web.service".to_owned());
+    let of_unit = |path: &str| ProgramKill {
+        cgroup: CgroupPath::new(path.as_bytes()),
+        ..sent(15, "worker")
+    };
+    // Another program, at the same time and by the same signal.
+    assert_eq!(unit_of(sent(15, "worker"), 11, ended(15)), (None, 2));
+    assert_eq!(
+        unit_of(sent(15, "worker"), 11, UnitEvent::PassedOn { signal: 15 }),
+        (None, 2)
+    );
+    // By its name, by its cgroup, and by what systemd says of the pid.
+    assert_eq!(unit_of(sent(15, "web"), 11, ended(15)), (web.clone(), 1));
+    let inside = of_unit("/system.slice/web.service/in");
+    assert_eq!(unit_of(inside, 11, ended(15)), (web.clone(), 1));
+    let killing = |pid| UnitEvent::KilledBySystemd {
+        signal: 9,
+        pid,
+        name: KernelText::from("worker"),
+    };
+    assert_eq!(unit_of(sent(15, "worker"), 11, killing(7)), (web, 2));
+    assert_eq!(unit_of(sent(15, "worker"), 11, killing(8)), (None, 2));
+    // Where its cgroup is known, its name says nothing.
+    let (unit, kills) = unit_of(
+        ProgramKill {
+            name: Some(KernelText::from("web")),
+            ..of_unit("/system.slice/other.service")
+        },
+        11,
+        ended(15),
+    );
+    assert_eq!((unit.as_deref(), kills), (Some("other.service"), 2));
+}
+
+#[test]
+fn a_unit_that_ended_before_the_signal_was_sent_is_not_its_victims() {
+    let ended = || UnitEvent::EndedBy { signal: 15 };
+    assert_eq!(unit_of(sent(15, "web"), 9, ended()), (None, 2));
+    let in_cgroup = ProgramKill {
+        cgroup: path("/system.slice/web.service"),
+        ..sent(15, "web")
+    };
+    assert_eq!(
+        unit_of(in_cgroup, 9, ended()).1,
+        2,
+        "that end is another kill"
+    );
+    assert_eq!(
+        unit_of(sent(15, "web"), 10, ended()).1,
+        1,
+        "in the same second"
+    );
+}
+
+#[test]
+fn of_several_victims_with_a_name_the_last_before_the_units_end_is_its() {
+    let victim = |second, pid| {
+        let pid = Some(pid);
+        at(
+            second,
+            KillRecord::Program(ProgramKill {
+                pid,
+                ..sent(15, "web")
+            }),
+        )
+    };
+    let end = at(13, unit_record(UnitEvent::EndedBy { signal: 15 }));
+    let records = [victim(10, 7), victim(12, 8), victim(14, 9), end];
+    let kills = explain_kills(&records, &SYSTEMD);
+    let named: Vec<_> = kills
+        .iter()
+        .map(|kill| (kill.pid, kill.unit.is_some()))
+        .collect();
+    assert_eq!(named, [(Some(7), false), (Some(8), true), (Some(9), false)]);
+}
+
+#[test]
+fn an_end_that_earlyoom_may_have_caused_says_so_and_claims_nothing() {
+    let untied = |event| {
+        let records = [
+            at(10, KillRecord::Program(sent(15, "worker"))),
+            at(11, unit_record(event)),
+        ];
+        let kills = explain_kills(&records, &SYSTEMD);
+        let of_unit = kills.iter().find(|kill| kill.unit.is_some()).unwrap();
+        of_unit.explanation.clone()
+    };
+    let told = "earlyoom sent SIGTERM to worker (7) at that time";
+    assert!(says(&untied(UnitEvent::EndedBy { signal: 15 }), told));
+    assert!(says(&untied(UnitEvent::PassedOn { signal: 15 }), told));
+    assert!(!says(&untied(UnitEvent::EndedBy { signal: 9 }), told));
+}

@@ -1,0 +1,142 @@
+//! Facts about exit codes and counters, which tell of kills without a log.
+
+use super::*;
+
+#[test]
+fn exit_code_137_may_be_the_killer_and_143_never_is() {
+    let killed = explain_kills(&[at(1, kernel(of_cgroup("/web", "/web")))], &FACTS);
+    let code = explain_exit_code(137, &killed, true);
+    assert_eq!((code.signal, code.can_be_oom_killer), (Some(9), true));
+    assert!(says(
+        &code.explanation,
+        "the kernel's out-of-memory killer did 1, systemd-oomd 0,"
+    ));
+    let silent = explain_exit_code(137, &[], true);
+    assert!(says(&silent.explanation, "somebody sent it the signal"));
+    let unsearched = explain_exit_code(137, &[], false);
+    assert!(!says(
+        &unsearched.explanation,
+        "somebody sent it the signal"
+    ));
+    let code = explain_exit_code(143, &killed, true);
+    assert_eq!((code.signal, code.can_be_oom_killer), (Some(15), false));
+    assert!(says(
+        &code.explanation,
+        "out-of-memory killer never sends it"
+    ));
+}
+
+#[test]
+fn an_exit_status_that_passes_a_kill_on_names_its_unit() {
+    let unit = "/system.slice/web.service";
+    let passed = || unit_record(UnitEvent::PassedOn { signal: 9 });
+    let known = one(
+        &[at(1, kernel(of_cgroup(unit, unit))), at(2, passed())],
+        &SYSTEMD,
+    );
+    assert_eq!(known.killer, Killer::KernelCgroup);
+    assert!(says(
+        &known.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let alone = one(&[at(1, passed())], &SYSTEMD);
+    assert_eq!((alone.killer, alone.signal), (Killer::Unknown, Some(9)));
+    assert_eq!(alone.unit, Some(KernelText::from("web.service")));
+    assert!(says(
+        &alone.explanation,
+        "for web.service ended with exit status 137"
+    ));
+    let code = explain_exit_code(137, &[known], true);
+    assert!(says(
+        &code.explanation,
+        "processes of these units: web.service"
+    ));
+}
+
+#[test]
+fn the_unit_of_a_kill_is_named_where_its_cgroup_alone_tells() {
+    let unit = "/system.slice/web.service";
+    let kill = one(&[at(1, kernel(of_cgroup("/system.slice", unit)))], &SYSTEMD);
+    assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+    assert!(says(&kill.explanation, "web.service"));
+    let machine = KernelKill {
+        victim_cgroup: path(unit),
+        ..of_machine()
+    };
+    let kill = one(&[at(1, kernel(machine))], &SYSTEMD);
+    assert!(says(&kill.explanation, "it was of the unit web.service"));
+    let kill = one(&[at(1, kernel(of_cgroup("/web", "/web")))], &SYSTEMD);
+    assert_eq!(kill.unit, None);
+}
+
+#[test]
+fn only_128_plus_a_signal_is_a_signal() {
+    for code in [0, 1, 9, 15, 126, 127, 128, 193, 255] {
+        let explained = explain_exit_code(code, &[], true);
+        assert_eq!(
+            (explained.signal, explained.can_be_oom_killer),
+            (None, false),
+            "{code}"
+        );
+        assert_eq!(explained.explanation.len(), 1);
+    }
+    for code in 129..=192 {
+        let explained = explain_exit_code(code, &[], true);
+        assert_eq!(explained.signal, Some(code - 128));
+        assert_eq!(explained.can_be_oom_killer, code == 137, "{code}");
+    }
+}
+
+fn group(text: &str, oom_kill: u64) -> CgroupMemory {
+    serde_json::from_value(serde_json::json!({
+        "path": text, "id": 1, "can_reclaim": false,
+        "events": {"oom_kill": oom_kill},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_counter_that_no_log_explains_is_told_once_and_lowest() {
+    let groups = [
+        group("/a", 3),
+        group("/a/b", 2),
+        group("/a/c", 0),
+        group("/d", 1),
+        group("/e", 2),
+        group("/e/f", 2),
+    ];
+    let told: Vec<_> = unlogged_kills(&groups, &[])
+        .into_iter()
+        .map(|kills| (kills.cgroup.to_string(), kills.oom_kills, kills.logged))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("/a".to_owned(), 3, 0),
+            ("/a/b".to_owned(), 2, 0),
+            ("/d".to_owned(), 1, 0),
+            // All of it is in the lower one.
+            ("/e/f".to_owned(), 2, 0)
+        ]
+    );
+    let logged = [
+        at(1, kernel(of_cgroup("/a", "/a/b"))),
+        at(
+            2,
+            kernel(KernelKill {
+                told: 2,
+                pid: Some(8),
+                ..of_cgroup("/a", "/a")
+            }),
+        ),
+        at(
+            3,
+            kernel(KernelKill {
+                pid: Some(9),
+                ..of_cgroup("/d", "/d")
+            }),
+        ),
+    ];
+    // A group was killed as one: the log names the group, the counter is below.
+    assert_eq!(unlogged_kills(&groups[..4], &logged), []);
+}

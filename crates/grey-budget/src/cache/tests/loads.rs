@@ -1,6 +1,7 @@
 //! Facts about loading: one loader for a key.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -219,6 +220,16 @@ impl Wake for Woken {
     }
 }
 
+type Load<'a> = Pin<&'a mut dyn Future<Output = Result<u64, ()>>>;
+
+/// One loads, and two wait for it, the first of them with a waker that panics.
+fn wait_for_one(context: &mut Context<'_>, loads: Load<'_>, [first, second]: [Load<'_>; 2]) {
+    let panics = Waker::from(Arc::new(Panics));
+    assert!(loads.poll(context).is_pending());
+    assert!(first.poll(&mut Context::from_waker(&panics)).is_pending());
+    assert!(second.poll(context).is_pending());
+}
+
 #[test]
 fn a_waker_that_panics_takes_the_value_neither_from_who_loads_nor_from_who_waits() {
     let Setup { cache, .. } = setup(100_000);
@@ -231,15 +242,13 @@ fn a_waker_that_panics_takes_the_value_neither_from_who_loads_nor_from_who_waits
     let mut loads = Box::pin(cache.get_or_insert_async(&1, PLAIN, load));
     let mut first = Box::pin(cache.get_or_insert_async(&1, PLAIN, other()));
     let mut second = Box::pin(cache.get_or_insert_async(&1, PLAIN, other()));
-    let (panics, counts) = (
-        Waker::from(Arc::new(Panics)),
-        Waker::from(Arc::<Woken>::clone(&woken)),
-    );
+    let counts = Waker::from(Arc::<Woken>::clone(&woken));
     let mut context = Context::from_waker(&counts);
-    assert!(loads.as_mut().poll(&mut context).is_pending());
-    let polled = first.as_mut().poll(&mut Context::from_waker(&panics));
-    assert!(polled.is_pending());
-    assert!(second.as_mut().poll(&mut context).is_pending());
+    wait_for_one(
+        &mut context,
+        loads.as_mut(),
+        [first.as_mut(), second.as_mut()],
+    );
     done.store(6, Ordering::SeqCst);
     let loaded = catch_unwind(AssertUnwindSafe(|| loads.as_mut().poll(&mut context)));
     assert_eq!(woken.0.load(Ordering::SeqCst), 1);
@@ -255,15 +264,13 @@ fn a_waker_that_panics_keeps_no_other_waiting_for_a_load_that_is_given_up() {
     let mut loads = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
     let mut first = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
     let mut second = Box::pin(cache.get_or_insert_async(&1, PLAIN, never()));
-    let (panics, counts) = (
-        Waker::from(Arc::new(Panics)),
-        Waker::from(Arc::<Woken>::clone(&woken)),
-    );
+    let counts = Waker::from(Arc::<Woken>::clone(&woken));
     let mut context = Context::from_waker(&counts);
-    assert!(loads.as_mut().poll(&mut context).is_pending());
-    let polled = first.as_mut().poll(&mut Context::from_waker(&panics));
-    assert!(polled.is_pending());
-    assert!(second.as_mut().poll(&mut context).is_pending());
+    wait_for_one(
+        &mut context,
+        loads.as_mut(),
+        [first.as_mut(), second.as_mut()],
+    );
     let hash = cache.inner.hash_of(&1_u64);
     let flight = cache.inner.flights.lock(hash).get(&1).cloned().unwrap();
     let given_up = catch_unwind(AssertUnwindSafe(|| flight.give_up()));

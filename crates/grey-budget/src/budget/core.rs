@@ -388,6 +388,8 @@ impl Core {
         let mut granted = self.call_back(&mut state);
         granted.0.extend(self.note_overdraft(&mut state).0);
         granted.0.extend(state.refuse_hopeless(&self.waiting).0);
+        // Whom those kept from being served.
+        granted.0.extend(state.grant(&self.waiting).0);
         drop(state);
         granted.tell();
         Ok(())

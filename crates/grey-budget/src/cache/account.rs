@@ -429,6 +429,11 @@ impl<K, V> Account<K, V> {
 
     /// Charges what the table of spilled keys takes, in steps.
     pub(super) fn charge_rows(&self) {
+        // What is given back may serve somebody, whose waker may ask this cache.
+        crate::wake::wake_after(|| self.charge_rows_within());
+    }
+
+    fn charge_rows_within(&self) {
         let mut charged = self
             .rows_charged
             .lock()

@@ -244,7 +244,7 @@ impl Inner {
         // round in which nothing was given says nothing about that, and neither
         // does one whose share others took at once.
         let gone = given.min(returned.max(outside));
-        state.has_helped = given > Bytes::ZERO && freed >= given.scale(1, 8);
+        state.has_helped = given > Bytes::ZERO && freed > Bytes::ZERO && freed >= given.scale(1, 8);
         if state.has_helped {
             state.futile = Futile::default();
         } else if gone > given.scale(1, 2) {

@@ -58,12 +58,11 @@ impl Inner {
         }
         let rss = rss.ok();
         state.credits.retain(|(until, _)| now < *until);
-        let mut credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
-        if let Some(rss) = rss {
-            credit = credit.saturating_add(state.unseen.within(limit, reserved, rss));
-        }
-        // What was given back is not asked for again.
-        let (used, whole) = self.nearest(&mut state, reserved, rss, credit, &rlimits);
+        let credit: Bytes = state.credits.iter().map(|(_, bytes)| *bytes).sum();
+        let (used, whole) = rss.map_or((reserved, limit), |rss| {
+            let uses = state.uses((reserved, limit), (rss, &rlimits), credit);
+            nearest(&uses)
+        });
         let transition = state.levels.observe(now, used, whole);
         let level = state.levels.current();
         let rose = transition.is_some_and(|transition| transition.to > transition.from);
@@ -119,38 +118,6 @@ impl Inner {
         }
     }
 
-    /// What counts as used, and of what: the limit that is nearest.
-    fn nearest(
-        &self,
-        state: &mut State,
-        reserved: Bytes,
-        rss: Option<Bytes>,
-        credit: Bytes,
-        rlimits: &[RlimitUse],
-    ) -> (Bytes, Bytes) {
-        let limit = self.budget.limit();
-        let Some(rss) = rss else {
-            return (reserved, limit);
-        };
-        let resident = rss.saturating_sub(credit);
-        let (mut used, mut whole) = (reserved.max(resident), limit);
-        // A limit of the cgroup that is nearer than the budget is what counts,
-        // for this process and for all of the cgroup together.
-        if let Some(outer) = state.cgroup_limit() {
-            let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
-            if fraction(together, outer) > fraction(used, whole) {
-                (used, whole) = (together, outer);
-            }
-        }
-        // And so is what an rlimit leaves.
-        for room in state.rooms(rlimits, rss) {
-            if fraction(resident, room) > fraction(used, whole) {
-                (used, whole) = (resident, room);
-            }
-        }
-        (used, whole)
-    }
-
     /// What is cheap to ask the source, which may be the program's: never under
     /// a lock.
     pub(super) fn said(&self) -> Option<(Bytes, Vec<RlimitUse>)> {
@@ -166,17 +133,10 @@ impl Inner {
         thresholds: &Thresholds,
         more: Bytes,
     ) -> Level {
-        let rss = *rss;
-        let (reserved, limit) = (self.budget.reserved(), self.budget.limit());
-        let credit = state.unseen.within(limit, reserved, rss);
-        let resident = rss.saturating_sub(credit);
-        let used = reserved.max(resident);
-        let together = state.cgroup_use(rss).saturating_sub(credit).max(used);
-        let outer = state.cgroup_limit().unwrap_or(Bytes(u64::MAX));
-        let of = |used: Bytes, whole| fraction(used.saturating_add(more), whole);
-        let nearest = of(used, limit).max(of(together, outer));
-        let rooms = state.rooms(rlimits, rss).into_iter();
-        thresholds.level(rooms.map(|room| of(resident, room)).fold(nearest, f64::max))
+        let budget = (self.budget.reserved(), self.budget.limit());
+        let uses = state.uses(budget, (*rss, rlimits), Bytes::ZERO);
+        let of = |(used, whole): (Bytes, Bytes)| fraction(used.saturating_add(more), whole);
+        thresholds.level(uses.into_iter().map(of).fold(0.0, f64::max))
     }
 
     /// Whether there is an emergency that no tick has seen yet.
@@ -343,6 +303,18 @@ impl Inner {
             );
         }
     }
+}
+
+/// The limit that is nearest, and what is used of it.
+fn nearest(uses: &[(Bytes, Bytes)]) -> (Bytes, Bytes) {
+    let nearer = |one: (Bytes, Bytes), other: &(Bytes, Bytes)| {
+        if fraction(other.0, other.1) > fraction(one.0, one.1) {
+            *other
+        } else {
+            one
+        }
+    };
+    uses.iter().skip(1).fold(uses[0], nearer)
 }
 
 /// What is done at a level.

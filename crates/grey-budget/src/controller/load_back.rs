@@ -236,16 +236,9 @@ impl Inner {
         if state.levels.current() != Level::Normal || state.levels.generation() != generation {
             return Err(LoadBackEnd::Pressure);
         }
-        let resident = rss.saturating_sub(state.unseen.within(limit, reserved, rss));
-        let room = |used: Bytes, whole: Bytes| whole.scale(line, 10_000).saturating_sub(used);
-        let used = reserved.max(resident);
-        let mut least = room(used, limit);
-        if let Some(outer) = state.cgroup_limit() {
-            least = least.min(room(state.cgroup_use(rss).max(used), outer));
-        }
-        for whole in state.rooms(&rlimits, rss) {
-            least = least.min(room(resident, whole));
-        }
+        let uses = state.uses((reserved, limit), (rss, &rlimits), Bytes::ZERO);
+        let room = |(used, whole): (Bytes, Bytes)| whole.scale(line, 10_000).saturating_sub(used);
+        let least = uses.into_iter().map(room).min().unwrap_or_default();
         Ok(least)
     }
 

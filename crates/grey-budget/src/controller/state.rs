@@ -35,15 +35,22 @@ pub(super) struct Unseen {
 }
 
 impl Unseen {
-    /// How much of it is left. Nothing while what is resident is close to the
-    /// `limit`, as an allocator may take new memory beside what it keeps; and that
-    /// others still hold what was given back cannot be told from an
-    /// allocator that keeps it.
-    pub(super) fn within(&self, limit: Bytes, reserved: Bytes, resident: Bytes) -> Bytes {
-        if resident > limit.saturating_sub(limit.scale(1, CLOSE_TO_LIMIT)) {
+    /// How much of it is left, against a limit of which `used` are used. Nothing
+    /// close to the limit, as an allocator may take new memory beside what it
+    /// keeps; and that others still hold what was given back cannot be told from
+    /// an allocator that keeps it.
+    fn within(&self, (used, limit): (Bytes, Bytes), reserved: Bytes, resident: Bytes) -> Bytes {
+        if used > limit.saturating_sub(limit.scale(1, CLOSE_TO_LIMIT)) {
             return Bytes::ZERO;
         }
         self.left(reserved, resident)
+    }
+
+    /// What was resident and is not any more is with the kernel: what grows then
+    /// is new.
+    fn note(&mut self, resident: Bytes) {
+        self.bytes = self.left(self.reserved, resident);
+        self.resident = self.resident.min(resident);
     }
 
     fn left(&self, reserved: Bytes, resident: Bytes) -> Bytes {
@@ -125,7 +132,7 @@ pub(super) struct State {
 
 impl State {
     /// The nearest limit of the cgroup and those above it.
-    pub(super) fn cgroup_limit(&self) -> Option<Bytes> {
+    fn cgroup_limit(&self) -> Option<Bytes> {
         self.full.cgroup_limit.and_then(MemoryLimit::bytes)
     }
 
@@ -133,7 +140,7 @@ impl State {
     /// at the last full reading, less the file cache that the kernel takes back
     /// first, and with what this process, of which `rss` is resident now, took
     /// or gave since. 0 where it cannot be read.
-    pub(super) fn cgroup_use(&self, rss: Bytes) -> Bytes {
+    fn cgroup_use(&self, rss: Bytes) -> Bytes {
         let held = self.full.cgroup_usage.map(|usage| {
             usage
                 .saturating_sub(self.full.cgroup_reclaimable.unwrap_or_default())
@@ -143,8 +150,36 @@ impl State {
         held.unwrap_or_default()
     }
 
+    /// What counts as used of each limit, and the limit: the budget first, then
+    /// that of the cgroup and what rlimits leave. `credit` was given back and is
+    /// on its way to the kernel.
+    pub(super) fn uses(
+        &mut self,
+        (reserved, limit): (Bytes, Bytes),
+        (rss, rlimits): (Bytes, &[RlimitUse]),
+        credit: Bytes,
+    ) -> Vec<(Bytes, Bytes)> {
+        self.unseen.note(rss);
+        let unseen = self.unseen;
+        // What was given back is not asked for again.
+        let less = |raw: Bytes, whole: Bytes| {
+            let kept = unseen.within((raw, whole), reserved, rss);
+            raw.saturating_sub(credit).saturating_sub(kept)
+        };
+        let own = |whole| less(rss, whole).max(reserved);
+        let mut uses = vec![(own(limit), limit)];
+        // For this process and for all of the cgroup together.
+        if let Some(outer) = self.cgroup_limit() {
+            let together = less(self.cgroup_use(rss), outer);
+            uses.push((together.max(own(outer)), outer));
+        }
+        let rooms = self.rooms(rlimits, rss).into_iter();
+        uses.extend(rooms.map(|room| (less(rss, room), room)));
+        uses
+    }
+
     /// How much may be resident under each of `rlimits`, while `resident` is.
-    pub(super) fn rooms(&mut self, rlimits: &[RlimitUse], resident: Bytes) -> Vec<Bytes> {
+    fn rooms(&mut self, rlimits: &[RlimitUse], resident: Bytes) -> Vec<Bytes> {
         let rooms = rlimits.iter().map(|rlimit| {
             let mapped = match rlimit.kind {
                 LimitKind::AddressSpace => &mut self.mapped[0],

@@ -49,6 +49,8 @@ impl Core {
         // What is kept for the new one may be what somebody waits for.
         let mut settled = self.note_overdraft(&mut state);
         settled.0.extend(state.refuse_hopeless(&self.waiting).0);
+        // Whom those kept from being served.
+        settled.0.extend(state.grant(&self.waiting).0);
         drop(state);
         settled.tell();
         Ok((index, slack))

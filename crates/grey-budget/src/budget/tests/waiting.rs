@@ -141,3 +141,41 @@ fn who_waits_for_what_can_never_be_again_is_told() {
     });
     drop(held);
 }
+
+/// One waits for 9 MiB of 10, of which 3 are held, and one behind it for 4. Then
+/// `shrinks` makes the first hopeless.
+fn who_waits_behind(shrinks: impl FnOnce(&Budget)) {
+    let budget = budget(10);
+    let parts = ["holder", "large", "small"].map(|name| component(&budget, name));
+    let _held = parts[0].reserve(mib(3)).unwrap();
+    std::thread::scope(|scope| {
+        let waits = |part: &'static str, bytes, count| {
+            let component = parts.iter().find(|it| it.name() == part).unwrap();
+            let waits = move || {
+                let served = component.reserve_timeout(bytes, Duration::from_secs(20));
+                served.map(|served| served.size())
+            };
+            let waiting = scope.spawn(waits);
+            wait_until(|| budget.waiters().0 == count);
+            waiting
+        };
+        let large = waits("large", mib(9), 1);
+        let small = waits("small", mib(4), 2);
+        shrinks(&budget);
+        assert!(large.join().unwrap().is_err());
+        assert_eq!(small.join().unwrap(), Ok(mib(4)));
+    });
+}
+
+#[test]
+fn who_waits_behind_one_that_a_lower_limit_makes_hopeless_is_served() {
+    who_waits_behind(|budget| budget.set_limit(mib(8)).unwrap());
+}
+
+#[test]
+fn who_waits_behind_one_that_a_new_floor_makes_hopeless_is_served() {
+    who_waits_behind(|budget| {
+        let floor = budget.component("floor").floor(mib(2)).register();
+        std::mem::forget(floor.unwrap());
+    });
+}

@@ -1,7 +1,9 @@
 //! Facts about what leaves memory for the disk.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use grey_model::{Bytes, Priority};
@@ -295,6 +297,42 @@ fn what_came_back_between_two_looks_is_found() {
     assert_eq!(cache.get_away(&2), None);
     assert_eq!((cache.stats().hits, cache.stats().misses), (1, 1));
     assert_eq!(target.len(), 0);
+}
+
+/// When woken for the first time, does this.
+struct Does(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Wake for Does {
+    fn wake(self: Arc<Self>) {
+        let work = self.0.lock().unwrap().take();
+        work.into_iter().for_each(|work| work());
+    }
+}
+
+#[test]
+fn who_is_served_by_what_the_table_of_spilled_keys_gave_back_may_ask_the_cache() {
+    let Setup { cache, budget, .. } = setup_spilling(200 * (OVERHEAD + 100));
+    for key in 0..1_000 {
+        cache.insert(key, 100).unwrap();
+    }
+    assert!(cache.stats().spilled_keys >= 700);
+    let (done, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let work = budget.component("work").register().unwrap();
+        let free = budget.limit().saturating_sub(budget.reserved());
+        let _all = work.reserve(free).unwrap();
+        let asked = cache.clone();
+        let asks = move || (0..300).for_each(|key| drop(asked.remove(&key)));
+        let waker = Waker::from(Arc::new(Does(Mutex::new(Some(Box::new(asks))))));
+        // More than an entry takes, so that a step of the table serves it.
+        let mut waits = pin!(work.reserve_async(Bytes(4_000)));
+        let context = &mut Context::from_waker(&waker);
+        assert!(waits.as_mut().poll(context).is_pending());
+        (300..800).for_each(|key| drop(cache.remove(&key)));
+        assert!(waits.as_mut().poll(context).is_ready());
+        done.send(()).unwrap();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(()));
 }
 
 /// A hundred entries of low and as many of medium priority, 4 % of the budget

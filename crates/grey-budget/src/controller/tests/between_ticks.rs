@@ -126,6 +126,49 @@ fn what_the_allocator_keeps_is_free_until_as_much_is_reserved_again() {
 }
 
 #[test]
+fn close_to_a_nearer_limit_of_the_cgroup_nothing_that_is_kept_is_free() {
+    let mut rig = rig();
+    rig.process.cgroup_limit.store(500 * MIB, Ordering::SeqCst);
+    rig.process.never_purges.store(true, Ordering::SeqCst);
+    let held = Reserved::new(&rig, 490);
+    rig.fill(490);
+    rig.register(&held);
+    assert_eq!(rig.controller.tick().level, Level::Emergency);
+    rig.clock.advance(60_000);
+    assert!(rig.controller.tick().level < Level::Emergency);
+    rig.process.used.fetch_add(9 * MIB, Ordering::SeqCst);
+    rig.clock.advance(2_000);
+    let close = rig.controller.tick();
+    assert_eq!((close.used, close.budget), (mib(499), mib(500)));
+    assert_eq!(close.level, Level::Emergency);
+}
+
+#[test]
+fn what_the_kernel_got_after_all_is_not_free_a_second_time() {
+    let mut rig = rig();
+    rig.process.never_purges.store(true, Ordering::SeqCst);
+    let held = Reserved::new(&rig, 990);
+    rig.fill(990);
+    rig.register(&held);
+    assert_eq!(rig.controller.tick().level, Level::Emergency);
+    // The allocator gives it back, and the program frees more.
+    rig.process.kept.store(0, Ordering::SeqCst);
+    held.held.lock().unwrap().drain(..400);
+    rig.process.used.fetch_sub(400 * MIB, Ordering::SeqCst);
+    for _ in 0..3 {
+        rig.clock.advance(60_000);
+        rig.controller.tick();
+    }
+    assert_eq!(rig.controller.level(), Level::Normal);
+    // It takes that again, and others 145 MiB that nobody charges.
+    held.fill(400);
+    rig.process.used.fetch_add(545 * MIB, Ordering::SeqCst);
+    rig.clock.advance(60_000);
+    let after = rig.controller.tick();
+    assert_eq!((after.used, after.level), (mib(985), Level::Emergency));
+}
+
+#[test]
 fn a_thread_that_takes_much_closes_the_budget_before_the_next_tick() {
     let rig = rig();
     let inner = &rig.controller.inner;

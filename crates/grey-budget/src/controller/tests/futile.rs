@@ -101,3 +101,42 @@ fn what_others_take_at_once_is_neither_free_nor_in_vain() {
     assert_eq!(held.count(), 800);
     assert_eq!(rig.controller.statistics().futile_pauses, 0);
 }
+
+/// Says that it gave a byte, and gives nothing.
+struct Tiny;
+
+impl Reclaimer for Tiny {
+    fn name(&self) -> &'static str {
+        "tiny"
+    }
+
+    fn priority(&self) -> Priority {
+        Priority::Low
+    }
+
+    fn modes(&self) -> &[ReclaimMode] {
+        &[ReclaimMode::Evict]
+    }
+
+    fn reclaimable(&self, _mode: ReclaimMode) -> Bytes {
+        mib(1)
+    }
+
+    fn reclaim(&self, _request: &ReclaimRequest, _stop: &Stop) -> Reclaimed {
+        Reclaimed {
+            freed: Bytes(1),
+            entries: 1,
+            ..Reclaimed::default()
+        }
+    }
+}
+
+#[test]
+fn a_byte_of_which_nobody_saw_anything_has_not_helped() {
+    let mut rig = rig();
+    rig.fill(985);
+    rig.register(&Arc::new(Tiny));
+    ticks(&rig, 100, 100);
+    let purges = rig.process.purges.load(Ordering::SeqCst);
+    assert!(purges <= 10, "{purges} in ten seconds");
+}

@@ -169,8 +169,9 @@ pub(super) fn process_madvise(facts: &DoctorFacts) -> Finding {
 pub(super) fn capabilities(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("capabilities", "capabilities");
     const WHY: &str = "without CAP_SYS_PTRACE the PSS of others is unknown, without CAP_SYS_NICE \
-                       they cannot be paged out, without CAP_SYS_RESOURCE OOM scores cannot be \
-                       lowered, and the rest is needed to write settings and read the kernel's log";
+                       they cannot be paged out, without CAP_SYS_RESOURCE an OOM score goes no \
+                       lower than somebody who has it had set it last, and the rest is needed to \
+                       write settings and read the kernel's log";
     const NEEDED: [Capability; 6] = [
         Capability::SysPtrace,
         Capability::SysNice,

@@ -122,10 +122,9 @@ fn swap_of_cgroup(kill: &KernelKill) -> Option<String> {
         MemoryLimit::Bytes(limit) if swap.usage >= limit => {
             Some(format!("its swap was full, too: {} of {limit}", swap.usage))
         }
-        MemoryLimit::Max if swap.usage.0 == 0 => Some(
-            "nothing of it was in swap: the machine has none, it was full, or there was no time"
-                .to_owned(),
-        ),
+        MemoryLimit::Max if swap.usage.0 == 0 => {
+            Some("nothing of it was in swap; the kernel does not say why".to_owned())
+        }
         _ => None,
     }
 }
@@ -159,20 +158,28 @@ fn victim_memory(kill: &KernelKill) -> Option<String> {
     ))
 }
 
+/// How many of those in the report the kernel may choose: with -1000 it never does.
+fn candidates(kill: &KernelKill) -> usize {
+    let tasks = kill.tasks.iter();
+    tasks.filter(|task| task.oom_score_adj > -1000).count()
+}
+
 /// Who used the most, and why the victim was chosen if it was another.
 fn choice(kill: &KernelKill, consumers: Option<&[Consumer]>) -> Option<String> {
     let largest = consumers?.first()?;
     let name = who(Some(&largest.name), Some(largest.pid));
     let size = Bytes(largest.rss_bytes.0.saturating_add(largest.swap_bytes.0));
     if kill.pid == Some(largest.pid) {
-        return Some(
-            match (kill.tasks.len() as u64).saturating_add(kill.tasks_left_out) {
-                1 => "nobody else could have been killed for it".to_owned(),
-                all => {
-                    format!("it was the largest of the {all} processes that could have been killed")
-                }
-            },
-        );
+        return Some(match (candidates(kill), kill.tasks_left_out) {
+            (0 | 1, 0) => "nobody else could have been killed for it".to_owned(),
+            (all, 0) => {
+                format!("it was the largest of the {all} processes that could have been killed")
+            }
+            (all, _) => format!(
+                "it was the largest of the {all} processes that are listed here and could have been \
+                 killed"
+            ),
+        });
     }
     let why = match kill.oom_score_adj {
         Some(own) if own > largest.oom_score_adj => format!(

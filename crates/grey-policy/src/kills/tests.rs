@@ -204,6 +204,28 @@ fn somebody_larger_that_was_spared_is_named() {
 }
 
 #[test]
+fn who_can_never_be_killed_is_not_counted_among_those_who_could() {
+    let choice = |others: &[TaskRow], tasks_left_out| {
+        let mut tasks = vec![row(7, "web", 95, 0)];
+        tasks.extend_from_slice(others);
+        let report = KernelKill {
+            tasks,
+            tasks_left_out,
+            ..of_machine()
+        };
+        one(&[at(1, kernel(report))], &FACTS).explanation
+    };
+    let spared = row(9, "sshd", 4, -1000);
+    let other = row(10, "shell", 4, -999);
+    let nobody = choice(&[spared.clone()], 0);
+    assert!(says(&nobody, "nobody else could have been killed for it"));
+    let both = choice(&[spared.clone(), other], 0);
+    assert!(says(&both, "largest of the 2 processes that could"));
+    let cut = choice(&[spared], 3);
+    assert!(says(&cut, "largest of the 1 processes that are listed"));
+}
+
+#[test]
 fn a_report_that_is_cut_says_so_and_invents_nothing() {
     let cut = KernelKill {
         pid: Some(7),

@@ -293,7 +293,7 @@ impl<T> Core<T> {
         }
         drop(tail);
         drop(head);
-        drop(replaced);
+        discard(replaced);
         offer
     }
 
@@ -317,7 +317,7 @@ impl<T> Core<T> {
             .flatten();
         drop(tail);
         drop(head);
-        drop(left);
+        discard(left);
         next.into_iter().for_each(wake);
     }
 
@@ -420,7 +420,7 @@ impl<T> Core<T> {
             .then(|| tail.consumers.next())
             .flatten();
         drop(tail);
-        drop(left);
+        discard(left);
         next.into_iter().for_each(wake);
     }
 

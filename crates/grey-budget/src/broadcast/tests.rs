@@ -573,3 +573,14 @@ fn no_block_has_more_room_than_its_events_are_charged_for() {
     broadcaster.reclaim(&trim, &Stop::new());
     assert_eq!(receive(12), Some(32 * 16));
 }
+
+#[test]
+fn what_was_reserved_for_an_event_is_given_back_if_it_closed_meanwhile() {
+    let (budget, component) = component();
+    let broadcaster = Broadcaster::<u64>::new(component);
+    broadcaster.close();
+    // As if it had been open when the event was sent.
+    let sent = broadcaster.send_with_quantum(7, 8, &mut Gone::default());
+    assert!(matches!(sent, Err(BroadcastError::Closed { event, .. }) if *event == 7));
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}

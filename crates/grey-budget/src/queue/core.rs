@@ -172,6 +172,12 @@ impl<T> Core<T> {
         place: Option<u64>,
     ) -> Offer<T> {
         let mut tail = lock(&self.tail);
+        if tail.closed {
+            // What was reserved meanwhile is given back outside of the lock.
+            drop(tail);
+            drop(credit);
+            return Offer::Closed(slot);
+        }
         tail.charge.put(credit);
         self.put(&mut tail, slot, place)
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use grey_model::Bytes;
 
+use super::charge::discard;
 use super::core::Core;
 use super::ends::{Insert, Offer, Slot};
 use super::error::PushError;
@@ -44,7 +45,8 @@ impl<'q, T> PushTask<'q, T> {
     }
 
     fn leave(&mut self) {
-        self.reserving = None;
+        // With it goes a waker.
+        discard(self.reserving.take());
         if let Some(place) = self.place.take() {
             self.core.leave_head(place);
         }

@@ -10,7 +10,7 @@ use std::task::{Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use grey_model::Bytes;
 
 use super::kit::{component, poll, poll_with, queue_of};
-use crate::queue::WorkQueue;
+use crate::queue::{PushError, WorkQueue};
 
 thread_local! {
     static CLONES_LEFT: Cell<u32> = const { Cell::new(0) };
@@ -100,4 +100,22 @@ fn a_pop_whose_waker_panics_when_it_leaves_its_place_hands_its_item_out() {
     // Wakes the first, but the second is there before.
     queue.push(1).unwrap();
     assert_eq!(poll(&mut second, &Arc::default()), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_push_whose_waker_panics_when_it_ceases_to_wait_for_the_budget_gives_its_item_back() {
+    let (budget, component) = component(Bytes::from_mib(1));
+    let other = budget.component("other").register().unwrap();
+    let _held = other.reserve(Bytes::from_mib(1)).unwrap();
+    let queue = WorkQueue::new(component);
+    let mut push = queue.push_async(1);
+    assert!(poll_with(&mut push, Arc::new(PanicsWhenDropped)).is_pending());
+    assert_eq!(budget.waiters().0, 1);
+    queue.close();
+    let polled = poll(&mut push, &Arc::default());
+    assert!(matches!(
+        polled,
+        Poll::Ready(Err(PushError::Closed { item: 1, .. }))
+    ));
+    assert_eq!(budget.waiters().0, 0);
 }

@@ -238,17 +238,17 @@ impl<T> Broadcaster<T> {
             return Err(self.closed(event));
         }
         shared.make_room(&mut ring, bytes, u64::MAX, &mut gone);
-        let kept = if exceeds(ring.held, ring.charge_of(bytes), ring.charge.size()) {
+        if exceeds(ring.held, ring.charge_of(bytes), ring.charge.size()) {
             drop(ring);
-            self.send_with_quantum(event, bytes, &mut gone)?
+            self.send_with_quantum(event, bytes, &mut gone)?;
         } else {
-            self.keep(ring, event, now, bytes, &mut gone)
-        };
+            self.keep(ring, event, now, bytes, &mut gone);
+        }
         gone.discard();
-        kept.map_err(|event| self.closed(event))
+        Ok(())
     }
 
-    /// Gives `event` back when it is closed.
+    /// Puts `event` into a ring that is not closed and has room for it.
     #[inline]
     fn keep(
         &self,
@@ -257,16 +257,12 @@ impl<T> Broadcaster<T> {
         now: u64,
         bytes: u64,
         gone: &mut Gone<T>,
-    ) -> Result<(), T> {
-        if ring.closed {
-            return Err(event);
-        }
+    ) {
         ring.push(Slot::new(event, now), bytes, gone);
         self.shared.next.store(ring.next, Ordering::Release);
         let waiting = ring.waiting.take(usize::MAX);
         drop(ring);
         wake_all(waiting);
-        Ok(())
     }
 
     /// Reserves what is missing; if there is nothing to be had, older events
@@ -277,7 +273,7 @@ impl<T> Broadcaster<T> {
         event: T,
         bytes: u64,
         gone: &mut Gone<T>,
-    ) -> Result<Result<(), T>, BroadcastError<T>> {
+    ) -> Result<(), BroadcastError<T>> {
         let shared = &*self.shared;
         // What it gives back may be what is missing.
         gone.discard();
@@ -290,14 +286,23 @@ impl<T> Broadcaster<T> {
         };
         let now = nanoseconds(shared.clock.now());
         let mut ring = shared.ring();
+        if ring.closed {
+            // What was reserved meanwhile is given back outside of the lock.
+            drop(ring);
+            drop(credit);
+            return Err(self.closed(event));
+        }
         ring.charge.put(credit);
         let room = ring.charge.size();
         // Nothing goes for what finds no room even so.
-        if charge <= room && !ring.closed {
+        if charge <= room {
             shared.make_room(&mut ring, bytes, room, gone);
         }
         match refusal.filter(|_| exceeds(ring.held, charge, room)) {
-            None => Ok(self.keep(ring, event, now, bytes, gone)),
+            None => {
+                self.keep(ring, event, now, bytes, gone);
+                Ok(())
+            }
             Some(source) => {
                 drop(ring);
                 gone.discard();

@@ -148,8 +148,10 @@ impl<T> Ring<T> {
             self.next += 1;
             return;
         }
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(self.per_block);
+        // For a block and no more: a list that is used again, or was shrunk, may
+        // have less room, and would double it.
+        if self.open.capacity() < self.per_block {
+            self.open.reserve_exact(self.per_block - self.open.len());
         }
         self.open.push(slot);
         self.next += 1;

@@ -546,3 +546,41 @@ fn one_plain_event_that_somebody_keeps_keeps_no_more_than_its_block() {
     broadcaster.send(100).unwrap();
     assert_eq!(subscriber.try_recv().unwrap().block_bytes(), 16);
 }
+
+#[test]
+fn no_block_has_more_room_than_its_events_are_charged_for() {
+    let (_budget, component) = component();
+    let broadcaster = Broadcaster::<u64>::builder(component).capacity(256).build();
+    let mut subscriber = broadcaster.subscribe();
+    let mut receive = |count| {
+        for event in 0..count {
+            broadcaster.send(event).unwrap();
+        }
+        std::iter::from_fn(|| subscriber.try_recv().ok())
+            .map(|event| event.block_bytes())
+            .max()
+    };
+    // Blocks that are received before they are full, and are used again.
+    for _ in 0..100 {
+        for count in [31, 64, 17] {
+            assert!(receive(count) <= Some(32 * 16));
+        }
+    }
+    for event in 0..20 {
+        broadcaster.send(event).unwrap();
+    }
+    let trim = ReclaimRequest::new(Bytes(1), ReclaimMode::Trim);
+    broadcaster.reclaim(&trim, &Stop::new());
+    assert_eq!(receive(12), Some(32 * 16));
+}
+
+#[test]
+fn what_was_reserved_for_an_event_is_given_back_if_it_closed_meanwhile() {
+    let (budget, component) = component();
+    let broadcaster = Broadcaster::<u64>::new(component);
+    broadcaster.close();
+    // As if it had been open when the event was sent.
+    let sent = broadcaster.send_with_quantum(7, 8, &mut Gone::default());
+    assert!(matches!(sent, Err(BroadcastError::Closed { event, .. }) if *event == 7));
+    assert_eq!(budget.reserved(), Bytes::ZERO);
+}

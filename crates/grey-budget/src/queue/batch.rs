@@ -22,8 +22,13 @@ impl<T> Core<T> {
         let mut credit = None;
         loop {
             let mut tail = lock(&self.tail);
+            if tail.closed {
+                // The credit is given back outside of the lock.
+                drop(tail);
+                return;
+            }
             tail.charge.put(credit.take());
-            if tail.closed || tail.favoured.is_some() {
+            if tail.favoured.is_some() {
                 return;
             }
             self.look_at_pops(&mut tail);

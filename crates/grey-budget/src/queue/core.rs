@@ -172,6 +172,12 @@ impl<T> Core<T> {
         place: Option<u64>,
     ) -> Offer<T> {
         let mut tail = lock(&self.tail);
+        if tail.closed {
+            // What was reserved meanwhile is given back outside of the lock.
+            drop(tail);
+            drop(credit);
+            return Offer::Closed(slot);
+        }
         tail.charge.put(credit);
         self.put(&mut tail, slot, place)
     }
@@ -293,7 +299,7 @@ impl<T> Core<T> {
         }
         drop(tail);
         drop(head);
-        drop(replaced);
+        discard(replaced);
         offer
     }
 
@@ -317,7 +323,7 @@ impl<T> Core<T> {
             .flatten();
         drop(tail);
         drop(head);
-        drop(left);
+        discard(left);
         next.into_iter().for_each(wake);
     }
 
@@ -420,7 +426,7 @@ impl<T> Core<T> {
             .then(|| tail.consumers.next())
             .flatten();
         drop(tail);
-        drop(left);
+        discard(left);
         next.into_iter().for_each(wake);
     }
 

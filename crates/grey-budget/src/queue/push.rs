@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use grey_model::Bytes;
 
+use super::charge::discard;
 use super::core::Core;
 use super::ends::{Insert, Offer, Slot};
 use super::error::PushError;
@@ -44,7 +45,8 @@ impl<'q, T> PushTask<'q, T> {
     }
 
     fn leave(&mut self) {
-        self.reserving = None;
+        // With it goes a waker.
+        discard(self.reserving.take());
         if let Some(place) = self.place.take() {
             self.core.leave_head(place);
         }
@@ -74,7 +76,12 @@ impl<'q, T> PushTask<'q, T> {
                 }
                 Insert::Full(slot) | Insert::Refused(slot, _) => slot,
             };
+            // Stays here while the waker is cloned, which may panic.
+            self.slot = Some(slot);
             let waker = context.waker().clone();
+            let Some(slot) = self.slot.take() else {
+                return Poll::Pending;
+            };
             let (core, passed_over) = (self.core, self.passed_over);
             match core.wait_for_room(slot, &mut self.place, passed_over, waker) {
                 Offer::Taken(pushed) => {
@@ -88,18 +95,21 @@ impl<'q, T> PushTask<'q, T> {
                     self.reserving = None;
                     return Poll::Pending;
                 }
-                Offer::Short(slot, _) => match self.poll_bytes(core.charge_of(slot.bytes), context)
-                {
-                    Poll::Pending => {
-                        self.slot = Some(slot);
-                        return Poll::Pending;
+                Offer::Short(slot, _) => {
+                    let bytes = core.charge_of(slot.bytes);
+                    // And while it is cloned for the budget.
+                    self.slot = Some(slot);
+                    match self.poll_bytes(bytes, context) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(reservation)) => credit = Some(reservation),
+                        Poll::Ready(Err(error)) => {
+                            let Some(slot) = self.slot.take() else {
+                                return Poll::Pending;
+                            };
+                            return self.fail(refused(core, slot, error));
+                        }
                     }
-                    Poll::Ready(Err(error)) => return self.fail(refused(core, slot, error)),
-                    Poll::Ready(Ok(reservation)) => {
-                        self.slot = Some(slot);
-                        credit = Some(reservation);
-                    }
-                },
+                }
             }
         }
     }

@@ -9,3 +9,4 @@ mod delivery;
 mod kit;
 mod model;
 mod waiting;
+mod wakers;

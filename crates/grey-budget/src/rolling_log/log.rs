@@ -79,12 +79,14 @@ impl<Op> RollingLog<Op> {
         // Not 0 only if somebody else used meanwhile what we had counted on.
         let missing = window.held().saturating_sub(window.charge.size());
         let is_due = self.is_due(&window, now);
-        let gone = if is_due {
-            Vec::new()
+        let (gone, excess) = if is_due {
+            (Vec::new(), None)
         } else {
-            self.keep_window(&mut window)
+            let gone = self.keep_window(&mut window);
+            (gone, window.excess(self.quantum()))
         };
         drop(window);
+        drop(excess);
         discard(gone.into_iter().map(|kept| kept.operation));
         if missing > 0 {
             let credit = self.component.overdraw(Bytes(missing)).into_owned();

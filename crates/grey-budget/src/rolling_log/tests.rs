@@ -225,3 +225,23 @@ fn many_append_at_once_and_nothing_is_lost() {
     drop(log);
     assert_eq!(budget.reserved(), Bytes::ZERO);
 }
+
+#[test]
+fn a_log_of_smaller_operations_than_before_gives_back_what_those_took() {
+    let budget = Budget::new(Bytes::from_mib(64)).unwrap();
+    let component = budget.component("history").register().unwrap();
+    let log = RollingLog::builder(component)
+        .max_operations(100)
+        .weigher(|bytes: &u64| Bytes(*bytes))
+        .build();
+    for _ in 0..100 {
+        log.append(100_000).unwrap();
+    }
+    assert!(budget.reserved() >= Bytes(10_000_000));
+    for _ in 0..100 {
+        log.append(10).unwrap();
+    }
+    assert_eq!(log.bytes(), Bytes(1_000));
+    let reserved = budget.reserved();
+    assert!(reserved <= Bytes(64 << 10), "{reserved}");
+}

@@ -2,11 +2,13 @@
 //!
 //! Never one by one.
 
+use std::sync::Arc;
+use std::task::Wake;
 use std::thread;
 
 use grey_model::Bytes;
 
-use super::kit::{component, queue_of};
+use super::kit::{component, poll, poll_with, queue_of};
 use crate::queue::{FullPolicy, PushManyError, WorkQueue};
 
 #[test]
@@ -64,4 +66,33 @@ fn a_batch_behind_others_comes_after_them_and_leaves_the_caller_its_buffer() {
     }
     assert_eq!(queue.len(), 8);
     assert_eq!(queue.close_and_drain(), (0..8).collect::<Vec<_>>());
+}
+
+/// Closes the queue when it is woken.
+struct Closes(WorkQueue<u64>);
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        self.0.close();
+    }
+}
+
+#[test]
+fn what_was_reserved_for_a_batch_is_given_back_if_the_queue_closed_meanwhile() {
+    let (budget, component) = component(Bytes::from_mib(64));
+    let queue = WorkQueue::builder(component)
+        .weigher(|weight: &u64| Bytes(*weight))
+        .build();
+    let (mut first, mut second) = (queue.pop_async(), queue.pop_async());
+    assert!(poll(&mut first, &Arc::default()).is_pending());
+    assert!(poll_with(&mut second, Arc::new(Closes(queue.clone()))).is_pending());
+    queue.push(8).unwrap();
+    let before = budget.reserved();
+    // There are bytes for one, whose consumer closes the queue before there are
+    // bytes for the other.
+    let mut items = vec![8, 1_000_000];
+    let pushed = queue.push_many(&mut items);
+    assert!(matches!(pushed, Err(PushManyError::Closed { .. })));
+    assert_eq!(items, [1_000_000]);
+    assert_eq!(budget.reserved(), before);
 }

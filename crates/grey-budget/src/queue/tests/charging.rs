@@ -12,6 +12,9 @@ use grey_model::Bytes;
 
 use super::kit::component;
 use crate::budget::{Admission, Budget, Reservation};
+use crate::queue::core::Core;
+use crate::queue::ends::{Insert, Slot};
+use crate::queue::settings::Limits;
 use crate::queue::{FullPolicy, PopError, PushError, WorkQueue};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
 use crate::wait_until::wait_until;
@@ -230,4 +233,22 @@ fn a_refused_item_event_and_operation_are_counted_once_each_and_one_that_waited_
     }
     assert!(waits.join().unwrap());
     assert_eq!(budget.refusals(), 3);
+}
+
+#[test]
+fn what_was_reserved_for_an_item_is_given_back_if_the_queue_closed_meanwhile() {
+    let (budget, component) = component(Bytes::from_mib(1));
+    let credit = component.reserve_owned(Bytes(64 << 10)).unwrap();
+    let limits = Limits {
+        items: 10,
+        bytes: 1 << 20,
+    };
+    let core = Core::new(component, limits, None);
+    core.close();
+    let slot = Slot { item: 7, bytes: 8 };
+    match core.insert(slot, Some(credit), None) {
+        Insert::Closed(slot) => assert_eq!(slot.item, 7),
+        _ => panic!("it is closed"),
+    }
+    assert_eq!(budget.reserved(), Bytes::ZERO);
 }

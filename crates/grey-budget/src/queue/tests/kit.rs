@@ -47,6 +47,12 @@ impl Bell {
 }
 
 pub(super) fn poll<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
-    let waker = Waker::from(Arc::clone(bell));
-    Pin::new(future).poll(&mut Context::from_waker(&waker))
+    poll_with(future, Waker::from(Arc::clone(bell)))
+}
+
+pub(super) fn poll_with<F: Future + Unpin>(
+    future: &mut F,
+    waker: impl Into<Waker>,
+) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(&waker.into()))
 }

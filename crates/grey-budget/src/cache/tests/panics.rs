@@ -6,12 +6,14 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use grey_model::{Bytes, Priority};
 
 use super::at;
 use super::kit::{MapTarget, OVERHEAD};
 use crate::budget::Budget;
+use crate::cache::flight::LONGEST_WAIT;
 use crate::cache::{Cache, CacheBuilder, Codec, SpillError};
 
 /// How many more uses of keys go well; nothing panics if it is 0.
@@ -94,11 +96,11 @@ impl Rig {
         for uses in 1_u64.. {
             self.fuse.0.store(uses, Ordering::SeqCst);
             let key = |number| self.key(number);
-            let done = catch_unwind(AssertUnwindSafe(|| operation(&self.cache, &key)));
-            self.fuse.0.store(0, Ordering::SeqCst);
+            let _ = catch_unwind(AssertUnwindSafe(|| operation(&self.cache, &key)));
+            let left = self.fuse.0.swap(0, Ordering::SeqCst);
             let (reserved, weight) = (self.budget.reserved(), self.cache.weight());
             assert_eq!(reserved, weight, "after the use {uses}");
-            if done.is_ok() {
+            if left > 0 {
                 return uses - 1;
             }
         }
@@ -211,4 +213,61 @@ fn a_key_that_panics_while_it_is_loaded_moved_or_removed_costs_nobody_a_byte() {
         rig.cache.remove(&rig.key(200));
         rig.works();
     }
+}
+
+/// Nobody loads `number`: another thread does at once.
+fn is_not_blocked(rig: &Rig, number: u64) {
+    let key = rig.key(number);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            rig.cache
+                .get_or_insert_with(&key, at(Priority::Low), || 300)
+        });
+    });
+    assert!(begun.elapsed() < LONGEST_WAIT / 2, "{:?}", begun.elapsed());
+    assert!(rig.cache.inner.flights.is_idle());
+    assert_eq!(rig.cache.remove(&key), Some(300));
+}
+
+#[test]
+fn a_key_that_panics_when_its_load_ends_blocks_nobody() {
+    for loaded in [Ok(300), Err(())] {
+        let rig = Rig::new(ONE);
+        let mut panics = 0;
+        for uses in 1_u64.. {
+            rig.fuse.0.store(uses, Ordering::SeqCst);
+            let key = rig.key(200);
+            let load = || {
+                let low = at(Priority::Low);
+                rig.cache.get_or_try_insert_with(&key, low, || loaded)
+            };
+            let _ = catch_unwind(AssertUnwindSafe(load));
+            let left = rig.fuse.0.swap(0, Ordering::SeqCst);
+            is_not_blocked(&rig, 200);
+            if left > 0 {
+                break;
+            }
+            panics += 1;
+        }
+        assert!(panics > 4, "{panics}");
+        rig.works();
+    }
+}
+
+#[test]
+fn a_key_and_a_loader_that_both_panic_end_one_call_and_not_the_process() {
+    let rig = Rig::new(ONE);
+    for uses in 1..5 {
+        let key = rig.key(200);
+        let load = || -> u64 {
+            rig.fuse.0.store(uses, Ordering::SeqCst);
+            panic!("a loader of the test panics");
+        };
+        let loading = || rig.cache.get_or_insert_with(&key, at(Priority::Low), load);
+        assert!(catch_unwind(AssertUnwindSafe(loading)).is_err());
+        assert_eq!(rig.fuse.0.swap(0, Ordering::SeqCst), 0);
+        is_not_blocked(&rig, 200);
+    }
+    rig.works();
 }

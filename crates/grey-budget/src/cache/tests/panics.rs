@@ -13,6 +13,7 @@ use grey_model::{Bytes, Priority};
 use super::at;
 use super::kit::{MapTarget, OVERHEAD};
 use crate::budget::Budget;
+use crate::cache::core::KEPT;
 use crate::cache::flight::LONGEST_WAIT;
 use crate::cache::{Cache, CacheBuilder, Codec, SpillError};
 
@@ -144,15 +145,21 @@ impl Codec<Key, u64> for Breaks {
     }
 }
 
-#[test]
-fn a_key_that_panics_while_others_are_written_for_it_costs_nobody_a_byte() {
+/// A cache with room for 20 entries that spills, and has a key panic each time.
+fn breaking(fuse: &Arc<Fuse>) -> (Budget, Touchy) {
     let budget = Budget::new(Bytes::from_mib(64)).unwrap();
-    let fuse = Arc::<Fuse>::default();
     let cache = CacheBuilder::new(&budget, "cache", Bytes(20 * (OVERHEAD + 100)))
         .expected_entries(1_000)
-        .spill(Arc::<MapTarget>::default(), Breaks(Arc::clone(&fuse)))
+        .spill(Arc::<MapTarget>::default(), Breaks(Arc::clone(fuse)))
         .build(|_: &Key, _: &u64| Bytes(100))
         .unwrap();
+    (budget, cache)
+}
+
+#[test]
+fn a_key_that_panics_while_others_are_written_for_it_costs_nobody_a_byte() {
+    let fuse = Arc::<Fuse>::default();
+    let (budget, cache) = breaking(&fuse);
     let mut panics = 0;
     for number in 0..200 {
         let insert = || cache.insert(Key(number, Arc::clone(&fuse)), number);
@@ -165,6 +172,39 @@ fn a_key_that_panics_while_others_are_written_for_it_costs_nobody_a_byte() {
     assert_eq!((reserved - weight) % 4_096, 0, "{reserved} for {weight}");
     drop(cache);
     assert_eq!(budget.reserved(), Bytes::ZERO);
+}
+
+/// What is kept has its room, and nothing else has.
+fn assert_kept(cache: &Touchy, when: u64) {
+    let kept = {
+        let grants = cache.inner.grants();
+        grants.total() - grants.evictable()
+    };
+    assert_eq!(kept, cache.inner.weight_of(KEPT), "after {when}");
+}
+
+#[test]
+fn a_key_that_panics_while_others_are_written_leaves_no_room_taken() {
+    let fuse = Arc::<Fuse>::default();
+    let (_budget, cache) = breaking(&fuse);
+    let mut panics = [0; 12];
+    // Others are written for what is to be kept (its second try finds room), and
+    // for what was kept until then.
+    for number in 0..400 {
+        let turn = usize::try_from(number % 12).unwrap();
+        let (key, priority) = match turn {
+            0 | 1 => (0, Priority::Critical),
+            7 => (0, Priority::Medium),
+            _ => (number, Priority::Medium),
+        };
+        let key = Key(key, Arc::clone(&fuse));
+        let insert = || cache.insert_with(key, number, at(priority));
+        let is_err = catch_unwind(AssertUnwindSafe(insert)).is_err();
+        panics[turn] += u64::from(is_err);
+        fuse.0.store(0, Ordering::SeqCst);
+        assert_kept(&cache, number);
+    }
+    assert!(panics[0] > 0 && panics[7] > 0, "{panics:?}");
 }
 
 const ONE: &[Priority] = &[Priority::Medium];
@@ -211,6 +251,23 @@ fn a_key_that_panics_while_it_is_loaded_moved_or_removed_costs_nobody_a_byte() {
         ];
         assert!(panics.iter().all(|panics| *panics > 0), "{panics:?}");
         rig.cache.remove(&rig.key(200));
+        rig.works();
+    }
+}
+
+#[test]
+fn a_key_that_panics_while_it_is_put_in_for_good_takes_no_room() {
+    for priorities in [ONE, TWO] {
+        let rig = Rig::new(priorities);
+        for number in [9, 100] {
+            let panics = rig.each_use_panics(|cache, key| {
+                let critical = at(Priority::Critical);
+                cache.insert_with(key(number), 200, critical).unwrap();
+            });
+            assert!(panics > 0, "{number}");
+            rig.cache.remove(&rig.key(number));
+            assert_kept(&rig.cache, number);
+        }
         rig.works();
     }
 }

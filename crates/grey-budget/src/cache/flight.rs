@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -159,19 +160,34 @@ impl<K: Hash + Eq, V> Lead<'_, K, V> {
     }
 }
 
+/// What a load had in its stripe.
+type Ended<K, V> = Option<(K, Arc<Flight<V>>)>;
+
+impl<K: Hash + Eq, V> Lead<'_, K, V> {
+    /// Takes this load out of its stripe, though the key may panic when it is
+    /// looked for: then it is found without its key. Never panics, as this may
+    /// be while another panic unwinds.
+    fn take_from(&self, stripe: &mut Stripe<K, V>) -> Ended<K, V> {
+        let is_mine = |flight: &Arc<Flight<V>>| Arc::ptr_eq(flight, &self.flight);
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            let is_there = stripe.get(&self.key).is_some_and(is_mine);
+            is_there.then(|| stripe.remove_entry(&self.key)).flatten()
+        }));
+        looked.unwrap_or_else(|_| {
+            tracing::error!("a key panicked when its load ended");
+            stripe.extract_if(|_, flight| is_mine(flight)).next()
+        })
+    }
+}
+
 impl<K: Hash + Eq, V> Drop for Lead<'_, K, V> {
     fn drop(&mut self) {
         let mut stripe = self.flights.lock(self.hash);
-        let is_mine = |flight: &Arc<Flight<V>>| Arc::ptr_eq(flight, &self.flight);
-        let ended = if stripe.get(&self.key).is_some_and(is_mine) {
-            stripe.remove(&self.key)
-        } else {
-            None
-        };
+        let ended = self.take_from(&mut stripe);
         self.flights.under_way.fetch_sub(1, Ordering::SeqCst);
         drop(stripe);
-        drop(ended);
         self.flight.end();
+        drop(ended);
     }
 }
 

@@ -12,7 +12,8 @@ use super::slot::Evicted;
 use crate::budget::Component;
 
 /// What one operation takes out, which is settled when this is dropped; and what
-/// it brings in, whose charge is given back when it panics before that is in.
+/// it brings in, whose charge and room are given back when it panics before that
+/// is in.
 pub(super) struct Leaving<'a, 'e, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -61,6 +62,9 @@ where
         let is_in = self.evicted.has_entered || self.inner.holds(self.class, self.id);
         if self.weight > 0 && !is_in {
             self.inner.account.component.release(self.weight);
+            if self.class == KEPT {
+                drop(Unkeeps::of(self.inner, self.weight));
+            }
         }
         let settled = catch_unwind(AssertUnwindSafe(|| self.inner.settle(self.evicted)));
         if settled.is_err() {
@@ -97,6 +101,52 @@ impl Drop for GivesBack<'_> {
     }
 }
 
+/// Room among what is kept, which is given back when this is dropped.
+pub(super) struct Unkeeps<'a, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    inner: &'a Inner<K, V>,
+    weight: u64,
+}
+
+impl<'a, K, V> Unkeeps<'a, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    #[inline]
+    pub(super) const fn of(inner: &'a Inner<K, V>, weight: u64) -> Self {
+        Self { inner, weight }
+    }
+
+    #[cold]
+    fn unkeep(&self) {
+        if !std::thread::panicking() {
+            self.inner.unkeep(self.weight);
+            return;
+        }
+        let given = catch_unwind(AssertUnwindSafe(|| self.inner.unkeep(self.weight)));
+        if given.is_err() {
+            tracing::error!("a key panicked once more while another panic unwound");
+        }
+    }
+}
+
+impl<K, V> Drop for Unkeeps<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    #[inline]
+    fn drop(&mut self) {
+        if self.weight > 0 {
+            self.unkeep();
+        }
+    }
+}
+
 /// Room that an entry of this weight has among what is kept while it is moved
 /// there, or from there: dropped when it is known whether it was.
 pub(super) struct Moving<'a, K, V>
@@ -121,7 +171,7 @@ where
             return;
         }
         match (self.has_room, self.inner.holds(KEPT, self.id)) {
-            (true, false) => self.inner.grants().unkeep(self.weight),
+            (true, false) => drop(Unkeeps::of(self.inner, self.weight)),
             (false, true) => self.inner.grants().keep_anyway(self.weight),
             _ => {}
         }

@@ -15,7 +15,7 @@ use super::account::count;
 use super::core::{Cache, Class, Inner, KEPT};
 use super::exchange::THAWED;
 use super::flight::{Lead, supersede};
-use super::leaving::Leaving;
+use super::leaving::{Leaving, Unkeeps};
 use super::options::{EntryOptions, Rejected, Rejection};
 use super::room::Taking;
 use super::slot::{Evicted, Meta, NEVER, Reading, Slot, TICK_MS, round_weight};
@@ -365,9 +365,9 @@ where
 
     #[inline]
     pub(super) fn settle(&self, evicted: &mut Evicted<K, V>) {
-        let kept = std::mem::take(&mut evicted.kept);
+        let unkeeps = Unkeeps::of(self, std::mem::take(&mut evicted.kept));
         self.account.settle(evicted);
-        self.unkeep(kept);
+        drop(unkeeps);
     }
 
     /// Takes a key out everywhere. Nothing is settled yet.

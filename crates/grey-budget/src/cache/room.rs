@@ -17,7 +17,7 @@ use quick_cache::OptionsBuilder;
 use super::builder::LARGEST_PERCENT;
 use super::capacity::{CLASSES, Grants, victims};
 use super::core::{Class, Inner, KEPT};
-use super::leaving::Leaving;
+use super::leaving::{Leaving, Unkeeps};
 use super::options::Rejection;
 use super::slot::{Evicted, Leave, Slot, SlotWeight};
 
@@ -303,15 +303,17 @@ where
         if !self.grants().keep(weight) {
             return false;
         }
+        let kept = Unkeeps::of(self, weight);
         if self.is_shared() && !self.make_room(KEPT, 0) {
-            self.unkeep(weight);
             return false;
         }
         self.resize_all();
+        // The entry gives it back when it leaves.
+        std::mem::forget(kept);
         true
     }
 
-    #[inline]
+    /// What was kept is not any more.
     pub(super) fn unkeep(&self, weight: u64) {
         if weight > 0 {
             self.grants().unkeep(weight);

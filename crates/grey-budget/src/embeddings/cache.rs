@@ -63,7 +63,7 @@ impl<K: Hash + Eq + Clone> EmbeddingsCache<K> {
                 (slot, Some(key))
             }
             None if state.has_free_slot() => (state.add(key), None),
-            None => match state.replace_oldest(key) {
+            None => match state.replace_oldest(key, self.dimensions) {
                 Some((slot, keys)) => {
                     dropped = Some(keys);
                     (slot, None)

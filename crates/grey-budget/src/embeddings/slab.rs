@@ -1,10 +1,12 @@
 //! Which key has which slot, where its vector lies, and which was used last.
 //!
 //! Never leaves a gap: when a slot is emptied, the last vector moves into it.
-//! Never drops a key: who calls does, when the lock is free.
+//! Never drops a key: who calls does, when the lock is free. A key that panics when
+//! it is looked for leaves every other key its own vector.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::block::{BLOCK, Block};
 use super::precision::Precision;
@@ -19,6 +21,9 @@ pub(super) struct Seat<K> {
     pub(super) newer: u32,
     pub(super) older: u32,
 }
+
+/// A key that was taken out of its seat, and out of the index; to be dropped later.
+pub(super) type Removed<K> = (K, Option<K>);
 
 /// Slots `0..seats.len()` are taken; the list goes from new to old.
 #[derive(Debug)]
@@ -85,27 +90,53 @@ impl<K: Hash + Eq + Clone> State<K> {
         slot
     }
 
-    /// Gives the oldest slot to a new key; the old key is to be dropped later.
-    pub(super) fn replace_oldest(&mut self, key: K) -> Option<(u32, [K; 2])> {
+    /// Gives the oldest slot to a new key.
+    pub(super) fn replace_oldest(
+        &mut self,
+        key: K,
+        dimensions: usize,
+    ) -> Option<(u32, Removed<K>)> {
         let slot = self.oldest;
         if slot == NONE {
             return None;
         }
-        let old = std::mem::replace(&mut self.seats[place(slot)].key, key.clone());
-        let removed = self.index.remove_entry(&old);
-        self.index.insert(key, slot);
-        self.use_slot(slot);
+        let seated = key.clone();
+        let indexed = self.take_from_index(slot);
+        let index = &mut self.index;
+        let inserted = catch_unwind(AssertUnwindSafe(|| index.insert(key, slot)));
         self.evictions += 1;
-        let indexed = removed.map_or_else(|| old.clone(), |(key, _)| key);
-        Some((slot, [old, indexed]))
+        if let Err(panic) = inserted {
+            // The oldest is out by now.
+            self.vacate(slot, dimensions, &mut vec![0.0; dimensions]);
+            resume_unwind(panic);
+        }
+        let old = std::mem::replace(&mut self.seats[place(slot)].key, seated);
+        self.use_slot(slot);
+        Some((slot, (old, indexed)))
     }
 
     /// Empties a slot; the last vector moves into it.
-    pub(super) fn remove(&mut self, slot: u32, dimensions: usize, buffer: &mut [f32]) -> K {
+    pub(super) fn remove(
+        &mut self,
+        slot: u32,
+        dimensions: usize,
+        buffer: &mut [f32],
+    ) -> Removed<K> {
+        let indexed = self.take_from_index(slot);
+        (self.vacate(slot, dimensions, buffer), indexed)
+    }
+
+    /// Before anything else is changed: its key may panic.
+    fn take_from_index(&mut self, slot: u32) -> Option<K> {
+        let removed = self.index.remove_entry(&self.seats[place(slot)].key);
+        removed.map(|(key, _)| key)
+    }
+
+    /// Empties a slot that is in the index no more. Never panics.
+    fn vacate(&mut self, slot: u32, dimensions: usize, buffer: &mut [f32]) -> K {
         self.unlink(slot);
         let last = u32::try_from(self.seats.len().saturating_sub(1)).unwrap_or(NONE);
         let removed = self.seats.swap_remove(place(slot));
-        self.index.remove(&removed.key);
         if slot != last {
             self.move_vector(last, slot, dimensions, buffer);
             let Seat { newer, older, .. } = self.seats[place(slot)];
@@ -117,12 +148,26 @@ impl<K: Hash + Eq + Clone> State<K> {
                 NONE => self.oldest = slot,
                 older => self.seats[place(older)].newer = slot,
             }
-            let key = &self.seats[place(slot)].key;
-            if let Some(moved) = self.index.get_mut(key) {
-                *moved = slot;
-            }
+            self.note_moved(last, slot);
         }
         removed.key
+    }
+
+    /// What lay in one slot lies in another now. If its key panics, it is found
+    /// by the slot.
+    fn note_moved(&mut self, from: u32, to: u32) {
+        let key = &self.seats[place(to)].key;
+        let index = &mut self.index;
+        let is_from = |slot: &&mut u32| **slot == from;
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            let moved = index.get_mut(key).filter(is_from);
+            moved.map(|slot| *slot = to).is_some()
+        }));
+        if looked.is_err()
+            && let Some(slot) = self.index.values_mut().find(is_from)
+        {
+            *slot = to;
+        }
     }
 
     fn move_vector(&mut self, from: u32, to: u32, dimensions: usize, buffer: &mut [f32]) {

@@ -1,5 +1,9 @@
 //! Facts about the cache of embeddings.
 
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::block::BLOCK;
 use super::*;
 use crate::budget::Budget;
@@ -301,4 +305,94 @@ proptest! {
             prop_assert!(cache.contains(key));
         }
     }
+}
+
+/// A key that panics when the last of its uses that go well is over.
+#[derive(Debug)]
+struct Touchy<'a>(u64, &'a AtomicU64);
+
+impl Touchy<'_> {
+    fn burn(&self) {
+        let left = self.1.load(Ordering::SeqCst);
+        self.1.store(left.saturating_sub(1), Ordering::SeqCst);
+        assert!(left != 1, "a key of the test panics");
+    }
+}
+
+impl Clone for Touchy<'_> {
+    fn clone(&self) -> Self {
+        self.burn();
+        Self(self.0, self.1)
+    }
+}
+
+impl PartialEq for Touchy<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.burn();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy<'_> {}
+
+impl Hash for Touchy<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.burn();
+        self.0.hash(state);
+    }
+}
+
+/// Has a key panic at each of its uses in `operation` in turn, in a full cache of
+/// 8, and tells how often it did. Each key that is there has its own vector then.
+fn each_use_panics<'a>(
+    fuse: &'a AtomicU64,
+    operation: impl Fn(&EmbeddingsCache<Touchy<'a>>),
+) -> u64 {
+    for uses in 1_u64.. {
+        let cache = EmbeddingsCache::<Touchy>::builder(&budget(), "embeddings")
+            .entries(8)
+            .dimensions(4)
+            .build()
+            .unwrap();
+        let insert = |number: u64| {
+            cache
+                .insert(Touchy(number, fuse), &[number as f32; 4])
+                .unwrap();
+        };
+        (0..8).for_each(insert);
+        fuse.store(uses, Ordering::SeqCst);
+        let _ = catch_unwind(AssertUnwindSafe(|| operation(&cache)));
+        let left = fuse.swap(0, Ordering::SeqCst);
+        let check = || {
+            let found = (0..200).filter(|number| {
+                let vector = cache.get(&Touchy(*number, fuse));
+                let own = vec![*number as f32; 4];
+                assert_eq!(vector.as_ref().unwrap_or(&own), &own, "after {uses}");
+                vector.is_some()
+            });
+            assert_eq!(found.count(), cache.len(), "after {uses}");
+        };
+        check();
+        for number in 100..120 {
+            insert(number);
+            check();
+        }
+        assert_eq!(cache.len(), 8);
+        if left > 0 {
+            return uses - 1;
+        }
+    }
+    unreachable!("it ends")
+}
+
+#[test]
+fn a_key_that_panics_gives_no_key_the_vector_of_another() {
+    let fuse = AtomicU64::new(0);
+    let removed = each_use_panics(&fuse, |cache| {
+        cache.remove(&Touchy(3, &fuse));
+    });
+    let replaced = each_use_panics(&fuse, |cache| {
+        cache.insert(Touchy(150, &fuse), &[150.0; 4]).unwrap();
+    });
+    assert!(removed > 4 && replaced > 4, "{removed}, {replaced}");
 }

@@ -103,11 +103,15 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
     let failed = |error: io::Error| {
         let exit = match error.kind() {
             ErrorKind::NotFound | ErrorKind::IsADirectory => Exit::Usage,
+            ErrorKind::InvalidData => Exit::Usage,
             _ if is_denied(&error) => Exit::NotPermitted,
             _ => Exit::Failed,
         };
-        Failure::new(exit, format!("failed to read `{name}`: {error}"))
-            .hint("save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log")
+        let failure = Failure::new(exit, format!("failed to read `{name}`: {error}"));
+        if error.kind() == ErrorKind::InvalidData {
+            return failure.hint("search what that prints: --log - reads the standard input");
+        }
+        failure.hint("save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log")
     };
     let mut log = KillLog::default();
     if is_stdin {
@@ -141,8 +145,37 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// How a log that is no text begins, what it is, and what makes text of it.
+const NO_TEXT: [(&[u8], &str, &str); 5] = [
+    (b"\x1f\x8b", "compressed with gzip", "zcat"),
+    (b"\xfd7zXZ\0", "compressed with xz", "xzcat"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "zstdcat"),
+    (b"BZh", "compressed with bzip2", "bzcat"),
+    (
+        b"LPKSHHRH",
+        "a file of systemd's journal",
+        "journalctl -o json --file",
+    ),
+];
+
+/// The longest of these beginnings.
+const BEGINNING: u64 = 8;
+
+/// Nothing would be found in what is no text, which would look like no kill.
 fn read_all(reader: &mut impl Read, log: &mut KillLog) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = Vec::with_capacity(PIECE);
+    reader.take(BEGINNING).read_to_end(&mut buffer)?;
+    let known = NO_TEXT
+        .iter()
+        .find(|(begins, ..)| buffer.starts_with(begins));
+    if let Some((_, what, unpacks)) = known {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("it is {what}, and no text: `{unpacks}` makes text of it"),
+        ));
+    }
+    log.push(&buffer);
+    buffer.resize(PIECE, 0);
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),

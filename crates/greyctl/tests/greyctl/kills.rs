@@ -167,6 +167,41 @@ fn the_standard_input_is_a_log() {
     assert_eq!(document["searched"][0]["kind"], "file");
 }
 
+#[test]
+fn a_log_that_is_no_text_is_no_log_without_kills() {
+    let kernel = host();
+    let packed = [
+        (&b"\x1f\x8b\x08\x00rest"[..], "gzip", "zcat"),
+        (b"\xfd7zXZ\0rest", "xz", "xzcat"),
+        (b"\x28\xb5\x2f\xfdrest", "zstd", "zstdcat"),
+        (b"BZh9rest", "bzip2", "bzcat"),
+        (b"LPKSHHRHrest", "journal", "journalctl -o json --file"),
+    ];
+    for (bytes, what, command) in packed {
+        let log = kernel.path("kern.log.2");
+        std::fs::write(&log, bytes).unwrap();
+        let ran = run(
+            on(&kernel),
+            &["why", "--killed", "--log", log.to_str().unwrap()],
+        );
+        assert_eq!((ran.exit, &*ran.stdout), (2, ""), "{what}");
+        assert!(ran.stderr.contains(what), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("`{command}`")),
+            "{}",
+            ran.stderr
+        );
+    }
+    // A log may be shorter than the longest of these beginnings.
+    let log = kernel.path("short.log");
+    std::fs::write(&log, "a\n").unwrap();
+    let ran = run(
+        on(&kernel),
+        &["why", "--killed", "--log", log.to_str().unwrap()],
+    );
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+}
+
 /// The lines that end in blanks.
 fn trailing(text: &str) -> Vec<&str> {
     text.lines().filter(|line| line.ends_with(' ')).collect()

@@ -430,23 +430,19 @@ impl<K, V> Account<K, V> {
     /// Charges what the table of spilled keys takes, in steps.
     pub(super) fn charge_rows(&self) {
         // What is given back may serve somebody, whose waker may ask this cache.
-        crate::wake::wake_after(|| self.charge_rows_within());
-    }
-
-    fn charge_rows_within(&self) {
-        let mut charged = self
-            .rows_charged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let bytes = self.away.rows().saturating_mul(ROW_BYTES);
-        let due = bytes.div_ceil(ROWS_STEP).saturating_mul(ROWS_STEP);
-        if due > *charged {
-            // The table is there already, so its charge cannot be refused.
-            std::mem::forget(self.component.overdraw(Bytes(due - *charged)));
-        } else {
-            self.component.release(*charged - due);
-        }
-        *charged = due;
+        crate::wake::wake_after(|| {
+            let rows = self.rows_charged.lock();
+            let mut charged = rows.unwrap_or_else(PoisonError::into_inner);
+            let bytes = self.away.rows().saturating_mul(ROW_BYTES);
+            let due = bytes.div_ceil(ROWS_STEP).saturating_mul(ROWS_STEP);
+            if due > *charged {
+                // The table is there already, so its charge cannot be refused.
+                std::mem::forget(self.component.overdraw(Bytes(due - *charged)));
+            } else {
+                self.component.release(*charged - due);
+            }
+            *charged = due;
+        });
     }
 
     /// Gives back what the table was charged; for the end.

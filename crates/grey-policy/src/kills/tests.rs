@@ -217,7 +217,7 @@ fn who_can_never_be_killed_is_not_counted_among_those_who_could() {
     };
     let spared = row(9, "sshd", 4, -1000);
     let other = row(10, "shell", 4, -999);
-    let nobody = choice(&[spared.clone()], 0);
+    let nobody = choice(std::slice::from_ref(&spared), 0);
     assert!(says(&nobody, "nobody else could have been killed for it"));
     let both = choice(&[spared.clone(), other], 0);
     assert!(says(&both, "largest of the 2 processes that could"));

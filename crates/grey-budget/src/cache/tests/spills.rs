@@ -1,5 +1,6 @@
 //! Facts about what leaves memory for the disk.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,7 +13,7 @@ use super::at;
 use super::kit::{MapTarget, OVERHEAD, Setup, build, setup_spilling};
 use crate::budget::Admission;
 use crate::cache::away::Begin;
-use crate::cache::{EntryOptions, PersistLimit, PostcardCodec, SpillError, SpillTarget};
+use crate::cache::{Cache, EntryOptions, PersistLimit, PostcardCodec, SpillError, SpillTarget};
 use crate::controller::{Controller, ControllerSettings};
 use crate::reclaimer::{ReclaimMode, ReclaimRequest, Reclaimer, Stop};
 use crate::testkit::FakeSource;
@@ -322,13 +323,18 @@ fn who_is_served_by_what_the_table_of_spilled_keys_gave_back_may_ask_the_cache()
         let free = budget.limit().saturating_sub(budget.reserved());
         let _all = work.reserve(free).unwrap();
         let asked = cache.clone();
-        let asks = move || (0..300).for_each(|key| drop(asked.remove(&key)));
+        let remove = |cache: &Cache<u64, u64>, keys: Range<u64>| {
+            for key in keys {
+                let _ = cache.remove(&key);
+            }
+        };
+        let asks = move || remove(&asked, 0..300);
         let waker = Waker::from(Arc::new(Does(Mutex::new(Some(Box::new(asks))))));
         // More than an entry takes, so that a step of the table serves it.
         let mut waits = pin!(work.reserve_async(Bytes(4_000)));
         let context = &mut Context::from_waker(&waker);
         assert!(waits.as_mut().poll(context).is_pending());
-        (300..800).for_each(|key| drop(cache.remove(&key)));
+        remove(&cache, 300..800);
         assert!(waits.as_mut().poll(context).is_ready());
         done.send(()).unwrap();
     });

@@ -356,6 +356,8 @@ const V2: &[(&str, &str)] = &[
     ("cgroup/cgroup.controllers", "memory\n"),
     ("cgroup/pod/memory.max", "1073741824\n"),
     ("cgroup/pod/memory.high", "max\n"),
+    ("cgroup/pod/cgroup.procs", ""),
+    ("cgroup/pod/app/cgroup.procs", ""),
     ("cgroup/pod/app/memory.max", "4294967296\n"),
     ("cgroup/pod/app/memory.high", "max\n"),
 ];
@@ -433,7 +435,7 @@ fn a_group_of_its_own_is_recommended_where_it_can_be_had() {
     assert_eq!(with_systemd.mode, LimitMode::Cgroup);
     let command = with_systemd.command.unwrap();
     assert!(command.ends_with("--scope --collect -p MemoryMax=2147483648 PROGRAM"));
-    std::fs::remove_file(root.path().join("cgroup/cgroup.controllers")).unwrap();
+    std::fs::remove_dir_all(root.path().join("cgroup")).unwrap();
     let without = recommend_on(&roots, &machine(8), None, gib(2));
     assert_eq!(without.mode, LimitMode::None);
     assert!(without.reason.contains("no control groups are mounted"));

@@ -98,7 +98,8 @@ pub(super) struct Pause {
 impl Pause {
     /// Whether what was given back shows after all.
     pub(super) fn was_wrong(&self, resident: Bytes) -> bool {
-        self.resident.saturating_sub(resident) >= self.given.scale(1, 8)
+        let shows = self.resident.saturating_sub(resident);
+        shows > Bytes::ZERO && shows >= self.given.scale(1, 8)
     }
 }
 

@@ -93,13 +93,20 @@ impl Reclaimer for Reserved {
     }
 }
 
-#[test]
-fn what_the_allocator_keeps_is_free_until_as_much_is_reserved_again() {
+/// A process with `resident` MiB and an allocator that keeps everything; for
+/// `reserved` of them its budget is taken.
+pub(super) fn keeping(reserved: u64, resident: u64) -> (Rig, Arc<Reserved>) {
     let mut rig = rig();
     rig.process.never_purges.store(true, Ordering::SeqCst);
-    let held = Reserved::new(&rig, 990);
-    rig.fill(990);
+    let held = Reserved::new(&rig, reserved);
+    rig.fill(resident);
     rig.register(&held);
+    (rig, held)
+}
+
+#[test]
+fn what_the_allocator_keeps_is_free_until_as_much_is_reserved_again() {
+    let (rig, held) = keeping(990, 990);
     assert_eq!(rig.controller.tick().level, Level::Emergency);
     let after = rig.controller.tick();
     assert_eq!(after.used, mib(840), "150 were given back, none was seen");
@@ -127,12 +134,8 @@ fn what_the_allocator_keeps_is_free_until_as_much_is_reserved_again() {
 
 #[test]
 fn close_to_a_nearer_limit_of_the_cgroup_nothing_that_is_kept_is_free() {
-    let mut rig = rig();
+    let (rig, _held) = keeping(490, 490);
     rig.process.cgroup_limit.store(500 * MIB, Ordering::SeqCst);
-    rig.process.never_purges.store(true, Ordering::SeqCst);
-    let held = Reserved::new(&rig, 490);
-    rig.fill(490);
-    rig.register(&held);
     assert_eq!(rig.controller.tick().level, Level::Emergency);
     rig.clock.advance(60_000);
     assert!(rig.controller.tick().level < Level::Emergency);
@@ -145,11 +148,7 @@ fn close_to_a_nearer_limit_of_the_cgroup_nothing_that_is_kept_is_free() {
 
 #[test]
 fn what_the_kernel_got_after_all_is_not_free_a_second_time() {
-    let mut rig = rig();
-    rig.process.never_purges.store(true, Ordering::SeqCst);
-    let held = Reserved::new(&rig, 990);
-    rig.fill(990);
-    rig.register(&held);
+    let (rig, held) = keeping(990, 990);
     assert_eq!(rig.controller.tick().level, Level::Emergency);
     // The allocator gives it back, and the program frees more.
     rig.process.kept.store(0, Ordering::SeqCst);
@@ -291,11 +290,7 @@ fn one_that_lies_does_not_stand_before_an_honest_one() {
 
 #[test]
 fn what_others_still_hold_is_not_called_free_above_the_budget() {
-    let mut rig = rig();
-    rig.process.never_purges.store(true, Ordering::SeqCst);
-    let held = Reserved::new(&rig, 900);
-    rig.fill(1100);
-    rig.register(&held);
+    let (rig, _held) = keeping(900, 1100);
     for _ in 0..30 {
         rig.controller.tick();
         rig.clock.advance(10_000);

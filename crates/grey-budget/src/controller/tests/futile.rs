@@ -1,19 +1,9 @@
 //! Facts about evictions of which the kernel sees nothing: when they are tried
 //! again, when no more, and what is not taken for one.
 
-use super::between_ticks::Reserved;
+use super::between_ticks::keeping;
 use super::*;
-
-/// A process at `resident` with an allocator that keeps everything, and what 800
-/// MiB of its budget are reserved for.
-fn keeping(resident: u64) -> (Rig, Arc<Reserved>) {
-    let mut rig = rig();
-    rig.process.never_purges.store(true, Ordering::SeqCst);
-    let held = Reserved::new(&rig, 800);
-    rig.fill(resident);
-    rig.register(&held);
-    (rig, held)
-}
+use crate::controller::state::Pause;
 
 /// Ticks `times` times, each after `milliseconds`.
 fn ticks(rig: &Rig, times: u32, milliseconds: u64) {
@@ -30,7 +20,7 @@ fn give_back(rig: &Rig, count: u64) {
 
 #[test]
 fn over_the_limit_it_is_tried_at_each_tick_and_then_no_more() {
-    let (rig, held) = keeping(1005);
+    let (rig, held) = keeping(800, 1005);
     ticks(&rig, 1, 100);
     let first = held.count();
     assert!(first < 800);
@@ -45,7 +35,7 @@ fn over_the_limit_it_is_tried_at_each_tick_and_then_no_more() {
 #[test]
 fn below_the_limit_it_is_tried_once_a_second() {
     // The rest is so near to the limit that nothing kept counts as free.
-    let (rig, held) = keeping(995);
+    let (rig, held) = keeping(800, 995);
     ticks(&rig, 1, 100);
     let first = held.count();
     ticks(&rig, 9, 100);
@@ -56,7 +46,7 @@ fn below_the_limit_it_is_tried_once_a_second() {
 
 #[test]
 fn while_nothing_is_evicted_the_allocator_is_purged_less_and_less_often() {
-    let (rig, held) = keeping(1005);
+    let (rig, held) = keeping(800, 1005);
     ticks(&rig, 3, 100);
     assert_eq!(rig.controller.statistics().futile_pauses, 1);
     let (count, purges) = (held.count(), rig.process.purges.load(Ordering::SeqCst));
@@ -69,7 +59,7 @@ fn while_nothing_is_evicted_the_allocator_is_purged_less_and_less_often() {
 
 #[test]
 fn a_pause_ends_when_what_was_given_back_shows_after_all() {
-    let (rig, held) = keeping(1005);
+    let (rig, held) = keeping(800, 1005);
     ticks(&rig, 3, 100);
     assert_eq!(rig.controller.statistics().futile_pauses, 1);
     let count = held.count();
@@ -88,7 +78,7 @@ fn a_pause_ends_when_what_was_given_back_shows_after_all() {
 
 #[test]
 fn what_others_take_at_once_is_neither_free_nor_in_vain() {
-    let (rig, held) = keeping(830);
+    let (rig, held) = keeping(800, 830);
     held.is_taken_again.store(true, Ordering::SeqCst);
     rig.fill(830);
     for _ in 0..20 {
@@ -139,4 +129,15 @@ fn a_byte_of_which_nobody_saw_anything_has_not_helped() {
     ticks(&rig, 100, 100);
     let purges = rig.process.purges.load(Ordering::SeqCst);
     assert!(purges <= 10, "{purges} in ten seconds");
+}
+
+#[test]
+fn a_pause_after_gifts_of_a_byte_does_not_end_by_itself() {
+    let pause = Pause {
+        until: Duration::MAX,
+        resident: mib(500),
+        given: Bytes(3),
+    };
+    assert!(!pause.was_wrong(mib(500)));
+    assert!(pause.was_wrong(mib(499)));
 }

@@ -158,6 +158,18 @@ fields! {
     MaxEvents = "max_events",
     /// OOM kills in it and below.
     OomKills = "oom_kills",
+    /// Resident anonymous memory of it and everything below.
+    Anonymous = "anonymous_bytes",
+    /// tmpfs and shared memory of it and everything below.
+    Shared = "shared_bytes",
+    /// Slab of it and everything below, reclaimable or not.
+    Slab = "slab_bytes",
+    /// Kernel memory other than slab of it and everything below. Since 5.18.
+    KernelOther = "kernel_other_bytes",
+    /// Cgroups below that were removed and have not gone.
+    Dying = "dying_cgroups",
+    /// The kernel's id for it: a cgroup that was made again has another.
+    Id = "id",
 }
 
 /// A machine's memory at one instant, as history keeps it.

@@ -75,23 +75,60 @@ fn read_growth(
         .read("memory.swap.current", buffer)
         .ok()
         .and_then(ascii::single_u64);
-    let dying = cgroup
-        .read("cgroup.stat", buffer)
-        .ok()
-        .and_then(parse_dying_descendants);
-    let sum = |one: Option<Bytes>, other: Option<Bytes>| Some(one?.saturating_add(other?));
-    let slab = sum(stat.slab_reclaimable, stat.slab_unreclaimable);
+    let growth = Growth::of(&stat);
     CgroupGrowth {
         path: path.clone(),
         id,
         // Without CONFIG_SWAP there is no file and no swap.
-        anonymous: sum(stat.anon, Some(Bytes(swap.unwrap_or_default()))),
-        shmem: stat.shmem,
-        slab,
-        kernel: stat
-            .kernel
-            .zip(slab)
-            .map(|(kernel, slab)| kernel.saturating_sub(slab)),
-        dying,
+        anonymous: sum(growth.anonymous, Some(Bytes(swap.unwrap_or_default()))),
+        shmem: growth.shmem,
+        slab: growth.slab,
+        kernel: growth.kernel,
+        dying: dying_in(cgroup, buffer),
     }
+}
+
+/// How many cgroups below `path` were removed and have not gone; `None` where
+/// memory is not accounted by version 2, and where `path` is gone.
+#[must_use]
+pub fn read_dying(kernel: &Kernel, path: &CgroupPath, buffer: &mut Vec<u8>) -> Option<u64> {
+    let root = v2_memory(kernel, buffer).ok()?;
+    dying_in(&open_cgroup(root, path).ok()?, buffer)
+}
+
+fn dying_in(cgroup: &KernelDirectory, buffer: &mut Vec<u8>) -> Option<u64> {
+    let text = cgroup.read("cgroup.stat", buffer).ok()?;
+    parse_dying_descendants(text)
+}
+
+/// What of `memory.stat` can leak.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Growth {
+    /// Resident anonymous memory.
+    pub(crate) anonymous: Option<Bytes>,
+    /// tmpfs and shared memory.
+    pub(crate) shmem: Option<Bytes>,
+    /// Slab, reclaimable or not.
+    pub(crate) slab: Option<Bytes>,
+    /// Kernel memory other than slab.
+    pub(crate) kernel: Option<Bytes>,
+}
+
+impl Growth {
+    pub(crate) fn of(stat: &CgroupMemoryStat) -> Self {
+        let slab = sum(stat.slab_reclaimable, stat.slab_unreclaimable);
+        Self {
+            anonymous: stat.anon,
+            shmem: stat.shmem,
+            slab,
+            kernel: stat
+                .kernel
+                .zip(slab)
+                .map(|(kernel, slab)| kernel.saturating_sub(slab)),
+        }
+    }
+}
+
+fn sum(one: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
+    Some(one?.saturating_add(other?))
 }

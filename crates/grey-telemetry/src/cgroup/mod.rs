@@ -14,7 +14,7 @@ pub mod processes;
 pub mod stat;
 pub mod tree;
 
-pub use growth::{CgroupGrowth, read_growth_tree};
+pub use growth::{CgroupGrowth, read_dying, read_growth_tree};
 pub use memory::read_cgroup;
 pub use mount::{NoV2Memory, find_cgroup_mode, open_process_hierarchy, v2_memory};
 pub use processes::{read_processes_of, read_subtree_processes};

@@ -24,6 +24,7 @@
 
 mod alarm;
 mod block;
+mod cgroups;
 mod codec;
 mod directory;
 mod dump;

@@ -6,13 +6,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grey_model::{
-    BootId, Bytes, CgroupField, CgroupMemory, CgroupPath, CgroupSample, CgroupValues, Meminfo,
-    MemoryLimit, Sample, SystemField, SystemValues, Vmstat,
-};
+use grey_model::{BootId, Bytes, Meminfo, Sample, SystemField, SystemValues, Vmstat};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::cgroup::{TreeBounds, read_tree};
+use super::cgroups::largest_cgroups;
 use crate::proc::boot_id::read_boot_id;
 use crate::proc::meminfo::read_meminfo;
 use crate::proc::pressure::read_memory_pressure;
@@ -127,7 +124,8 @@ impl Sampler {
             boot: self.boot.clone(),
             system,
             processes,
-            cgroups: reads_cgroups.then(|| self.cgroups(kernel)),
+            cgroups: reads_cgroups
+                .then(|| largest_cgroups(kernel, self.options.cgroups, &mut self.buffer)),
         })
     }
 
@@ -147,20 +145,6 @@ impl Sampler {
                 pressure.and_then(|pressure| pressure.full.map(|full| full.total_us)),
             )
             .with(SystemField::Zram, Some(self.zram.0.get())))
-    }
-
-    fn cgroups(&mut self, kernel: &Kernel) -> Vec<CgroupSample> {
-        let root = CgroupPath::root();
-        let tree = read_tree(kernel, &root, TreeBounds::default(), &mut self.buffer);
-        let mut groups = tree.groups;
-        let size = |group: &CgroupMemory| {
-            let swap = group.swap_current.unwrap_or_default();
-            group.current.unwrap_or_default().saturating_add(swap)
-        };
-        groups.sort_by_key(|group| std::cmp::Reverse(size(group)));
-        groups.truncate(self.options.cgroups);
-        groups.sort_by(|one, other| one.path.cmp(&other.path));
-        groups.into_iter().map(sample_of_group).collect()
     }
 }
 
@@ -231,26 +215,6 @@ pub(super) fn of_vmstat(vmstat: &Vmstat, values: SystemValues) -> SystemValues {
             vmstat.workingset_refault_anon,
         )
         .with(SystemField::RefaultFile, vmstat.workingset_refault_file)
-}
-
-fn sample_of_group(group: CgroupMemory) -> CgroupSample {
-    let bytes = |value: Option<Bytes>| value.map(Bytes::get);
-    let limit = match group.effective_limit {
-        Some(MemoryLimit::Bytes(limit)) => Some(limit.0),
-        Some(MemoryLimit::Max) | None => None,
-    };
-    let event =
-        |of: fn(&grey_model::CgroupEvents) -> Option<u64>| group.events.as_ref().and_then(of);
-    CgroupSample {
-        values: CgroupValues::default()
-            .with(CgroupField::Current, bytes(group.current))
-            .with(CgroupField::Swap, bytes(group.swap_current))
-            .with(CgroupField::Limit, limit)
-            .with(CgroupField::HighEvents, event(|events| events.high))
-            .with(CgroupField::MaxEvents, event(|events| events.max))
-            .with(CgroupField::OomKills, event(|events| events.oom_kill)),
-        path: group.path,
-    }
 }
 
 #[cfg(test)]

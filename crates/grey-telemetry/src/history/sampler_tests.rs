@@ -4,6 +4,7 @@ use grey_fake_kernel::FakeKernel;
 use grey_model::{CgroupField, ProcessField, SystemField};
 
 use super::*;
+use crate::cgroup::{TreeBounds, read_growth_tree};
 use crate::roots::Roots;
 
 fn open(kernel: &FakeKernel) -> Kernel {
@@ -42,6 +43,24 @@ fn a_sample_has_the_numbers_of_the_kernel() {
         .find(|group| group.path.as_bytes() == b"/build/web")
         .unwrap();
     assert!(web.values.get(CgroupField::Current).unwrap() > 0);
+    // What of it can leak is as a look at it alone finds it.
+    let path = &web.path;
+    let growth = read_growth_tree(&kernel, path, TreeBounds::default(), &mut buffer);
+    let known = |field| web.values.get(field);
+    let swap = known(CgroupField::Swap).unwrap_or_default();
+    let anonymous = known(CgroupField::Anonymous).map(|resident| Bytes(resident + swap));
+    assert_eq!(anonymous, growth[0].anonymous);
+    for (field, bytes) in [
+        (CgroupField::Shared, growth[0].shmem),
+        (CgroupField::Slab, growth[0].slab),
+        (CgroupField::KernelOther, growth[0].kernel),
+    ] {
+        assert!(bytes.is_some(), "{field:?}");
+        assert_eq!(known(field).map(Bytes), bytes, "{field:?}");
+    }
+    assert!(growth[0].dying.is_some());
+    assert_eq!(known(CgroupField::Dying), growth[0].dying);
+    assert_eq!(known(CgroupField::Id), Some(growth[0].id.0));
 }
 
 #[test]

@@ -24,6 +24,17 @@ pub struct ProcessId {
     pub start_time_ticks: u64,
 }
 
+impl ProcessId {
+    /// The end of the tick in which it started, in milliseconds since boot;
+    /// `None` when there are no ticks in a second.
+    #[must_use]
+    pub fn started_by_ms(self, ticks_per_second: u64) -> Option<u64> {
+        let end = (u128::from(self.start_time_ticks) + 1) * 1000;
+        let started = end.checked_div(ticks_per_second.into())?;
+        Some(u64::try_from(started).unwrap_or(u64::MAX))
+    }
+}
+
 impl fmt::Display for ProcessId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.pid)

@@ -200,6 +200,15 @@ pub struct ProcessSample {
     pub values: ProcessValues,
 }
 
+impl ProcessSample {
+    /// By what a sample keeps the largest: resident memory and swap, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let value = |field| self.values.get(field).unwrap_or_default();
+        value(ProcessField::Rss).saturating_add(value(ProcessField::Swap))
+    }
+}
+
 /// What a process is known by in history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {

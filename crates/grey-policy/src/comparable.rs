@@ -96,8 +96,8 @@ pub fn keep_comparable(before: &mut Sample, after: &mut Sample, extent: Extent) 
 }
 
 fn processes(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mut Comparability) {
-    let smallest_before = before.processes.iter().map(size_of_process).min();
-    let smallest_after = after.processes.iter().map(size_of_process).min();
+    let smallest_before = before.processes.iter().map(ProcessSample::size).min();
+    let smallest_after = after.processes.iter().map(ProcessSample::size).min();
     let then = before.since_boot_ms;
     let (mut bounded, mut bounded_after) = (Vec::new(), Vec::new());
     // Of two under one pid, the later one began when the other had ended.
@@ -150,9 +150,8 @@ fn processes(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mu
 /// Whether it started after so many milliseconds since boot; the tick in which
 /// both lie counts as after.
 fn started_after(id: ProcessId, since_boot_ms: u64, ticks_per_second: u64) -> bool {
-    let after_its_tick = u128::from(id.start_time_ticks) + 1;
-    let started_ms = (after_its_tick * 1000).checked_div(ticks_per_second.into());
-    started_ms.is_some_and(|started| started > u128::from(since_boot_ms))
+    id.started_by_ms(ticks_per_second)
+        .is_some_and(|started| started > since_boot_ms)
 }
 
 /// The process as it was, or is, at most: no larger than the smallest that was kept;
@@ -224,12 +223,6 @@ fn cgroup_bounded_by(group: &CgroupSample, smallest: u64) -> CgroupSample {
 
 fn rss(process: &ProcessSample) -> u64 {
     process.values.get(ProcessField::Rss).unwrap_or_default()
-}
-
-/// By what a sample keeps the largest.
-fn size_of_process(process: &ProcessSample) -> u64 {
-    let swap = process.values.get(ProcessField::Swap).unwrap_or_default();
-    rss(process).saturating_add(swap)
 }
 
 fn size_of_cgroup(group: &CgroupSample) -> u64 {

@@ -24,7 +24,7 @@ use crate::roots::Kernel;
 pub const MOST_LISTED: usize = 20;
 
 /// The kernel keeps this many bytes of a command name.
-const COMMAND_NAME_BYTES: usize = 15;
+pub const COMMAND_NAME_BYTES: usize = 15;
 
 /// How many parents are followed to find out whose descendant a process is.
 const MOST_GENERATIONS: usize = 4096;

@@ -26,7 +26,7 @@ use jiff::tz::TimeZone;
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::groups::groups;
 use super::leaks::document::LeakDetection;
-use super::leaks::{self, Watched};
+use super::leaks::{self, Scope, Watched};
 use super::notes;
 use super::recorded;
 use super::report::{self, Extent};
@@ -40,6 +40,7 @@ use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::history;
 use crate::journal::overdue;
+use crate::moment::Moment;
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{kernel_roots, open_kernel, own_pid};
@@ -58,15 +59,15 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let watch = |kernel: &Kernel, targets: &[ResolvedTarget]| {
-        options
-            .detect_leaks
-            .then(|| look_for_leaks(global, kernel, targets, options, output))
-            .transpose()
-    };
-    let mut diagnosis = match &options.at {
-        Some(moment) => recorded::at(global, moment)?,
-        None => take_after(global, &options.targets, watch)?,
+    let mut diagnosis = match (&options.at, &options.since) {
+        (Some(moment), _) => recorded::at(global, moment)?,
+        (None, Some(since)) => judge_history(global, options, since)?,
+        (None, None) => take_after(global, &options.targets, |kernel, targets| {
+            options
+                .detect_leaks
+                .then(|| look_for_leaks(global, kernel, targets, options, output))
+                .transpose()
+        })?,
     };
     if let Some(by) = options.by.map(GroupBy::from) {
         let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
@@ -118,6 +119,33 @@ fn cold_memory(
     targets.map(|target| measuring.measure(target)).collect()
 }
 
+/// Verdicts on what was recorded since then. What is gone and was recorded may be
+/// asked for, too.
+fn judge_history(
+    global: &GlobalOptions,
+    options: &DiagnoseOptions,
+    since: &Moment,
+) -> Result<Diagnosis, Failure> {
+    let mut history = history::command::open(global)?;
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let from = since.unix_ms(now, &zone);
+    let until = options.until.as_ref();
+    let until = until.map_or(u64::MAX, |until| until.unix_ms(now, &zone));
+    history::command::require_some(&history, from, until)?;
+    let recorded = leaks::Recorded::read(&mut history, from, until)
+        .map_err(|error| history::record::history_failure(&error))?;
+    if recorded.is_empty() {
+        return Err(history::command::no_sample(global, &history, from, until));
+    }
+    let is_recorded = |target: &Target| recorded.has(&Scope::typed(std::slice::from_ref(target)));
+    let mut diagnosis = take_with(global, &options.targets, is_recorded, |kernel, _| {
+        let scope = Scope::typed(&options.targets);
+        Ok(Some(leaks::recall(kernel, &scope, &recorded)))
+    })?;
+    diagnosis.notes.extend(history::command::missing(&history));
+    Ok(diagnosis)
+}
+
 fn look_for_leaks(
     global: &GlobalOptions,
     kernel: &Kernel,
@@ -125,13 +153,6 @@ fn look_for_leaks(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Watched, Failure> {
-    if let Some(since) = &options.since {
-        let mut history = history::command::open(global)?;
-        let from = since.unix_ms(Timestamp::now(), &TimeZone::system());
-        history::command::require_some(&history, from, u64::MAX)?;
-        return leaks::recall(kernel, targets, &mut history, from)
-            .map_err(|error| history::record::history_failure(&error));
-    }
     let window = options.window.map_or(LEAK_WINDOW, |window| window.0);
     let interval = options.interval.0;
     if interval > window {
@@ -186,52 +207,71 @@ pub(crate) fn take_after(
     targets: &[Target],
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
 ) -> Result<Diagnosis, Failure> {
+    take_with(global, targets, |_| false, watch)
+}
+
+/// The same, where a target that is gone `may_be_gone`: it has no account then.
+fn take_with(
+    global: &GlobalOptions,
+    targets: &[Target],
+    may_be_gone: impl Fn(&Target) -> bool,
+    watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
+) -> Result<Diagnosis, Failure> {
     let kernel = open_kernel(global)?;
-    let (mut resolved, mut several) = (Vec::new(), Vec::new());
+    let (mut resolved, mut remarks) = (Vec::new(), Vec::new());
     let mut resolver = Resolver::new(&kernel);
     for target in targets {
-        for found in resolve_all(global, &kernel, &mut resolver, target, &mut several)? {
+        let found = match resolve_all(global, &kernel, &mut resolver, target, &mut remarks) {
+            Err(failure) if !may_be_gone(target) => return Err(failure),
+            Err(_) => {
+                remarks.push(format!(
+                    "{target} is only in history: it has no account of now"
+                ));
+                continue;
+            }
+            Ok(found) => found,
+        };
+        for found in found {
             if !resolved.contains(&found) {
                 resolved.push(found);
             }
         }
     }
     let watched = watch(&kernel, &resolved)?;
-    let mut diagnosis = diagnose(&kernel, resolved)?;
+    let mut diagnosis = diagnose(&kernel, (!targets.is_empty()).then_some(resolved))?;
     if let Some(watched) = watched {
         diagnosis.leak_detection = leaks::judge(&watched, &mut diagnosis);
     }
-    diagnosis.notes.extend(several);
+    diagnosis.notes.extend(remarks);
     diagnosis.notes.extend(overdue(global, &kernel));
     Ok(diagnosis)
 }
 
 /// Reads the machine, then its processes and cgroups, or those of the targets.
-fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, Failure> {
+fn diagnose(kernel: &Kernel, targets: Option<Vec<ResolvedTarget>>) -> Result<Diagnosis, Failure> {
     let (started, taken_at) = (Instant::now(), SystemTime::now());
     let mut buffer = Vec::new();
     let host = read_host(kernel, &mut buffer);
     let system = read_system(kernel, &mut buffer).map_err(unreadable_machine)?;
     let names = user_names(kernel);
-    let (processes, unreadable) = if targets.is_empty() {
+    let (processes, unreadable) = if let Some(targets) = &targets {
+        processes_of(kernel, targets, &names)
+    } else {
         let name = |id| names.name(id).map(str::to_owned);
         let snapshot =
             full_snapshot(kernel, useful_threads(), &name).map_err(unreadable_machine)?;
         (snapshot.processes, snapshot.unreadable)
-    } else {
-        processes_of(kernel, &targets, &names)
     };
     let privileged = rustix::process::geteuid().is_root();
     let mut remarks = notes::collect(&host, &system, &processes, unreadable, privileged);
     // Of a target, every process was found.
-    let hidden = targets.is_empty() && hides_processes(kernel);
+    let hidden = targets.is_none() && hides_processes(kernel);
     if hidden {
         remarks.push(notes::hidden(privileged).to_owned());
     }
-    let cgroups = if targets.is_empty() {
-        all_cgroups(kernel, &mut remarks, &mut buffer)
-    } else {
-        cgroups_of(kernel, &targets, &mut remarks, &mut buffer)
+    let cgroups = match &targets {
+        None => all_cgroups(kernel, &mut remarks, &mut buffer),
+        Some(targets) => cgroups_of(kernel, targets, &mut remarks, &mut buffer),
     };
     Ok(Diagnosis {
         schema: document::SCHEMA,
@@ -251,7 +291,7 @@ fn diagnose(kernel: &Kernel, targets: Vec<ResolvedTarget>) -> Result<Diagnosis, 
             state,
         }),
         vmstat: system.vmstat.unwrap_or_default(),
-        targets: (!targets.is_empty()).then_some(targets),
+        targets,
         processes,
         grouped_by: None,
         groups: None,

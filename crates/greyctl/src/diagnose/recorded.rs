@@ -41,6 +41,7 @@ pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, F
     let mut history = history::command::open(global)?;
     let mut sample = history::command::sample_at(global, &mut history, moment)?;
     let mut notes = notes();
+    notes.extend(history::command::missing(&history));
     if sample.cgroups.is_none() {
         notes.push(take_cgroups(&mut history, &mut sample)?);
     }

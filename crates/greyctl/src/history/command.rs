@@ -58,6 +58,33 @@ pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
     })
 }
 
+/// Why there is no sample.
+fn nothing_in(global: &GlobalOptions, history: &History) -> Failure {
+    let missing = missing(history);
+    if missing.is_empty() {
+        return Failure::new(Exit::Failed, "history is empty").hint(format!(
+            "record some: {}",
+            recommend::command(global, "record")
+        ));
+    }
+    let said = "history has no sample that can be read here";
+    let failure = missing
+        .into_iter()
+        .fold(Failure::new(Exit::Failed, said), Failure::detail);
+    match history.newer() {
+        [] => failure,
+        [..] => failure.hint("use the version of greyctl that recorded it, or a later one"),
+    }
+}
+
+/// What of `history` was not read, each in a sentence.
+pub(crate) fn missing(history: &History) -> Vec<String> {
+    let losses = history.losses().iter().map(report::loss);
+    losses
+        .chain(history.newer().iter().map(report::newer))
+        .collect()
+}
+
 /// The sample of `moment`: the last that was taken then or before. Of `now` it
 /// is the last of all, also where the clock was set back since.
 ///
@@ -72,10 +99,7 @@ pub(crate) fn sample_at(
     let failed = |error: HistoryError| history_failure(&error);
     let wanted = moment.unix_ms(Timestamp::now(), &zone);
     let Some(span) = history.span() else {
-        return Err(Failure::new(Exit::Failed, "history is empty").hint(format!(
-            "record some: {}",
-            recommend::command(global, "record")
-        )));
+        return Err(nothing_in(global, history));
     };
     let latest = match moment {
         Moment::Now => u64::MAX,
@@ -177,13 +201,7 @@ fn tell_of_what_is_missing(history: &History, dumps: &[Dump], output: &mut Outpu
         let fault = dump.holds.as_ref().err()?;
         Some(report::dump_fault(&dump.name, fault))
     });
-    let missing: Vec<String> = history
-        .losses()
-        .iter()
-        .map(report::loss)
-        .chain(history.newer().iter().map(report::newer))
-        .chain(faults)
-        .collect();
+    let missing: Vec<String> = missing(history).into_iter().chain(faults).collect();
     for sentence in &missing {
         output.warn(sentence);
     }
@@ -206,14 +224,37 @@ pub(crate) fn require_some(history: &History, from: u64, until: u64) -> Result<(
         (true, _) => format!("since {}", shown(from, &zone)),
         (false, until) => format!("until {}", shown(until, &zone)),
     };
+    Err(has_no(&asked, &span))
+}
+
+fn has_no(asked: &str, span: &HistorySpan) -> Failure {
+    let zone = TimeZone::system();
     let (from, until) = (
         shown(span.from_unix_ms, &zone),
         shown(span.until_unix_ms, &zone),
     );
-    Err(Failure::new(
+    Failure::new(
         Exit::Failed,
         format!("history has no sample {asked}: it has from {from} to {until}"),
-    ))
+    )
+}
+
+/// The failure where history has samples, and none between these.
+pub(crate) fn no_sample(
+    global: &GlobalOptions,
+    history: &History,
+    from: u64,
+    until: u64,
+) -> Failure {
+    let Some(span) = history.span() else {
+        return nothing_in(global, history);
+    };
+    let zone = TimeZone::system();
+    let (from, until) = (
+        shown(from, &zone),
+        shown(until.min(span.until_unix_ms), &zone),
+    );
+    has_no(&format!("between {from} and {until}"), &span)
 }
 
 /// Runs `history`.

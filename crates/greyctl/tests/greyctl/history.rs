@@ -320,80 +320,50 @@ pub(crate) fn write_growth_of(
     now: jiff::Timestamp,
     growing: &[(u32, &str, Option<&str>, u64)],
 ) {
-    let now = now.as_millisecond();
+    write_seconds(folder, now, |second| {
+        growing
+            .iter()
+            .map(|(pid, name, cgroup, rate)| holding(*pid, name, *cgroup, 100 + rate * second))
+            .chain([holding(311, "calm", None, 300 + second % 3)])
+            .collect()
+    });
+}
+
+/// A process that holds so many MiB.
+pub(crate) fn holding(pid: u32, name: &str, cgroup: Option<&str>, mib: u64) -> ProcessSample {
+    ProcessSample {
+        key: ProcessKey {
+            id: ProcessId {
+                pid,
+                start_time_ticks: 3100,
+            },
+            name: KernelText::from(name),
+            cgroup: cgroup.and_then(|path| CgroupPath::new(path.as_bytes())),
+        },
+        values: ProcessValues::default()
+            .with(ProcessField::Rss, Some(mib << 20))
+            .with(ProcessField::Anonymous, Some(mib << 20))
+            .with(ProcessField::Swap, Some(0)),
+    }
+}
+
+/// A sample of each second of the ten minutes before `now`.
+pub(crate) fn write_seconds(
+    folder: &std::path::Path,
+    now: jiff::Timestamp,
+    processes: impl Fn(u64) -> Vec<ProcessSample>,
+) {
+    let now = u64::try_from(now.as_millisecond()).unwrap();
     let mut writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
     for second in 0..600_u64 {
-        let process = |pid, name: &str, cgroup: Option<&str>, mib: u64| ProcessSample {
-            key: ProcessKey {
-                id: ProcessId {
-                    pid,
-                    start_time_ticks: 3100,
-                },
-                name: KernelText::from(name),
-                cgroup: cgroup.and_then(|path| CgroupPath::new(path.as_bytes())),
-            },
-            values: ProcessValues::default()
-                .with(ProcessField::Anonymous, Some(mib << 20))
-                .with(ProcessField::Swap, Some(0)),
-        };
         let sample = Sample {
-            at_unix_ms: u64::try_from(now).unwrap() - (600 - second) * 1000,
+            at_unix_ms: now - (600 - second) * 1000,
             since_boot_ms: 1_000_000 + second * 1000,
             boot: BootId("one".to_owned()),
             system: SystemValues::default(),
-            processes: growing
-                .iter()
-                .map(|(pid, name, cgroup, rate)| process(*pid, name, *cgroup, 100 + rate * second))
-                .chain([process(311, "calm", None, 300 + second % 3)])
-                .collect(),
+            processes: processes(second),
             cgroups: None,
         };
         writer.append(&sample).unwrap();
     }
-}
-
-#[test]
-fn leaks_are_looked_for_in_history() {
-    let kernel = host();
-    write_growth(&kernel.path("state/history"), jiff::Timestamp::now());
-    let arguments = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "1h ago",
-        "--json",
-    ];
-    let ran = run(on(&kernel), &arguments);
-    assert_eq!(ran.exit, 3, "{}", ran.stderr);
-    let document = ran.json();
-    assert_valid("grey.diagnosis.v1", &document);
-    let leaks = document["leaks"].as_array().unwrap();
-    let verdict = |name: &str| {
-        let leak = leaks.iter().find(|leak| leak["name"] == name).unwrap();
-        leak["verdict"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(
-        (verdict("builder").as_str(), verdict("calm").as_str()),
-        ("leak", "stable")
-    );
-    assert_eq!(document["leak_groups"], serde_json::json!([]));
-    // Of the last ten seconds there is nothing to be told.
-    let arguments = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "10s ago",
-        "--json",
-    ];
-    let ran = run(on(&kernel), &arguments);
-    assert_eq!(ran.exit, 0, "{}", ran.stderr);
-    let both = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "1h",
-        "--for",
-        "5s",
-    ];
-    assert_eq!(run(on(&kernel), &both).exit, 2);
 }

@@ -17,6 +17,7 @@ mod harness;
 mod hints;
 mod history;
 mod history_damage;
+mod history_leaks;
 mod history_moments;
 mod interruption;
 mod kills;

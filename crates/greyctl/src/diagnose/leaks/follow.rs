@@ -32,7 +32,7 @@ pub(super) struct Facts {
 /// Two processes of which the later one is the earlier one restarted have all
 /// of this in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Identity {
+pub(super) struct Identity {
     name: KernelText,
     cgroup: Option<CgroupPath>,
     command_line: Option<KernelText>,
@@ -55,7 +55,7 @@ pub(super) struct Subject {
 }
 
 /// One program of a process.
-type Member = (ProcessId, u64);
+pub(super) type Member = (ProcessId, u64);
 
 /// A group over time.
 #[derive(Debug, Default)]
@@ -99,11 +99,7 @@ impl Followed {
                 continue;
             };
             let subject = &mut self.subjects[index];
-            subject.trace.push(TracePoint {
-                at,
-                amount: reading.anonymous,
-                life: subject.life,
-            });
+            subject.take(at, reading.anonymous);
             let members = sums.entry(subject.facts.group.clone()).or_default();
             members.push(((reading.id, subject.life), reading.anonymous));
         }
@@ -178,24 +174,15 @@ impl Followed {
         let before = self.over.get_mut(&identity).and_then(Vec::pop);
         let index = if let Some(index) = before {
             let subject = &mut self.subjects[index];
-            subject.id = id;
-            subject.begins_anew(facts, reading);
-            subject.ended = false;
+            subject.is_restarted(id, facts, reading.program.clone());
             index
         } else if !facts.wanted || self.subjects.len() >= MOST_PROCESSES {
             self.cut |= facts.wanted;
             self.ignored.insert(id, reading.program.clone());
             return None;
         } else {
-            self.subjects.push(Subject {
-                id,
-                facts,
-                identity,
-                program: reading.program.clone(),
-                trace: Trace::new(),
-                ended: false,
-                life: 0,
-            });
+            self.subjects
+                .push(Subject::new(id, facts, reading.program.clone()));
             self.subjects.len() - 1
         };
         self.ignored.remove(&id);
@@ -205,6 +192,19 @@ impl Followed {
 }
 
 impl Subject {
+    /// One without readings so far.
+    pub(super) fn new(id: ProcessId, facts: Facts, program: Program) -> Self {
+        Self {
+            id,
+            identity: Identity::of(&facts),
+            facts,
+            program,
+            trace: Trace::new(),
+            ended: false,
+            life: 0,
+        }
+    }
+
     /// Takes note of a new name, and of an exec, which is a restart; whether
     /// it is known who the process is now.
     fn goes_on(
@@ -216,7 +216,7 @@ impl Subject {
             let Some(found) = facts(reading.id) else {
                 return false;
             };
-            self.begins_anew(found, reading);
+            self.is_restarted(reading.id, found, reading.program.clone());
         } else if self.program.name != reading.program.name {
             self.facts.name.clone_from(&reading.program.name);
         }
@@ -224,18 +224,26 @@ impl Subject {
         true
     }
 
+    /// A reading of it.
+    pub(super) fn take(&mut self, at: Duration, amount: Bytes) {
+        let life = self.life;
+        self.trace.push(TracePoint { at, amount, life });
+    }
+
     /// Another process, or another program in the same one, goes on in its place.
-    fn begins_anew(&mut self, facts: Facts, reading: &AnonymousMemory) {
+    pub(super) fn is_restarted(&mut self, id: ProcessId, facts: Facts, program: Program) {
+        self.id = id;
         self.identity = Identity::of(&facts);
         let wanted = self.facts.wanted;
         self.facts = Facts { wanted, ..facts };
-        self.program.clone_from(&reading.program);
+        self.program = program;
+        self.ended = false;
         self.life += 1;
     }
 }
 
 impl Identity {
-    fn of(facts: &Facts) -> Self {
+    pub(super) fn of(facts: &Facts) -> Self {
         Self {
             name: facts.name.clone(),
             cgroup: facts.cgroup.clone(),
@@ -247,7 +255,7 @@ impl Identity {
 impl Group {
     /// The sum of its processes now. When no program of those before is left, the
     /// group was restarted as a whole.
-    fn take(&mut self, at: Duration, members: &[(Member, Bytes)]) {
+    pub(super) fn take(&mut self, at: Duration, members: &[(Member, Bytes)]) {
         let now: BTreeSet<Member> = members.iter().map(|(member, _)| *member).collect();
         if !self.members.is_empty() && self.members.is_disjoint(&now) {
             self.life += 1;

@@ -71,7 +71,7 @@ fn too_few_readings(watched: &Watched) -> Option<String> {
 /// The verdicts on everything that was watched. The room that is left is that
 /// of the `diagnosis`, which was made after it.
 pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> LeakDetection {
-    let rooms = Rooms::of(diagnosis);
+    let rooms = Rooms::of(diagnosis, watched.is_now);
     let rule = LeakRule::default();
     let mut leaks: Vec<ProcessLeak> = watched
         .followed
@@ -88,7 +88,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
             kind: *kind,
             group: name.clone(),
             processes: group.processes,
-            judgement: verdict(&group.trace, &rule, rooms.machine, watched),
+            judgement: verdict(&group.trace, &rule, rooms.machine(), watched.lasted),
         })
         .collect();
     groups.sort_by_key(|leak| (order(&leak.judgement), leak.group.clone()));
@@ -98,7 +98,12 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
             cgroups.push(CgroupLeak {
                 cgroup: path.clone(),
                 of: *of,
-                judgement: verdict(trace, &rule, rooms.of_cgroup(path), watched),
+                judgement: verdict(
+                    trace,
+                    &rule,
+                    rooms.of_cgroup(path),
+                    watched.lasted_of_cgroups,
+                ),
             });
         } else {
             debug_assert_eq!(*of, GrowthOf::DyingCgroups);
@@ -124,14 +129,14 @@ fn process(
     watched: &Watched,
 ) -> ProcessLeak {
     let path = subject.facts.cgroup.as_ref();
-    let room = path.map_or(rooms.machine, |path| rooms.of_cgroup(path));
+    let room = path.map_or(rooms.machine(), |path| rooms.of_cgroup(path));
     ProcessLeak {
         id: subject.id,
         group: subject.facts.group.1.clone(),
         cgroup: subject.facts.cgroup.clone(),
         name: subject.facts.name.clone(),
         ended: subject.ended,
-        judgement: verdict(&subject.trace, rule, room, watched),
+        judgement: verdict(&subject.trace, rule, room, watched.lasted),
     }
 }
 
@@ -147,16 +152,8 @@ fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {
 }
 
 /// What was not there at the last reading is over.
-fn verdict(
-    trace: &Trace,
-    rule: &LeakRule,
-    room: Option<Bytes>,
-    watched: &Watched,
-) -> LeakJudgement {
-    let over = trace
-        .points()
-        .last()
-        .is_none_or(|last| last.at < watched.lasted);
+fn verdict(trace: &Trace, rule: &LeakRule, room: Option<Bytes>, lasted: Duration) -> LeakJudgement {
+    let over = trace.points().last().is_none_or(|last| last.at < lasted);
     if over {
         judge_ended(trace, rule)
     } else {
@@ -183,6 +180,7 @@ fn window(watched: &Watched) -> LeakWindow {
 
 fn remark(watched: &Watched, notes: &mut Vec<String>) {
     notes.extend(too_few_readings(watched));
+    notes.extend(watched.remarks.iter().cloned());
     if watched.unreadable > 0 {
         notes.push(format!(
             "leaks: {} processes may not be read and were not judged",
@@ -198,13 +196,15 @@ fn remark(watched: &Watched, notes: &mut Vec<String>) {
 
 /// How much may still be taken, everywhere.
 struct Rooms<'diagnosis> {
+    /// Whether what was watched is of now: the room of now is no room of then.
+    is_now: bool,
     machine: Option<Bytes>,
     swap_free: Bytes,
     cgroups: HashMap<&'diagnosis CgroupPath, &'diagnosis CgroupMemory>,
 }
 
 impl<'diagnosis> Rooms<'diagnosis> {
-    fn of(diagnosis: &'diagnosis Diagnosis) -> Self {
+    fn of(diagnosis: &'diagnosis Diagnosis, is_now: bool) -> Self {
         let devices: &[SwapDevice] = &diagnosis.swap.devices;
         let zram: Vec<Zram> = diagnosis
             .swap
@@ -214,6 +214,7 @@ impl<'diagnosis> Rooms<'diagnosis> {
             .collect();
         let swap_free = free_swap(devices, &zram);
         Self {
+            is_now,
             machine: machine_headroom(&diagnosis.meminfo, swap_free),
             swap_free,
             cgroups: diagnosis
@@ -224,7 +225,14 @@ impl<'diagnosis> Rooms<'diagnosis> {
         }
     }
 
+    fn machine(&self) -> Option<Bytes> {
+        self.machine.filter(|_| self.is_now)
+    }
+
     fn of_cgroup(&self, path: &CgroupPath) -> Option<Bytes> {
+        if !self.is_now {
+            return None;
+        }
         let chain = std::iter::successors(Some(path.clone()), CgroupPath::parent);
         let known: Vec<&CgroupMemory> = chain
             .filter_map(|path| self.cgroups.get(&path).copied())
@@ -247,6 +255,9 @@ mod tests {
             readings,
             ended_early: true,
             unreadable: 0,
+            lasted_of_cgroups: Duration::from_secs(seconds),
+            is_now: true,
+            remarks: Vec::new(),
         };
         let told = |readings, seconds| too_few_readings(&watched(readings, seconds));
         assert_eq!(

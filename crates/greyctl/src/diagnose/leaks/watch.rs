@@ -4,10 +4,9 @@
 //! Never fails because of one process or one cgroup. Ctrl-C ends the window,
 //! not the run; a second one, and one after the window, ends the run.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use grey_model::{CgroupPath, KernelText, ProcessId, ResolvedTarget, TargetKind};
+use grey_model::{KernelText, ProcessId, ResolvedTarget};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
 use grey_telemetry::process::{
@@ -17,6 +16,7 @@ use grey_telemetry::process::{
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
 use super::progress::WindowBar;
+use super::scope::Scope;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -42,6 +42,13 @@ pub(crate) struct Watched {
     pub(super) ended_early: bool,
     /// Processes of the last reading that may not be read.
     pub(super) unreadable: u64,
+    /// From the first reading to the last one that had cgroups.
+    pub(super) lasted_of_cgroups: Duration,
+    /// Whether the last reading is of now: only then the room that there is now
+    /// tells when it will be used up.
+    pub(super) is_now: bool,
+    /// What else is to be said about it.
+    pub(super) remarks: Vec<String>,
 }
 
 /// Looks for `window`, every `interval`, at everything or at the targets.
@@ -74,6 +81,9 @@ pub(crate) fn watch(
         readings: 0,
         ended_early: false,
         unreadable: 0,
+        lasted_of_cgroups: Duration::ZERO,
+        is_now: true,
+        remarks: Vec::new(),
     };
     let started = Instant::now();
     let mut due = Duration::ZERO;
@@ -82,6 +92,7 @@ pub(crate) fn watch(
         watched.unreadable = reader.read(&mut watched.followed, at)?;
         watched.readings += 1;
         watched.lasted = at;
+        watched.lasted_of_cgroups = at;
         // A reading that took longer than an interval leaves some out.
         while due <= started.elapsed() {
             due += interval;
@@ -112,41 +123,6 @@ struct Reader<'kernel> {
     buffer: Vec<u8>,
     readings: Vec<AnonymousMemory>,
     scope: Scope,
-}
-
-/// What was asked for; everything when no target was named.
-pub(super) struct Scope {
-    everything: bool,
-    processes: BTreeSet<ProcessId>,
-    cgroups: Vec<CgroupPath>,
-}
-
-impl Scope {
-    pub(super) fn of(targets: &[ResolvedTarget]) -> Self {
-        let trees = targets
-            .iter()
-            .filter(|target| target.kind != TargetKind::Process)
-            .filter_map(|target| target.cgroup.clone());
-        let processes = targets.iter().flat_map(|target| &target.processes);
-        if targets.is_empty() {
-            return Self {
-                everything: true,
-                processes: BTreeSet::new(),
-                cgroups: vec![CgroupPath::root()],
-            };
-        }
-        Self {
-            everything: false,
-            processes: processes.copied().collect(),
-            cgroups: trees.collect(),
-        }
-    }
-
-    pub(super) fn has(&self, id: ProcessId, cgroup: Option<&CgroupPath>) -> bool {
-        self.everything
-            || self.processes.contains(&id)
-            || cgroup.is_some_and(|path| self.cgroups.iter().any(|tree| tree.contains(path)))
-    }
 }
 
 impl<'kernel> Reader<'kernel> {
@@ -184,7 +160,7 @@ impl<'kernel> Reader<'kernel> {
             ..
         } = self;
         followed.take_processes(at, readings, |id| facts(kernel, id, scope, scratch));
-        for tree in &self.scope.cgroups {
+        for tree in self.scope.trees() {
             let bounds = TreeBounds::default();
             let groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
             followed.take_cgroups(at, &groups);
@@ -209,7 +185,7 @@ fn facts(kernel: &Kernel, id: ProcessId, scope: &Scope, scratch: &mut Scratch) -
         (GroupKind::Program, process.name.clone())
     };
     Some(Facts {
-        wanted: scope.has(id, process.cgroup.as_ref()),
+        wanted: scope.has(id, &process.name, process.cgroup.as_ref()),
         name: process.name,
         cgroup: process.cgroup,
         command_line: process.command_line,

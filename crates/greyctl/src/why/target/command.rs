@@ -16,7 +16,7 @@ use super::gather::{Closer, accounts};
 use super::report;
 use crate::cli::GlobalOptions;
 use crate::diagnose::command::take_after;
-use crate::diagnose::leaks::{self, Watched};
+use crate::diagnose::leaks::{self, Scope, Watched};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::history::record::FOLDER;
@@ -91,11 +91,7 @@ fn is_being_recorded(global: &GlobalOptions) -> bool {
 fn recall(global: &GlobalOptions, kernel: &Kernel, targets: &[ResolvedTarget]) -> Option<Watched> {
     let mut history = History::open(&state_dir(global).ok()?.join(FOLDER)).ok()?;
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-    leaks::recall(
-        kernel,
-        targets,
-        &mut history,
-        now.saturating_sub(LOOKED_BACK),
-    )
-    .ok()
+    let from = now.saturating_sub(LOOKED_BACK);
+    let recorded = leaks::Recorded::read(&mut history, from, u64::MAX).ok()?;
+    (!recorded.is_empty()).then(|| leaks::recall(kernel, &Scope::of(targets), &recorded))
 }

@@ -1,0 +1,272 @@
+//! The same from history: what was recorded takes the place of watching now.
+//!
+//! History has the largest processes of each moment and the largest cgroups of
+//! some, by name and path: what was too small is not judged. [`samples`] are
+//! chosen, [`lives`] of processes are kept apart, [`groups`] are summed.
+
+mod groups;
+mod lives;
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use grey_model::{
+    BootId, Bytes, CgroupField, CgroupId, CgroupSample, KernelText, Owner, ProcessId, ProcessKey,
+};
+use grey_policy::leak::shortest_window;
+use grey_telemetry::Kernel;
+use grey_telemetry::cgroup::CgroupGrowth;
+use grey_telemetry::proc::boot_id::read_boot_id;
+use grey_telemetry::process::{ProcessList, hides_processes, read_anonymous};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use self::groups::{Part, groups};
+use self::lives::{Judged, Seen, follow, seen};
+pub(crate) use self::samples::Recorded;
+use super::document::GroupKind;
+use super::follow::{Facts, Followed};
+use super::scope::Scope;
+use super::watch::Watched;
+use crate::count::counted;
+use crate::moment::shown;
+
+/// A last sample that is older than this is not of now, in milliseconds.
+const NOW_MS: u64 = 120_000;
+
+/// What was recorded, of everything or of what was asked for.
+pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Watched {
+    let origin = recorded.origin();
+    let since = |ms: u64| Duration::from_millis(ms.saturating_sub(origin));
+    let times: Vec<Duration> = recorded
+        .processes
+        .iter()
+        .map(|(ms, _)| since(*ms))
+        .collect();
+    let lasted = times.last().copied().unwrap_or_default();
+    let readings = u32::try_from(times.len()).unwrap_or(u32::MAX);
+    let interval = lasted / readings.saturating_sub(1).max(1);
+    let mut followed = Followed::default();
+    let all = seen(&recorded.processes);
+    let chosen = Chosen {
+        kernel,
+        scope,
+        recorded,
+        times: &times,
+        ticks_per_second: rustix::param::clock_ticks_per_second(),
+        running: running(kernel, recorded),
+        interval,
+    };
+    follow(
+        all.iter().map(|seen| chosen.judged(seen)).collect(),
+        &mut followed,
+    );
+    let parts: Vec<Part<'_>> = all.iter().filter_map(|seen| chosen.part(seen)).collect();
+    followed.groups = groups(&parts, &times);
+    for (ms, cgroups) in &recorded.cgroups {
+        let growths: Vec<CgroupGrowth> = cgroups
+            .iter()
+            .filter(|group| scope.has_cgroup(&group.path))
+            .map(growth)
+            .collect();
+        followed.take_cgroups(since(*ms), &growths);
+    }
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    Watched {
+        followed,
+        asked: lasted,
+        lasted,
+        interval,
+        readings: readings.into(),
+        ended_early: false,
+        unreadable: 0,
+        lasted_of_cgroups: recorded.cgroups.last().map_or(lasted, |(ms, _)| since(*ms)),
+        is_now: now.saturating_sub(recorded.until_unix_ms) <= NOW_MS,
+        remarks: remarks(recorded, now),
+    }
+}
+
+impl Recorded {
+    /// From when on times are told, in milliseconds since boot.
+    fn origin(&self) -> u64 {
+        let processes = self.processes.first().map(|(ms, _)| *ms);
+        let cgroups = self.cgroups.first().map(|(ms, _)| *ms);
+        processes
+            .into_iter()
+            .chain(cgroups)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// Whether something in it fits one of the words of `scope`.
+    pub(crate) fn has(&self, scope: &Scope) -> bool {
+        let mut processes = self.processes.iter().flat_map(|(_, then)| &then.largest);
+        let mut cgroups = self.cgroups.iter().flat_map(|(_, cgroups)| cgroups);
+        processes.any(|process| is_wanted(scope, &process.key))
+            || cgroups.any(|group| scope.has_cgroup(&group.path))
+    }
+}
+
+fn is_wanted(scope: &Scope, key: &ProcessKey) -> bool {
+    scope.has(key.id, &key.name, key.cgroup.as_ref())
+}
+
+/// What everything is judged by.
+struct Chosen<'all> {
+    kernel: &'all Kernel,
+    scope: &'all Scope,
+    recorded: &'all Recorded,
+    times: &'all [Duration],
+    ticks_per_second: u64,
+    /// Who runs now; `None` where that cannot be known, or where the samples are
+    /// of another boot.
+    running: Option<HashSet<ProcessId>>,
+    interval: Duration,
+}
+
+impl Chosen<'_> {
+    fn judged(&self, seen: &Seen<'_>) -> Judged {
+        let readings = &self.recorded.processes;
+        let enough = shortest_window(self.interval);
+        let run = seen.unbroken(|run| {
+            let at = |end: Option<&(usize, Bytes)>| end.map(|(index, _)| self.times[*index]);
+            let span = at(run.last()).zip(at(run.first()));
+            span.is_some_and(|(last, first)| last.saturating_sub(first) >= enough)
+        });
+        let is_in_last = seen.last_index() + 1 == readings.len();
+        let has_ended = match &self.running {
+            Some(running) => !running.contains(&seen.id),
+            None => seen.was_seen_to_end(readings),
+        };
+        Judged {
+            id: seen.id,
+            facts: self.facts(seen),
+            trace: run
+                .iter()
+                .map(|&(index, held)| (self.times[index], held))
+                .collect(),
+            started_ms: self.started_ms(seen),
+            last_ms: readings[seen.last_index()].0,
+            ended: !is_in_last && has_ended,
+        }
+    }
+
+    /// As a part of its group; `None` when it was not asked for.
+    fn part<'seen>(&self, seen: &'seen Seen<'seen>) -> Option<Part<'seen>> {
+        let facts = self.facts(seen);
+        let started_ms = self.started_ms(seen);
+        let readings = &self.recorded.processes;
+        facts.wanted.then(|| Part {
+            seen,
+            group: facts.group,
+            from: readings.partition_point(|(ms, _)| *ms < started_ms),
+        })
+    }
+
+    fn started_ms(&self, seen: &Seen<'_>) -> u64 {
+        seen.id
+            .started_by_ms(self.ticks_per_second)
+            .unwrap_or_default()
+    }
+
+    fn facts(&self, seen: &Seen<'_>) -> Facts {
+        let key = &seen.last.key;
+        Facts {
+            wanted: is_wanted(self.scope, key),
+            name: key.name.clone(),
+            cgroup: key.cgroup.clone(),
+            command_line: None,
+            group: group_of(key, self.kernel.has_systemd()),
+        }
+    }
+}
+
+/// The unit of a process, else its container, else its program.
+fn group_of(key: &ProcessKey, has_systemd: bool) -> (GroupKind, KernelText) {
+    let owner = key.cgroup.as_ref().map(|path| Owner::of(path, has_systemd));
+    let unit = owner.as_ref().and_then(Owner::unit);
+    let container = owner.as_ref().and_then(Owner::container);
+    match (unit, container) {
+        (Some(unit), _) => (GroupKind::Unit, KernelText::from(unit)),
+        (None, Some(container)) => (GroupKind::Container, KernelText::from(&container)),
+        (None, None) => (GroupKind::Program, key.name.clone()),
+    }
+}
+
+/// Who of the recorded boot runs now; `None` where that cannot be known.
+fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashSet<ProcessId>> {
+    let mut buffer = Vec::new();
+    let boot = read_boot_id(kernel, &mut buffer).ok().flatten();
+    let is_this_boot = boot.is_some_and(|boot: BootId| Some(boot) == recorded.boot);
+    if !is_this_boot || hides_processes(kernel) {
+        return None;
+    }
+    let mut list = ProcessList::new();
+    let pids = list.refresh(&kernel.proc).ok()?;
+    let running = pids.iter().filter_map(|&pid| {
+        let read = read_anonymous(kernel, pid, &mut buffer).ok().flatten();
+        read.map(|memory| memory.id)
+    });
+    Some(running.collect())
+}
+
+/// What of a cgroup can leak; nothing of one that an earlier version recorded,
+/// which knew its whole usage alone.
+fn growth(group: &CgroupSample) -> CgroupGrowth {
+    let value = |field| group.values.get(field);
+    let bytes = |field| value(field).map(Bytes);
+    CgroupGrowth {
+        path: group.path.clone(),
+        id: CgroupId(value(CgroupField::Id).unwrap_or_default()),
+        // Without CONFIG_SWAP there is no swap.
+        anonymous: bytes(CgroupField::Anonymous)
+            .map(|resident| resident.saturating_add(bytes(CgroupField::Swap).unwrap_or_default())),
+        shmem: bytes(CgroupField::Shared),
+        slab: bytes(CgroupField::Slab),
+        kernel: bytes(CgroupField::KernelOther),
+        dying: value(CgroupField::Dying),
+    }
+}
+
+/// What was not judged, and why.
+fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
+    let zone = TimeZone::system();
+    let mut remarks = vec![
+        "leaks: from history, which has the largest processes and cgroups of each moment: \
+         what was smaller is not judged, and a group is the sum of those of its processes"
+            .to_owned(),
+    ];
+    if let Some((count, until)) = recorded.before_boot {
+        let (samples, until) = (counted(count, "sample", "samples"), shown(until, &zone));
+        remarks.push(format!(
+            "leaks: {samples} of before the last boot, until {until}, are not judged: with \
+             --until that moment they are"
+        ));
+    }
+    if recorded.without_processes > 0 {
+        let samples = counted(recorded.without_processes, "sample has", "samples have");
+        remarks.push(format!("leaks: {samples} no processes"));
+    }
+    let mut groups = recorded.cgroups.iter().flat_map(|(_, groups)| groups);
+    if recorded.cgroups.iter().all(|(_, groups)| groups.is_empty()) {
+        remarks.push(
+            "leaks: no cgroups were recorded in this time: only those of version 2 are".to_owned(),
+        );
+    } else if groups.any(|group| group.values.get(CgroupField::Anonymous).is_none()) {
+        remarks.push(
+            "leaks: some cgroups were recorded with their whole usage alone, in which cache \
+             looks like a leak: they are not judged"
+                .to_owned(),
+        );
+    }
+    if now_unix_ms.saturating_sub(recorded.until_unix_ms) > NOW_MS {
+        remarks.push(format!(
+            "leaks: the last sample is of {}: when something is full is not told",
+            shown(recorded.until_unix_ms, &zone)
+        ));
+    }
+    remarks
+}

@@ -273,19 +273,23 @@ fn follow_processes(follow: &mut Follow, programs: &mut Programs, sample: &Sampl
     }
 }
 
-/// History has the whole usage of a control group, in which cache looks like
-/// growth; the change is told, and the verdict is left out.
+/// What an earlier version recorded has the whole usage of a control group alone,
+/// in which cache looks like growth: then the change is told, and no verdict.
 fn follow_cgroup(follow: &mut Follow, group: &CgroupSample, at: Duration) {
     let value = |field| group.values.get(field).map(Bytes);
-    let Some(current) = value(CgroupField::Current) else {
-        return;
-    };
-    let point = TracePoint {
+    let key = Key::Cgroup(group.path.clone());
+    let swap = value(CgroupField::Swap).unwrap_or_default();
+    let life = group.values.get(CgroupField::Id).unwrap_or_default();
+    let point = |amount: Bytes| TracePoint {
         at,
-        amount: current.saturating_add(value(CgroupField::Swap).unwrap_or_default()),
-        life: 0,
+        amount: amount.saturating_add(swap),
+        life,
     };
-    follow.take_unjudged(Key::Cgroup(group.path.clone()), point);
+    if let Some(anonymous) = value(CgroupField::Anonymous) {
+        follow.take(key, point(anonymous));
+    } else if let Some(current) = value(CgroupField::Current) {
+        follow.take_unjudged(key, point(current));
+    }
 }
 
 fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
@@ -303,7 +307,9 @@ fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
 
 #[cfg(test)]
 mod tests {
-    use grey_model::{BootId, CgroupPath, CgroupValues, ProcessKey, ProcessValues, SystemValues};
+    use grey_model::{
+        BootId, CgroupPath, CgroupValues, LeakVerdict, ProcessKey, ProcessValues, SystemValues,
+    };
 
     use super::*;
 
@@ -387,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_group_that_grows_in_history_is_no_leak_yet() {
+    fn a_control_group_of_history_is_judged_by_what_of_it_is_anonymous() {
         let samples: Vec<Sample> = (0..120)
             .map(|second| with_cgroup(sample(second, 0), (100 + second) << 20))
             .collect();
@@ -395,5 +401,20 @@ mod tests {
         let key = Key::Cgroup(CgroupPath::new(b"/web").unwrap());
         let trend = follow.trend(&key);
         assert_eq!((trend.per_minute, trend.verdict), (Some(60 << 20), None));
+        // What of it is anonymous tells: cache that grew is none of it.
+        let anonymous = |samples: &[Sample], held: fn(u64) -> u64| {
+            let mut samples = samples.to_vec();
+            for (second, sample) in (0..).zip(&mut samples) {
+                for group in sample.cgroups.iter_mut().flatten() {
+                    group
+                        .values
+                        .set(CgroupField::Anonymous, Some(held(second) << 20));
+                }
+            }
+            follow_all(&samples).0.trend(&key).verdict
+        };
+        let growing = anonymous(&samples, |second| 50 + second);
+        assert_eq!(growing, Some(LeakVerdict::Leak));
+        assert_eq!(anonymous(&samples, |_| 50), None);
     }
 }

@@ -76,6 +76,7 @@ fn dying_cgroups_and_a_growing_tmpfs_are_named_as_what_they_are(
     let files = guest.cgroup("grey-case-files")?;
     let _leaving = in_background(guest, LEAVE_CGROUPS, &left)?;
     let _growing = in_background(guest, GROW_FILE, &files)?;
+    let mut recorder = guest.spawn_greyctl(&["record", "--interval", "400ms", "--for", "45s"])?;
     let found = guest
         .greyctl(&[
             "memory-diagnose",
@@ -87,6 +88,22 @@ fn dying_cgroups_and_a_growing_tmpfs_are_named_as_what_they_are(
             "--json",
         ])?
         .json()?;
+    are_named(&found)?;
+    // The recorder saw the same.
+    recorder.wait(DEADLINE)?;
+    let since = [
+        "memory-diagnose",
+        "--detect-leaks",
+        "--since",
+        "2m ago",
+        "--json",
+    ];
+    are_named(&guest.greyctl(&since)?.json()?)?;
+    Ok(Outcome::Passed)
+}
+
+/// What grows is called that, and as what it is; what does not grow is not.
+fn are_named(found: &Value) -> Result<(), Failure> {
     let dying = entry(&found["dying_cgroups"], "cgroup", "/grey-case-left");
     let dying = dying.ok_or_else(|| Failure::new(format!("{:#}", found["dying_cgroups"])))?;
     assert!(grows(dying), "{dying:#}");
@@ -115,5 +132,5 @@ fn dying_cgroups_and_a_growing_tmpfs_are_named_as_what_they_are(
     // No program is blamed for what is in no program.
     let blamed = entry(&found["leaks"], "verdict", "leak");
     assert!(blamed.is_none(), "{blamed:#?}");
-    Ok(Outcome::Passed)
+    Ok(())
 }

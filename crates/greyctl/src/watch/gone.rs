@@ -78,6 +78,7 @@ impl Seen {
         commands.push(("Whether it was killed:", line));
         Told {
             gone: Some(sentence),
+            lack: None,
             commands,
         }
     }

@@ -76,6 +76,7 @@ fn model_of(kernel: &FakeKernel, view: View) -> Model {
 fn told(command: &str) -> Told {
     Told {
         gone: None,
+        lack: None,
         commands: vec![("The same, printed:", command.to_owned())],
     }
 }
@@ -288,6 +289,20 @@ fn in_ascii_everything_is_ascii() {
         assert!(drawn.is_ascii(), "{drawn}");
     }
     insta::assert_snapshot!("ascii", text(&mut model(View::Processes), ASCII, (80, 24)));
+}
+
+#[test]
+fn a_command_in_ascii_has_the_bytes_of_a_name_and_no_stand_ins() {
+    let mut model = model(View::Processes);
+    model.told = told("greyctl why name:café");
+    keys(&mut model, &[KeyCode::Char('c')]);
+    let drawn = text(&mut model, ASCII, (80, 24));
+    assert!(
+        drawn.contains(r"greyctl why name:caf$'\303\251'"),
+        "{drawn}"
+    );
+    let drawn = text(&mut model, COLORLESS, (80, 24));
+    assert!(drawn.contains("greyctl why name:café"), "{drawn}");
 }
 
 #[test]

@@ -128,7 +128,12 @@ fn look_for_leaks(
     if let Some(since) = &options.since {
         let mut history = history::command::open(global)?;
         let from = since.unix_ms(Timestamp::now(), &TimeZone::system());
-        history::command::require_some(&history, from, u64::MAX)?;
+        let words = "memory-diagnose --detect-leaks --since";
+        history::command::require_some(&history, from, u64::MAX)
+            .map_err(|failure| history::command::look_at_all(global, &history, words, failure))?;
+        if let Some(later) = history::command::begins_later(&history, from) {
+            output.warn(&later);
+        }
         return leaks::recall(kernel, targets, &mut history, from)
             .map_err(|error| history::record::history_failure(&error));
     }

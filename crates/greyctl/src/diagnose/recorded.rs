@@ -39,7 +39,8 @@ const ROWS: [(RowName, SystemField); 9] = [
 pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, Failure> {
     let begun = Instant::now();
     let mut history = history::command::open(global)?;
-    let mut sample = history::command::sample_at(global, &mut history, moment)?;
+    let words = "memory-diagnose --at";
+    let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
     let mut notes = notes();
     if sample.cgroups.is_none() {
         notes.push(take_cgroups(&mut history, &mut sample)?);

@@ -9,7 +9,7 @@ use grey_model::GroupBy;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::commands::{Told, exact};
+use super::commands::Told;
 use super::look::Look;
 use super::model::{Actions, Model};
 use super::options::WatchOptions;
@@ -23,6 +23,7 @@ use crate::cli::{Fold, GlobalOptions};
 use crate::environment;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::moment::typed;
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::open_kernel;
@@ -72,7 +73,7 @@ fn require_fold(global: &GlobalOptions, options: &WatchOptions) -> Result<(), Fa
         format!("history does not keep the {lacks} of processes: they cannot be folded by them"),
     );
     let at = moment.unix_ms(Timestamp::now(), &TimeZone::system());
-    Err(match exact(at) {
+    Err(match typed(at) {
         Some(at) => {
             let words = format!("memory-watch --by unit --at {at}");
             let command = recommend::command(global, &words);

@@ -4,12 +4,12 @@
 //! that shows something else without saying so.
 
 use grey_model::{CgroupPath, GroupBy, KernelText, Target};
-use jiff::Timestamp;
 
 use super::group_target;
 use super::shot::{Key, Shot};
 use super::state::{Overlay, State, View};
 use crate::cli::GlobalOptions;
+use crate::moment::typed;
 use crate::recommend;
 
 /// What `c` tells.
@@ -82,7 +82,7 @@ fn of_cgroup(global: &GlobalOptions, path: &CgroupPath) -> Result<String, String
 
 /// The command for the list in which there is what is opened.
 fn list(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
-    let moment = at_unix_ms.filter(|_| state.past).and_then(exact);
+    let moment = at_unix_ms.filter(|_| state.past).and_then(typed);
     let words = match (state.view, moment) {
         (View::Groups, None) => format!("memory-diagnose --by {}", fold(state.by)),
         (_, None) => "memory-diagnose --verbose".to_owned(),
@@ -110,7 +110,7 @@ fn is_filtered(state: &State) -> bool {
 }
 
 fn words(state: &State, at_unix_ms: Option<u64>) -> String {
-    let moment = at_unix_ms.filter(|_| state.past).and_then(exact);
+    let moment = at_unix_ms.filter(|_| state.past).and_then(typed);
     if is_filtered(state) {
         return listed(state, moment);
     }
@@ -151,12 +151,6 @@ const fn fold(by: GroupBy) -> &'static str {
         GroupBy::Cgroup => "cgroup",
         GroupBy::Tree => "tree",
     }
-}
-
-/// A moment as it is typed.
-pub(super) fn exact(unix_ms: u64) -> Option<String> {
-    let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
-    Some(at.to_string())
 }
 
 #[cfg(test)]

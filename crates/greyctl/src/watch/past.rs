@@ -47,7 +47,7 @@ impl Past {
     /// A [`Failure`] when there is no history, or it has nothing so early.
     pub(super) fn open(global: &GlobalOptions, moment: &Moment) -> Result<Self, Failure> {
         let mut history = open(global)?;
-        let current = sample_at(global, &mut history, moment)?;
+        let current = sample_at(global, &mut history, moment, "memory-watch --at")?;
         Ok(Self { history, current })
     }
 

@@ -88,6 +88,31 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
 }
 
 #[test]
+fn a_row_has_the_same_name_wherever_it_is_shown() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let first = Timestamp::from_millisecond(first).unwrap().to_string();
+    // Every row of the sample is another one now.
+    let meminfo = fs::read_to_string(kernel.path("proc/meminfo")).unwrap();
+    kernel.write("proc/meminfo", meminfo.replace("0 kB", "4 kB"));
+    for arguments in [
+        &["memory-diagnose", "--at", &first][..],
+        &["history", "--at", &first],
+        &["diff", "-b", &first],
+    ] {
+        let text = run(on(&kernel), arguments).stdout;
+        for name in [
+            "tmpfs and shared",
+            "slab, reclaimable",
+            "slab, unreclaimable",
+        ] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
 fn what_a_sample_had_no_room_for_did_not_appear() {
     let kernel = host();
     let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];

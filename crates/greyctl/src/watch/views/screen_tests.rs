@@ -169,6 +169,35 @@ fn every_line_of_help_can_be_read_at_80_by_24() {
 }
 
 #[test]
+fn every_word_of_help_can_be_read_on_any_screen() {
+    let without_space = |text: &str| -> String { text.split_whitespace().collect() };
+    let expected = without_space(&help::text());
+    let mut model = model(View::Processes);
+    for size in [(20, 5), (11, 4), (39, 5), (40, 5), (80, 24)] {
+        model.state.overlay = Overlay::None;
+        let list = text(&mut model, COLORLESS, size);
+        model.state.overlay = Overlay::Help(0);
+        let (mut seen, mut last) = (String::new(), None);
+        loop {
+            let drawn = text(&mut model, COLORLESS, size);
+            if last.as_ref() == Some(&model.state.overlay) {
+                break;
+            }
+            last = Some(model.state.overlay.clone());
+            let lines: Vec<&str> = drawn.lines().collect();
+            let above = list.lines().zip(&lines);
+            let above = above.take_while(|(list, help)| list == *help).count();
+            let body = &lines[above..lines.len() - 1];
+            // One line further, only the last one is new.
+            let new = if seen.is_empty() { 0 } else { body.len() - 1 };
+            seen.push_str(&without_space(&body[new..].join(" ")));
+            keys(&mut model, &[KeyCode::Down]);
+        }
+        assert_eq!(seen, expected, "{size:?}");
+    }
+}
+
+#[test]
 fn the_screens_at_80_by_24() {
     insta::assert_snapshot!(
         "processes",

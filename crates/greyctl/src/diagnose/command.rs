@@ -102,12 +102,16 @@ fn cold_memory(
     global: &GlobalOptions,
     diagnosis: &Diagnosis,
     options: &DiagnoseOptions,
-    output: &Output,
+    output: &mut Output,
 ) -> Result<Vec<ColdMemory>, Failure> {
     let kernel = open_kernel(global)?;
     let targets = diagnosis.targets.iter().flatten();
     let Some(window) = options.window else {
-        return Ok(targets.map(|target| read_cold(&kernel, target)).collect());
+        let told: Vec<ColdMemory> = targets.map(|target| read_cold(&kernel, target)).collect();
+        if told.iter().any(|cold| cold.method.is_none()) {
+            output.hint(&look_anew(global, &options.targets));
+        }
+        return Ok(told);
     };
     let measuring = Measuring {
         kernel: &kernel,
@@ -116,6 +120,19 @@ fn cold_memory(
         visible: output.shows_progress(),
     };
     targets.map(|target| measuring.measure(target)).collect()
+}
+
+/// What to do where the kernel does not know what is cold.
+fn look_anew(global: &GlobalOptions, targets: &[Target]) -> String {
+    let words = "memory-diagnose --cold --for 60s";
+    let command = match targets {
+        [target] => recommend::command_on(global, words, target),
+        _ => None,
+    };
+    match command {
+        Some(command) => format!("have the kernel look what is used from now on: {command}"),
+        None => "have the kernel look what is used from now on, with --for 60s".to_owned(),
+    }
 }
 
 fn look_for_leaks(

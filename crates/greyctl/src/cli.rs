@@ -191,7 +191,8 @@ pub(crate) struct DiagnoseOptions {
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
     #[arg(long)]
     pub(crate) json: bool,
-    /// Keep the same document in this file, for diff
+    /// Keep the same document in this file, for diff: whole or not at all, what
+    /// was there before until then; a symbolic link is replaced itself
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) save: Option<PathBuf>,
 }

@@ -1,7 +1,8 @@
 //! Every environment variable that `greyctl` reads.
 //!
 //! No other file names one. The first four are the defaults of the options of
-//! the same name; the rest follow common conventions.
+//! the same name, and not set when they are empty; the rest follow common
+//! conventions.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -24,6 +24,7 @@ mod manual;
 mod moment;
 mod no_option;
 mod output;
+mod parse;
 mod recommend;
 mod rollback;
 mod roots;

@@ -106,6 +106,12 @@ fn in_zone(civil: DateTime, zone: &TimeZone) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
+/// A moment as it can be typed anywhere, to the millisecond.
+pub(crate) fn typed(unix_ms: u64) -> Option<String> {
+    let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
+    Some(at.to_string())
+}
+
 /// A moment for people, in `zone`.
 pub(crate) fn shown(unix_ms: u64, zone: &TimeZone) -> String {
     i64::try_from(unix_ms)

@@ -7,11 +7,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use clap::Parser as _;
 use grey_model::{Target, shell_word};
 
-use crate::cli::{Cli, GlobalOptions};
+use crate::cli::GlobalOptions;
 use crate::environment;
+use crate::parse::parse;
 
 /// `greyctl` with `words`, and with what it needs to look at the same machine
 /// and to find the same journal.
@@ -133,7 +133,7 @@ fn is_command(words: &str) -> bool {
 }
 
 fn parses<'word>(words: impl Iterator<Item = &'word str>) -> bool {
-    Cli::try_parse_from(std::iter::once("greyctl").chain(words)).is_ok()
+    parse(std::iter::once("greyctl").chain(words)).is_ok()
 }
 
 /// One whose value begins with a dash is written with `=`, or it would be
@@ -159,7 +159,7 @@ mod tests {
 
     fn given(arguments: &[&str]) -> GlobalOptions {
         let all = ["greyctl", "journal"].iter().chain(arguments);
-        Cli::try_parse_from(all).unwrap().global
+        parse(all).unwrap().global
     }
 
     fn nowhere(_: &str) -> Option<OsString> {

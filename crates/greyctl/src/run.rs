@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ColorChoice, CommandFactory as _, Parser as _};
+use clap::{ColorChoice, CommandFactory as _};
 use grey_model::KernelText;
 
 use crate::cli::{Cli, Command};
@@ -16,6 +16,7 @@ use crate::error_document::{ErrorDocument, first_sentence};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::parse::parse;
 use crate::usage_hint::usage_hint;
 use crate::{
     compare, completions, diagnose, doctor, enforce, history, journal, manual, rollback, watch, why,
@@ -24,7 +25,7 @@ use crate::{
 /// Runs the command that `arguments` name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return misused(told_safely(error, &arguments), &arguments).into(),
     };
@@ -99,7 +100,7 @@ fn told_safely(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let safe = arguments
         .iter()
         .map(|argument| KernelText::from(argument.as_bytes()).to_string());
-    Cli::try_parse_from(safe).err().unwrap_or(error)
+    parse(safe).err().unwrap_or(error)
 }
 
 /// The usage of the command that was named.

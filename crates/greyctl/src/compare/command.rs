@@ -99,15 +99,15 @@ fn of_history(
     options: &DiffOptions,
 ) -> Result<(Taken, Taken, Comparability), Failure> {
     let mut history = history::command::open(global)?;
-    let mut at = |moment: &Moment| -> Result<Sample, Failure> {
-        let mut sample = history::command::sample_at(global, &mut history, moment)?;
+    let mut at = |moment: &Moment, words: &str| -> Result<Sample, Failure> {
+        let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
         if sample.cgroups.is_none() {
             history::past::take_cgroups(&mut history, &mut sample)
                 .map_err(|error| history::record::history_failure(&error))?;
         }
         Ok(sample)
     };
-    let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now))?;
+    let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now), "diff -b")?;
     let (mut after, is_now) = match &options.end {
         None | Some(Moment::Now) => {
             let mut after = history::command::sample_now(global, MOST_PROCESSES)?;
@@ -118,7 +118,10 @@ fn of_history(
             }
             (after, true)
         }
-        Some(moment) => (at(moment)?, false),
+        Some(moment) => {
+            let begin = moment::typed(before.at_unix_ms).unwrap_or_default();
+            (at(moment, &format!("diff -b {begin} -e"))?, false)
+        }
     };
     // Cgroups that were not read in one are no change in the other.
     if before.cgroups.is_none() || after.cgroups.is_none() {

@@ -19,9 +19,6 @@ use crate::failure::{Failure, is_denied};
 /// The largest file that is read: over 100,000 processes.
 const LARGEST: u64 = 256 << 20;
 
-/// At most this many links are followed, as the kernel does.
-const MOST_LINKS: u32 = 40;
-
 /// What every document of ours begins with, and who took it.
 #[derive(Deserialize)]
 struct Header {
@@ -32,7 +29,8 @@ struct Header {
 
 /// Writes `diagnosis` to `path`, for its owner alone: what root sees of other
 /// people's processes is in it. What was there before stays until the new one
-/// is on disk.
+/// is on disk. A symbolic link is replaced, and what it leads to left alone:
+/// somebody else may have made it.
 ///
 /// # Errors
 /// A [`Failure`] when the file cannot be written.
@@ -45,7 +43,8 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         );
         Failure::new(exit, text).hint("name a file that you may write, where there is room")
     };
-    if fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
+    let is_other = fs::metadata(path).is_ok_and(|facts| !facts.is_file());
+    if is_other || names_an_open_file(path) {
         return Err(Failure::new(
             Exit::Usage,
             format!(
@@ -55,10 +54,10 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         )
         .hint("to print it, use --json"));
     }
-    // A link stays one: the file that it leads to is replaced.
-    let path = &followed(path).map_err(failed)?;
     let beside = beside(path);
-    let written = write(diagnosis, &beside).and_then(|()| fs::rename(&beside, path));
+    let written = write(diagnosis, &beside)
+        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| sync_directory_of(path));
     written.map_err(|error| {
         // What is left of it is of no use.
         let _ = fs::remove_file(&beside);
@@ -66,21 +65,17 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Where the links lead that begin at `path`; `path` itself where there is
-/// none. The last one may lead to a file that is yet to be made.
-fn followed(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        match fs::read_link(&path) {
-            Ok(next) => path = path.parent().unwrap_or(Path::new("")).join(next),
-            // No link, or nothing there.
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
-                return Ok(path);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(rustix::io::Errno::LOOP.into())
+/// Whether `path` is a link to what a process has open, as `/dev/stdout` is:
+/// replacing it would take it from everybody.
+fn names_an_open_file(path: &Path) -> bool {
+    let Ok(next) = fs::read_link(path) else {
+        return false;
+    };
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let leads_to = whole.parent().unwrap_or(Path::new("/")).join(next);
+    ["/proc", "/dev/fd"]
+        .iter()
+        .any(|place| leads_to.starts_with(place))
 }
 
 /// Where a file is written before it takes its name.
@@ -104,6 +99,14 @@ fn write(diagnosis: &Diagnosis, path: &Path) -> io::Result<()> {
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?
         .sync_all()
+}
+
+/// Without this a power cut may take the new name.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Reads the diagnosis in `path`.

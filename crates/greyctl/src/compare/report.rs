@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use grey_model::{Bytes, CgroupDelta, Comparison, Fate, ProcessDelta, ProgramDelta, Snapshot};
+use grey_model::{
+    Bytes, CgroupDelta, Comparison, Fate, KernelText, ProcessDelta, ProgramDelta, RowName, Snapshot,
+};
 use grey_policy::comparable::Comparability;
 
 use super::document::{Compared, ComparisonDocument};
@@ -130,13 +132,13 @@ fn listed<Count: TryInto<u64> + Copy>(counts: &[(Count, &str, &str)]) -> Option<
 
 fn title(document: &ComparisonDocument) -> String {
     let name = |compared: &Compared| match &compared.file {
-        Some(file) => grey_model::KernelText::from(file).to_string(),
+        Some(file) => KernelText::from(file).to_string(),
         None => "now".to_owned(),
     };
     let (before, after) = (name(&document.before), name(&document.after));
     let what = match &document.command {
         Some(ran) => {
-            let command = grey_model::KernelText::from(&ran.arguments.join(" "));
+            let command = KernelText::from(&ran.arguments.join(" "));
             format!(
                 "before and after `{command}`, which ran {}",
                 ran_for(ran.ran_seconds)
@@ -237,9 +239,8 @@ fn breakdown(comparison: &Comparison, width: Option<usize>) -> String {
         }))
     };
     for row in rows {
-        let name = grey_model::KernelText::from(&row.name.replace('_', " "));
         table.row(vec![
-            Value::new(name),
+            Value::new(row_name(&row.name)),
             amount(row.before_bytes),
             amount(row.after_bytes),
             change_or_unknown(row.delta_bytes),
@@ -248,6 +249,16 @@ fn breakdown(comparison: &Comparison, width: Option<usize>) -> String {
     let mut text = heading("Breakdown", "rows that changed", width);
     text.push_str(&table.render(width));
     text
+}
+
+/// What a diagnosis calls the row; of one of another version that has others, the
+/// word in its document.
+fn row_name(key: &str) -> String {
+    let known = serde_json::from_value::<RowName>(key.into());
+    known.map_or_else(
+        |_| KernelText::from(&key.replace('_', " ")).to_string(),
+        |row| row.label().to_owned(),
+    )
 }
 
 /// `3 of 17 that changed, largest first`.
@@ -370,4 +381,23 @@ fn cgroups(deltas: &[CgroupDelta], top: usize, width: Option<usize>) -> String {
     }
     text.push_str(&table.render(width));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_called_as_in_a_diagnosis_and_an_unknown_one_by_its_word() {
+        for row in [
+            RowName::FreePerCpuLists,
+            RowName::Shared,
+            RowName::SlabReclaimable,
+        ] {
+            let key = serde_json::to_value(row).unwrap();
+            assert_eq!(row_name(key.as_str().unwrap()), row.label());
+        }
+        assert_eq!(row_name("free_per_cpu_lists"), "free, on CPU lists");
+        assert_eq!(row_name("of_tomorrow\x1b"), "of tomorrow\\x1b");
+    }
 }

@@ -103,12 +103,16 @@ fn cold_memory(
     global: &GlobalOptions,
     diagnosis: &Diagnosis,
     options: &DiagnoseOptions,
-    output: &Output,
+    output: &mut Output,
 ) -> Result<Vec<ColdMemory>, Failure> {
     let kernel = open_kernel(global)?;
     let targets = diagnosis.targets.iter().flatten();
     let Some(window) = options.window else {
-        return Ok(targets.map(|target| read_cold(&kernel, target)).collect());
+        let told: Vec<ColdMemory> = targets.map(|target| read_cold(&kernel, target)).collect();
+        if told.iter().any(|cold| cold.method.is_none()) {
+            output.hint(&look_anew(global, &options.targets));
+        }
+        return Ok(told);
     };
     let measuring = Measuring {
         kernel: &kernel,
@@ -131,7 +135,9 @@ fn judge_history(
     let from = since.unix_ms(now, &zone);
     let until = options.until.as_ref();
     let until = until.map_or(u64::MAX, |until| until.unix_ms(now, &zone));
-    history::command::require_some(&history, from, until)?;
+    let words = "memory-diagnose --detect-leaks --since";
+    history::command::require_some(&history, from, until)
+        .map_err(|failure| history::command::look_at_all(global, &history, words, failure))?;
     let recorded = leaks::Recorded::read(&mut history, from, until)
         .map_err(|error| history::record::history_failure(&error))?;
     if recorded.is_empty() {
@@ -142,8 +148,23 @@ fn judge_history(
         let scope = Scope::typed(&options.targets);
         Ok(Some(leaks::recall(kernel, &scope, &recorded)))
     })?;
+    let later = history::command::begins_later(&history, from);
+    diagnosis.notes.extend(later);
     diagnosis.notes.extend(history::command::missing(&history));
     Ok(diagnosis)
+}
+
+/// What to do where the kernel does not know what is cold.
+fn look_anew(global: &GlobalOptions, targets: &[Target]) -> String {
+    let words = "memory-diagnose --cold --for 60s";
+    let command = match targets {
+        [target] => recommend::command_on(global, words, target),
+        _ => None,
+    };
+    match command {
+        Some(command) => format!("have the kernel look what is used from now on: {command}"),
+        None => "have the kernel look what is used from now on, with --for 60s".to_owned(),
+    }
 }
 
 fn look_for_leaks(

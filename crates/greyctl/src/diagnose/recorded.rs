@@ -16,20 +16,8 @@ use super::leaks::document::LeakDetection;
 use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 use crate::history;
+use crate::history::past::ROWS;
 use crate::moment::{Moment, shown};
-
-/// The rows of the breakdown that a sample knows.
-const ROWS: [(RowName, SystemField); 9] = [
-    (RowName::Free, SystemField::Free),
-    (RowName::Anonymous, SystemField::Anonymous),
-    (RowName::FileCache, SystemField::FileCache),
-    (RowName::Shared, SystemField::Shared),
-    (RowName::SlabReclaimable, SystemField::SlabReclaimable),
-    (RowName::SlabUnreclaimable, SystemField::SlabUnreclaimable),
-    (RowName::PageTables, SystemField::PageTables),
-    (RowName::ZswapPool, SystemField::Zswap),
-    (RowName::ZramPool, SystemField::Zram),
-];
 
 /// What history knows of `moment`.
 ///
@@ -39,7 +27,8 @@ const ROWS: [(RowName, SystemField); 9] = [
 pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, Failure> {
     let begun = Instant::now();
     let mut history = history::command::open(global)?;
-    let mut sample = history::command::sample_at(global, &mut history, moment)?;
+    let words = "memory-diagnose --at";
+    let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
     let mut notes = notes();
     notes.extend(history::command::missing(&history));
     if sample.cgroups.is_none() {

@@ -22,7 +22,7 @@ use crate::cli::GlobalOptions;
 use crate::duration::short;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
-use crate::moment::{Moment, shown};
+use crate::moment::{Moment, shown, typed};
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{open_kernel, own_pid, state_dir};
@@ -86,7 +86,8 @@ pub(crate) fn missing(history: &History) -> Vec<String> {
 }
 
 /// The sample of `moment`: the last that was taken then or before. Of `now` it
-/// is the last of all, also where the clock was set back since.
+/// is the last of all, also where the clock was set back since. `words` are the
+/// command up to where the moment stands in it, for a hint.
 ///
 /// # Errors
 /// A [`Failure`] when there is none near the moment.
@@ -94,6 +95,7 @@ pub(crate) fn sample_at(
     global: &GlobalOptions,
     history: &mut History,
     moment: &Moment,
+    words: &str,
 ) -> Result<Sample, Failure> {
     let zone = TimeZone::system();
     let failed = |error: HistoryError| history_failure(&error);
@@ -106,7 +108,7 @@ pub(crate) fn sample_at(
         _ => wanted,
     };
     let Some(sample) = history.at(latest).map_err(failed)? else {
-        return Err(outside(wanted, &span));
+        return Err(outside(global, wanted, &span, words));
     };
     let distance = wanted.saturating_sub(sample.at_unix_ms);
     if distance <= LEAST_GAP_MS || distance <= gap(history, &sample).map_err(failed)? {
@@ -119,40 +121,75 @@ pub(crate) fn sample_at(
             Exit::Failed,
             format!("history has nothing of now: its last sample is of {taken}, {distance} ago"),
         );
-        let at = i64::try_from(sample.at_unix_ms / 1000).ok();
-        let last = at.and_then(|at| Timestamp::from_second(at.saturating_add(1)).ok());
-        return Err(match last {
-            Some(last) => failure.hint(format!(
-                "look at that one: {}",
-                recommend::command(global, &format!("history --at {last}"))
-            )),
-            None => failure,
-        }
-        .hint(format!(
+        let failure = look_at(global, failure, "that one", words, sample.at_unix_ms);
+        return Err(failure.hint(format!(
             "record from now on: {}",
             recommend::command(global, "record")
         )));
     }
     if wanted > span.until_unix_ms {
-        return Err(outside(wanted, &span));
+        return Err(outside(global, wanted, &span, words));
     }
-    Err(Failure::new(
+    let failure = Failure::new(
         Exit::Failed,
         format!(
             "nothing was recorded at {}: the last sample before is of {taken}, {distance} earlier",
             shown(wanted, &zone)
         ),
+    );
+    Err(look_at(
+        global,
+        failure,
+        "that one",
+        words,
+        sample.at_unix_ms,
     ))
 }
 
-fn outside(wanted: u64, span: &HistorySpan) -> Failure {
+fn outside(global: &GlobalOptions, wanted: u64, span: &HistorySpan, words: &str) -> Failure {
     let zone = TimeZone::system();
+    let (nearest, at) = match wanted < span.from_unix_ms {
+        true => ("its first sample", span.from_unix_ms),
+        false => ("its last sample", span.until_unix_ms),
+    };
     let (wanted, from) = (shown(wanted, &zone), shown(span.from_unix_ms, &zone));
     let until = shown(span.until_unix_ms, &zone);
-    Failure::new(
+    let failure = Failure::new(
         Exit::Failed,
         format!("{wanted} is outside the history: it has from {from} to {until}"),
-    )
+    );
+    look_at(global, failure, nearest, words, at)
+}
+
+/// `failure` with the command that shows the sample taken at `unix_ms` instead.
+fn look_at(
+    global: &GlobalOptions,
+    failure: Failure,
+    which: &str,
+    words: &str,
+    unix_ms: u64,
+) -> Failure {
+    match typed(unix_ms) {
+        Some(at) => failure.hint(format!(
+            "look at {which}: {}",
+            recommend::command(global, &format!("{words} {at}"))
+        )),
+        None => failure,
+    }
+}
+
+/// `failure` of a time in which `history` has nothing, with the command that
+/// shows all it has. `words` are the command up to where its begin stands.
+pub(crate) fn look_at_all(
+    global: &GlobalOptions,
+    history: &History,
+    words: &str,
+    failure: Failure,
+) -> Failure {
+    match history.span() {
+        Some(span) => look_at(global, failure, "all it has", words, span.from_unix_ms),
+        None => failure,
+    }
 }
 
 /// How long after `sample` it is still the one of the moment, in milliseconds:
@@ -257,6 +294,21 @@ pub(crate) fn no_sample(
     has_no(&format!("between {from} and {until}"), &span)
 }
 
+/// That `history` begins so much later than it was asked from that people should
+/// know.
+pub(crate) fn begins_later(history: &History, from: u64) -> Option<String> {
+    let span = history.span()?;
+    let zone = TimeZone::system();
+    (span.from_unix_ms.saturating_sub(from) > LEAST_GAP_MS).then(|| {
+        format!(
+            "history has nothing of {}: it has from {} to {}, and that is what is looked at",
+            shown(from, &zone),
+            shown(span.from_unix_ms, &zone),
+            shown(span.until_unix_ms, &zone)
+        )
+    })
+}
+
 /// Runs `history`.
 ///
 /// # Errors
@@ -284,7 +336,7 @@ pub(crate) fn run(
         return Ok(Exit::Success);
     }
     if let Some(at) = &options.at {
-        let sample = sample_at(global, &mut history, at)?;
+        let sample = sample_at(global, &mut history, at, "history --at")?;
         if options.json {
             let samples = vec![PublishedSample::from(&sample)];
             output.json(&HistoryDocument::new(&history, &dumps, samples))?;
@@ -294,10 +346,11 @@ pub(crate) fn run(
             output.text(&report::sample(&sample, rows, &zone, output.width()))?;
         }
     } else if let Some(export) = export {
-        run_export(&mut history, &dumps, &export, output)?;
+        run_export(global, &mut history, &dumps, &export, output)?;
     } else {
         let ((from, until), zone) = (bounds(&options.since), TimeZone::system());
-        require_some(&history, from, until)?;
+        require_some(&history, from, until)
+            .map_err(|failure| look_at_all(global, &history, "history --from", failure))?;
         let mut text = report::overview(&mut history, from, until, &zone, output.width())
             .map_err(|error| history_failure(&error))?;
         text.push_str(&report::dumps(&dumps, &zone, output.width()));
@@ -320,13 +373,19 @@ fn bounds(since: &Since) -> (u64, u64) {
 }
 
 fn run_export(
+    global: &GlobalOptions,
     history: &mut History,
     dumps: &[Dump],
     options: &ExportOptions,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let (from, until) = bounds(&options.since);
-    require_some(history, from, until)?;
+    let words = match options.csv {
+        true => "history export --csv --from",
+        false => "history export --json --from",
+    };
+    require_some(history, from, until)
+        .map_err(|failure| look_at_all(global, history, words, failure))?;
     if options.csv {
         let mut read = Ok(());
         output.stream(|out| export::csv(history, from, until, out).map(|done| read = done))?;

@@ -26,7 +26,7 @@ pub(crate) struct RecordOptions {
     /// End after this time
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) length: Option<Keep>,
-    /// How many processes each sample has, the largest; at most 10000
+    /// How many processes each sample has, the largest; from 1 to 10000
     #[arg(long, value_name = "N", default_value_t = 40, allow_negative_numbers = true,
           value_parser = parse_process_count)]
     pub(crate) processes: usize,
@@ -132,6 +132,6 @@ pub(crate) struct ExportOptions {
 fn parse_process_count(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
-        .filter(|count| *count <= MOST_PROCESSES)
-        .ok_or_else(|| format!("it is a whole number from 0 to {MOST_PROCESSES}"))
+        .filter(|count| (1..=MOST_PROCESSES).contains(count))
+        .ok_or_else(|| format!("it is a whole number from 1 to {MOST_PROCESSES}"))
 }

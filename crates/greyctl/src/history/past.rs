@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use grey_model::{
-    CgroupField, CgroupSample, ProcessField, ProcessSample, Sample, Snapshot, SystemField,
+    CgroupField, CgroupSample, ProcessField, ProcessSample, RowName, Sample, Snapshot, SystemField,
 };
 use grey_telemetry::history::{History, HistoryError};
 use serde_json::{Value, json};
@@ -14,14 +14,16 @@ use crate::exit_code::Exit;
 use crate::failure::Failure;
 
 /// The rows of the breakdown that a sample knows.
-const ROWS: [(&str, SystemField); 7] = [
-    ("free", SystemField::Free),
-    ("anonymous", SystemField::Anonymous),
-    ("file_cache", SystemField::FileCache),
-    ("shared", SystemField::Shared),
-    ("slab_reclaimable", SystemField::SlabReclaimable),
-    ("slab_unreclaimable", SystemField::SlabUnreclaimable),
-    ("page_tables", SystemField::PageTables),
+pub(crate) const ROWS: [(RowName, SystemField); 9] = [
+    (RowName::Free, SystemField::Free),
+    (RowName::Anonymous, SystemField::Anonymous),
+    (RowName::FileCache, SystemField::FileCache),
+    (RowName::Shared, SystemField::Shared),
+    (RowName::SlabReclaimable, SystemField::SlabReclaimable),
+    (RowName::SlabUnreclaimable, SystemField::SlabUnreclaimable),
+    (RowName::PageTables, SystemField::PageTables),
+    (RowName::ZswapPool, SystemField::Zswap),
+    (RowName::ZramPool, SystemField::Zram),
 ];
 
 /// The cgroups are not in each sample: those of so long before are looked for,

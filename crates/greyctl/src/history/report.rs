@@ -9,6 +9,7 @@ use grey_model::{
 use grey_telemetry::history::{Dump, DumpFault, History, HistoryError, Loss, NewerFile};
 use jiff::tz::TimeZone;
 
+use super::past;
 use crate::count::counted;
 use crate::moment::shown;
 use crate::table::{BOLD, Column, Table, Value, heading};
@@ -82,7 +83,10 @@ pub(crate) fn sample(sample: &Sample, top: usize, zone: &TimeZone, width: Option
             continue;
         };
         if unit == "bytes" {
-            table.row(vec![Value::new(name.replace('_', " ")), bytes(Some(value))]);
+            let row = past::ROWS.iter().find(|(_, known)| *known == field);
+            let name =
+                row.map_or_else(|| name.replace('_', " "), |(row, _)| row.label().to_owned());
+            table.row(vec![Value::new(name), bytes(Some(value))]);
         }
     }
     text.push_str(&table.render(width));

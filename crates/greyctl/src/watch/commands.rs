@@ -1,14 +1,15 @@
 //! The command that shows the same as a screen.
 //!
-//! Comes from `recommend` like every command that people are given; a name that
-//! would have to be quoted is not in it.
+//! Comes from `recommend` like every command that people are given. Never one
+//! that shows something else without saying so.
 
-use grey_model::{CgroupPath, GroupBy, shell_word};
-use jiff::Timestamp;
+use grey_model::{CgroupPath, GroupBy, KernelText, Target};
 
-use super::shot::Key;
+use super::group_target;
+use super::shot::{Key, Shot};
 use super::state::{Overlay, State, View};
 use crate::cli::GlobalOptions;
+use crate::moment::typed;
 use crate::recommend;
 
 /// What `c` tells.
@@ -16,17 +17,78 @@ use crate::recommend;
 pub(super) struct Told {
     /// That what is opened is gone, in a sentence.
     pub(super) gone: Option<String>,
+    /// That no command shows the same, and why.
+    pub(super) lack: Option<String>,
     /// Commands, each with what it shows.
     pub(super) commands: Vec<(&'static str, String)>,
 }
 
-/// What to tell of what `state` shows.
-pub(super) fn told(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> Told {
-    let same = same(global, state, at_unix_ms);
+/// What to tell of what `state` shows of `shot`.
+pub(super) fn told(global: &GlobalOptions, state: &State, shot: Option<&Shot>) -> Told {
+    let at_unix_ms = shot.map(|shot| shot.at_unix_ms);
+    let alone = match opened(state) {
+        Some(Key::Group(by, name)) => Some(of_group(global, state, shot, *by, name.as_ref())),
+        Some(Key::Cgroup(path)) if !state.past => Some(of_cgroup(global, path)),
+        _ => None,
+    };
+    let (title, command, lack) = match alone {
+        Some(Ok(command)) => ("The same, printed:", command, None),
+        Some(Err(lack)) => {
+            let list = list(global, state, at_unix_ms);
+            ("The list that it is in:", list, Some(lack))
+        }
+        None => ("The same, printed:", same(global, state, at_unix_ms), None),
+    };
     Told {
         gone: None,
-        commands: vec![("The same, printed:", same)],
+        lack,
+        commands: vec![(title, command)],
     }
+}
+
+/// What is opened, or was when the command was asked for.
+const fn opened(state: &State) -> Option<&Key> {
+    match &state.overlay {
+        Overlay::Detail(key) | Overlay::Command(Some(key)) => Some(key),
+        _ => None,
+    }
+}
+
+/// The command for a group that is opened, or why there is none.
+fn of_group(
+    global: &GlobalOptions,
+    state: &State,
+    shot: Option<&Shot>,
+    by: GroupBy,
+    name: Option<&KernelText>,
+) -> Result<String, String> {
+    if state.past {
+        return Err("no command shows one group of history alone".to_owned());
+    }
+    let alone = shot.and_then(|shot| {
+        let row = shot.group(by, name)?;
+        let target = group_target::target(shot, by, &row.group)?;
+        recommend::command_on(global, "memory-diagnose", &target)
+    });
+    alone.ok_or_else(|| "no target selects these processes and no others".to_owned())
+}
+
+/// The command for a control group that is opened, or why there is none.
+fn of_cgroup(global: &GlobalOptions, path: &CgroupPath) -> Result<String, String> {
+    let target = Target::Cgroup(path.clone());
+    recommend::command_on(global, "memory-diagnose", &target)
+        .ok_or_else(|| "no target selects it: its name is not UTF-8".to_owned())
+}
+
+/// The command for the list in which there is what is opened.
+fn list(global: &GlobalOptions, state: &State, at_unix_ms: Option<u64>) -> String {
+    let moment = at_unix_ms.filter(|_| state.past).and_then(typed);
+    let words = match (state.view, moment) {
+        (View::Groups, None) => format!("memory-diagnose --by {}", fold(state.by)),
+        (_, None) => "memory-diagnose --verbose".to_owned(),
+        (_, moment) => listed(state, moment),
+    };
+    recommend::command(global, &words)
 }
 
 /// The command for what `state` shows; `at_unix_ms` is when it was taken.
@@ -48,7 +110,7 @@ fn is_filtered(state: &State) -> bool {
 }
 
 fn words(state: &State, at_unix_ms: Option<u64>) -> String {
-    let moment = at_unix_ms.filter(|_| state.past).and_then(exact);
+    let moment = at_unix_ms.filter(|_| state.past).and_then(typed);
     if is_filtered(state) {
         return listed(state, moment);
     }
@@ -58,14 +120,12 @@ fn words(state: &State, at_unix_ms: Option<u64>) -> String {
     let opened = match &state.overlay {
         Overlay::Actions(_) | Overlay::Confirm(..) => return "journal --all".to_owned(),
         Overlay::Help(_) => return "man memory-watch".to_owned(),
-        Overlay::Detail(key) | Overlay::Command(Some(key)) => Some(key),
-        Overlay::None | Overlay::Filter | Overlay::Command(None) => None,
+        _ => opened(state),
     };
     match (state.view, opened) {
         (View::Processes, Some(Key::Process(id))) => {
             format!("memory-diagnose --target pid:{}", id.pid)
         }
-        (View::Cgroups, Some(Key::Cgroup(path))) => of_cgroup(path),
         (View::Groups, _) => format!("memory-diagnose --by {}", fold(state.by)),
         (View::Processes | View::Cgroups, _) => "memory-diagnose --verbose".to_owned(),
     }
@@ -82,15 +142,6 @@ fn listed(state: &State, moment: Option<String>) -> String {
     format!("memory-watch --no-clear {list} {when}")
 }
 
-fn of_cgroup(path: &CgroupPath) -> String {
-    let text = path.to_string();
-    let plain = text.as_bytes() == path.as_bytes() && shell_word(path.as_bytes()) == text;
-    match plain && !path.is_root() {
-        true => format!("memory-diagnose --target cgroup:{text}"),
-        false => "memory-diagnose --verbose".to_owned(),
-    }
-}
-
 const fn fold(by: GroupBy) -> &'static str {
     match by {
         GroupBy::Program => "program",
@@ -102,20 +153,19 @@ const fn fold(by: GroupBy) -> &'static str {
     }
 }
 
-/// A moment as it is typed.
-pub(super) fn exact(unix_ms: u64) -> Option<String> {
-    let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
-    Some(at.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use grey_fake_kernel::FakeKernel;
     use grey_model::ProcessId;
 
     use super::*;
     use crate::cli::Cli;
-    use crate::watch::testkit::NOON;
+    use crate::watch::testkit::{NOON, shot};
+
+    fn global() -> GlobalOptions {
+        Cli::try_parse_from(["greyctl", "journal"]).unwrap().global
+    }
 
     fn assert_command(words: &str) {
         let all = std::iter::once("greyctl").chain(words.split_whitespace());
@@ -152,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_command_of_a_filtered_list_has_its_filter() {
-        let global = Cli::try_parse_from(["greyctl", "journal"]).unwrap().global;
+        let global = global();
         for (view, list) in [
             (View::Groups, "--by program"),
             (View::Processes, "--show-processes"),
@@ -188,16 +238,62 @@ mod tests {
         assert!(!is_filtered(&state));
     }
 
+    /// What is told of `key`, opened in `view`.
+    fn told_of(view: View, by: GroupBy, key: Key, past: bool) -> Told {
+        let mut shot = shot(&FakeKernel::full());
+        shot.refold(by);
+        let mut state = State::new(view, by);
+        state.overlay = Overlay::Command(Some(key));
+        state.past = past;
+        told(&global(), &state, Some(&shot))
+    }
+
     #[test]
-    fn a_control_group_is_named_when_its_name_needs_no_quotes() {
-        let named = |path: &str| of_cgroup(&CgroupPath::new(path.as_bytes()).unwrap());
-        assert_eq!(
-            named("/build/web"),
-            "memory-diagnose --target cgroup:/build/web"
-        );
-        for odd in ["/a b", "/a\x1b[2J", "/", "/a'b"] {
-            assert_eq!(named(odd), "memory-diagnose --verbose", "{odd:?}");
+    fn a_control_group_is_a_target_whatever_its_name_or_it_is_said_that_it_is_none() {
+        let told = |path: &[u8]| {
+            let key = Key::Cgroup(CgroupPath::new(path).unwrap());
+            told_of(View::Cgroups, GroupBy::Program, key, false)
+        };
+        for (path, target) in [
+            ("/build/web", "/build/web"),
+            ("/a b", "'/a b'"),
+            ("/", "/"),
+            ("/a\x1b", "$'/a\\033'"),
+        ] {
+            let told = told(path.as_bytes());
+            let expected = format!("greyctl memory-diagnose --target {target}");
+            assert_eq!(told.commands, [("The same, printed:", expected)]);
+            assert_eq!(told.lack, None);
         }
+        let told = told(b"/a\xff");
+        assert!(told.lack.unwrap().contains("not UTF-8"));
+        let list = "greyctl memory-diagnose --verbose".to_owned();
+        assert_eq!(told.commands, [("The list that it is in:", list)]);
+    }
+
+    #[test]
+    fn the_command_of_an_opened_group_shows_it_alone_or_says_that_it_does_not() {
+        let group = |by, name: &str, past| {
+            let key = Key::Group(by, Some(KernelText::from(name)));
+            told_of(View::Groups, by, key, past)
+        };
+        let told = group(GroupBy::Program, "builder", false);
+        let alone = "greyctl memory-diagnose --target name:builder".to_owned();
+        assert_eq!(told.commands, [("The same, printed:", alone)]);
+        assert_eq!(told.lack, None);
+        let told = group(GroupBy::User, "1000", false);
+        let list = "greyctl memory-diagnose --by user".to_owned();
+        assert_eq!(told.commands, [("The list that it is in:", list)]);
+        let lack = "no target selects these processes and no others";
+        assert_eq!(told.lack.as_deref(), Some(lack));
+        let told = group(GroupBy::Program, "builder", true);
+        let (title, list) = &told.commands[0];
+        assert_eq!(*title, "The list that it is in:");
+        assert!(
+            list.contains("memory-watch --no-clear --by program --at 2026"),
+            "{list}"
+        );
+        assert!(told.lack.unwrap().contains("history"));
     }
 
     #[test]

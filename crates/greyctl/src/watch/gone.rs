@@ -6,11 +6,11 @@
 use grey_model::{CgroupPath, KernelText, ProcessId, Target};
 use jiff::Timestamp;
 
-use super::commands::{Told, exact};
+use super::commands::Told;
 use super::shot::{Key, Shot};
 use crate::cli::GlobalOptions;
 use crate::history;
-use crate::moment::Moment;
+use crate::moment::{Moment, typed};
 use crate::recommend;
 
 /// What is opened, when it was there the last time.
@@ -70,7 +70,7 @@ impl Seen {
         };
         let mut commands = Vec::new();
         commands.extend(others.map(|line| ("Others of its name:", line)));
-        if let Some(at) = exact(self.at_unix_ms).filter(|_| self.is_in_history(global)) {
+        if let Some(at) = typed(self.at_unix_ms).filter(|_| self.is_in_history(global)) {
             let line = recommend::command(global, &format!("history --at {at}"));
             commands.push(("History of when it was there:", line));
         }
@@ -78,6 +78,7 @@ impl Seen {
         commands.push(("Whether it was killed:", line));
         Told {
             gone: Some(sentence),
+            lack: None,
             commands,
         }
     }
@@ -98,7 +99,8 @@ impl Seen {
         let Ok(mut history) = history::command::open(global) else {
             return false;
         };
-        let sample = history::command::sample_at(global, &mut history, &Moment::Exact(at));
+        let sample =
+            history::command::sample_at(global, &mut history, &Moment::Exact(at), "history --at");
         let Ok(mut sample) = sample else { return false };
         let has_process = |id: ProcessId| sample.processes.iter().any(|one| one.key.id == id);
         match &self.key {

@@ -2,7 +2,6 @@
 //!
 //! Pure: changes the state, and says what else is to be done.
 
-use grey_model::GroupBy;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::shot::Key;
@@ -51,16 +50,6 @@ pub(super) enum Effect {
     /// Show the sample after.
     StepForward,
 }
-
-/// The folds, in the order in which `b` goes through them.
-const FOLDS: [GroupBy; 6] = [
-    GroupBy::Program,
-    GroupBy::Unit,
-    GroupBy::Container,
-    GroupBy::User,
-    GroupBy::Cgroup,
-    GroupBy::Tree,
-];
 
 /// Does what `event` asks for.
 pub(super) fn press(state: &mut State, event: KeyEvent, listed: &Listed) -> Effect {
@@ -133,7 +122,7 @@ fn choose(state: &mut State, code: KeyCode) -> Effect {
         KeyCode::Char('2') => return show(state, View::Processes),
         KeyCode::Char('3') => return show(state, View::Cgroups),
         KeyCode::Char('b') => {
-            state.by = next_in(&FOLDS, state.by, 1);
+            state.by = next_in(&state.folds(), state.by, 1);
             return show(state, View::Groups);
         }
         KeyCode::Char('>' | '.') | KeyCode::F(6) => sort_by(state, next_sort(state, 1)),
@@ -180,6 +169,10 @@ fn freeze(state: &mut State) -> Effect {
 fn toggle_tree(state: &mut State) {
     if state.view == View::Groups {
         state.notice = Some("groups are no tree; b folds by tree".into());
+        return;
+    }
+    if state.past && state.view == View::Processes {
+        state.notice = Some("history does not keep parents: there is no tree of processes".into());
         return;
     }
     let order = state.order();

@@ -1,6 +1,6 @@
 //! What each key does, and what it leaves alone.
 
-use grey_model::ProcessId;
+use grey_model::{GroupBy, ProcessId};
 
 use super::*;
 
@@ -265,4 +265,20 @@ fn the_command_of_what_is_opened_is_closed_back_to_it() {
     assert_eq!(state.overlay, Overlay::Detail(key(1)));
     type_all(&mut state, &[KeyCode::Esc, character('c'), KeyCode::Esc]);
     assert_eq!(state.overlay, Overlay::None);
+}
+
+#[test]
+fn history_is_not_folded_by_what_it_does_not_keep_and_has_no_tree() {
+    let mut state = state();
+    state.past = true;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        type_all(&mut state, &[character('b')]);
+        seen.push(state.by);
+    }
+    let kept = [GroupBy::Unit, GroupBy::Container, GroupBy::Cgroup];
+    assert_eq!(seen, [&kept[..], &[GroupBy::Program]].concat());
+    type_all(&mut state, &[character('2'), character('t')]);
+    assert!(!state.order().tree);
+    assert!(state.notice.unwrap().contains("does not keep parents"));
 }

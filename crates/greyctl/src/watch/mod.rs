@@ -12,6 +12,7 @@ mod commands;
 mod fold;
 mod follow;
 mod gone;
+mod group_target;
 mod keyboard;
 mod keys;
 mod known;

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupField, CgroupSample, KernelText, Meminfo, ProcessField, ProcessId, ProcessMemory,
-    ProcessSample, Sample, SystemField, TracePoint,
+    Bytes, CgroupField, CgroupSample, KernelText, Meminfo, Owner, ProcessField, ProcessId,
+    ProcessMemory, ProcessSample, Sample, SystemField, TracePoint,
 };
 use grey_telemetry::history::History;
 
@@ -47,7 +47,7 @@ impl Past {
     /// A [`Failure`] when there is no history, or it has nothing so early.
     pub(super) fn open(global: &GlobalOptions, moment: &Moment) -> Result<Self, Failure> {
         let mut history = open(global)?;
-        let current = sample_at(global, &mut history, moment)?;
+        let current = sample_at(global, &mut history, moment, "memory-watch --at")?;
         Ok(Self { history, current })
     }
 
@@ -91,11 +91,12 @@ impl Past {
         let before = self.before()?;
         let (follow, stalls) = follow_all(&before);
         let at = self.current.since_boot_ms;
+        let systemd = has_systemd(&self.current);
         let processes: Vec<ProcessRow> = known
             .processes
             .into_iter()
             .zip(&self.current.processes)
-            .map(|(memory, kept)| row(memory, kept, at))
+            .map(|(memory, kept)| row(memory, kept, at, systemd))
             .collect();
         let since_boot_seconds = Some(at / 1000);
         let groups = wish
@@ -188,8 +189,27 @@ fn swap(sample: &Sample) -> Swap {
     Swap::new(&meminfo, Vec::new(), Vec::new(), None)
 }
 
-/// A process of a sample taken `at` so many milliseconds after boot.
-fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64) -> ProcessRow {
+/// Whether systemd managed the machine: it makes these three before all others,
+/// and nobody else does.
+fn has_systemd(sample: &Sample) -> bool {
+    const ITS_OWN: [&[u8]; 3] = [b"init.scope", b"system.slice", b"user.slice"];
+    let of_processes = sample.processes.iter();
+    let of_processes = of_processes.filter_map(|process| process.key.cgroup.as_ref());
+    let groups = sample.cgroups.iter().flatten().map(|group| &group.path);
+    let mut paths = of_processes.chain(groups);
+    paths.any(|path| {
+        path.components()
+            .next()
+            .is_some_and(|first| ITS_OWN.contains(&first))
+    })
+}
+
+/// A process of a sample taken `at` so many milliseconds after boot. The path of
+/// its cgroup tells its unit and its container.
+fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64, systemd: bool) -> ProcessRow {
+    let owner = memory.cgroup.as_ref().map(|path| Owner::of(path, systemd));
+    memory.unit = owner.as_ref().and_then(Owner::unit).map(str::to_owned);
+    memory.container = owner.as_ref().and_then(Owner::container);
     let value = |field| kept.values.get(field);
     memory.rss_anon = value(ProcessField::Anonymous).map(Bytes);
     memory.pss = value(ProcessField::Pss).map(Bytes);
@@ -366,9 +386,8 @@ mod tests {
         assert!(cgroups(&[]).unwrap().is_none());
     }
 
-    #[test]
-    fn an_exec_in_history_is_no_growth() {
-        let process = |name: &str, held| ProcessSample {
+    fn process(name: &str, held: u64) -> ProcessSample {
+        ProcessSample {
             key: ProcessKey {
                 id: ProcessId {
                     pid: 7,
@@ -378,7 +397,37 @@ mod tests {
                 cgroup: None,
             },
             values: ProcessValues::default().with(ProcessField::Anonymous, Some(held)),
+        }
+    }
+
+    #[test]
+    fn units_and_containers_of_history_are_those_of_the_cgroups_path() {
+        let found = |paths: &[&str]| {
+            let inside = |path: &&str| {
+                let mut process = process("it", 1);
+                process.key.cgroup = CgroupPath::new(path.as_bytes());
+                process
+            };
+            let mut sample = sample(0, 0);
+            sample.processes = paths.iter().map(inside).collect();
+            let systemd = has_systemd(&sample);
+            let known = snapshot(&sample).unwrap().processes.remove(0);
+            let row = row(known, &sample.processes[0], 0, systemd);
+            (row.memory.unit, row.memory.container)
         };
+        let unit = "/system.slice/web.service";
+        assert_eq!(found(&[unit]), (Some("web.service".to_owned()), None));
+        let container = "/docker/3f4e5d6c7b8a90123f4e5d6c7b8a90123f4e5d6c7b8a90123f4e5d6c7b8a9012";
+        let (_, id) = found(&[container]);
+        assert!(id.unwrap().starts_with("docker:3f4e5d6c7b8a"));
+        // Without systemd such a name means nothing; with it, it does.
+        assert_eq!(found(&["/own/a.service"]), (None, None));
+        let (of_systemd, _) = found(&["/own/a.service", "/init.scope"]);
+        assert_eq!(of_systemd.as_deref(), Some("a.service"));
+    }
+
+    #[test]
+    fn an_exec_in_history_is_no_growth() {
         let samples: Vec<Sample> = [("sh", 1), ("indexer", 500 << 20)]
             .into_iter()
             .zip([0, 30])

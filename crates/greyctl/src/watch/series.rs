@@ -14,8 +14,8 @@ const MOST: usize = 121;
 /// Over what time a change is told.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A change over less than this says nothing.
-const LEAST: Duration = Duration::from_secs(5);
+/// A rate of less than this would be a guess: a few seconds times ten.
+pub(super) const RATE_FROM: Duration = Duration::from_secs(30);
 
 /// The readings.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +71,7 @@ impl Series {
             .find(|point| point.at <= begin)
             .or(self.points.first())?;
         let elapsed = latest.at.saturating_sub(base.at);
-        if elapsed < LEAST || base.life != latest.life {
+        if elapsed < RATE_FROM || base.life != latest.life {
             return None;
         }
         let change = i128::from(latest.amount.signed_difference(base.amount));
@@ -135,8 +135,10 @@ mod tests {
         let mut series = Series::default();
         series.push(point(0, 0));
         assert_eq!(series.per_minute(), None);
-        series.push(point(10, 100));
-        assert_eq!(series.per_minute(), Some(600));
+        series.push(point(29, 100));
+        assert_eq!(series.per_minute(), None);
+        series.push(point(30, 100));
+        assert_eq!(series.per_minute(), Some(200));
         // Fast growth long ago is no growth now.
         series.push(point(100, 100));
         series.push(point(160, 40));

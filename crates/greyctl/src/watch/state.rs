@@ -113,6 +113,22 @@ pub(super) struct Order {
     pub(super) tree: bool,
 }
 
+/// By what groups can be folded, in the order of the key that goes through them.
+const FOLDS: [GroupBy; 6] = [
+    GroupBy::Program,
+    GroupBy::Unit,
+    GroupBy::Container,
+    GroupBy::User,
+    GroupBy::Cgroup,
+    GroupBy::Tree,
+];
+
+/// Whether samples of history have by what groups are folded: of a process they
+/// keep its name and its cgroup, whose path tells the unit and the container.
+pub(super) const fn is_in_history(by: GroupBy) -> bool {
+    !matches!(by, GroupBy::User | GroupBy::Tree)
+}
+
 /// What lies on top of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Overlay {
@@ -203,6 +219,14 @@ impl State {
     pub(super) fn sorts(&self) -> Vec<SortBy> {
         let all = self.view.sorts().iter().copied();
         all.filter(|by| !self.past || by.is_in_history()).collect()
+    }
+
+    /// By what groups can be folded: of history, by what it has.
+    pub(super) fn folds(&self) -> Vec<GroupBy> {
+        let folds = FOLDS.into_iter();
+        folds
+            .filter(|by| !self.past || is_in_history(*by))
+            .collect()
     }
 
     /// Orders the present list.

@@ -277,8 +277,8 @@ impl Session<'_> {
         self.model.told = match gone {
             Some((seen, shot)) => seen.told(self.global, shot),
             None => {
-                let at = self.model.shot.as_ref().map(|shot| shot.at_unix_ms);
-                commands::told(self.global, &self.model.state, at)
+                let shot = self.model.shot.as_ref();
+                commands::told(self.global, &self.model.state, shot)
             }
         };
     }

@@ -4,7 +4,7 @@
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
 use serde_json::Value;
 
-use crate::harness::{contents, greyctl, host, on, run, run_at};
+use crate::harness::{contents, greyctl, host, is_taken, on, only_command, run, run_at};
 
 /// Ages of `/build/web`, the youngest 20 s ago.
 const AGES: &str = "memcg 9 /build/web\n node 0\n 1 900000 5120 0\n 2 400000 0 256\n \
@@ -26,7 +26,7 @@ fn without_a_window_nothing_is_written() {
         on(&kernel),
         &["memory-diagnose", "--cold", "--json", "-t", "/build/web"],
     );
-    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
     assert_eq!(contents(&kernel.path(".")), before);
     let document = ran.json();
     let cold = &document["cold"][0];
@@ -66,11 +66,18 @@ fn ages_of_a_process_are_told_only_where_its_cgroup_holds_nobody_else() {
 
 #[test]
 fn where_nothing_serves_every_method_says_why() {
-    let document = run(
-        on(&host()),
+    let kernel = host();
+    let ran = run(
+        on(&kernel),
         &["memory-diagnose", "--cold", "--json", "-t", "310"],
-    )
-    .json();
+    );
+    let command = only_command(&ran);
+    assert!(
+        command.contains("memory-diagnose --cold --for 60s --target 310 "),
+        "{command}"
+    );
+    assert!(is_taken(&command), "{command}");
+    let document = ran.json();
     let cold = &document["cold"][0];
     assert_eq!(cold["method"], Value::Null);
     assert_eq!(cold["counted_bytes"], Value::Null);

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::harness::{greyctl, host, on, run, run_at};
+use crate::harness::{as_nobody, greyctl, host, on, run, run_at};
 
 #[test]
 fn help_describes_every_command() {
@@ -206,6 +206,36 @@ fn the_state_directory_can_be_given_in_the_environment() {
     let ran = run(command, &["journal"]);
     assert_ne!(ran.exit, 0);
     assert!(ran.stderr.contains("elsewhere"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_set_to_nothing_in_the_environment_is_not_set() {
+    let kernel = host();
+    let mut given = greyctl();
+    given.arg("--procfs").arg(kernel.procfs());
+    let empty = || {
+        let mut command = as_nobody(&kernel, &given);
+        command
+            .env_remove("GREY_PROCFS")
+            .env("GREY_SYSFS", "")
+            .env("GREY_CGROUPFS", "")
+            .env("GREY_STATE_DIR", "")
+            .env("XDG_STATE_HOME", "/nonexistent/of xdg");
+        command
+    };
+    let history = run(empty(), &["history"]);
+    let of_xdg = "/nonexistent/of xdg/grey-optimizer/history";
+    assert!(history.stderr.contains(of_xdg), "{}", history.stderr);
+    // The command of its hint is one in the same environment.
+    assert!(
+        history.stderr.contains("greyctl record"),
+        "{}",
+        history.stderr
+    );
+    assert_eq!(run(empty(), &["memory-diagnose"]).exit, 0);
+    // Who types nothing has made a mistake.
+    let typed = run(empty(), &["history", "--state-dir", ""]);
+    assert_eq!(typed.exit, 2, "{}", typed.stderr);
 }
 
 #[test]

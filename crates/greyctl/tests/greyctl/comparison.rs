@@ -244,32 +244,33 @@ fn a_diagnosis_is_saved_whole_for_its_owner_alone_or_not_at_all() {
 }
 
 #[test]
-fn a_diagnosis_saved_through_a_link_replaces_the_file_and_keeps_the_link() {
+fn a_link_is_replaced_by_the_diagnosis_and_what_it_leads_to_is_left_alone() {
     let kernel = host();
-    let (real, link, second) = (
-        kernel.path("real.json"),
-        kernel.path("link"),
-        kernel.path("second"),
-    );
-    // The first time, the file is yet to be made.
-    std::os::unix::fs::symlink("real.json", &link).unwrap();
-    std::os::unix::fs::symlink(&link, &second).unwrap();
-    for _ in 0..2 {
-        let path = second.to_str().unwrap();
-        let ran = run(on(&kernel), &["memory-diagnose", "--save", path]);
-        assert_eq!(ran.exit, 0, "{}", ran.stderr);
-        for link in [&link, &second] {
-            assert!(std::fs::symlink_metadata(link).unwrap().is_symlink());
-        }
-        let facts = std::fs::symlink_metadata(&real).unwrap();
-        assert!(facts.is_file() && facts.len() > 0);
+    let (real, link) = (kernel.path("real"), kernel.path("link"));
+    let save = |link: &std::path::Path| {
+        let path = link.to_str().unwrap();
+        run(on(&kernel), &["memory-diagnose", "--save", path])
+    };
+    std::fs::write(&real, "somebody else's").unwrap();
+    for leads_to in ["real", "yet to be made", "link"] {
+        std::os::unix::fs::symlink(leads_to, &link).unwrap();
+        let ran = save(&link);
+        assert_eq!(ran.exit, 0, "{leads_to}: {}", ran.stderr);
+        let facts = std::fs::symlink_metadata(&link).unwrap();
+        assert!(facts.is_file() && facts.len() > 0, "{leads_to}");
+        std::fs::remove_file(&link).unwrap();
     }
-    std::fs::remove_file(&link).unwrap();
-    std::os::unix::fs::symlink("second", &link).unwrap();
-    let ran = run(
-        on(&kernel),
-        &["memory-diagnose", "--save", link.to_str().unwrap()],
-    );
-    assert_eq!(ran.exit, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("symbolic links"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(&real).unwrap(), b"somebody else's");
+    assert!(!kernel.path("yet to be made").exists());
+    // As /dev/stdout is.
+    std::os::unix::fs::symlink("/proc/self/fd/1", &link).unwrap();
+    let mut command = on(&kernel);
+    command.stdout(std::fs::File::create(kernel.path("stdout")).unwrap());
+    let ran = command
+        .args(["memory-diagnose", "--save"])
+        .arg(&link)
+        .output();
+    let stderr = String::from_utf8(ran.unwrap().stderr).unwrap();
+    assert!(stderr.contains("no regular file"), "{stderr}");
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 }

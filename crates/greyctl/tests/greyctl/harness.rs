@@ -148,6 +148,15 @@ pub(crate) fn recommended(line: &str) -> Option<String> {
     (before.ends_with(": ") || before.contains("sudo ")).then(|| command.to_owned())
 }
 
+/// The one command that was recommended.
+pub(crate) fn only_command(ran: &Ran) -> String {
+    let all: Vec<String> = ran.stderr.lines().filter_map(recommended).collect();
+    let [one] = all.as_slice() else {
+        panic!("not one command: {}", ran.stderr)
+    };
+    one.clone()
+}
+
 /// Whether `line` is a command of greyctl, pasted into a shell; it is not run.
 pub(crate) fn is_taken(line: &str) -> bool {
     let shown = pasted(&format!("{line} --help"));

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use grey_fake_kernel::FakeKernel;
 
-use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, pasted, recommended, run};
+use crate::harness::{as_nobody, greyctl, host, is_taken, on, only_command, pasted, run};
 
 const SCORE: &str = "proc/310/oom_score_adj";
 
@@ -39,15 +39,6 @@ const SET: [&str; 6] = [
     "--oom-score-adj",
     "100",
 ];
-
-/// The one command that was recommended.
-fn only_command(ran: &Ran) -> String {
-    let all: Vec<String> = ran.stderr.lines().filter_map(recommended).collect();
-    let [one] = all.as_slice() else {
-        panic!("not one command: {}", ran.stderr)
-    };
-    one.clone()
-}
 
 #[test]
 fn the_undo_of_a_change_can_be_pasted_whatever_the_state_directory_is_called() {

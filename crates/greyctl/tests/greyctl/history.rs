@@ -110,13 +110,14 @@ fn export_says_what_the_options_say() {
 fn more_processes_than_a_reader_takes_are_refused() {
     let kernel = host();
     for (option, value, says) in [
-        ("--processes", "10001", "from 0 to 10000"),
-        ("--processes", "-1", "from 0 to 10000"),
+        ("--processes", "10001", "from 1 to 10000"),
+        ("--processes", "0", "from 1 to 10000"),
+        ("--processes", "-1", "from 1 to 10000"),
         ("--max-size", "20", "1M at least"),
         ("--pss-budget", "101", "from 0 to 100"),
         ("--pss-budget", "x", "from 0 to 100"),
     ] {
-        let ran = run(on(&kernel), &["record", option, value]);
+        let ran = run(on(&kernel), &["record", "--for", "100ms", option, value]);
         assert_eq!(ran.exit, 2, "{option} {value}");
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
     }

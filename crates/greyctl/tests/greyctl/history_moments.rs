@@ -7,7 +7,7 @@ use grey_fake_kernel::{FakeKernel, FakeProcess};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::documents::assert_valid;
-use crate::harness::{host, on, run};
+use crate::harness::{host, on, only_command, pasted, run};
 use crate::history::{record, samples, write_growth};
 
 /// History of ten minutes, three hours ago.
@@ -57,6 +57,8 @@ fn a_moment_between_two_recordings_is_told_with_the_last_sample_before() {
     for says in ["nothing was recorded at", "the last sample before", "2h"] {
         assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
     }
+    let that_one = pasted(&only_command(&ran));
+    assert!(that_one.stdout.contains("builder"), "{that_one:?}");
 }
 
 #[test]
@@ -82,6 +84,31 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
         // Cgroups are those of the moment, though its sample may have none.
         let fates = document["cgroups"].as_array().unwrap().iter();
         assert!(fates.clone().all(|group| group["fate"] != "appeared"));
+    }
+}
+
+#[test]
+fn a_row_has_the_same_name_wherever_it_is_shown() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let first = Timestamp::from_millisecond(first).unwrap().to_string();
+    // Every row of the sample is another one now.
+    let meminfo = fs::read_to_string(kernel.path("proc/meminfo")).unwrap();
+    kernel.write("proc/meminfo", meminfo.replace("0 kB", "4 kB"));
+    for arguments in [
+        &["memory-diagnose", "--at", &first][..],
+        &["history", "--at", &first],
+        &["diff", "-b", &first],
+    ] {
+        let text = run(on(&kernel), arguments).stdout;
+        for name in [
+            "tmpfs and shared",
+            "slab, reclaimable",
+            "slab, unreclaimable",
+        ] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
     }
 }
 
@@ -179,7 +206,57 @@ fn a_time_without_samples_is_refused_with_what_there_is() {
         for says in ["history has no sample ", "it has from "] {
             assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
         }
+        let all = pasted(&only_command(&ran));
+        // With exit code 3 it has found a leak.
+        assert!(
+            [0, 3].contains(&all.exit) && !all.stdout.is_empty(),
+            "{all:?}"
+        );
     }
+}
+
+#[test]
+fn a_moment_outside_of_history_is_told_with_the_same_command_that_works() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let first = Timestamp::from_millisecond(first).unwrap().to_string();
+    let (early, late) = ("2001-01-01 00:00", "2099-01-01 00:00");
+    for arguments in [
+        &["history", "--at", early][..],
+        &["memory-diagnose", "--at", early],
+        &["memory-watch", "--at", early],
+        &["diff", "-b", early],
+        &["diff", "-b", &first, "-e", early],
+        &["memory-diagnose", "--at", late],
+        &["diff", "-b", &first, "-e", late],
+    ] {
+        let ran = run(on(&kernel), arguments);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""), "{arguments:?}");
+        let says = "is outside the history: it has from ";
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        let command = only_command(&ran);
+        let same = arguments[..2].join(" ");
+        assert!(command.contains(&same), "{same}: {command}");
+        let worked = pasted(&command);
+        assert_eq!(worked.exit, 0, "{command}: {}", worked.stderr);
+    }
+}
+
+#[test]
+fn leaks_are_looked_for_from_where_history_begins_and_that_is_said() {
+    let kernel = host();
+    recorded_long_ago(&kernel);
+    let since = |moment| {
+        let ran = run(
+            on(&kernel),
+            &["memory-diagnose", "--detect-leaks", "--since", moment],
+        );
+        ran.stdout
+    };
+    let says = "history has nothing of 2001-01-01 00:00:00: it has from ";
+    assert!(since("2001-01-01 00:00").contains(says));
+    assert!(!since("179m ago").contains("history has nothing"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use grey_fake_kernel::FakeKernel;
 
-use crate::harness::{Ran, host, on, run};
+use crate::harness::{Ran, host, on, only_command, pasted, run};
 
 fn watch(kernel: &FakeKernel, arguments: &[&str]) -> Ran {
     let mut all = vec!["memory-watch"];
@@ -127,6 +127,29 @@ fn a_moment_of_history_is_printed_once() {
         "{}",
         early.stderr
     );
+}
+
+#[test]
+fn history_is_folded_by_what_it_has_and_not_by_what_it_lacks() {
+    let kernel = host();
+    let recorded = ["record", "--interval", "100ms", "--for", "300ms"];
+    assert_eq!(run(on(&kernel), &recorded).exit, 0);
+    for (fold, group) in [
+        ("unit", "nginx.service"),
+        ("container", "docker:"),
+        ("cgroup", "/build/web"),
+    ] {
+        let ran = watch(&kernel, &["--at", "now", "--by", fold]);
+        assert!(ran.stdout.contains(group), "{fold}: {}", ran.stdout);
+    }
+    for (fold, lacks) in [("user", "users"), ("tree", "parents")] {
+        let ran = watch(&kernel, &["--at", "now", "--by", fold]);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{fold}");
+        let says = format!("history does not keep the {lacks} of processes");
+        assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+        let hinted = pasted(&only_command(&ran));
+        assert!(hinted.stdout.contains("nginx.service"), "{}", hinted.stdout);
+    }
 }
 
 #[test]

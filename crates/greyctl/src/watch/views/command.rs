@@ -37,7 +37,7 @@ impl Quotes {
 
 /// The least part of a word: a letter, an escape, a quotation mark; and what
 /// stands open behind it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Part {
     text: String,
     open: Quotes,
@@ -73,6 +73,35 @@ pub(super) fn lines(command: &str, width: usize) -> Vec<String> {
         }
     }
     pasted.lines
+}
+
+/// The same command in ASCII: letters that are none are written as their bytes,
+/// in octal.
+pub(super) fn in_ascii(command: &str) -> String {
+    let mut text = String::with_capacity(command.len());
+    let mut outside = Quotes::None;
+    let mut within = false;
+    for part in parts(command) {
+        let is_ascii = part.text.is_ascii();
+        if within && is_ascii {
+            text.push('\'');
+            text.push_str(outside.begin());
+            within = false;
+        } else if !within && !is_ascii && outside != Quotes::Escaping {
+            text.push_str(outside.end());
+            text.push_str(Quotes::Escaping.begin());
+            within = true;
+        }
+        match is_ascii {
+            true => text.push_str(&part.text),
+            false => text.extend(part.text.bytes().map(|byte| format!("\\{byte:03o}"))),
+        }
+        outside = part.open;
+    }
+    if within {
+        text.push('\'');
+    }
+    text
 }
 
 /// Lines in the making.
@@ -124,16 +153,20 @@ impl Lines {
 }
 
 fn words(command: &str) -> Vec<Word> {
-    let mut words = vec![Word::new()];
+    let is_gap = |part: &Part| part.open == Quotes::None && part.text == " ";
+    let parts = parts(command);
+    let words = parts.split(is_gap).filter(|word| !word.is_empty());
+    words.map(<[Part]>::to_vec).collect()
+}
+
+/// The command in parts, with the gaps between its words.
+fn parts(command: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
     let mut open = Quotes::None;
     let mut letters = command.chars().peekable();
     while let Some(letter) = letters.next() {
         let mut text = String::from(letter);
         match (open, letter) {
-            (Quotes::None, ' ') => {
-                words.push(Word::new());
-                continue;
-            }
             (Quotes::None, '\'') => open = Quotes::Plain,
             (Quotes::None, '$') if letters.peek() == Some(&'\'') => {
                 text.extend(letters.next());
@@ -152,12 +185,9 @@ fn words(command: &str) -> Vec<Word> {
             }
             _ => {}
         }
-        if let Some(word) = words.last_mut() {
-            word.push(Part { text, open });
-        }
+        parts.push(Part { text, open });
     }
-    words.retain(|word| !word.is_empty());
-    words
+    parts
 }
 
 #[cfg(test)]
@@ -210,6 +240,34 @@ mod tests {
                 assert!(all_but_last.iter().all(|line| line.ends_with('\\')));
                 let pasted = lines.join("\n");
                 assert_eq!(understood(&pasted), expected, "{width}:\n{pasted}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_ascii_a_shell_takes_it_for_the_same_command() {
+        for word in [
+            "café",
+            "é",
+            "日本 語's é",
+            "é7",
+            "7é8é",
+            "plain",
+            "it's",
+            "a b\x1bé'é\\",
+            "'é'",
+        ] {
+            let quoted = shell_word(word.as_bytes());
+            // Bare, too, as a name within a word may be.
+            for command in [
+                format!("greyctl --target {quoted} -v"),
+                format!("greyctl x{quoted}é end"),
+            ] {
+                let ascii = in_ascii(&command);
+                assert!(ascii.is_ascii(), "{ascii}");
+                assert_eq!(understood(&ascii), understood(&command), "{ascii}");
+                let pasted = lines(&ascii, 20).join("\n");
+                assert_eq!(understood(&pasted), understood(&command), "{pasted}");
             }
         }
     }

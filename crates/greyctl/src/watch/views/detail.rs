@@ -8,6 +8,7 @@ use grey_model::{Bytes, CgroupMemory, ProcessGroup, ProcessMemory, roughly};
 use ratatui::text::{Line, Span};
 
 use super::super::look::Look;
+use super::super::series::RATE_FROM;
 use super::super::shot::{Detail, Key, Shot, Trend};
 use super::table::lines as paint;
 use crate::count::counted;
@@ -258,6 +259,10 @@ impl Pane {
         let Some(detail) = detail.filter(|detail| detail.trend.len() > 1) else {
             return;
         };
+        self.say(
+            &trend_sentence(detail, trend.unwrap_or_default()),
+            Tone::Plain,
+        );
         #[expect(clippy::cast_precision_loss, reason = "a drawing")]
         let values: Vec<f64> = detail.trend.iter().map(|bytes| *bytes as f64).collect();
         let (low, high) = values
@@ -267,21 +272,93 @@ impl Pane {
             });
         let above: Vec<f64> = values.iter().map(|value| value - low).collect();
         let spark = self.look.spark(&above, high - low, self.width.min(60));
-        let least = detail.trend.iter().min().copied().unwrap_or_default();
-        let most = detail.trend.iter().max().copied().unwrap_or_default();
-        let span = roughly(detail.trend_span);
-        let mut text = format!(
-            "anonymous and swap, {} to {} over {span}",
-            Bytes(least),
-            Bytes(most)
-        );
-        if let Some(change) = trend.and_then(|trend| trend.per_minute) {
-            text.push_str(&format!(", {} in a minute", signed(change)));
-        }
-        if let Some(verdict) = trend.and_then(|trend| trend.verdict) {
-            text.push_str(&format!(", {verdict}"));
-        }
-        self.say(&text, Tone::Plain);
         self.lines.push(Line::from(Span::raw(spark)));
+    }
+}
+
+/// From the first reading to the last, what lay beyond both, and the rate once
+/// there was time for one.
+fn trend_sentence(detail: &Detail, trend: Trend) -> String {
+    let readings = &detail.trend;
+    let first = readings.first().copied().unwrap_or_default();
+    let last = readings.last().copied().unwrap_or_default();
+    let least = readings.iter().min().copied().unwrap_or_default();
+    let most = readings.iter().max().copied().unwrap_or_default();
+    let span = roughly(detail.trend_span);
+    let mut text = format!(
+        "anonymous and swap, from {} to {} in {span}",
+        Bytes(first),
+        Bytes(last)
+    );
+    if least < first.min(last) {
+        text.push_str(&format!(", least {}", Bytes(least)));
+    }
+    if most > first.max(last) {
+        text.push_str(&format!(", most {}", Bytes(most)));
+    }
+    match trend.per_minute {
+        _ if detail.trend_span < RATE_FROM => text.push_str(", too short for a rate"),
+        Some(change) if change > 0 => text.push_str(&format!(", +{} a minute", signed(change))),
+        Some(change) => text.push_str(&format!(", {} a minute", signed(change))),
+        None => {}
+    }
+    if let Some(verdict) = trend.verdict {
+        text.push_str(&format!(", {verdict}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use grey_model::{LeakVerdict, ProcessId};
+
+    use super::*;
+
+    fn sentence(seconds: u64, mebibytes: &[u64], trend: Trend) -> String {
+        let detail = Detail {
+            key: Key::Process(ProcessId {
+                pid: 7,
+                start_time_ticks: 1,
+            }),
+            process: None,
+            trend: mebibytes.iter().map(|amount| amount << 20).collect(),
+            trend_span: Duration::from_secs(seconds),
+        };
+        trend_sentence(&detail, trend)
+    }
+
+    #[test]
+    fn a_trend_goes_from_the_first_reading_to_the_last_and_what_lay_beyond_is_told() {
+        let falling = Trend {
+            per_minute: Some(-(6 << 20)),
+            verdict: Some(LeakVerdict::Stable),
+        };
+        assert_eq!(
+            sentence(60, &[9, 2, 7, 3], falling),
+            "anonymous and swap, from 9.0 MiB to 3.0 MiB in 1m, least 2.0 MiB, -6.0 MiB a minute, \
+             stable"
+        );
+        assert_eq!(
+            sentence(60, &[3, 8, 4], Trend::default()),
+            "anonymous and swap, from 3.0 MiB to 4.0 MiB in 1m, most 8.0 MiB"
+        );
+    }
+
+    #[test]
+    fn of_a_few_seconds_no_rate_is_told() {
+        let growing = Trend {
+            per_minute: Some(6 << 20),
+            verdict: None,
+        };
+        assert_eq!(
+            sentence(29, &[1, 4], growing),
+            "anonymous and swap, from 1.0 MiB to 4.0 MiB in 29s, too short for a rate"
+        );
+        assert_eq!(
+            sentence(30, &[1, 4], growing),
+            "anonymous and swap, from 1.0 MiB to 4.0 MiB in 30s, +6.0 MiB a minute"
+        );
     }
 }

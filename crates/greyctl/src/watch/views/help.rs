@@ -36,7 +36,7 @@ const MEANINGS: &[&str] = &[
     "RSS counts shared pages for each process, PSS divides them, USS is what would be free if \
      it ended. PSS is read a few processes at a time: ~ and AGE tell how long ago, and that it \
      was carried on since. Of a group, ~ says that of some members it is unknown.",
-    "+/MIN is the change of anonymous memory and swap, by the last minute. LEAK and growing \
+    "+/MIN is the change of anonymous memory and swap, by the last minute; extrapolated where that is less, from 30 s on. LEAK and growing \
      are verdicts of the rule of memory-diagnose --detect-leaks, on what was seen since this \
      view began.",
     "stalled: the share of the time in which some task, or all of them, waited for memory.",
@@ -63,22 +63,67 @@ pub(super) const IN_FILTER: &[(&str, &str)] = &[
     ("C-w", "word"),
 ];
 
-/// All of it, in lines of a width.
+/// On a screen that is narrower than this, what keys do stands below them.
+const NARROWEST_BESIDE: usize = 40;
+
+/// So wide are the keys where there is room beside them.
+const KEYS_WIDTH: usize = 12;
+
+/// All of it, in lines of a width. Nothing is cut off.
 pub(super) fn lines(width: usize, look: Look) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled("Keys", look.title())];
+    let mut lines = titled("Keys", width, look);
     for (keys, meaning) in KEYS {
-        let left = width.saturating_sub(12).max(8);
-        for (number, part) in wrap(meaning, Some(left)).into_iter().enumerate() {
+        if width < NARROWEST_BESIDE {
+            let keys = broken(keys, width).into_iter();
+            lines.extend(keys.map(|part| Line::styled(part, look.tone(Tone::Strong))));
+            lines.extend(broken(meaning, width).into_iter().map(Line::raw));
+            continue;
+        }
+        let parts = broken(meaning, width - KEYS_WIDTH).into_iter();
+        for (number, part) in parts.enumerate() {
             let keys = if number == 0 { *keys } else { "" };
             lines.push(Line::from(vec![
-                Span::styled(format!("{keys:<12}"), look.tone(Tone::Strong)),
+                Span::styled(format!("{keys:<KEYS_WIDTH$}"), look.tone(Tone::Strong)),
                 Span::raw(part),
             ]));
         }
     }
-    lines.push(Line::styled("Columns", look.title()));
+    lines.extend(titled("Columns", width, look));
     for meaning in MEANINGS {
-        lines.extend(wrap(meaning, Some(width)).into_iter().map(Line::raw));
+        lines.extend(broken(meaning, width).into_iter().map(Line::raw));
     }
     lines
+}
+
+fn titled(title: &str, width: usize, look: Look) -> Vec<Line<'static>> {
+    let parts = broken(title, width).into_iter();
+    parts.map(|part| Line::styled(part, look.title())).collect()
+}
+
+/// `text`, which is ASCII, in lines of a width; a word that is wider is broken.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let letters = |word: &str| -> Vec<char> { word.chars().collect() };
+    let words: Vec<String> = text
+        .split(' ')
+        .flat_map(|word| {
+            let letters = letters(word);
+            let parts = letters.chunks(width);
+            parts.map(String::from_iter).collect::<Vec<_>>()
+        })
+        .collect();
+    wrap(&words.join(" "), Some(width))
+}
+
+/// All of it, as it is written here.
+#[cfg(test)]
+pub(super) fn text() -> String {
+    let keys = KEYS
+        .iter()
+        .map(|(keys, meaning)| format!("{keys} {meaning} "));
+    format!(
+        "Keys {}Columns {}",
+        keys.collect::<String>(),
+        MEANINGS.join(" ")
+    )
 }

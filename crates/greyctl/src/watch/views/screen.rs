@@ -3,6 +3,8 @@
 //! What matters most stays longest when the screen shrinks: the totals, a row,
 //! the line of keys. Nothing is ever drawn outside of the area.
 
+use std::borrow::Cow;
+
 use grey_model::KernelText;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -183,12 +185,16 @@ fn told(told: &Told, (width, height): (usize, usize), look: Look) -> Vec<Line<'s
             look,
         );
     }
-    let gone = told.gone.iter();
-    let mut lines: Vec<_> = gone.flat_map(|gone| warning(gone, width, look)).collect();
+    let said = told.gone.iter().chain(&told.lack);
+    let mut lines: Vec<_> = said.flat_map(|said| warning(said, width, look)).collect();
     let block = |(title, line): &(&str, String)| -> Vec<Line<'static>> {
         let titles = wrap(title, Some(width)).into_iter();
         let titles = titles.map(|title| Line::styled(title, look.title()));
-        let parts = command::lines(line, width).into_iter().map(Line::raw);
+        let line = match look.unicode {
+            true => Cow::Borrowed(line),
+            false => Cow::Owned(command::in_ascii(line)),
+        };
+        let parts = command::lines(&line, width).into_iter().map(Line::raw);
         titles.chain(parts).collect()
     };
     let blocks: Vec<_> = told.commands.iter().map(block).collect();

@@ -76,6 +76,7 @@ fn model_of(kernel: &FakeKernel, view: View) -> Model {
 fn told(command: &str) -> Told {
     Told {
         gone: None,
+        lack: None,
         commands: vec![("The same, printed:", command.to_owned())],
     }
 }
@@ -165,6 +166,35 @@ fn every_line_of_help_can_be_read_at_80_by_24() {
     keys(&mut model, &[KeyCode::Up]);
     text(&mut model, COLORLESS, (80, 24));
     assert_eq!(model.state.overlay, Overlay::Help(end - 1));
+}
+
+#[test]
+fn every_word_of_help_can_be_read_on_any_screen() {
+    let without_space = |text: &str| -> String { text.split_whitespace().collect() };
+    let expected = without_space(&help::text());
+    let mut model = model(View::Processes);
+    for size in [(20, 5), (11, 4), (39, 5), (40, 5), (80, 24)] {
+        model.state.overlay = Overlay::None;
+        let list = text(&mut model, COLORLESS, size);
+        model.state.overlay = Overlay::Help(0);
+        let (mut seen, mut last) = (String::new(), None);
+        loop {
+            let drawn = text(&mut model, COLORLESS, size);
+            if last.as_ref() == Some(&model.state.overlay) {
+                break;
+            }
+            last = Some(model.state.overlay.clone());
+            let lines: Vec<&str> = drawn.lines().collect();
+            let above = list.lines().zip(&lines);
+            let above = above.take_while(|(list, help)| list == *help).count();
+            let body = &lines[above..lines.len() - 1];
+            // One line further, only the last one is new.
+            let new = if seen.is_empty() { 0 } else { body.len() - 1 };
+            seen.push_str(&without_space(&body[new..].join(" ")));
+            keys(&mut model, &[KeyCode::Down]);
+        }
+        assert_eq!(seen, expected, "{size:?}");
+    }
 }
 
 #[test]
@@ -288,6 +318,20 @@ fn in_ascii_everything_is_ascii() {
         assert!(drawn.is_ascii(), "{drawn}");
     }
     insta::assert_snapshot!("ascii", text(&mut model(View::Processes), ASCII, (80, 24)));
+}
+
+#[test]
+fn a_command_in_ascii_has_the_bytes_of_a_name_and_no_stand_ins() {
+    let mut model = model(View::Processes);
+    model.told = told("greyctl why name:café");
+    keys(&mut model, &[KeyCode::Char('c')]);
+    let drawn = text(&mut model, ASCII, (80, 24));
+    assert!(
+        drawn.contains(r"greyctl why name:caf$'\303\251'"),
+        "{drawn}"
+    );
+    let drawn = text(&mut model, COLORLESS, (80, 24));
+    assert!(drawn.contains("greyctl why name:café"), "{drawn}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod by_others;
 mod counters;
 mod exit_code;
 mod merge;
+mod shortage;
 
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         name: None,
         uid: None,
         killer,
+        shortage: None,
         program: None,
         signal: None,
         cgroup: None,

@@ -4,7 +4,7 @@
 
 use grey_model::{
     Consumer, CountedKills, ExitCodeExplanation, Growth, KernelText, Kill, Killer, LastMinute,
-    Moment,
+    Moment, Shortage,
 };
 use jiff::tz::TimeZone;
 
@@ -23,7 +23,7 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     ": sudo ",
     ": greyctl ",
     ": systemctl ",
@@ -34,6 +34,7 @@ const PROGRAMS: [&str; 10] = [
     ": journalctl",
     ": kubectl ",
     ": oomctl",
+    ": cat ",
 ];
 
 /// The whole report.
@@ -187,10 +188,33 @@ fn grew(growth: &Growth) -> String {
 fn by(kill: &Kill) -> &'static str {
     match kill.killer {
         Killer::KernelCgroup => "the kernel: a control group was at its limit (kernel-cgroup)",
-        Killer::KernelGlobal => "the kernel: the machine was out of memory (kernel-global)",
+        Killer::KernelGlobal => global(kill.shortage),
         Killer::SystemdOomd => "systemd-oomd (systemd-oomd)",
         Killer::Signal => "a signal of a person or a program (signal)",
         Killer::Unknown => "not known (unknown)",
+    }
+}
+
+/// What there was too little of, in a heading.
+const fn global(shortage: Option<Shortage>) -> &'static str {
+    match shortage {
+        None | Some(Shortage::Machine) => {
+            "the kernel: the machine was out of memory (kernel-global)"
+        }
+        Some(Shortage::CpusetNodes) => {
+            "the kernel: the memory nodes of a cpuset were full (kernel-global)"
+        }
+        Some(Shortage::PolicyNodes) => {
+            "the kernel: the memory nodes of a memory policy were full (kernel-global)"
+        }
+        Some(Shortage::Contiguous) => {
+            "the kernel: no free memory in one piece of that size (kernel-global)"
+        }
+        Some(Shortage::DeviceZone) => {
+            "the kernel: no free memory that a device can reach (kernel-global)"
+        }
+        Some(Shortage::PageFault) => "the kernel: no memory for a page fault (kernel-global)",
+        Some(Shortage::Nothing) => "the kernel: somebody asked for it, SysRq F (kernel-global)",
     }
 }
 

@@ -13,6 +13,7 @@ use crate::harness::{Ran, forbid, greyctl, host, is_taken, on, pasted, run, unpr
 use crate::history::{write_growth, write_growth_of};
 
 mod before_them;
+mod reasons;
 
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -464,7 +464,8 @@ pub struct LastMinute {
 pub struct ExitCodeExplanation {
     /// The code.
     pub code: u8,
-    /// The signal that it stands for; `null` when it stands for none.
+    /// The signal that it stands for; `null` when it stands for none, or may be
+    /// an exit status as well (1 to 31).
     pub signal: Option<u8>,
     /// Whether the kernel's out-of-memory killer can have caused it.
     pub can_be_oom_killer: bool,

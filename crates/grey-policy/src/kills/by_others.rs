@@ -248,7 +248,8 @@ fn ended(
             Killer::Signal,
             format!(
                 "a process of {unit} was ended by SIGKILL, and neither the kernel nor systemd-oomd \
-                 tells of a kill then: a person (kill -9) or a program sent it"
+                 tells of a kill then: a person (kill -9) or a program sent it, or the kernel for \
+                 another reason than memory (LimitCPU=)"
             ),
         ),
         SIGKILL => (

@@ -50,7 +50,7 @@ pub(crate) struct Searched {
     pub(crate) kind: LogKind,
     /// Its name.
     pub(crate) name: String,
-    /// How many lines or records it had.
+    /// How many lines or records it had, without blank ones.
     pub(crate) lines: u64,
     /// When its first line was written; `null` when it does not say.
     pub(crate) from: Option<Moment>,

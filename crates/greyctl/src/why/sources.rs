@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use super::clock::Clock;
 use super::document::{LogKind, Searched};
 use super::journal::{JournalError, JournalReading, read_journal};
+use crate::count::counted;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain, is_denied};
 
@@ -37,6 +38,7 @@ pub(super) struct Found {
 impl Found {
     /// Takes what one log held.
     fn add(&mut self, findings: LogFindings, log: &Log, clock: &Clock) {
+        let lines = spoken(&findings);
         let assembled = findings.assembled;
         let time = |time: Option<grey_model::LogTime>| {
             time.and_then(|time| clock.resolve(time, log.of_this_boot).0)
@@ -45,7 +47,7 @@ impl Found {
         self.searched.push(Searched {
             kind: log.kind,
             name: log.name.clone(),
-            lines: findings.lines,
+            lines,
             from: time(findings.first),
             until: time(findings.last),
             incomplete: log.incomplete
@@ -111,7 +113,7 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         if error.kind() == ErrorKind::InvalidData {
             return failure.hint("search what that prints: --log - reads the standard input");
         }
-        failure.hint("save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log")
+        failure.hint(SAVE)
     };
     let mut log = KillLog::default();
     if is_stdin {
@@ -133,6 +135,10 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         }
         read_all(&mut file, &mut log).map_err(failed)?;
     }
+    let findings = log.finish();
+    if findings.known_lines == 0 && spoken(&findings) > 0 {
+        return Err(no_known_form(&name, &findings));
+    }
     let mut found = Found::default();
     let log_facts = Log {
         kind: LogKind::File,
@@ -141,8 +147,33 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         incomplete: false,
         problem: None,
     };
-    found.add(log.finish(), &log_facts, clock);
+    found.add(findings, &log_facts, clock);
     Ok(found)
+}
+
+/// How many lines are not blank.
+const fn spoken(findings: &LogFindings) -> u64 {
+    findings.lines.saturating_sub(findings.blank_lines)
+}
+
+/// How a log is saved.
+const SAVE: &str = "save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log";
+
+/// Nothing was understood: that no kill was found in it means nothing.
+fn no_known_form(name: &str, findings: &LogFindings) -> Failure {
+    let lines = counted(spoken(findings), "line", "lines");
+    Failure::new(
+        Exit::Usage,
+        format!(
+            "failed to search `{name}`: it does not look like a log of the kernel or of systemd: of \
+             its {lines} none is in a form that is known"
+        ),
+    )
+    .hint(
+        "known are what dmesg prints with a time on each line, journalctl (short forms and -o \
+         json), syslog's files, and /dev/kmsg as it is",
+    )
+    .hint(SAVE)
 }
 
 /// How a log that is no text begins, what it is, and what makes text of it.

@@ -1,8 +1,8 @@
 //! `greyctl why TARGET`: where a target's memory is, what holds it there, and
 //! what would help.
 //!
-//! [`command`] puts it together, [`gather`] reads, [`findings`] and [`advice`]
-//! turn what was read into sentences, [`document`] is what is published,
+//! [`command`] puts it together, [`gather`] reads, [`findings`] (with [`parts`]
+//! and [`shared_memory`]) and [`advice`] turn what was read into sentences, [`document`] is what is published,
 //! [`report`] shows it.
 
 mod advice;
@@ -11,6 +11,8 @@ pub(crate) mod document;
 mod findings;
 mod gather;
 mod limits;
+mod parts;
 mod report;
+mod shared_memory;
 
 pub(super) use command::run;

@@ -8,12 +8,13 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use grey_model::Moment;
 use grey_policy::TimedRecord;
 use grey_telemetry::kill_log::kmsg::{self, KmsgReading, ReadKmsgError, read_kmsg};
 use grey_telemetry::kill_log::{KillLog, LogFindings};
 use jiff::Timestamp;
 
-use super::clock::Clock;
+use super::clock::{Clock, moment};
 use super::document::{LogKind, Searched};
 use super::journal::{JournalError, JournalReading, read_journal};
 use crate::count::counted;
@@ -49,7 +50,7 @@ impl Found {
             name: log.name.clone(),
             lines,
             from: time(findings.first),
-            until: time(findings.last),
+            until: time(findings.last).max(log.read_to_now),
             incomplete: log.incomplete
                 || assembled.dropped > 0
                 || assembled.suppressed > 0
@@ -87,6 +88,8 @@ struct Log {
     kind: LogKind,
     name: String,
     of_this_boot: bool,
+    /// When it was read to its end, where it is still written to.
+    read_to_now: Option<Moment>,
     incomplete: bool,
     problem: Option<String>,
 }
@@ -144,6 +147,7 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         kind: LogKind::File,
         name,
         of_this_boot: false,
+        read_to_now: None,
         incomplete: false,
         problem: None,
     };
@@ -266,11 +270,17 @@ pub(super) fn of_this_machine(
     }
 }
 
+/// The end of a log that has just been read and is still written to.
+fn now() -> Option<Moment> {
+    moment(Timestamp::now())
+}
+
 fn kmsg_facts(path: &Path, reading: &KmsgReading) -> Log {
     Log {
         kind: LogKind::Kmsg,
         name: path.display().to_string(),
         of_this_boot: true,
+        read_to_now: (!reading.cut).then(now).flatten(),
         incomplete: !reading.is_from_boot() || reading.overwritten > 0 || reading.cut,
         problem: None,
     }
@@ -286,6 +296,7 @@ fn add_journal(found: &mut Found, since: Option<Timestamp>, clock: &Clock) {
                 kind: LogKind::Journal,
                 name: NAME.to_owned(),
                 of_this_boot: false,
+                read_to_now: (!cut).then(now).flatten(),
                 incomplete: cut,
                 problem: cut.then(|| "journalctl took too long, or had too much".to_owned()),
             };

@@ -60,6 +60,29 @@ fn a_log_that_is_no_text_is_no_log_without_kills() {
 }
 
 #[test]
+fn a_log_of_this_machine_is_searched_until_now_and_a_saved_one_to_its_last_line() {
+    let until = |document: &Value, place: usize| -> jiff::Timestamp {
+        let until = &document["searched"][place]["until"];
+        until.as_str().unwrap().parse().unwrap()
+    };
+    let kernel = host();
+    let journal = entry_after(0, "all is well", "\"SYSLOG_IDENTIFIER\":\"cron\"");
+    let began = jiff::Timestamp::now();
+    let command = with_logs(&kernel, KILLED, Some(&journal));
+    let own = why(&kernel, command, &["--json"]).json();
+    // JSON has microseconds.
+    let began = began.as_microsecond();
+    for place in [0, 1] {
+        let searched = &own["searched"][place];
+        assert!(until(&own, place).as_microsecond() >= began, "{searched:#}");
+    }
+    kernel.write("journal.json", journal);
+    let path = kernel.path("journal.json").to_str().unwrap().to_owned();
+    let saved = explained(&path, &[]);
+    assert_eq!(until(&saved, 0).as_second(), LOGGED);
+}
+
+#[test]
 fn a_log_of_which_no_line_is_understood_is_no_log_without_kills() {
     let kernel = host();
     let search = |text: &str| {

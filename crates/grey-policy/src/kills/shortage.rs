@@ -49,9 +49,9 @@ pub(super) fn explanation(kill: &KernelKill, page_size: PageSize) -> Vec<String>
 }
 
 fn reason(kill: &KernelKill, shortage: Shortage, page_size: PageSize) -> String {
-    let asked_by = || match &kill.asked_by {
-        Some(name) if !name.is_empty() => name.to_string(),
-        _ => "a program".to_owned(),
+    let asked_by = || {
+        let name = kill.asked_by.as_ref().map(KernelText::to_process_name);
+        name.unwrap_or_else(|| "a program".to_owned())
     };
     let nodes = || match &kill.nodes {
         Some(nodes) => format!("the memory nodes ({nodes})"),

@@ -113,8 +113,8 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         (None, None) => "at an unknown time".to_owned(),
     };
     let who = match (&kill.name, kill.pid, &kill.unit, &kill.cgroup) {
-        (Some(name), Some(pid), _, _) => format!("{name} ({pid})"),
-        (Some(name), None, _, _) => name.to_string(),
+        (Some(name), Some(pid), _, _) => format!("{} ({pid})", name.to_process_name()),
+        (Some(name), None, _, _) => name.to_process_name(),
         (None, Some(pid), _, _) => format!("process {pid}"),
         (None, None, Some(unit), _) => unit.to_string(),
         (None, None, None, Some(cgroup)) => cgroup.to_string(),
@@ -177,7 +177,8 @@ fn last_minute(minute: &LastMinute) -> Vec<String> {
 /// Who grew by how much; of who was not in the cgroup at its limit, that it was
 /// not.
 fn grew(growth: &Growth) -> String {
-    let (name, pid, bytes) = (&growth.name, growth.pid, growth.growth_bytes);
+    let (name, pid) = (growth.name.to_process_name(), growth.pid);
+    let bytes = growth.growth_bytes;
     let outside = match growth.in_limited_cgroup {
         Some(false) => ", outside of the control group at its limit",
         _ => "",
@@ -270,7 +271,7 @@ fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
             Value::new(consumer.rss_bytes),
             Value::new(consumer.swap_bytes),
             Value::new(consumer.oom_score_adj),
-            Value::new(&consumer.name).tone(tone),
+            Value::new(consumer.name.to_process_name()).tone(tone),
             Value::new(if consumer.killed { "killed" } else { "" }),
         ]);
     }

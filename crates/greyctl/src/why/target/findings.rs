@@ -152,7 +152,11 @@ fn processes(account: &Account) -> Option<Finding> {
         .take(MOST_NAMED)
         .filter_map(|member| {
             let held = member.pss.or(member.rss)?;
-            Some(format!("{} ({}) {held}", member.name, member.id))
+            Some(format!(
+                "{} ({}) {held}",
+                member.name.to_process_name(),
+                member.id
+            ))
         })
         .collect();
     let count = counted(members.len() as u64, "process", "processes");
@@ -215,7 +219,7 @@ fn shared_with(file: &SharedWith) -> String {
     );
     let mut names: Vec<String> = Vec::new();
     for other in &file.processes {
-        let name = other.name.to_string();
+        let name = other.name.to_process_name();
         if names.len() < MOST_NAMED && !names.contains(&name) {
             names.push(name);
         }
@@ -402,7 +406,9 @@ fn trend(trend: &Trend) -> Finding {
     let window = Duration::try_from_secs_f64(judgement.window_seconds).unwrap_or_default();
     let window = roughly(window);
     let what = match (&trend.name, trend.process) {
-        (Some(name), Some(process)) => format!("{name} ({process}): {}", trend.of),
+        (Some(name), Some(process)) => {
+            format!("{} ({process}): {}", name.to_process_name(), trend.of)
+        }
         _ => trend.of.to_string(),
     };
     let from = match trend.source {

@@ -260,7 +260,7 @@ fn read_closely(closer: &Closer<'_>, account: &mut Account, members: &[&ProcessM
         // Who may not read the one may not read the other.
         return;
     }
-    let who = format!("{} ({})", process.name, process.id);
+    let who = format!("{} ({})", process.name.to_process_name(), process.id);
     if process.rss.is_some_and(|rss| rss > MOST_MAPPED) {
         account.unseen.push(format!(
             "the mappings of {who} were not read: it has more than {MOST_MAPPED} in memory, and \
@@ -367,7 +367,7 @@ fn unreadable(account: &mut Account, members: &[&ProcessMemory]) {
         (None, None) => "another user".to_owned(),
     };
     let who = if closed.len() == 1 {
-        format!("{} ({})", first.name, first.id)
+        format!("{} ({})", first.name.to_process_name(), first.id)
     } else {
         counted(closed.len() as u64, "process", "processes")
     };

@@ -136,7 +136,11 @@ fn mappings(account: &Account) -> Option<Finding> {
     let list: Vec<String> = named.iter().map(|mapped| mapping(mapped)).collect();
     let whose = match (account.target.kind, account.processes.first()) {
         (TargetKind::Process, _) => "its largest mappings".to_owned(),
-        (_, Some(member)) => format!("the largest mappings of {} ({})", member.name, member.id),
+        (_, Some(member)) => format!(
+            "the largest mappings of {} ({})",
+            member.name.to_process_name(),
+            member.id
+        ),
         (_, None) => "the largest mappings".to_owned(),
     };
     let by = match account.held_by {

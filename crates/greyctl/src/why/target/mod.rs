@@ -1,7 +1,7 @@
 //! `greyctl why TARGET`: where a target's memory is, what holds it there, and
 //! what would help.
 //!
-//! [`command`] puts it together, [`gather`] reads, [`findings`] (with [`parts`]
+//! [`command`] puts it together, [`gather`] (with [`sharers`]) reads, [`findings`] (with [`parts`]
 //! and [`shared_memory`]) and [`advice`] turn what was read into sentences, [`document`] is what is published,
 //! [`report`] shows it.
 
@@ -14,5 +14,6 @@ mod limits;
 mod parts;
 mod report;
 mod shared_memory;
+mod sharers;
 
 pub(super) use command::run;

@@ -20,8 +20,8 @@ use crate::units::{Bytes, Pages, Percent};
 pub enum Killer {
     /// The kernel, because a control group was at its limit.
     KernelCgroup,
-    /// The kernel, because the machine (or the memory nodes that the process
-    /// may use) was out of memory.
+    /// The kernel, and not because of a control group's limit: the machine was
+    /// out of memory, or what `shortage` says.
     KernelGlobal,
     /// systemd-oomd, because of memory pressure or full swap.
     SystemdOomd,
@@ -92,6 +92,57 @@ pub enum Constraint {
     Cgroup,
 }
 
+/// What the kernel's out-of-memory killer was called for.
+///
+/// # Kernel
+/// `gfp_mask` and `order` of a report's first line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryRequest {
+    /// For nothing: somebody asked with SysRq F.
+    SysRq,
+    /// For what a page fault needed, of which nothing more is known. Only until
+    /// Linux 5.15.
+    PageFault,
+    /// For pages.
+    Pages {
+        /// 2 to the power of this many, in one piece.
+        order: u8,
+        /// The part of memory that they had to be of.
+        zone: Option<DeviceZone>,
+    },
+}
+
+/// A part of memory that is kept for devices which reach no other addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceZone {
+    /// `GFP_DMA`.
+    Dma,
+    /// `GFP_DMA32`.
+    Dma32,
+}
+
+/// What there was not enough of when the kernel killed although no control group
+/// was at its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Shortage {
+    /// Memory of the machine.
+    Machine,
+    /// Memory of the nodes that a cpuset allows.
+    CpusetNodes,
+    /// Memory of the nodes that a memory policy allows.
+    PolicyNodes,
+    /// Several pages in one piece.
+    Contiguous,
+    /// Memory that certain devices reach (`GFP_DMA`, `GFP_DMA32`).
+    DeviceZone,
+    /// What a page fault needed: of what, the kernel does not say.
+    PageFault,
+    /// Nothing: somebody asked for the kill with SysRq F.
+    Nothing,
+}
+
 /// A counter of a control group as a report prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -122,8 +173,10 @@ pub struct KernelKill {
     pub constraint: Option<Constraint>,
     /// Who asked for the memory that was not there.
     pub asked_by: Option<KernelText>,
-    /// Whether a person asked for it with SysRq F.
-    pub by_sysrq: bool,
+    /// What was asked for.
+    pub request: Option<MemoryRequest>,
+    /// The memory nodes that it could be of, where not all are allowed.
+    pub nodes: Option<KernelText>,
     /// Whether the one that asked was killed for it
     /// (`vm.oom_kill_allocating_task`).
     pub killed_who_asked: bool,
@@ -307,6 +360,9 @@ pub struct Kill {
     pub uid: Option<u32>,
     /// Who killed it.
     pub killer: Killer,
+    /// What there was not enough of, where the killer is `kernel-global`; `null`
+    /// with every other one.
+    pub shortage: Option<Shortage>,
     /// The program that sent the signal, where the log names it: `earlyoom`,
     /// `nohang`, `systemd`.
     pub program: Option<KernelText>,
@@ -408,7 +464,8 @@ pub struct LastMinute {
 pub struct ExitCodeExplanation {
     /// The code.
     pub code: u8,
-    /// The signal that it stands for; `null` when it stands for none.
+    /// The signal that it stands for; `null` when it stands for none, or may be
+    /// an exit status as well (1 to 31).
     pub signal: Option<u8>,
     /// Whether the kernel's out-of-memory killer can have caused it.
     pub can_be_oom_killer: bool,

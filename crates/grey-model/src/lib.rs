@@ -59,9 +59,9 @@ pub use group::{GroupBy, ProcessGroup};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use kill::{
-    Constraint, Consumer, CountedKills, CounterUse, ExitCodeExplanation, Growth, KernelKill, Kill,
-    KillRecord, Killer, LastMinute, LogTime, LoggedRecord, OomdCause, OomdKill, ProgramKill,
-    TaskRow, UnitEvent, UnitRecord, WallTime,
+    Constraint, Consumer, CountedKills, CounterUse, DeviceZone, ExitCodeExplanation, Growth,
+    KernelKill, Kill, KillRecord, Killer, LastMinute, LogTime, LoggedRecord, MemoryRequest,
+    OomdCause, OomdKill, ProgramKill, Shortage, TaskRow, UnitEvent, UnitRecord, WallTime,
 };
 pub use ksm::{KsmState, ProcessKsm};
 pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};

@@ -25,6 +25,19 @@ impl KernelText {
         self.0.is_empty()
     }
 
+    /// The name of a process, or of what is called after one, as people read it: a
+    /// program may take its own away.
+    ///
+    /// # Kernel
+    /// `prctl(PR_SET_NAME, "")`; a command that is called so.
+    #[must_use]
+    pub fn to_process_name(&self) -> String {
+        if self.is_empty() {
+            return "(no name)".to_owned();
+        }
+        self.to_string()
+    }
+
     /// The text with bytes that are not UTF-8 written as `\xNN`; control
     /// characters stay. For JSON, whose encoder escapes those itself.
     #[must_use]
@@ -141,6 +154,13 @@ mod tests {
     fn an_escape_sequence_in_a_name_cannot_reach_the_terminal() {
         let name = KernelText::from(b"\x1b[2Jevil\n\xff\xe2\x80\xae");
         assert_eq!(name.to_string(), "\\x1b[2Jevil\\x0a\\xff\\xe2\\x80\\xae");
+    }
+
+    #[test]
+    fn a_process_without_a_name_is_told_as_one() {
+        let name = |text: &str| KernelText::from(text).to_process_name();
+        assert_eq!(name(""), "(no name)");
+        assert_eq!(name("a\x1b"), "a\\x1b");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn plan_oom_of(process: &ProcessMemory, value: i16, facts: &PreflightFacts, draf
         },
         reason: format!(
             "{} goes {} when the machine runs out",
-            process.name,
+            process.name.to_process_name(),
             when(before, value)
         ),
         undo: format!("set it back to {before}"),

@@ -147,7 +147,7 @@ fn matches(error: &ResolveTargetError) -> Vec<String> {
                     format!(
                         "{:>8}  {}",
                         id.pid,
-                        cut(&command.to_string(), LONGEST_COMMAND)
+                        cut(&command.to_process_name(), LONGEST_COMMAND)
                     )
                 })
                 .collect::<Vec<_>>(),
@@ -168,8 +168,10 @@ fn matches(error: &ResolveTargetError) -> Vec<String> {
 /// A target in one line: what it is, where, whose, and who else is there.
 pub(crate) fn describe(target: &ResolvedTarget) -> String {
     let mut text = match (target.kind, target.process) {
-        (TargetKind::Process, Some(process)) => format!("process {process} ({})", target.name),
-        (TargetKind::Process, None) => format!("process {}", target.name),
+        (TargetKind::Process, Some(process)) => {
+            format!("process {process} ({})", target.name.to_process_name())
+        }
+        (TargetKind::Process, None) => format!("process {}", target.name.to_process_name()),
         (TargetKind::Cgroup, _) => "cgroup".to_owned(),
         (TargetKind::Unit, _) => format!("unit {}", target.name),
     };

@@ -1,5 +1,6 @@
 //! Kills that happen here, and what `why --killed` makes of them: by a
-//! cgroup's limit, by the machine's out-of-memory killer, by a person.
+//! cgroup's limit, by the machine's out-of-memory killer, at somebody's request,
+//! by a person.
 //!
 //! The pid is known beforehand, so that no other case's kill is taken for ours.
 
@@ -42,6 +43,12 @@ pub(super) const CASES: &[Case] = &[
         guests: GuestName::PLAIN,
         deadline: DEADLINE,
         run: a_kill_by_the_machines_oom_killer_is_explained,
+    },
+    Case {
+        name: "a_kill_that_somebody_asked_for_with_sysrq_is_explained",
+        guests: GuestName::PLAIN,
+        deadline: DEADLINE,
+        run: a_kill_that_somebody_asked_for_with_sysrq_is_explained,
     },
     Case {
         name: "a_persons_sigterm_is_never_taken_for_the_oom_killers",
@@ -178,7 +185,26 @@ fn a_kill_by_the_machines_oom_killer_is_explained(guest: &Guest) -> Result<Outco
         says(&kill, "the whole machine was out of memory"),
         "{kill:#}"
     );
+    assert_eq!(kill["shortage"], "machine", "{kill:#}");
     assert!(says(&kill, "the machine has no swap"), "{kill:#}");
+    Ok(Outcome::Passed)
+}
+
+fn a_kill_that_somebody_asked_for_with_sysrq_is_explained(
+    guest: &Guest,
+) -> Result<Outcome, Failure> {
+    let script = "sh -c 'echo 1000 >/proc/$$/oom_score_adj && exec sleep 600' & \
+                  until grep -q 1000 /proc/$!/oom_score_adj; do :; done; \
+                  echo $!; echo f >/proc/sysrq-trigger; wait $!";
+    let ended = guest.run("sh", &["-c", script])?.expect_code(137)?;
+    let kill = kill_of(guest, ended.stdout.trim_end().parse()?)?;
+    assert_eq!(kill["killer"], "kernel-global", "{kill:#}");
+    assert_eq!(kill["shortage"], "nothing", "{kill:#}");
+    assert!(
+        says(&kill, "somebody asked for it with SysRq F"),
+        "{kill:#}"
+    );
+    assert_eq!(kill["advice"], serde_json::json!([]), "{kill:#}");
     Ok(Outcome::Passed)
 }
 

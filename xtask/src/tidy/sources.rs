@@ -2,18 +2,19 @@
 //!
 //! Never looks into what git ignores.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold nothing that is committed, wherever they are.
-const IGNORED: &[&str] = &[
-    ".git",
-    ".cache",
-    "target",
-    "artifacts",
-    "corpus",
-    "node_modules",
-];
+const IGNORED: &[&str] = &[".git", ".cache", "artifacts", "corpus", "node_modules"];
+
+/// Whether this folder below `above` holds nothing that is committed. Cargo builds
+/// beside the manifest; a module may have the same name.
+fn is_ignored(above: &Path, name: &OsStr) -> bool {
+    let is_built = name == "target" && above.join("Cargo.toml").is_file();
+    is_built || IGNORED.iter().any(|ignored| name == *ignored)
+}
 
 /// Every file below `root` that could be committed, sorted.
 pub(super) fn files(root: &Path) -> Vec<PathBuf> {
@@ -25,7 +26,7 @@ pub(super) fn files(root: &Path) -> Vec<PathBuf> {
                 continue;
             };
             let name = entry.file_name();
-            if kind.is_dir() && !IGNORED.iter().any(|ignored| name == *ignored) {
+            if kind.is_dir() && !is_ignored(&folder, &name) {
                 folders.push(entry.path());
             } else if kind.is_file() {
                 found.push(entry.path());
@@ -97,6 +98,25 @@ mod tests {
         assert_eq!(production(text), "//! x\nfn a() {}\n\n");
         let text = "#[cfg(test)]\nmod b_tests;\nfn a() {}\n";
         assert_eq!(production(text), text);
+    }
+
+    #[test]
+    fn what_cargo_builds_is_passed_over_and_a_module_of_that_name_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        for file in [
+            "Cargo.toml",
+            "target/built.rs",
+            "src/target/mod.rs",
+            ".git/x.rs",
+        ] {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        assert_eq!(
+            rust_files(root.path()),
+            [root.path().join("src/target/mod.rs")]
+        );
     }
 
     #[test]

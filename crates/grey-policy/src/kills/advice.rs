@@ -11,7 +11,7 @@ use grey_model::{
     Target, UnitMemoryProperty, is_unit_name, shell_word,
 };
 
-use super::{KillFacts, TimedRecord};
+use super::{KillFacts, TimedRecord, shortage};
 use crate::theirs;
 
 /// No limit below this is set by us (`memory-enforce` refuses it).
@@ -72,9 +72,8 @@ pub fn named_targets(records: &[TimedRecord], has_systemd: bool) -> Vec<Target> 
 pub(super) fn for_kernel(kill: &Kill, report: &KernelKill, facts: &KillFacts<'_>) -> Vec<String> {
     match kill.killer {
         Killer::KernelCgroup => for_cgroup(kill, report, facts),
-        Killer::KernelGlobal if report.by_sysrq => Vec::new(),
-        Killer::KernelGlobal => for_machine(kill, report, facts),
-        _ => vec!["see who uses the memory now: greyctl memory-diagnose".to_owned()],
+        Killer::KernelGlobal => shortage::advice(kill, report, facts),
+        _ => vec![SEE_USERS.to_owned()],
     }
 }
 
@@ -155,8 +154,12 @@ fn for_good(kill: &Kill, owner: &Owner, when: &str) -> Option<String> {
     })
 }
 
-fn for_machine(kill: &Kill, report: &KernelKill, facts: &KillFacts<'_>) -> Vec<String> {
-    let mut advice = vec!["see who uses the memory now: greyctl memory-diagnose".to_owned()];
+/// How to see who uses the memory.
+pub(super) const SEE_USERS: &str = "see who uses the memory now: greyctl memory-diagnose";
+
+/// What keeps the machine from being full.
+pub(super) fn for_machine(kill: &Kill, facts: &KillFacts<'_>) -> Vec<String> {
+    let mut advice = Vec::new();
     let largest = kill.consumers.as_ref().and_then(|all| all.first());
     let is_victim = largest.is_none_or(|largest| largest.killed);
     let own = kill
@@ -186,25 +189,32 @@ fn for_machine(kill: &Kill, report: &KernelKill, facts: &KillFacts<'_>) -> Vec<S
         },
         _ => {}
     }
-    match kill.name.as_ref().map(by_name) {
-        Some(Some(word)) => advice.push(format!(
-            "or have others killed first: greyctl memory-enforce --target {word} --oom-score-adj \
-             -500"
-        )),
-        Some(None) => unnamed = true,
-        None => {}
-    }
     if unnamed {
         advice.push(NO_NAME.to_owned());
     }
-    if report.swap_total == Some(Bytes(0)) {
-        advice.push(
-            "give the machine swap, such as zram: without it nothing but files can be \
-                     taken back"
-                .to_owned(),
-        );
-    }
     advice
+}
+
+/// How to have others killed first, when the kernel has to.
+pub(super) fn spare(kill: &Kill, facts: &KillFacts<'_>) -> Option<String> {
+    let word = there(name_target(kill.name.as_ref()?), facts);
+    Some(word.map_or_else(
+        || NO_NAME.to_owned(),
+        |word| {
+            format!(
+                "or have others killed first: greyctl memory-enforce --target {word} \
+                 --oom-score-adj -500"
+            )
+        },
+    ))
+}
+
+/// Where there is nowhere to put what programs allocate.
+pub(super) fn swap(report: &KernelKill) -> Option<String> {
+    (report.swap_total == Some(Bytes(0))).then(|| {
+        "give the machine swap, such as zram: without it nothing but files can be taken back"
+            .to_owned()
+    })
 }
 
 /// After a kill by systemd-oomd; `cgroup` is what was killed.

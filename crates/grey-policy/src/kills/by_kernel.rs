@@ -6,7 +6,7 @@ use grey_model::{
     Bytes, Constraint, Consumer, CounterUse, KernelKill, Kill, Killer, MemoryLimit, PageSize,
 };
 
-use super::{KillFacts, SIGKILL, TimedRecord, advice, blank, who};
+use super::{KillFacts, SIGKILL, TimedRecord, advice, blank, shortage, who};
 
 /// How many of the table's processes are shown.
 const MOST_CONSUMERS: usize = 10;
@@ -38,9 +38,10 @@ pub(super) fn explain(record: &TimedRecord, kill: &KernelKill, facts: &KillFacts
         consumers: consumers(kill, page_size),
         ..blank(record, killer)
     };
+    explained.shortage = (killer == Killer::KernelGlobal).then(|| shortage::of(kill));
     explained.explanation = match killer {
         Killer::KernelCgroup => cgroup_limit(kill),
-        Killer::KernelGlobal => machine(kill),
+        Killer::KernelGlobal => shortage::explanation(kill, page_size),
         _ => vec![format!(
             "the kernel's out-of-memory killer killed {}; the log no longer says whose memory was \
              out",
@@ -57,7 +58,7 @@ pub(super) fn explain(record: &TimedRecord, kill: &KernelKill, facts: &KillFacts
     explained
 }
 
-fn victim(kill: &KernelKill) -> String {
+pub(super) fn victim(kill: &KernelKill) -> String {
     who(kill.name.as_ref(), kill.pid)
 }
 
@@ -129,28 +130,6 @@ fn swap_of_cgroup(kill: &KernelKill) -> Option<String> {
     }
 }
 
-fn machine(kill: &KernelKill) -> Vec<String> {
-    let why = match kill.constraint {
-        Some(Constraint::Cpuset) => "the memory nodes that its cpuset allows were full",
-        Some(Constraint::MemoryPolicy) => "the memory nodes that a memory policy allows were full",
-        _ if kill.by_sysrq => "somebody asked for it with SysRq F",
-        _ => "the whole machine was out of memory, and no control group's limit was the reason",
-    };
-    let mut lines = vec![format!("the kernel killed {} because {why}", victim(kill))];
-    if kill.killed_who_asked {
-        lines.push(
-            "it was killed because it asked for memory: vm.oom_kill_allocating_task is set"
-                .to_owned(),
-        );
-    }
-    match (kill.swap_free, kill.swap_total) {
-        (_, Some(Bytes(0))) => lines.push("the machine has no swap".to_owned()),
-        (Some(free), Some(total)) => lines.push(format!("{free} of {total} of swap was free")),
-        _ => {}
-    }
-    lines
-}
-
 fn victim_memory(kill: &KernelKill) -> Option<String> {
     let (resident, anon) = (resident(kill)?, kill.anon?);
     Some(format!(
@@ -200,7 +179,16 @@ fn whole_group(kill: &KernelKill) -> Option<String> {
 
 fn what_is_missing(kill: &KernelKill, killer: Killer) -> Option<String> {
     (!kill.whole && killer != Killer::Unknown).then(|| {
-        "the report is not whole: the kernel left a part out, or the log has lost it".to_owned()
+        // Its first line alone tells of a person, a piece or a zone.
+        let reason = match (killer, kill.request) {
+            (Killer::KernelGlobal, None) => {
+                ", with what was asked for: the reason may be another one"
+            }
+            _ => "",
+        };
+        format!(
+            "the report is not whole: the kernel left a part out, or the log has lost it{reason}"
+        )
     })
 }
 

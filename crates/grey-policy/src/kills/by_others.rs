@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
-use super::advice::{for_oomd, see_unit, unit_word};
+use super::advice::{SEE_USERS, for_oomd, see_unit, unit_word};
 use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ pub(super) fn program(record: &TimedRecord, kill: &ProgramKill) -> Kill {
             who(kill.name.as_ref(), kill.pid)
         )],
         advice: vec![
-            "see who uses the memory now: greyctl memory-diagnose".to_owned(),
+            SEE_USERS.to_owned(),
             format!(
                 "see at how much free memory it acts, and whom it spares: systemctl cat {name}; man \
                  {name}"
@@ -248,7 +248,8 @@ fn ended(
             Killer::Signal,
             format!(
                 "a process of {unit} was ended by SIGKILL, and neither the kernel nor systemd-oomd \
-                 tells of a kill then: a person (kill -9) or a program sent it"
+                 tells of a kill then: a person (kill -9) or a program sent it, or the kernel for \
+                 another reason than memory (LimitCPU=)"
             ),
         ),
         SIGKILL => (

@@ -1,7 +1,8 @@
-//! What an exit code says of how a process ended: 137 may be the
+//! What an exit code says of how a process ended: 137 may be the kernel's
 //! out-of-memory killer, 143 never is.
 //!
-//! Never claims more than the code and the found kills say.
+//! Never claims more than the code and the found kills say: a number up to 31
+//! may be an exit status or a signal's number, and few signals say who sent them.
 
 use grey_model::{ExitCodeExplanation, Kill, Killer};
 
@@ -13,6 +14,9 @@ const SIGNAL_BASE: u8 = 128;
 /// The largest signal's number.
 const LAST_SIGNAL: u8 = 64;
 
+/// SIGABRT's number.
+const SIGABRT: u8 = 6;
+
 /// Explains an exit code beside the kills that were found. `searched` says
 /// whether the kernel's log was searched: only then its silence means
 /// something.
@@ -21,37 +25,68 @@ pub fn explain_exit_code(code: u8, kills: &[Kill], searched: bool) -> ExitCodeEx
     let signal = code
         .checked_sub(SIGNAL_BASE)
         .filter(|signal| (1..=LAST_SIGNAL).contains(signal));
+    // What systemd and waitpid() call a status is a number without that base.
+    let bare = Some(code).filter(|code| ends_a_process(*code));
     let mut explained = ExitCodeExplanation {
         code,
         signal,
-        can_be_oom_killer: signal == Some(SIGKILL),
+        can_be_oom_killer: signal.or(bare) == Some(SIGKILL),
         explanation: Vec::new(),
         advice: Vec::new(),
     };
-    match signal {
+    match (signal, bare) {
+        (Some(signal), _) => {
+            let meaning = meaning(signal);
+            explained
+                .explanation
+                .push(format!("{code} is 128 + {signal}, {meaning}"));
+        }
+        (None, Some(signal)) => {
+            explained.explanation.push(format!(
+                "{code} can be an exit status: then the program ended by itself with it, and no \
+                 signal ended it{}",
+                by_itself(kills)
+            ));
+            explained.explanation.push(format!(
+                "or it is the number of a signal, as in systemd's code=killed, status={code}, or \
+                 what waitpid() tells: then it is {}",
+                meaning(signal)
+            ));
+        }
+        (None, None) => explained.explanation.push(no_signal(code, kills)),
+    }
+    match signal.or(bare) {
         Some(SIGKILL) => sigkill(&mut explained, kills, searched),
         Some(SIGTERM) => sigterm(&mut explained, kills),
-        Some(6) => explained.explanation.push(
-            "134 is 128 + 6, SIGABRT: the program ended itself. Many do when an allocation fails; \
-             the out-of-memory killer is not who did it"
-                .to_owned(),
-        ),
-        Some(signal) => explained.explanation.push(format!(
-            "{code} is 128 + {signal}, {}: the out-of-memory killer does not send it",
-            signal_name(signal)
-        )),
-        None => explained.explanation.push(no_signal(code)),
+        _ => {}
     }
     explained
 }
 
+/// Which signal it is, and who sends it.
+fn meaning(signal: u8) -> String {
+    let who = match signal {
+        SIGKILL => {
+            "the out-of-memory killer ends processes like that, and so do systemd-oomd, kill -9, a \
+             stop that took too long (systemd, docker stop), the end of a limit on CPU time \
+             (RLIMIT_CPU), of a container's first process, or of a parent (PR_SET_PDEATHSIG). The \
+             number alone does not say which"
+        }
+        SIGTERM => {
+            "a request to end. The kernel's out-of-memory killer never sends it, and neither does \
+             systemd-oomd; earlyoom and nohang do when memory is low, and so do a person (kill) or \
+             a program: systemctl stop, docker stop, a pod's end, a shutdown"
+        }
+        SIGABRT => {
+            "a program mostly sends it to itself, as many do when an allocation fails; the \
+             out-of-memory killer does not send it"
+        }
+        _ => "the out-of-memory killer does not send it",
+    };
+    format!("{}: {who}", signal_name(signal))
+}
+
 fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) {
-    explained.explanation.push(
-        "137 is 128 + 9, SIGKILL: the out-of-memory killer ends processes like that, and so do \
-         systemd-oomd, kill -9, and a stop that took too long (systemd, docker stop). The code \
-         alone does not say which"
-            .to_owned(),
-    );
     let by = |killers: &[Killer]| {
         kills
             .iter()
@@ -64,7 +99,8 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
     match (kernel, oomd, others) {
         (0, 0, 0) if searched => explained.explanation.push(
             "no log that was searched tells of a kill: if the process ran in the searched time on \
-             this machine, somebody sent it the signal"
+             this machine, it was not the out-of-memory killer. Most of the others leave nothing in \
+             a log"
                 .to_owned(),
         ),
         (0, 0, 0) => {}
@@ -73,6 +109,13 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
              {kernel}, systemd-oomd {oomd}, and somebody else, or nobody knows who, {others}: \
              compare the name and the time"
         )),
+    }
+    if explained.signal.is_some() {
+        explained.explanation.push(
+            "and a program can end with 137 by itself: a shell or an engine does to pass on how \
+             its own process ended"
+                .to_owned(),
+        );
     }
     explained.explanation.extend(units(kills, SIGKILL));
     explained.advice = vec![
@@ -84,12 +127,6 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
 }
 
 fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {
-    explained.explanation.push(
-        "143 is 128 + 15, SIGTERM: a request to end. The kernel's out-of-memory killer never sends \
-         it, and neither does systemd-oomd: a person did (kill), or a program: systemctl stop, \
-         docker stop, a pod's end, a shutdown"
-            .to_owned(),
-    );
     explained.explanation.extend(units(kills, SIGTERM));
     let programs: Vec<String> = kills
         .iter()
@@ -100,11 +137,9 @@ fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {
         Some(program) => explained.explanation.push(format!(
             "{program} sent SIGTERM in the searched time: compare the name and the time"
         )),
-        None => explained.explanation.push(
-            "earlyoom and nohang send SIGTERM when memory is low; no log that was searched tells \
-             of that"
-                .to_owned(),
-        ),
+        None => explained
+            .explanation
+            .push("no log that was searched tells of a SIGTERM by earlyoom or nohang".to_owned()),
     }
 }
 
@@ -129,23 +164,71 @@ fn units(kills: &[Kill], signal: u8) -> Option<String> {
     })
 }
 
-fn no_signal(code: u8) -> String {
+fn no_signal(code: u8, kills: &[Kill]) -> String {
     match code {
-        0 => "0 is success: the process was not killed".to_owned(),
+        0 => "0 is success: the process itself was not killed".to_owned(),
         126 => "126 is a shell's: the command was found and could not be run".to_owned(),
         127 => "127 is a shell's: the command was not found".to_owned(),
         _ => format!(
-            "{code} stands for no signal: the program ended by itself. If it ran out of memory, it \
-             was because an allocation failed, and no killer was at work"
+            "{code} stands for no signal: the program ended by itself with it{}",
+            by_itself(kills)
         ),
     }
 }
 
+/// Why a program may have ended by itself when memory was short.
+fn by_itself(kills: &[Kill]) -> String {
+    let others = match kills.len() {
+        0 => ", of which no log that was searched tells".to_owned(),
+        1 => ": compare with the kill that was found".to_owned(),
+        count => format!(": compare with the {count} kills that were found"),
+    };
+    format!(
+        ". Where memory was short, an allocation of it failed, or a process that it had started \
+         was killed{others}"
+    )
+}
+
+/// Whether a signal with this number ends a process that does not handle it. By
+/// signal(7), on all machines but alpha, mips, parisc and sparc.
+const fn ends_a_process(signal: u8) -> bool {
+    matches!(signal, 1..=16 | 24..=27 | 29..=31)
+}
+
 /// A signal's name.
 pub(super) fn signal_name(signal: u8) -> String {
-    const NAMES: [&str; 15] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE",
-        "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM",
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     let name = usize::from(signal)
         .checked_sub(1)

@@ -11,6 +11,7 @@ mod by_others;
 mod counters;
 mod exit_code;
 mod merge;
+mod shortage;
 
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         name: None,
         uid: None,
         killer,
+        shortage: None,
         program: None,
         signal: None,
         cgroup: None,
@@ -90,8 +92,8 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
 /// `postgres (1234)`, as far as it is known.
 pub(crate) fn who(name: Option<&KernelText>, pid: Option<u32>) -> String {
     match (name, pid) {
-        (Some(name), Some(pid)) => format!("{name} ({pid})"),
-        (Some(name), None) => name.to_string(),
+        (Some(name), Some(pid)) => format!("{} ({pid})", name.to_process_name()),
+        (Some(name), None) => name.to_process_name(),
         (None, Some(pid)) => format!("process {pid}"),
         (None, None) => "a process".to_owned(),
     }

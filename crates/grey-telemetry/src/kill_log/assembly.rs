@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupPath, Constraint, CounterUse, KernelKill, KernelText, KillRecord, LogTime,
-    LoggedRecord, TaskRow,
+    LoggedRecord, MemoryRequest, TaskRow,
 };
 
 use super::apart::is_apart;
@@ -49,7 +49,7 @@ struct Report {
     printer: Printer,
     has_beginning: bool,
     asked_by: Option<KernelText>,
-    by_sysrq: bool,
+    request: Option<MemoryRequest>,
     memory: Option<CounterUse>,
     swap: Option<CounterUse>,
     memory_and_swap: Option<CounterUse>,
@@ -74,7 +74,7 @@ impl Report {
             printer,
             has_beginning: false,
             asked_by: None,
-            by_sysrq: false,
+            request: None,
             memory: None,
             swap: None,
             memory_and_swap: None,
@@ -146,7 +146,8 @@ impl Report {
         KernelKill {
             constraint: summary.and_then(|summary| summary.constraint),
             asked_by: self.asked_by.clone().filter(|_| own),
-            by_sysrq: self.by_sysrq && own,
+            request: self.request.filter(|_| own),
+            nodes: summary.and_then(|summary| summary.nodes.clone()),
             victim_cgroup: summary.and_then(|summary| summary.victim_cgroup.clone()),
             // A report that was cut before its summary still names the cgroup.
             limit_cgroup: limit_cgroup.or_else(|| self.stats_for.clone().filter(|_| own)),
@@ -174,6 +175,8 @@ pub struct Assembly {
     suppressed: u64,
     /// Reports that never came to say who was killed.
     unfinished: u64,
+    /// When somebody asked for a kill that has not come, and on which machine.
+    by_hand: Option<(LogTime, Option<KernelText>)>,
 }
 
 impl Assembly {
@@ -222,11 +225,13 @@ impl Assembly {
 
     fn take(&mut self, time: LogTime, printer: Printer, line: KernelLine, text: &[u8]) {
         match line {
-            KernelLine::Invoked { asked_by, by_sysrq } => {
+            KernelLine::AskedByHand => self.by_hand = Some((time, printer.host)),
+            KernelLine::HandIgnored => self.by_hand = None,
+            KernelLine::Invoked { asked_by, request } => {
                 let mut report = Report::new(time, printer);
                 report.has_beginning = true;
                 report.asked_by = Some(asked_by);
-                report.by_sysrq = by_sysrq;
+                report.request = request;
                 self.begin(report);
             }
             KernelLine::Memory(counter) => self.head(time, printer).memory = Some(counter),
@@ -347,7 +352,8 @@ impl Assembly {
         }
         let facts = place.and_then(|place| self.open[place].facts_of(time, &killed));
         let is_own = facts.is_some();
-        let kill = kill_of(killed, facts.unwrap_or_default());
+        let mut kill = kill_of(killed, facts.unwrap_or_default());
+        self.answer_hand(time, &printer, &mut kill);
         let number = self.kernel_record(time, &printer, kill);
         let place = match place {
             Some(place) if is_own => place,
@@ -379,6 +385,20 @@ impl Assembly {
             }
         }
         false
+    }
+
+    /// Who asked by hand for a kill gets the next one of the machine's, whoever
+    /// prints it: where many ask, the kernel leaves the first lines out.
+    fn answer_hand(&mut self, time: LogTime, printer: &Printer, kill: &mut KernelKill) {
+        let is_asked = self
+            .by_hand
+            .as_ref()
+            .is_some_and(|(asked, host)| *host == printer.host && !is_apart(*asked, time, SPAN));
+        let may_be = matches!(kill.request, None | Some(MemoryRequest::SysRq));
+        if is_asked && may_be && kill.constraint != Some(Constraint::Cgroup) {
+            kill.request = Some(MemoryRequest::SysRq);
+            self.by_hand = None;
+        }
     }
 
     fn group(&mut self, time: LogTime, printer: Printer, path: CgroupPath) {

@@ -5,7 +5,8 @@
 //! of its ends. Never puts lines together.
 
 use grey_model::{
-    Bytes, CgroupPath, Constraint, CounterUse, KernelText, MemoryLimit, Pages, TaskRow,
+    Bytes, CgroupPath, Constraint, CounterUse, DeviceZone, KernelText, MemoryLimit, MemoryRequest,
+    Pages, TaskRow,
 };
 
 use super::find::{leading_number, number_after, position, signed_after, split, split_last};
@@ -24,9 +25,13 @@ pub enum KernelLine {
     Invoked {
         /// Who asked for memory.
         asked_by: KernelText,
-        /// Whether a person asked with SysRq F.
-        by_sysrq: bool,
+        /// What for; `None` where the line is cut before that.
+        request: Option<MemoryRequest>,
     },
+    /// `sysrq: Manual OOM execution`: somebody asked with SysRq F.
+    AskedByHand,
+    /// `OOM request ignored`: nobody was to be killed for that.
+    HandIgnored,
     /// `memory: usage ...`.
     Memory(CounterUse),
     /// `swap: usage ...`.
@@ -82,6 +87,8 @@ pub struct TableColumns {
 pub struct Summary {
     /// Whose memory was out; `None` when the word is not known.
     pub constraint: Option<Constraint>,
+    /// The memory nodes that were allowed, where that is the reason.
+    pub nodes: Option<KernelText>,
     /// The cgroup at its limit; `None` for the machine.
     pub limit_cgroup: Option<CgroupPath>,
     /// The victim's cgroup.
@@ -131,6 +138,8 @@ pub fn parse_kernel_line(text: &[u8]) -> Option<KernelLine> {
             Some(KernelLine::SwapTotal(kib_after(text, b"= ")?))
         }
         b'T' if text.starts_with(b"Tasks in ") => group_kill(text),
+        b's' if text == b"sysrq: Manual OOM execution" => Some(KernelLine::AskedByHand),
+        b'O' if text.starts_with(b"OOM request ignored") => Some(KernelLine::HandIgnored),
         b'o' if text.starts_with(b"oom-kill:") => summary(text).map(KernelLine::Summary),
         b'o' if text.starts_with(b"oom_reaper: reaped process ") => {
             let (pid, name) = process(split(text, b"reaped process ")?.1, b"), now ")?;
@@ -160,8 +169,32 @@ fn invoked(text: &[u8]) -> Option<KernelLine> {
     let (name, rest) = split_last(text, b" invoked oom-killer: ")?;
     Some(KernelLine::Invoked {
         asked_by: KernelText::from(name),
-        by_sysrq: signed_after(rest, b"order=") == Some(SYSRQ_ORDER),
+        request: request(rest),
     })
+}
+
+/// `gfp_mask=0xcc4(GFP_KERNEL|GFP_DMA32), order=0, ...`.
+fn request(text: &[u8]) -> Option<MemoryRequest> {
+    let (_, mask) = split(text, b"gfp_mask=")?;
+    let order = signed_after(mask, b"order=")?;
+    if order == SYSRQ_ORDER {
+        return Some(MemoryRequest::SysRq);
+    }
+    let (mask, _) = split(mask, b", ")?;
+    // A page fault whose own request had failed: pagefault_out_of_memory().
+    if mask == b"0" || mask.starts_with(b"0x0(") {
+        return Some(MemoryRequest::PageFault);
+    }
+    let (_, names) = split(mask, b"(").unwrap_or((mask, b""));
+    let zone = names
+        .split(|byte| matches!(byte, b'|' | b')'))
+        .find_map(|name| match name {
+            b"GFP_DMA" | b"__GFP_DMA" => Some(DeviceZone::Dma),
+            b"GFP_DMA32" | b"__GFP_DMA32" => Some(DeviceZone::Dma32),
+            _ => None,
+        });
+    let order = u8::try_from(order).ok()?;
+    Some(MemoryRequest::Pages { order, zone })
 }
 
 fn counter_line(text: &[u8]) -> Option<KernelLine> {
@@ -254,20 +287,39 @@ fn summary(text: &[u8]) -> Option<Summary> {
     let limit_cgroup = split(front, b",oom_memcg=").and_then(|(_, path)| CgroupPath::new(path));
     let (_, constraint) = split(front, b"constraint=")?;
     let constraint = constraint.split(|&byte| byte == b',').next()?;
+    let constraint = match constraint {
+        b"CONSTRAINT_NONE" => Some(Constraint::Machine),
+        b"CONSTRAINT_CPUSET" => Some(Constraint::Cpuset),
+        b"CONSTRAINT_MEMORY_POLICY" => Some(Constraint::MemoryPolicy),
+        b"CONSTRAINT_MEMCG" => Some(Constraint::Cgroup),
+        _ => None,
+    };
+    let nodes = match constraint {
+        // The cpuset's name stands before its nodes, and may be anything.
+        Some(Constraint::Cpuset) => split_last(front, b",mems_allowed="),
+        Some(Constraint::MemoryPolicy) => split(front, b",nodemask="),
+        _ => None,
+    };
     Some(Summary {
-        constraint: match constraint {
-            b"CONSTRAINT_NONE" => Some(Constraint::Machine),
-            b"CONSTRAINT_CPUSET" => Some(Constraint::Cpuset),
-            b"CONSTRAINT_MEMORY_POLICY" => Some(Constraint::MemoryPolicy),
-            b"CONSTRAINT_MEMCG" => Some(Constraint::Cgroup),
-            _ => None,
-        },
+        constraint,
+        nodes: nodes.and_then(|(_, nodes)| leading_list(nodes)),
         limit_cgroup,
         victim_cgroup,
         pid,
         name: KernelText::from(name),
         uid,
     })
+}
+
+/// The list of numbers that `text` begins with, such as `0-1,3`.
+fn leading_list(text: &[u8]) -> Option<KernelText> {
+    let end = text
+        .iter()
+        .position(|byte| !matches!(byte, b'0'..=b'9' | b',' | b'-'))
+        .unwrap_or(text.len());
+    let list = &text[..end];
+    let list = list.strip_suffix(b",").unwrap_or(list);
+    (!list.is_empty()).then(|| KernelText::from(list))
 }
 
 fn killed(text: &[u8]) -> Option<Killed> {
@@ -353,6 +405,70 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_is_told_by_the_first_line() {
+        let pages = |order, zone| Some(MemoryRequest::Pages { order, zone });
+        for (text, expected) in [
+            (
+                "gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO), order=0, oom_score_adj=0",
+                pages(0, None),
+            ),
+            (
+                "gfp_mask=0xdc0(GFP_KERNEL|__GFP_ZERO), order=2, oom_score_adj=-5",
+                pages(2, None),
+            ),
+            (
+                "gfp_mask=0xcc4(GFP_KERNEL|GFP_DMA32), order=0, oom_score_adj=0",
+                pages(0, Some(DeviceZone::Dma32)),
+            ),
+            (
+                "gfp_mask=0xcc1(GFP_KERNEL|GFP_DMA), order=1, oom_score_adj=0",
+                pages(1, Some(DeviceZone::Dma)),
+            ),
+            (
+                "gfp_mask=0x6000c0(GFP_KERNEL), nodemask=(null), order=3, oom_score_adj=0",
+                pages(3, None),
+            ),
+            ("gfp_mask=0xcc0, order=0, oom_score_adj=0", pages(0, None)),
+            (
+                "gfp_mask=0x0(), order=0, oom_score_adj=0",
+                Some(MemoryRequest::PageFault),
+            ),
+            (
+                "gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0",
+                Some(MemoryRequest::SysRq),
+            ),
+            ("gfp_mask=0xcc0(GFP_KERNEL), ord", None),
+            (
+                "gfp_mask=0xcc0(GFP_KERNEL), order=300, oom_score_adj=0",
+                None,
+            ),
+        ] {
+            assert_eq!(request(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_are_those_of_the_reason() {
+        let nodes = |text: &str| {
+            let line = format!("oom-kill:constraint={text},task_memcg=/,task=x,pid=7,uid=0");
+            summary(line.as_bytes())
+                .unwrap()
+                .nodes
+                .map(|nodes| nodes.to_string())
+        };
+        let cpuset = "CONSTRAINT_CPUSET,nodemask=(null),cpuset=a,mems_allowed=9,mems_allowed=0-1,3";
+        assert_eq!(
+            nodes(&format!("{cpuset},global_oom")).as_deref(),
+            Some("0-1,3")
+        );
+        assert_eq!(nodes(cpuset).as_deref(), Some("0-1,3"));
+        let policy = "CONSTRAINT_MEMORY_POLICY,nodemask=0,2,cpuset=/,mems_allowed=0-3,global_oom";
+        assert_eq!(nodes(policy).as_deref(), Some("0,2"));
+        let none = "CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0-3,global_oom";
+        assert_eq!(nodes(none), None);
+    }
+
+    #[test]
     fn a_line_that_is_cut_gives_what_it_has() {
         let line = b"Memory cgroup out of memory: Killed process 77 (x) total-vm:8kB, anon-r";
         let Some(KernelLine::Killed(killed)) = parse_kernel_line(line) else {
@@ -395,8 +511,19 @@ mod tests {
         let is = |line: &str| parse_kernel_line(line.as_bytes());
         assert!(matches!(
             is("a b invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0"),
-            Some(KernelLine::Invoked { by_sysrq: true, .. })
+            Some(KernelLine::Invoked {
+                request: Some(MemoryRequest::SysRq),
+                ..
+            })
         ));
+        assert_eq!(
+            is("sysrq: Manual OOM execution"),
+            Some(KernelLine::AskedByHand)
+        );
+        assert_eq!(
+            is("OOM request ignored. No task eligible"),
+            Some(KernelLine::HandIgnored)
+        );
         assert_eq!(
             is("Memory cgroup stats for /a/b:"),
             path("/a/b").map(KernelLine::StatsFor)

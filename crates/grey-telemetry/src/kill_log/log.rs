@@ -6,6 +6,7 @@
 use grey_model::{KernelText, KillRecord, LogTime, LoggedRecord};
 
 use super::assembly::{Assembled, Assembly};
+use super::find::position;
 use super::line::{Line, Source, parse_line};
 use super::service::{Nohang, mentions_a_kill, parse_service_line};
 
@@ -22,6 +23,8 @@ pub struct KillLog {
     /// Whether more of it was passed over.
     is_cut: bool,
     lines: u64,
+    blank_lines: u64,
+    known_lines: u64,
     kernel_lines: u64,
     cut_lines: u64,
     first: Option<LogTime>,
@@ -35,6 +38,11 @@ pub struct LogFindings {
     pub assembled: Assembled,
     /// How many lines it had.
     pub lines: u64,
+    /// How many of them hold nothing but blanks.
+    pub blank_lines: u64,
+    /// How many of them are in a form that is known: they say when or who, or are
+    /// of a report that is known.
+    pub known_lines: u64,
     /// How many of them the kernel wrote, or nobody that is known.
     pub kernel_lines: u64,
     /// How many of them were longer than [`LONGEST_LINE`].
@@ -69,6 +77,8 @@ impl KillLog {
         LogFindings {
             assembled: self.assembly.finish(),
             lines: self.lines,
+            blank_lines: self.blank_lines,
+            known_lines: self.known_lines,
             kernel_lines: self.kernel_lines,
             cut_lines: self.cut_lines,
             first: self.first,
@@ -86,14 +96,18 @@ impl KillLog {
         let line = std::mem::take(&mut self.line);
         self.lines += 1;
         self.cut_lines += u64::from(std::mem::take(&mut self.is_cut));
-        if let Some(parsed) = parse_line(&line) {
-            self.take(&parsed);
-        }
+        self.blank_lines += u64::from(line.trim_ascii().is_empty());
+        let is_known = match parse_line(&line) {
+            Some(parsed) => self.take(&parsed),
+            None => is_entry(&line),
+        };
+        self.known_lines += u64::from(is_known);
         self.line = line;
         self.line.clear();
     }
 
-    fn take(&mut self, line: &Line<'_>) {
+    /// Takes what was said; whether its line is in a known form.
+    fn take(&mut self, line: &Line<'_>) -> bool {
         let time = line.time;
         if time != LogTime::default() {
             self.first = self.first.or(Some(time));
@@ -101,7 +115,9 @@ impl KillLog {
         }
         let host = line.host.as_ref();
         match &line.source {
-            Source::Kernel => self.kernel(time, host, line),
+            Source::Kernel => {
+                self.kernel(time, host, line);
+            }
             Source::Program(name) if &**name == b"nohang" => {
                 let record = self.nohang.line(&line.text);
                 self.record(time, host, record);
@@ -111,19 +127,22 @@ impl KillLog {
                 self.record(time, host, record);
             }
             Source::Unknown => {
-                self.kernel(time, host, line);
+                let mut is_known = self.kernel(time, host, line);
                 if mentions_a_kill(&line.text) {
                     let record = parse_service_line(None, &line.text);
+                    is_known |= record.is_some();
                     self.record(time, host, record);
                 }
+                return is_known;
             }
         }
+        true
     }
 
-    fn kernel(&mut self, time: LogTime, host: Option<&KernelText>, line: &Line<'_>) {
+    fn kernel(&mut self, time: LogTime, host: Option<&KernelText>, line: &Line<'_>) -> bool {
         self.kernel_lines += 1;
         self.assembly
-            .kernel_line(time, host, line.caller.as_deref(), &line.text);
+            .kernel_line(time, host, line.caller.as_deref(), &line.text)
     }
 
     fn record(&mut self, time: LogTime, host: Option<&KernelText>, record: Option<KillRecord>) {
@@ -135,6 +154,11 @@ impl KillLog {
             });
         }
     }
+}
+
+/// Whether it is an entry of the journal, of which nothing was taken.
+fn is_entry(line: &[u8]) -> bool {
+    line.starts_with(b"{") && position(line, b"\"__REALTIME_TIMESTAMP\"").is_some()
 }
 
 #[cfg(test)]
@@ -177,5 +201,37 @@ mod tests {
     fn an_empty_log_has_nothing_and_says_so() {
         let findings = KillLog::default().finish();
         assert_eq!(findings, LogFindings::default());
+    }
+
+    #[test]
+    fn lines_of_a_known_form_are_told_from_others() {
+        let known = |text: &[u8]| {
+            let mut log = KillLog::default();
+            log.push(text);
+            let findings = log.finish();
+            (findings.known_lines, findings.blank_lines)
+        };
+        assert_eq!(known(LOG), (3, 0));
+        for line in [
+            &b"6,1,2,-;all is well"[..],
+            b"[    1.000000] all is well",
+            b"Nov 21 18:29:06 box kernel: all is well",
+            b"Nov 21 18:29:06 box cron[7]: all is well",
+            b"<6>[    1.000000] all is well",
+            b"Out of memory: Killed process 7 (x) total-vm:1kB",
+            // Of somebody who is not what it calls itself.
+            b"{\"__REALTIME_TIMESTAMP\":\"1\",\"MESSAGE\":\"x\",\"SYSLOG_IDENTIFIER\":\"earlyoom\",\"_UID\":\"7\"}",
+        ] {
+            assert_eq!(known(line), (1, 0), "{}", line.escape_ascii());
+        }
+        for other in [
+            &b"# a shopping list"[..],
+            b"GET / HTTP/1.1",
+            b"{\"log\":\"x\",\"stream\":\"stdout\"}",
+            b"\xff\xfe\x00\x01",
+        ] {
+            assert_eq!(known(other), (0, 0), "{}", other.escape_ascii());
+        }
+        assert_eq!(known(b"\n \t\n\r\n"), (0, 3));
     }
 }

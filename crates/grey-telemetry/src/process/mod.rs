@@ -41,7 +41,7 @@ pub use reading::{Detail, ProcessReading, Scratch, read_process};
 pub use rss_tracker::{RssTick, RssTracker, TrackedRss};
 pub use scan::{MemoryPass, Passed, ProcessScan, RssPass};
 pub use share::useful_threads;
-pub use sharers::{SharedFile, Sharer, read_sharers};
+pub use sharers::{SharedFile, SharedFiles, Sharer, read_sharers};
 pub use smaps::{ProcessMappings, read_mappings};
 pub use smaps_rollup::SmapsRollup;
 pub use snapshot::{ProcessSnapshot, full_snapshot};

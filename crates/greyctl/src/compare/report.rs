@@ -316,7 +316,7 @@ fn processes(deltas: &[ProcessDelta], top: usize, width: Option<usize>) -> Strin
             swap(delta.swap_after),
             change_or_unknown(delta.delta_bytes),
             Value::new(if by_pss { "PSS" } else { "RSS" }),
-            Value::new(&delta.name),
+            Value::new(delta.name.to_process_name()),
         ]);
     }
     text.push_str(&table.render(width));
@@ -347,7 +347,7 @@ fn programs(deltas: &[ProgramDelta], top: usize, width: Option<usize>) -> String
     ]);
     for delta in &deltas[..shown] {
         table.row(vec![
-            Value::new(&delta.name),
+            Value::new(delta.name.to_process_name()),
             Value::new(delta.count_before),
             Value::new(delta.count_after),
             change_or_unknown(delta.delta_bytes),

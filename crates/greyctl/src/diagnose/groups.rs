@@ -129,7 +129,7 @@ pub(crate) fn row(group: &ProcessGroup) -> Vec<Value> {
     };
     let time = |seconds: Option<u64>| Value::or_unknown(seconds.map(told));
     let name = match &group.name {
-        Some(name) => Value::new(name),
+        Some(name) => Value::new(name.to_process_name()),
         None => Value::new("(none)").tone(Tone::Dim),
     };
     vec![
@@ -149,8 +149,10 @@ fn told(seconds: u64) -> String {
 }
 
 fn idle_holder(group: &ProcessGroup) -> String {
-    let nameless = KernelText::from("those without a name");
-    let name = group.name.as_ref().unwrap_or(&nameless);
+    let name = group.name.as_ref().map_or_else(
+        || "those without a name".to_owned(),
+        KernelText::to_process_name,
+    );
     let held = match group.pss_unknown {
         0 => group.pss,
         _ => group.rss,

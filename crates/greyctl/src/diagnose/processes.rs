@@ -137,11 +137,12 @@ fn correction(adjustment: Option<i32>) -> Value {
 
 /// Its name, and what is special about it.
 pub(crate) fn name(process: &ProcessMemory) -> String {
+    let name = process.name.to_process_name();
     match process.state {
-        ProcessState::Zombie => format!("{} (zombie)", process.name),
-        ProcessState::Uninterruptible => format!("{} (D state)", process.name),
-        _ if process.kernel_thread => format!("[{}]", process.name),
-        _ => process.name.to_string(),
+        ProcessState::Zombie => format!("{name} (zombie)"),
+        ProcessState::Uninterruptible => format!("{name} (D state)"),
+        _ if process.kernel_thread => format!("[{name}]"),
+        _ => name,
     }
 }
 

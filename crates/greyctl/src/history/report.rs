@@ -131,7 +131,7 @@ fn processes(sample: &Sample, top: usize, width: Option<usize>) -> String {
             Value::or_unknown(pss_age(sample, process).map(crate::duration::short)),
             value(ProcessField::Anonymous),
             value(ProcessField::Swap),
-            Value::new(&process.key.name),
+            Value::new(process.key.name.to_process_name()),
             Value::or_unknown(process.key.cgroup.as_ref()),
         ]);
     }
@@ -215,7 +215,7 @@ impl Part {
         for process in &sample.processes {
             let rss = process.values.get(ProcessField::Rss).unwrap_or_default();
             if self.largest.as_ref().is_none_or(|(most, _)| rss > *most) {
-                self.largest = Some((rss, process.key.name.to_string()));
+                self.largest = Some((rss, process.key.name.to_process_name()));
             }
         }
     }

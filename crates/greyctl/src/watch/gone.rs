@@ -62,7 +62,7 @@ impl Seen {
         let name = &self.name;
         let (sentence, others, killed) = match &self.key {
             Key::Process(id) => (
-                format!("process {} ({name}) is gone", id.pid),
+                format!("process {} ({}) is gone", id.pid, name.to_process_name()),
                 self.others(global, shot),
                 format!("why --killed --pid {}", id.pid),
             ),

@@ -52,10 +52,10 @@ impl Subject<'_> {
     /// Its name, as the kernel or a program gave it.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Process(row) => row.memory.name.to_string(),
+            Self::Process(row) => row.memory.name.to_process_name(),
             Self::Group(row, _) => {
                 let name = row.group.name.as_ref();
-                name.map_or_else(|| "(none)".to_owned(), KernelText::to_string)
+                name.map_or_else(|| "(none)".to_owned(), KernelText::to_process_name)
             }
             Self::Cgroup(row) => row.memory.path.to_string(),
         }

@@ -50,11 +50,13 @@ pub(crate) struct Searched {
     pub(crate) kind: LogKind,
     /// Its name.
     pub(crate) name: String,
-    /// How many lines or records it had.
+    /// How many lines or records it had, without blank ones.
     pub(crate) lines: u64,
     /// When its first line was written; `null` when it does not say.
     pub(crate) from: Option<Moment>,
-    /// When its last line was written; `null` when it does not say.
+    /// Until when it tells of everything: when it was read, where that is this
+    /// machine's own log and was read to its end, else when its last line was
+    /// written; `null` when it does not say.
     pub(crate) until: Option<Moment>,
     /// Whether it is known that something is missing: overwritten, cut or
     /// left out.

@@ -48,8 +48,8 @@ pub(crate) struct WhyOptions {
     /// A saved log instead of this machine's; - for the standard input
     #[arg(requires = "killed", conflicts_with = "target", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log: Option<PathBuf>,
-    /// Also explain this exit code: 137 may be the out-of-memory killer, 143
-    /// never is
+    /// Also explain this exit code: 137 may be the kernel's out-of-memory
+    /// killer; 143 never is, but may be earlyoom or nohang
     #[arg(
         requires = "killed",
         conflicts_with = "target",

@@ -4,7 +4,7 @@
 
 use grey_model::{
     Consumer, CountedKills, ExitCodeExplanation, Growth, KernelText, Kill, Killer, LastMinute,
-    Moment,
+    Moment, Shortage,
 };
 use jiff::tz::TimeZone;
 
@@ -23,7 +23,7 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     ": sudo ",
     ": greyctl ",
     ": systemctl ",
@@ -34,6 +34,7 @@ const PROGRAMS: [&str; 10] = [
     ": journalctl",
     ": kubectl ",
     ": oomctl",
+    ": cat ",
 ];
 
 /// The whole report.
@@ -112,8 +113,8 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         (None, None) => "at an unknown time".to_owned(),
     };
     let who = match (&kill.name, kill.pid, &kill.unit, &kill.cgroup) {
-        (Some(name), Some(pid), _, _) => format!("{name} ({pid})"),
-        (Some(name), None, _, _) => name.to_string(),
+        (Some(name), Some(pid), _, _) => format!("{} ({pid})", name.to_process_name()),
+        (Some(name), None, _, _) => name.to_process_name(),
         (None, Some(pid), _, _) => format!("process {pid}"),
         (None, None, Some(unit), _) => unit.to_string(),
         (None, None, None, Some(cgroup)) => cgroup.to_string(),
@@ -176,7 +177,8 @@ fn last_minute(minute: &LastMinute) -> Vec<String> {
 /// Who grew by how much; of who was not in the cgroup at its limit, that it was
 /// not.
 fn grew(growth: &Growth) -> String {
-    let (name, pid, bytes) = (&growth.name, growth.pid, growth.growth_bytes);
+    let (name, pid) = (growth.name.to_process_name(), growth.pid);
+    let bytes = growth.growth_bytes;
     let outside = match growth.in_limited_cgroup {
         Some(false) => ", outside of the control group at its limit",
         _ => "",
@@ -187,10 +189,33 @@ fn grew(growth: &Growth) -> String {
 fn by(kill: &Kill) -> &'static str {
     match kill.killer {
         Killer::KernelCgroup => "the kernel: a control group was at its limit (kernel-cgroup)",
-        Killer::KernelGlobal => "the kernel: the machine was out of memory (kernel-global)",
+        Killer::KernelGlobal => global(kill.shortage),
         Killer::SystemdOomd => "systemd-oomd (systemd-oomd)",
         Killer::Signal => "a signal of a person or a program (signal)",
         Killer::Unknown => "not known (unknown)",
+    }
+}
+
+/// What there was too little of, in a heading.
+const fn global(shortage: Option<Shortage>) -> &'static str {
+    match shortage {
+        None | Some(Shortage::Machine) => {
+            "the kernel: the machine was out of memory (kernel-global)"
+        }
+        Some(Shortage::CpusetNodes) => {
+            "the kernel: the memory nodes of a cpuset were full (kernel-global)"
+        }
+        Some(Shortage::PolicyNodes) => {
+            "the kernel: the memory nodes of a memory policy were full (kernel-global)"
+        }
+        Some(Shortage::Contiguous) => {
+            "the kernel: no free memory in one piece of that size (kernel-global)"
+        }
+        Some(Shortage::DeviceZone) => {
+            "the kernel: no free memory that a device can reach (kernel-global)"
+        }
+        Some(Shortage::PageFault) => "the kernel: no memory for a page fault (kernel-global)",
+        Some(Shortage::Nothing) => "the kernel: somebody asked for it, SysRq F (kernel-global)",
     }
 }
 
@@ -246,7 +271,7 @@ fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
             Value::new(consumer.rss_bytes),
             Value::new(consumer.swap_bytes),
             Value::new(consumer.oom_score_adj),
-            Value::new(&consumer.name).tone(tone),
+            Value::new(consumer.name.to_process_name()).tone(tone),
             Value::new(if consumer.killed { "killed" } else { "" }),
         ]);
     }

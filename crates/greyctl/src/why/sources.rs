@@ -8,14 +8,16 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use grey_model::Moment;
 use grey_policy::TimedRecord;
 use grey_telemetry::kill_log::kmsg::{self, KmsgReading, ReadKmsgError, read_kmsg};
 use grey_telemetry::kill_log::{KillLog, LogFindings};
 use jiff::Timestamp;
 
-use super::clock::Clock;
+use super::clock::{Clock, moment};
 use super::document::{LogKind, Searched};
 use super::journal::{JournalError, JournalReading, read_journal};
+use crate::count::counted;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain, is_denied};
 
@@ -37,6 +39,7 @@ pub(super) struct Found {
 impl Found {
     /// Takes what one log held.
     fn add(&mut self, findings: LogFindings, log: &Log, clock: &Clock) {
+        let lines = spoken(&findings);
         let assembled = findings.assembled;
         let time = |time: Option<grey_model::LogTime>| {
             time.and_then(|time| clock.resolve(time, log.of_this_boot).0)
@@ -45,9 +48,9 @@ impl Found {
         self.searched.push(Searched {
             kind: log.kind,
             name: log.name.clone(),
-            lines: findings.lines,
+            lines,
             from: time(findings.first),
-            until: time(findings.last),
+            until: time(findings.last).max(log.read_to_now),
             incomplete: log.incomplete
                 || assembled.dropped > 0
                 || assembled.suppressed > 0
@@ -85,6 +88,8 @@ struct Log {
     kind: LogKind,
     name: String,
     of_this_boot: bool,
+    /// When it was read to its end, where it is still written to.
+    read_to_now: Option<Moment>,
     incomplete: bool,
     problem: Option<String>,
 }
@@ -111,7 +116,7 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         if error.kind() == ErrorKind::InvalidData {
             return failure.hint("search what that prints: --log - reads the standard input");
         }
-        failure.hint("save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log")
+        failure.hint(SAVE)
     };
     let mut log = KillLog::default();
     if is_stdin {
@@ -133,16 +138,46 @@ pub(super) fn saved(path: &Path, clock: &Clock) -> Result<Found, Failure> {
         }
         read_all(&mut file, &mut log).map_err(failed)?;
     }
+    let findings = log.finish();
+    if findings.known_lines == 0 && spoken(&findings) > 0 {
+        return Err(no_known_form(&name, &findings));
+    }
     let mut found = Found::default();
     let log_facts = Log {
         kind: LogKind::File,
         name,
         of_this_boot: false,
+        read_to_now: None,
         incomplete: false,
         problem: None,
     };
-    found.add(log.finish(), &log_facts, clock);
+    found.add(findings, &log_facts, clock);
     Ok(found)
+}
+
+/// How many lines are not blank.
+const fn spoken(findings: &LogFindings) -> u64 {
+    findings.lines.saturating_sub(findings.blank_lines)
+}
+
+/// How a log is saved.
+const SAVE: &str = "save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log";
+
+/// Nothing was understood: that no kill was found in it means nothing.
+fn no_known_form(name: &str, findings: &LogFindings) -> Failure {
+    let lines = counted(spoken(findings), "line", "lines");
+    Failure::new(
+        Exit::Usage,
+        format!(
+            "failed to search `{name}`: it does not look like a log of the kernel or of systemd: of \
+             its {lines} none is in a form that is known"
+        ),
+    )
+    .hint(
+        "known are what dmesg prints with a time on each line, journalctl (short forms and -o \
+         json), syslog's files, and /dev/kmsg as it is",
+    )
+    .hint(SAVE)
 }
 
 /// How a log that is no text begins, what it is, and what makes text of it.
@@ -235,11 +270,17 @@ pub(super) fn of_this_machine(
     }
 }
 
+/// The end of a log that has just been read and is still written to.
+fn now() -> Option<Moment> {
+    moment(Timestamp::now())
+}
+
 fn kmsg_facts(path: &Path, reading: &KmsgReading) -> Log {
     Log {
         kind: LogKind::Kmsg,
         name: path.display().to_string(),
         of_this_boot: true,
+        read_to_now: (!reading.cut).then(now).flatten(),
         incomplete: !reading.is_from_boot() || reading.overwritten > 0 || reading.cut,
         problem: None,
     }
@@ -255,6 +296,7 @@ fn add_journal(found: &mut Found, since: Option<Timestamp>, clock: &Clock) {
                 kind: LogKind::Journal,
                 name: NAME.to_owned(),
                 of_this_boot: false,
+                read_to_now: (!cut).then(now).flatten(),
                 incomplete: cut,
                 problem: cut.then(|| "journalctl took too long, or had too much".to_owned()),
             };

@@ -13,6 +13,8 @@ use crate::harness::{Ran, forbid, greyctl, host, is_taken, on, pasted, run, unpr
 use crate::history::{write_growth, write_growth_of};
 
 mod before_them;
+mod no_kill;
+mod reasons;
 
 fn captured(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -134,27 +136,6 @@ fn only_what_was_asked_for_is_shown() {
 }
 
 #[test]
-fn a_log_without_kills_says_what_was_searched() {
-    let kernel = host();
-    kernel.write("quiet.log", "[    1.000000] all is well\n");
-    let path = kernel.path("quiet.log");
-    let arguments = ["why", "--killed", "--log", path.to_str().unwrap()];
-    let ran = run(on(&kernel), &arguments);
-    assert_eq!(ran.exit, 0, "{}", ran.stderr);
-    assert!(
-        ran.stdout.starts_with("No kill is told of in "),
-        "{}",
-        ran.stdout
-    );
-    assert!(ran.stdout.contains("quiet.log: 1 line"), "{}", ran.stdout);
-    kernel.write("empty.log", "");
-    let path = kernel.path("empty.log");
-    let arguments = ["why", "--killed", "--log", path.to_str().unwrap()];
-    let ran = run(on(&kernel), &arguments);
-    assert!(ran.stdout.contains("which is empty"), "{}", ran.stdout);
-}
-
-#[test]
 fn the_standard_input_is_a_log() {
     let mut command = greyctl();
     command
@@ -165,41 +146,6 @@ fn the_standard_input_is_a_log() {
     let document = run(command, &[]).json();
     assert_eq!(document["kills"].as_array().unwrap().len(), 4);
     assert_eq!(document["searched"][0]["kind"], "file");
-}
-
-#[test]
-fn a_log_that_is_no_text_is_no_log_without_kills() {
-    let kernel = host();
-    let packed = [
-        (&b"\x1f\x8b\x08\x00rest"[..], "gzip", "zcat"),
-        (b"\xfd7zXZ\0rest", "xz", "xzcat"),
-        (b"\x28\xb5\x2f\xfdrest", "zstd", "zstdcat"),
-        (b"BZh9rest", "bzip2", "bzcat"),
-        (b"LPKSHHRHrest", "journal", "journalctl -o json --file"),
-    ];
-    for (bytes, what, command) in packed {
-        let log = kernel.path("kern.log.2");
-        std::fs::write(&log, bytes).unwrap();
-        let ran = run(
-            on(&kernel),
-            &["why", "--killed", "--log", log.to_str().unwrap()],
-        );
-        assert_eq!((ran.exit, &*ran.stdout), (2, ""), "{what}");
-        assert!(ran.stderr.contains(what), "{}", ran.stderr);
-        assert!(
-            ran.stderr.contains(&format!("`{command}`")),
-            "{}",
-            ran.stderr
-        );
-    }
-    // A log may be shorter than the longest of these beginnings.
-    let log = kernel.path("short.log");
-    std::fs::write(&log, "a\n").unwrap();
-    let ran = run(
-        on(&kernel),
-        &["why", "--killed", "--log", log.to_str().unwrap()],
-    );
-    assert_eq!(ran.exit, 0, "{}", ran.stderr);
 }
 
 /// The lines that end in blanks.

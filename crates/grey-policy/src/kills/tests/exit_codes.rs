@@ -11,19 +11,68 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
         &code.explanation,
         "the kernel's out-of-memory killer did 1, systemd-oomd 0,"
     ));
+    const NOT_FOR_MEMORY: &str = "it was not the out-of-memory killer";
     let silent = explain_exit_code(137, &[], true);
-    assert!(says(&silent.explanation, "somebody sent it the signal"));
+    assert!(says(&silent.explanation, NOT_FOR_MEMORY));
     let unsearched = explain_exit_code(137, &[], false);
-    assert!(!says(
-        &unsearched.explanation,
-        "somebody sent it the signal"
-    ));
+    assert!(!says(&unsearched.explanation, NOT_FOR_MEMORY));
     let code = explain_exit_code(143, &killed, true);
     assert_eq!((code.signal, code.can_be_oom_killer), (Some(15), false));
     assert!(says(
         &code.explanation,
-        "out-of-memory killer never sends it"
+        "The kernel's out-of-memory killer never sends it"
     ));
+}
+
+#[test]
+fn without_a_kill_in_a_log_137_need_not_be_of_somebody() {
+    for code in [9, 137] {
+        let explained = explain_exit_code(code, &[], true).explanation;
+        for cause in [
+            "RLIMIT_CPU",
+            "a container's first process",
+            "PR_SET_PDEATHSIG",
+            "a stop that took too long",
+        ] {
+            assert!(says(&explained, cause), "{code}: {explained:#?}");
+        }
+        assert!(!says(&explained, "somebody sent it"));
+        assert_eq!(says(&explained, "can end with 137 by itself"), code == 137);
+    }
+}
+
+#[test]
+fn a_number_up_to_31_is_an_exit_status_or_a_signal() {
+    for (code, name) in [
+        (1, "SIGHUP"),
+        (9, "SIGKILL"),
+        (15, "SIGTERM"),
+        (31, "SIGSYS"),
+    ] {
+        let explained = explain_exit_code(code, &[], true);
+        assert_eq!(explained.signal, None, "{code} need not be a signal");
+        assert_eq!(explained.can_be_oom_killer, code == 9);
+        assert!(says(&explained.explanation, "can be an exit status"));
+        let told = format!("status={code}, or what waitpid() tells: then it is {name}");
+        assert!(says(&explained.explanation, &told), "{explained:#?}");
+    }
+    // These end nobody: SIGCHLD, SIGWINCH.
+    for code in [17, 28] {
+        let explained = explain_exit_code(code, &[], true);
+        assert!(says(&explained.explanation, "stands for no signal"));
+    }
+}
+
+#[test]
+fn who_ended_by_itself_may_have_had_a_child_that_was_killed() {
+    let kills = explain_kills(&[at(1, kernel(of_cgroup("/web", "/web")))], &FACTS);
+    for code in [1, 100, 255] {
+        let found = explain_exit_code(code, &kills, true).explanation;
+        assert!(says(&found, "compare with the kill that was found"));
+        let silent = explain_exit_code(code, &[], true).explanation;
+        assert!(says(&silent, "a process that it had started was killed"));
+        assert!(!says(&silent, "no killer"));
+    }
 }
 
 #[test]
@@ -71,7 +120,7 @@ fn the_unit_of_a_kill_is_named_where_its_cgroup_alone_tells() {
 
 #[test]
 fn only_128_plus_a_signal_is_a_signal() {
-    for code in [0, 1, 9, 15, 126, 127, 128, 193, 255] {
+    for code in [0, 17, 32, 126, 127, 128, 193, 255] {
         let explained = explain_exit_code(code, &[], true);
         assert_eq!(
             (explained.signal, explained.can_be_oom_killer),

@@ -359,3 +359,34 @@ fn the_largest_of_the_table_are_kept() {
     assert_eq!(kill.tasks[0].pid, 7);
     assert!(kill.tasks.iter().all(|task| task.pid != 100));
 }
+
+fn machine_kill(pid: u32) -> String {
+    format!("Out of memory: Killed process {pid} (x) total-vm:8kB, anon-rss:4kB, file-rss:0kB")
+}
+
+#[test]
+fn who_asks_by_hand_gets_the_next_kill_of_the_machine_and_no_other() {
+    const ASKED: &str = "sysrq: Manual OOM execution";
+    let asked = |lines: &[&str]| -> Vec<Option<MemoryRequest>> {
+        let lines: Vec<_> = lines.iter().map(|line| (None, *line)).collect();
+        let assembled = assemble(&lines);
+        kills(&assembled).iter().map(|kill| kill.request).collect()
+    };
+    let (first, second) = (machine_kill(7), machine_kill(8));
+    let by_hand = Some(MemoryRequest::SysRq);
+    // The kernel leaves the first lines of many reports out.
+    assert_eq!(asked(&[ASKED, &first, &second]), [by_hand, None]);
+    let ignored = "OOM request ignored. No task eligible";
+    assert_eq!(asked(&[ASKED, ignored, &first]), [None]);
+    let group = "Memory cgroup out of memory: Killed process 9 (x) total-vm:8kB";
+    assert_eq!(asked(&[ASKED, group, &first]), [None, by_hand]);
+    // What says itself what it was for is not the answer.
+    let other = "y invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=2, oom_score_adj=0";
+    let pages = Some(MemoryRequest::Pages {
+        order: 2,
+        zone: None,
+    });
+    assert_eq!(asked(&[ASKED, other, &first, &second]), [pages, by_hand]);
+    let late = assemble_at([(noon(20), ASKED), (noon(21), first.as_str())]);
+    assert_eq!(kills(&late)[0].request, None);
+}

@@ -76,15 +76,15 @@ fn processes_section(processes: &[ProcessLeak], window: &LeakWindow, extent: Ext
     let (shown, calm) = chosen(processes, |leak| &leak.judgement, extent);
     for leak in &shown {
         let name = if leak.ended {
-            format!("{} (ended)", leak.name)
+            format!("{} (ended)", leak.name.to_process_name())
         } else {
-            leak.name.to_string()
+            leak.name.to_process_name()
         };
         table.row(row(
             [
                 Value::new(leak.id.pid),
                 Value::new(name),
-                Value::new(short_container(&leak.group.to_string())),
+                Value::new(short_container(&leak.group.to_process_name())),
             ],
             &leak.judgement,
         ));
@@ -110,7 +110,7 @@ fn groups_section(groups: &[&GroupLeak], extent: Extent) -> String {
         table.row(row(
             [
                 Value::new(leak.processes),
-                Value::new(short_container(&leak.group.to_string())),
+                Value::new(short_container(&leak.group.to_process_name())),
                 Value::new(leak.kind),
             ],
             &leak.judgement,

@@ -154,10 +154,10 @@ impl Pane {
     }
 
     fn group(&mut self, group: &ProcessGroup) {
-        let name = group
-            .name
-            .as_ref()
-            .map_or_else(|| "(none)".to_owned(), grey_model::KernelText::to_string);
+        let name = group.name.as_ref().map_or_else(
+            || "(none)".to_owned(),
+            grey_model::KernelText::to_process_name,
+        );
         self.title(&format!(
             "{name}, {}",
             counted(group.count, "process", "processes")

@@ -6,8 +6,8 @@
 use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetKind};
 
 use super::document::{Account, AccountKind};
-use super::findings::swap_room;
 use super::gather::Closer;
+use super::parts::swap_room;
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Diagnosis;
 use crate::recommend::{command, command_on};

@@ -6,25 +6,20 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupMemory, ColdMemory, ColdWindow, LeakVerdict, MappedMemory, MemoryLimit, Percent,
-    Pressure, ProcessMemory, TargetKind, roughly,
+    Bytes, CgroupMemory, ColdMemory, ColdWindow, LeakVerdict, MemoryLimit, Percent, Pressure,
+    TargetKind, roughly,
 };
-use grey_policy::reclaimable::free_swap;
 
-use super::document::{
-    Account, AccountKind, Finding, PartKind, SharedWith, Topic, Trend, TrendSource,
-};
+use super::document::{Account, AccountKind, Finding, SharedWith, Topic, Trend, TrendSource};
+use super::{parts, shared_memory};
 use crate::count::counted;
 use crate::diagnose::document::Diagnosis;
 
 /// So many mappings, processes and sharers a sentence names.
-const MOST_NAMED: usize = 3;
+pub(super) const MOST_NAMED: usize = 3;
 
-/// A part below this share of the whole makes no sentence, in percent.
-const LEAST_PERCENT: u64 = 1;
-
-/// A process named in a sentence with others stands for so many at least.
-const LEAST_SHARED: Bytes = Bytes::from_kib(64);
+/// Less than this makes no sentence on what is shared.
+pub(super) const LEAST_SHARED: Bytes = Bytes::from_kib(64);
 
 /// The windows of cold memory, the one that is told of first.
 const COLD_WINDOWS: [u64; 3] = [300, 900, 60];
@@ -37,11 +32,8 @@ pub(super) fn all(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
     if let Some(text) = without_memory(account, diagnosis) {
         return vec![finding(Topic::Total, None, text)];
     }
-    let mut sized = parts(account, diagnosis);
-    sized.extend(swap(account));
-    sized.extend(mappings(account));
+    let mut sized = parts::all(account, diagnosis);
     sized.extend(sharing(account));
-    sized.extend(of_the_process(account, diagnosis));
     sized.extend(account.cold.as_ref().and_then(cold));
     sized.sort_by_key(|finding| Reverse(finding.bytes));
     let mut findings = vec![total(account, diagnosis)];
@@ -61,7 +53,8 @@ pub(super) fn all(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
     findings
 }
 
-fn finding(topic: Topic, bytes: Option<Bytes>, text: impl Into<String>) -> Finding {
+/// A sentence.
+pub(super) fn finding(topic: Topic, bytes: Option<Bytes>, text: impl Into<String>) -> Finding {
     Finding {
         topic,
         bytes,
@@ -148,87 +141,6 @@ fn total(account: &Account, diagnosis: &Diagnosis) -> Finding {
     finding(Topic::Total, Some(held), text)
 }
 
-/// What swap still takes.
-pub(super) fn swap_room(diagnosis: &Diagnosis) -> Bytes {
-    let zram: Vec<_> = diagnosis
-        .swap
-        .zram
-        .iter()
-        .map(|zram| zram.device.clone())
-        .collect();
-    free_swap(&diagnosis.swap.devices, &zram)
-}
-
-/// What the parts of processes are of, where it is not what they hold: the kernel
-/// tells parts of RSS, which together are more than PSS.
-fn of_rss(account: &Account) -> &'static str {
-    match (account.held_by, account.kind) {
-        (Some("pss"), AccountKind::Process) => " of its RSS",
-        (Some("pss"), _) => " of the RSS of its processes",
-        _ => "",
-    }
-}
-
-fn parts(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
-    let whole: Bytes = account.parts.iter().map(|part| part.bytes).sum();
-    let room = swap_room(diagnosis);
-    let swap = if room == Bytes::ZERO {
-        "only swap could take it, and there is no room in swap".to_owned()
-    } else {
-        format!("only swap can take it, which has room for {room}")
-    };
-    let of_processes = account.held_by != Some("memory.current");
-    let of = of_rss(account);
-    account
-        .parts
-        .iter()
-        .filter(|part| part.bytes.get().saturating_mul(100) >= whole.get() * LEAST_PERCENT)
-        .map(|part| {
-            let bytes = part.bytes;
-            let text = match part.kind {
-                PartKind::Anonymous => format!(
-                    "{bytes}{of} is anonymous memory, what programs allocate for themselves (heaps, \
-                     stacks, buffers): {swap}"
-                ),
-                PartKind::File if of_processes => format!(
-                    "{bytes}{of} is files that it maps (programs, libraries, data): the kernel can \
-                     drop what is like the file, and read it again"
-                ),
-                PartKind::File => format!(
-                    "{bytes} is page cache, files that were read or written: the kernel drops it \
-                     when memory is needed"
-                ),
-                PartKind::Shared => format!(
-                    "{bytes}{of} is tmpfs and shared memory, which stays until it is deleted: {swap}"
-                ),
-                PartKind::SlabReclaimable => format!(
-                    "{bytes} is objects of the kernel that it can free (directory entries, inodes)"
-                ),
-                PartKind::SlabUnreclaimable => {
-                    format!("{bytes} is objects of the kernel that are in use")
-                }
-                PartKind::Kernel => format!(
-                    "{bytes} is other memory of the kernel for it (page tables, kernel stacks, \
-                     network buffers)"
-                ),
-                PartKind::Zswap => {
-                    format!("{bytes} is swapped pages, compressed in memory (zswap)")
-                }
-            };
-            finding(Topic::Part, Some(bytes), text)
-        })
-        .collect()
-}
-
-fn swap(account: &Account) -> Option<Finding> {
-    let swap = account.swap.filter(|swap| *swap > Bytes::ZERO)?;
-    Some(finding(
-        Topic::Swap,
-        Some(swap),
-        format!("{swap} more of it is in swap, and comes back into memory when it is used"),
-    ))
-}
-
 /// The processes of a target that is more than one.
 fn processes(account: &Account) -> Option<Finding> {
     let members = &account.processes;
@@ -240,7 +152,11 @@ fn processes(account: &Account) -> Option<Finding> {
         .take(MOST_NAMED)
         .filter_map(|member| {
             let held = member.pss.or(member.rss)?;
-            Some(format!("{} ({}) {held}", member.name, member.id))
+            Some(format!(
+                "{} ({}) {held}",
+                member.name.to_process_name(),
+                member.id
+            ))
         })
         .collect();
     let count = counted(members.len() as u64, "process", "processes");
@@ -257,47 +173,6 @@ fn processes(account: &Account) -> Option<Finding> {
     Some(finding(Topic::Processes, None, text))
 }
 
-fn mappings(account: &Account) -> Option<Finding> {
-    let mappings = account.mappings.as_ref()?;
-    let weight = |mapped: &MappedMemory| mapped.rss.saturating_add(mapped.swap);
-    let named: Vec<&MappedMemory> = mappings
-        .iter()
-        .filter(|mapped| weight(mapped) > Bytes::ZERO)
-        .take(MOST_NAMED)
-        .collect();
-    let sum: Bytes = named.iter().map(|mapped| mapped.rss).sum();
-    if named.is_empty() {
-        return None;
-    }
-    let list: Vec<String> = named.iter().map(|mapped| mapping(mapped)).collect();
-    let whose = match (account.target.kind, account.processes.first()) {
-        (TargetKind::Process, _) => "its largest mappings".to_owned(),
-        (_, Some(member)) => format!("the largest mappings of {} ({})", member.name, member.id),
-        (_, None) => "the largest mappings".to_owned(),
-    };
-    let by = match account.held_by {
-        Some("pss") => ", by RSS",
-        _ => "",
-    };
-    Some(finding(
-        Topic::Mappings,
-        Some(sum),
-        format!("{whose}{by}: {}", list.join(", ")),
-    ))
-}
-
-fn mapping(mapped: &MappedMemory) -> String {
-    let what = match &mapped.name {
-        Some(name) => format!("{} {name}", mapped.kind.label()),
-        None => mapped.kind.label().to_owned(),
-    };
-    if mapped.swap == Bytes::ZERO {
-        format!("{what} {}", mapped.rss)
-    } else {
-        format!("{what} {} and {} in swap", mapped.rss, mapped.swap)
-    }
-}
-
 fn sharing(account: &Account) -> Option<Finding> {
     let sharing = account.sharing.as_ref()?;
     if account.target.kind != TargetKind::Process {
@@ -305,16 +180,17 @@ fn sharing(account: &Account) -> Option<Finding> {
     }
     let (rss, uss) = (sharing.rss?, sharing.uss?);
     let shared = rss.saturating_sub(uss);
+    let kept = shared_memory::kept_after_its_end(account);
     if shared < LEAST_SHARED {
         return Some(finding(
             Topic::Sharing,
             Some(uss),
-            format!("{uss} of it nobody else maps (USS): it would be free if this ended"),
+            format!("{uss} of it nobody else maps (USS): it would be free if this ended{kept}"),
         ));
     }
     let mut text = format!(
         "{shared} of its {rss} in memory (RSS) others map, too; {uss} nobody else maps (USS), and \
-         would be free if this ended"
+         would be free if this ended{kept}"
     );
     let named: Vec<String> = sharing
         .files
@@ -343,51 +219,12 @@ fn shared_with(file: &SharedWith) -> String {
     );
     let mut names: Vec<String> = Vec::new();
     for other in &file.processes {
-        let name = other.name.to_string();
+        let name = other.name.to_process_name();
         if names.len() < MOST_NAMED && !names.contains(&name) {
             names.push(name);
         }
     }
     format!("{} with {others} ({})", file.name, names.join(", "))
-}
-
-/// What only a process has: locked and merged pages.
-fn of_the_process(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
-    let process: Option<&ProcessMemory> = diagnosis
-        .processes
-        .iter()
-        .find(|process| Some(process.id) == account.target.process);
-    let mut found = Vec::new();
-    let Some(process) = process else { return found };
-    if let Some(locked) = process.locked.filter(|locked| *locked > Bytes::ZERO) {
-        // VmLck counts addresses: what of them was never touched is not there.
-        let most = process.rss.map_or(locked, |rss| locked.min(rss));
-        found.push(finding(
-            Topic::Part,
-            Some(most),
-            format!(
-                "up to {most} is locked in memory (mlock): neither reclaim nor swap can take that"
-            ),
-        ));
-    }
-    let merged = process
-        .ksm
-        .and_then(|ksm| ksm.merging_pages)
-        .filter(|pages| pages.0 > 0);
-    if let (Some(pages), Some(size)) = (
-        merged,
-        grey_model::PageSize::new(diagnosis.host.page_size_bytes),
-    ) {
-        let bytes = pages.bytes(size);
-        found.push(finding(
-            Topic::Sharing,
-            Some(bytes),
-            format!(
-                "{bytes} of its pages are merged with equal ones (KSM), which RSS counts whole"
-            ),
-        ));
-    }
-    found
 }
 
 /// The window that is known and most told of.
@@ -569,7 +406,9 @@ fn trend(trend: &Trend) -> Finding {
     let window = Duration::try_from_secs_f64(judgement.window_seconds).unwrap_or_default();
     let window = roughly(window);
     let what = match (&trend.name, trend.process) {
-        (Some(name), Some(process)) => format!("{name} ({process}): {}", trend.of),
+        (Some(name), Some(process)) => {
+            format!("{} ({process}): {}", name.to_process_name(), trend.of)
+        }
         _ => trend.of.to_string(),
     };
     let from = match trend.source {

@@ -7,17 +7,16 @@
 use std::cmp::Reverse;
 
 use grey_model::{
-    Bytes, CgroupMemory, CgroupPath, GrowthOf, MappedMemory, ProcessMemory, ProcessState,
-    ResolvedTarget, TargetKind,
+    Bytes, CgroupMemory, CgroupPath, GrowthOf, ProcessMemory, ProcessState, ResolvedTarget,
+    TargetKind,
 };
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::read_processes_of;
-use grey_telemetry::process::{SharedFile, read_mappings, read_sharers};
+use grey_telemetry::process::read_mappings;
 
-use super::document::{
-    Account, AccountKind, Member, Other, Part, PartKind, SharedWith, Sharing, Trend, TrendSource,
-};
-use super::{advice, findings, limits};
+use super::document::{Account, AccountKind, Member, Part, PartKind, Sharing, Trend, TrendSource};
+use super::sharers::Candidates;
+use super::{advice, findings, limits, sharers};
 use crate::cli::GlobalOptions;
 use crate::cold::reading::read_cold;
 use crate::count::counted;
@@ -26,12 +25,6 @@ use crate::failure::chain;
 
 /// Mappings are read of a process with at most this much resident memory.
 const MOST_MAPPED: Bytes = Bytes::from_mib(8 << 10);
-
-/// So many files are searched for in other processes.
-const MOST_FILES: usize = 5;
-
-/// A file of which others map less than this is not searched for.
-const LEAST_SHARED: Bytes = Bytes::from_kib(64);
 
 /// What reading more closely needs.
 pub(super) struct Closer<'run> {
@@ -45,12 +38,23 @@ pub(super) struct Closer<'run> {
 /// The account of each target of `diagnosis`.
 pub(super) fn accounts(closer: &Closer<'_>, diagnosis: &Diagnosis) -> Vec<Account> {
     let targets = diagnosis.targets.iter().flatten();
-    targets
+    let (mut accounts, shared): (Vec<Account>, Vec<Candidates>) = targets
         .map(|target| account(closer, diagnosis, target))
-        .collect()
+        .unzip();
+    sharers::fill(closer.kernel, &mut accounts, shared);
+    for account in &mut accounts {
+        account.findings = findings::all(account, diagnosis);
+        account.advice = advice::all(closer, account, diagnosis);
+    }
+    accounts
 }
 
-fn account(closer: &Closer<'_>, diagnosis: &Diagnosis, target: &ResolvedTarget) -> Account {
+/// The account without its sentences, and what of it others may share.
+fn account(
+    closer: &Closer<'_>,
+    diagnosis: &Diagnosis,
+    target: &ResolvedTarget,
+) -> (Account, Candidates) {
     let mut members: Vec<&ProcessMemory> = diagnosis
         .processes
         .iter()
@@ -95,17 +99,16 @@ fn account(closer: &Closer<'_>, diagnosis: &Diagnosis, target: &ResolvedTarget) 
     }
     account.parts.sort_by_key(|part| Reverse(part.bytes));
     account.cgroups = lineage;
+    let mut shared = Candidates::default();
     if matches!(
         kind,
         AccountKind::Process | AccountKind::Cgroup | AccountKind::ProcessesAlone
     ) {
-        read_closely(closer, &mut account, &members);
+        shared = read_closely(closer, &mut account, &members).unwrap_or_default();
         account.cold = Some(read_cold(closer.kernel, target));
     }
     unreadable(&mut account, &members);
-    account.findings = findings::all(&account, diagnosis);
-    account.advice = advice::all(closer, &account, diagnosis);
-    account
+    (account, shared)
 }
 
 fn kind_of(
@@ -250,35 +253,35 @@ fn of_processes(account: &mut Account, members: &[&ProcessMemory]) {
     part(parts, PartKind::Shared, live(|process| process.rss_shmem));
 }
 
-/// The mappings of the target, or of the largest process in it, and who else
-/// maps the same files.
-fn read_closely(closer: &Closer<'_>, account: &mut Account, members: &[&ProcessMemory]) {
-    let Some(process) = members.first().filter(|process| !process.kernel_thread) else {
-        return;
-    };
-    if process.pss.is_none() {
-        // Who may not read the one may not read the other.
-        return;
-    }
-    let who = format!("{} ({})", process.name, process.id);
+/// The mappings of the target, or of the largest process in it; gives what of
+/// them others map, too. `None` where they were not read.
+fn read_closely(
+    closer: &Closer<'_>,
+    account: &mut Account,
+    members: &[&ProcessMemory],
+) -> Option<Candidates> {
+    let process = members.first().filter(|process| !process.kernel_thread)?;
+    // Who may not read the one may not read the other.
+    process.pss?;
+    let who = format!("{} ({})", process.name.to_process_name(), process.id);
     if process.rss.is_some_and(|rss| rss > MOST_MAPPED) {
         account.unseen.push(format!(
             "the mappings of {who} were not read: it has more than {MOST_MAPPED} in memory, and \
              would have to wait for it"
         ));
-        return;
+        return None;
     }
     let mut buffer = Vec::new();
     let read = match read_mappings(closer.kernel, process.id, &mut buffer) {
         Ok(Some(read)) => read,
-        Ok(None) => return,
-        Err(error) if error.is_vanished() => return,
+        Ok(None) => return None,
+        Err(error) if error.is_vanished() => return None,
         Err(error) => {
             account.unseen.push(format!(
                 "the mappings of {who} could not be read: {}",
                 chain(&error)
             ));
-            return;
+            return None;
         }
     };
     if read.cut {
@@ -287,71 +290,21 @@ fn read_closely(closer: &Closer<'_>, account: &mut Account, members: &[&ProcessM
         ));
     }
     account.mappings_of = Some(process.id);
-    let pids: Vec<u32> = account.target.processes.iter().map(|id| id.pid).collect();
-    let found = share(closer.kernel, &pids, &read.mappings, &mut buffer);
-    let whose = account.sharing.get_or_insert(Sharing {
+    account.sharing.get_or_insert(Sharing {
         rss: process.rss,
         pss: process.pss,
         uss: process.uss,
         files: None,
         unseen_processes: 0,
     });
-    if let Some((files, unseen)) = found {
-        whose.files = Some(files);
-        whose.unseen_processes = unseen;
-    }
+    let candidates = Candidates::of(&account.target, &read.mappings);
     account.mappings = Some(
         read.mappings
             .into_iter()
             .map(|(_, mapped)| mapped)
             .collect(),
     );
-}
-
-/// The files that others map, too, and how many processes could not be looked
-/// into.
-fn share(
-    kernel: &Kernel,
-    own: &[u32],
-    mappings: &[(u64, MappedMemory)],
-    buffer: &mut Vec<u8>,
-) -> Option<(Vec<SharedWith>, u64)> {
-    let mut candidates: Vec<(u64, &MappedMemory)> = mappings
-        .iter()
-        .filter(|(inode, mapped)| *inode != 0 && mapped.shared >= LEAST_SHARED)
-        .map(|(inode, mapped)| (*inode, mapped))
-        .collect();
-    candidates.sort_by_key(|(_, mapped)| Reverse(mapped.shared));
-    candidates.truncate(MOST_FILES);
-    let mut files: Vec<SharedFile> = candidates
-        .iter()
-        .filter_map(|(inode, mapped)| {
-            Some(SharedFile {
-                inode: *inode,
-                name: mapped.name.clone()?,
-                sharers: Vec::new(),
-            })
-        })
-        .collect();
-    if files.is_empty() {
-        return Some((Vec::new(), 0));
-    }
-    let unseen = read_sharers(kernel, own, &mut files, buffer).ok()?;
-    let shared = files
-        .into_iter()
-        .zip(candidates)
-        .map(|(file, (_, mapped))| {
-            let other = |sharer: grey_telemetry::process::Sharer| Other {
-                pid: sharer.pid,
-                name: sharer.name,
-            };
-            SharedWith {
-                name: file.name,
-                shared: mapped.shared,
-                processes: file.sharers.into_iter().map(other).collect(),
-            }
-        });
-    Some((shared.collect(), unseen))
+    Some(candidates)
 }
 
 /// Processes with memory that may not be looked into.
@@ -367,7 +320,7 @@ fn unreadable(account: &mut Account, members: &[&ProcessMemory]) {
         (None, None) => "another user".to_owned(),
     };
     let who = if closed.len() == 1 {
-        format!("{} ({})", first.name, first.id)
+        format!("{} ({})", first.name.to_process_name(), first.id)
     } else {
         counted(closed.len() as u64, "process", "processes")
     };

@@ -1,8 +1,8 @@
 //! `greyctl why TARGET`: where a target's memory is, what holds it there, and
 //! what would help.
 //!
-//! [`command`] puts it together, [`gather`] reads, [`findings`] and [`advice`]
-//! turn what was read into sentences, [`document`] is what is published,
+//! [`command`] puts it together, [`gather`] (with [`sharers`]) reads, [`findings`] (with [`parts`]
+//! and [`shared_memory`]) and [`advice`] turn what was read into sentences, [`document`] is what is published,
 //! [`report`] shows it.
 
 mod advice;
@@ -11,6 +11,9 @@ pub(crate) mod document;
 mod findings;
 mod gather;
 mod limits;
+mod parts;
 mod report;
+mod shared_memory;
+mod sharers;
 
 pub(super) use command::run;

@@ -54,7 +54,7 @@ fn one(account: &Account, width: Option<usize>) -> String {
 
 fn title(target: &ResolvedTarget) -> String {
     match target.process {
-        Some(process) => format!("Why {} ({process})", target.name),
+        Some(process) => format!("Why {} ({process})", target.name.to_process_name()),
         None => format!("Why {}", target.typed),
     }
 }

@@ -9,15 +9,13 @@ use std::time::Duration;
 
 use grey_model::{Bytes, GroupBy, KernelText, ProcessField, ProcessGroup, ProcessMemory, roughly};
 use grey_policy::groups::{GroupFacts, Idleness, fold, idle_holders};
-use grey_telemetry::history::History;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::document::Diagnosis;
 use super::report::Extent;
 use crate::cli::GlobalOptions;
 use crate::count::counted;
-use crate::history::record::FOLDER;
-use crate::roots::state_dir;
+use crate::history::command::open_beside;
 use crate::table::{Column, Table, Tone, Value, heading};
 
 /// How much of history is read for idleness: a day.
@@ -44,10 +42,7 @@ pub(super) fn groups(
 /// history: to be idle must be known.
 fn idleness(global: &GlobalOptions, processes: &[ProcessMemory], now: Duration) -> Idleness {
     let mut idleness = Idleness::default();
-    let Ok(mut history) = state_dir(global)
-        .map_err(|_| ())
-        .and_then(|directory| History::open(&directory.join(FOLDER)).map_err(|_| ()))
-    else {
+    let Ok(Some(mut history)) = open_beside(global) else {
         return idleness;
     };
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

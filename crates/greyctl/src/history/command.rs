@@ -21,7 +21,7 @@ use super::report;
 use crate::cli::GlobalOptions;
 use crate::duration::short;
 use crate::exit_code::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::moment::{Moment, shown, typed};
 use crate::output::Output;
 use crate::recommend;
@@ -36,7 +36,7 @@ const GAPS: u64 = 3;
 const LONGEST_INTERVAL_MS: u64 = 3_600_000 + LEAST_GAP_MS;
 
 /// Where history lies.
-fn folder(global: &GlobalOptions) -> Result<PathBuf, Failure> {
+pub(crate) fn folder(global: &GlobalOptions) -> Result<PathBuf, Failure> {
     Ok(state_dir(global)?.join(FOLDER))
 }
 
@@ -56,6 +56,22 @@ pub(crate) fn open(global: &GlobalOptions) -> Result<History, Failure> {
         }
         _ => history_failure(&error),
     })
+}
+
+/// Opens history for an account that is true without it: `None` where there is
+/// none; where it cannot be read, the sentence says why.
+pub(crate) fn open_beside(global: &GlobalOptions) -> Result<Option<History>, String> {
+    match folder(global).map(|folder| History::open(&folder)) {
+        Ok(Ok(history)) => Ok(Some(history)),
+        Ok(Err(HistoryError::File { source, .. }))
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        Ok(Err(error)) => Err(format!("history was not looked at: {}", chain(&error))),
+        // There is no place for it.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Why there is no sample.

@@ -98,10 +98,10 @@ fn killed(
             *line = with_sudo(line);
         }
     }
-    if is_ours {
-        grown::fill(global, &mut kills);
-    }
     let mut notes = std::mem::take(&mut found.notes);
+    if is_ours && !kills.is_empty() {
+        notes.extend(grown::fill(global, &mut kills));
+    }
     notes.extend(time_notes(&kills, &clock, undated, since.is_some()));
     if !is_ours && !kills.is_empty() {
         notes.push(NOT_OURS.to_owned());

@@ -7,7 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use grey_model::{
     Bytes, CgroupPath, Growth, Kill, Moment, ProcessField, ProcessKey, ProcessSample,
@@ -16,16 +15,18 @@ use grey_telemetry::history::History;
 
 use super::last_minute::Minutes;
 use crate::cli::GlobalOptions;
-use crate::history::record::FOLDER;
-use crate::roots::state_dir;
+use crate::history::command::{folder, missing, open_beside};
 
 /// How long before a kill is looked at, in milliseconds: 5 minutes.
 const BEFORE: u64 = 300_000;
 
-/// Fills in `grew` of each kill whose time is known.
-pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
-    let Some((mut history, folder)) = open_history(global) else {
-        return;
+/// Fills in `grew` of each kill whose time is known; what of history could not be
+/// read, in sentences.
+pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) -> Vec<String> {
+    let (mut history, folder) = match (open_beside(global), folder(global)) {
+        (Ok(Some(history)), Ok(folder)) => (history, folder),
+        (Err(why_not), _) => return vec![why_not],
+        (Ok(_), _) => return Vec::new(),
     };
     let minutes = Minutes::open(folder);
     for kill in kills {
@@ -36,12 +37,7 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) {
         kill.grew = grown(&mut history, at.saturating_sub(BEFORE)..=at, &limited);
         kill.last_minute = minutes.before(at, |from| grown(&mut history, from..=at, &limited));
     }
-}
-
-/// This machine's history and its folder; `None` where there is none.
-pub(super) fn open_history(global: &GlobalOptions) -> Option<(History, PathBuf)> {
-    let folder = state_dir(global).ok()?.join(FOLDER);
-    Some((History::open(&folder).ok()?, folder))
+    missing(&history)
 }
 
 /// A moment as history has it; `None` before 1970.

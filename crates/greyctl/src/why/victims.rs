@@ -10,8 +10,9 @@ use grey_model::{CgroupPath, KillRecord, ProgramKill};
 use grey_policy::TimedRecord;
 use grey_telemetry::history::History;
 
-use super::grown::{open_history, unix_milliseconds};
+use super::grown::unix_milliseconds;
 use crate::cli::GlobalOptions;
+use crate::history::command::open_beside;
 
 /// How long before a kill the victim is looked for, in milliseconds: a sample is
 /// taken each second, and a pid is not used again so soon.
@@ -29,8 +30,8 @@ pub(super) fn fill(global: &GlobalOptions, records: &mut [TimedRecord]) {
             continue;
         }
         // Most logs tell of no such kill: then history need not be opened.
-        let opened = history.get_or_insert_with(|| open_history(global));
-        let Some((history, _)) = opened else { return };
+        let opened = history.get_or_insert_with(|| open_beside(global).ok().flatten());
+        let Some(history) = opened else { return };
         kill.cgroup = cgroup_of(history, kill, at);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use grey_model::{ResolvedTarget, Target};
 use grey_telemetry::Kernel;
-use grey_telemetry::history::{self, History};
+use grey_telemetry::history;
 use jiff::Timestamp;
 
 use super::document::{self, TrendSource, WhyDocument};
@@ -18,10 +18,10 @@ use crate::cli::GlobalOptions;
 use crate::diagnose::command::take_after;
 use crate::diagnose::leaks::{self, Scope, Watched};
 use crate::exit_code::Exit;
-use crate::failure::Failure;
-use crate::history::record::FOLDER;
+use crate::failure::{Failure, chain};
+use crate::history::command::{folder, missing, open_beside};
 use crate::output::Output;
-use crate::roots::{open_kernel, state_dir};
+use crate::roots::open_kernel;
 use crate::why::options::WhyOptions;
 
 /// How much of history is judged, in milliseconds: an hour.
@@ -45,14 +45,20 @@ pub(in super::super) fn run(
 ) -> Result<Exit, Failure> {
     let look = options.look.as_ref().map(|look| look.0);
     let visible = output.shows_progress();
+    let mut notes = Vec::new();
     let watch = |kernel: &Kernel, targets: &[ResolvedTarget]| match look {
         Some(window) => {
             let interval = (window / READINGS).max(SHORTEST_INTERVAL);
             leaks::watch(kernel, targets, window, interval, visible).map(Some)
         }
-        None => Ok(recall(global, kernel, targets)),
+        None => {
+            let (recalled, said) = recall(global, kernel, targets);
+            notes = said;
+            Ok(recalled)
+        }
     };
-    let diagnosis = take_after(global, std::slice::from_ref(named), watch)?;
+    let mut diagnosis = take_after(global, std::slice::from_ref(named), watch)?;
+    diagnosis.notes.append(&mut notes);
     let source = if look.is_some() {
         TrendSource::Look
     } else {
@@ -82,16 +88,35 @@ pub(in super::super) fn run(
 
 /// Whether a recorder is at work; not where that cannot be asked.
 fn is_being_recorded(global: &GlobalOptions) -> bool {
-    let folder = state_dir(global).map(|state| state.join(FOLDER));
-    folder.is_ok_and(|folder| history::is_being_recorded(&folder).unwrap_or(false))
+    folder(global).is_ok_and(|folder| history::is_being_recorded(&folder).unwrap_or(false))
 }
 
-/// What was recorded in the last hour; nothing where there is no history, or
-/// it cannot be read: the account is true without it.
-fn recall(global: &GlobalOptions, kernel: &Kernel, targets: &[ResolvedTarget]) -> Option<Watched> {
-    let mut history = History::open(&state_dir(global).ok()?.join(FOLDER)).ok()?;
+/// What was recorded in the last hour, and what of history could not be read: the
+/// account is true without it.
+fn recall(
+    global: &GlobalOptions,
+    kernel: &Kernel,
+    targets: &[ResolvedTarget],
+) -> (Option<Watched>, Vec<String>) {
+    let mut history = match open_beside(global) {
+        Ok(Some(history)) => history,
+        Ok(None) => return (None, Vec::new()),
+        Err(why_not) => return (None, vec![why_not]),
+    };
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
     let from = now.saturating_sub(LOOKED_BACK);
-    let recorded = leaks::Recorded::read(&mut history, from, u64::MAX).ok()?;
-    (!recorded.is_empty()).then(|| leaks::recall(kernel, &Scope::of(targets), &recorded))
+    let read = leaks::Recorded::read(&mut history, from, u64::MAX);
+    let mut notes = missing(&history);
+    let recorded = match read {
+        Ok(recorded) if !recorded.is_empty() => recorded,
+        Ok(_) => return (None, notes),
+        Err(error) => {
+            notes.push(format!("history was not looked at: {}", chain(&error)));
+            return (None, notes);
+        }
+    };
+    (
+        Some(leaks::recall(kernel, &Scope::of(targets), &recorded)),
+        notes,
+    )
 }

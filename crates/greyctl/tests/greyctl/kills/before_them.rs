@@ -5,6 +5,7 @@ use grey_model::{BootId, Sample, SystemField, SystemValues};
 use grey_telemetry::history::{DumpReason, HistoryOptions, HistoryWriter};
 
 use super::*;
+use crate::history_damage::make_newer;
 
 #[test]
 fn what_had_grown_before_a_kill_is_told_from_history() {
@@ -134,4 +135,30 @@ fn the_minute_before_a_kill_is_told_from_the_recorders_dump() {
         .write(DumpReason::Pressure, &samples[320..])
         .unwrap();
     assert_eq!(explained()["kills"][0]["last_minute"], Value::Null);
+}
+
+#[test]
+fn history_that_cannot_be_read_is_told_beside_the_account() {
+    let kernel = host();
+    let notes = |ran: Ran| {
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        ran.json()["notes"].to_string()
+    };
+    let both = || {
+        let command = with_logs(&kernel, KILLED, None);
+        let of_target = run(on(&kernel), &["why", "310", "--json"]);
+        [notes(of_target), notes(why(&kernel, command, &["--json"]))]
+    };
+    // Where there is none, nothing is missing.
+    assert!(both().iter().all(|notes| !notes.contains("history")));
+    write_growth(&kernel.path("state/history"), jiff::Timestamp::now());
+    make_newer(&kernel.path("state/history/tail"), 48);
+    for notes in both() {
+        assert!(notes.contains("newer version of greyctl"), "{notes}");
+    }
+    std::fs::remove_dir_all(kernel.path("state/history")).unwrap();
+    kernel.write("state/history", "no folder");
+    for notes in both() {
+        assert!(notes.contains("history was not looked at: "), "{notes}");
+    }
 }

@@ -162,9 +162,12 @@ fields! {
     Anonymous = "anonymous_bytes",
     /// tmpfs and shared memory of it and everything below.
     Shared = "shared_bytes",
-    /// Slab of it and everything below, reclaimable or not.
-    Slab = "slab_bytes",
-    /// Kernel memory other than slab of it and everything below. Since 5.18.
+    /// Slab of it and everything below that cannot be reclaimed.
+    SlabUnreclaimable = "slab_unreclaimable_bytes",
+    /// Slab that can.
+    SlabReclaimable = "slab_reclaimable_bytes",
+    /// Kernel memory other than slab of it and everything below, with the buffers
+    /// of sockets. Since 5.18.
     KernelOther = "kernel_other_bytes",
     /// Cgroups below that were removed and have not gone.
     Dying = "dying_cgroups",

@@ -26,9 +26,11 @@ pub struct CgroupGrowth {
     pub anonymous: Option<Bytes>,
     /// tmpfs and shared memory.
     pub shmem: Option<Bytes>,
-    /// Slab, reclaimable or not.
+    /// Slab that is in use.
     pub slab: Option<Bytes>,
-    /// Kernel memory other than slab. Since 5.18.
+    /// Slab that the kernel frees when memory is needed.
+    pub slab_reclaimable: Option<Bytes>,
+    /// Kernel memory other than slab, and the buffers of sockets. Since 5.18.
     pub kernel: Option<Bytes>,
     /// Cgroups below that were removed and have not gone, a count.
     pub dying: Option<u64>,
@@ -83,6 +85,7 @@ fn read_growth(
         anonymous: sum(growth.anonymous, Some(Bytes(swap.unwrap_or_default()))),
         shmem: growth.shmem,
         slab: growth.slab,
+        slab_reclaimable: growth.slab_reclaimable,
         kernel: growth.kernel,
         dying: dying_in(cgroup, buffer),
     }
@@ -108,9 +111,11 @@ pub(crate) struct Growth {
     pub(crate) anonymous: Option<Bytes>,
     /// tmpfs and shared memory.
     pub(crate) shmem: Option<Bytes>,
-    /// Slab, reclaimable or not.
+    /// Slab that is in use.
     pub(crate) slab: Option<Bytes>,
-    /// Kernel memory other than slab.
+    /// Slab that the kernel frees when memory is needed.
+    pub(crate) slab_reclaimable: Option<Bytes>,
+    /// Kernel memory other than slab, and the buffers of sockets.
     pub(crate) kernel: Option<Bytes>,
 }
 
@@ -120,11 +125,13 @@ impl Growth {
         Self {
             anonymous: stat.anon,
             shmem: stat.shmem,
-            slab,
-            kernel: stat
-                .kernel
-                .zip(slab)
-                .map(|(kernel, slab)| kernel.saturating_sub(slab)),
+            slab: stat.slab_unreclaimable,
+            slab_reclaimable: stat.slab_reclaimable,
+            // The buffers of sockets are charged beside `kernel`.
+            kernel: stat.kernel.zip(slab).map(|(kernel, slab)| {
+                let sock = stat.sock.unwrap_or_default();
+                kernel.saturating_sub(slab).saturating_add(sock)
+            }),
         }
     }
 }

@@ -52,7 +52,8 @@ fn a_sample_has_the_numbers_of_the_kernel() {
     assert_eq!(anonymous, growth[0].anonymous);
     for (field, bytes) in [
         (CgroupField::Shared, growth[0].shmem),
-        (CgroupField::Slab, growth[0].slab),
+        (CgroupField::SlabUnreclaimable, growth[0].slab),
+        (CgroupField::SlabReclaimable, growth[0].slab_reclaimable),
         (CgroupField::KernelOther, growth[0].kernel),
     ] {
         assert!(bytes.is_some(), "{field:?}");

@@ -317,7 +317,7 @@ impl Reader {
     }
 
     /// Reads what changes of a known process, and where it `is_due` what hardly
-    /// ever does. `None`: it is gone.
+    /// ever does. `None`: it is gone, or going.
     fn look_again(
         &mut self,
         kernel: &Kernel,
@@ -347,7 +347,8 @@ impl Reader {
         Some(known)
     }
 
-    /// Reads `stat` into `known`; whether it is the same process.
+    /// Reads `stat` into `known`; whether it is the same process and is not ending:
+    /// what it then still holds would be told as what it held.
     fn read_stat(&mut self, kernel: &Kernel, known: &mut Known) -> bool {
         let text = match &known.stat {
             Some(file) => read_again(file.as_fd(), &mut self.buffer),
@@ -368,7 +369,7 @@ impl Reader {
             known.key.name = KernelText::from(stat.name);
         }
         known.cpu_time_ticks = stat.cpu_time_ticks;
-        id.start_time_ticks == stat.start_time_ticks && id.pid == stat.pid
+        id.start_time_ticks == stat.start_time_ticks && id.pid == stat.pid && !stat.exiting
     }
 
     fn read_cgroup(&mut self, kernel: &Kernel, pid: u32) -> Option<CgroupPath> {

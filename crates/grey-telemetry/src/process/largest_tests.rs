@@ -12,6 +12,9 @@ const OPTIONS: LargestOptions = LargestOptions {
     pss_largest: Bytes::from_mib(100),
 };
 
+/// `PF_EXITING`.
+const EXITING: u32 = 4;
+
 fn status(tree: &Imitation, pid: u32, swap_kib: u64) {
     let text = format!("Name:\tx\nTgid:\t{pid}\nRssShmem:\t 8 kB\nVmSwap:\t {swap_kib} kB\n");
     tree.write(pid, "status", text);
@@ -194,4 +197,24 @@ fn one_that_takes_longer_than_a_sample_may_is_read_when_enough_was_saved() {
         value(&samples, 3, ProcessField::Pss) == Some(100 << 10)
     };
     assert!((1..=200).any(|_| is_known()));
+}
+
+#[test]
+fn who_is_ending_is_no_part_of_a_sample() {
+    let tree = Imitation::new();
+    for (pid, pages) in [(1, 10), (2, 30), (3, 20)] {
+        process(&tree, pid, pages);
+    }
+    let (kernel, mut largest) = follow(&tree, OPTIONS);
+    assert_eq!(largest.tick(&kernel).unwrap().len(), 2);
+    // It has given back most of it, and its entry is still there.
+    tree.statm(2, 25, 1);
+    tree.stat(2, b"name", 'R', EXITING, 20);
+    let pids: Vec<u32> = largest
+        .tick(&kernel)
+        .unwrap()
+        .iter()
+        .map(|sample| sample.key.id.pid)
+        .collect();
+    assert_eq!(pids, [3]);
 }

@@ -115,6 +115,7 @@ impl Followed {
                 (GrowthOf::Anonymous, group.anonymous),
                 (GrowthOf::Shmem, group.shmem),
                 (GrowthOf::Slab, group.slab),
+                (GrowthOf::SlabReclaimable, group.slab_reclaimable),
                 (GrowthOf::Kernel, group.kernel),
                 (GrowthOf::DyingCgroups, group.dying.map(Bytes)),
             ] {

@@ -47,6 +47,8 @@ pub(crate) struct Watched {
     /// Whether the last reading is of now: only then the room that there is now
     /// tells when it will be used up.
     pub(super) is_now: bool,
+    /// Whether each group is the sum of all its processes.
+    pub(super) groups_are_whole: bool,
     /// What else is to be said about it.
     pub(super) remarks: Vec<String>,
 }
@@ -83,6 +85,7 @@ pub(crate) fn watch(
         unreadable: 0,
         lasted_of_cgroups: Duration::ZERO,
         is_now: true,
+        groups_are_whole: true,
         remarks: Vec::new(),
     };
     let started = Instant::now();

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use grey_model::{
     BootId, Bytes, CgroupField, CgroupId, CgroupSample, KernelText, Owner, ProcessId, ProcessKey,
+    TracePoint, roughly,
 };
-use grey_policy::leak::shortest_window;
+use grey_policy::leak::is_enough;
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::CgroupGrowth;
 use grey_telemetry::proc::boot_id::read_boot_id;
@@ -25,11 +26,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::groups::{Part, groups};
-use self::lives::{Judged, Seen, follow, seen};
+use self::lives::{Life, Seen, follow, seen, without_its_end};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
 use super::scope::Scope;
+use super::verdicts::enough;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::moment::shown;
@@ -58,10 +60,9 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         times: &times,
         ticks_per_second: rustix::param::clock_ticks_per_second(),
         running: running(kernel, recorded),
-        interval,
     };
     follow(
-        all.iter().map(|seen| chosen.judged(seen)).collect(),
+        all.iter().map(|seen| chosen.life(seen)).collect(),
         &mut followed,
     );
     let parts: Vec<Part<'_>> = all.iter().filter_map(|seen| chosen.part(seen)).collect();
@@ -85,6 +86,7 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         unreadable: 0,
         lasted_of_cgroups: recorded.cgroups.last().map_or(lasted, |(ms, _)| since(*ms)),
         is_now: now.saturating_sub(recorded.until_unix_ms) <= NOW_MS,
+        groups_are_whole: recorded.has_all_processes(),
         remarks: remarks(recorded, now),
     }
 }
@@ -99,6 +101,11 @@ impl Recorded {
             .chain(cgroups)
             .min()
             .unwrap_or_default()
+    }
+
+    /// Whether each sample has every process that there was.
+    fn has_all_processes(&self) -> bool {
+        self.processes.iter().all(|(_, then)| then.are_all)
     }
 
     /// Whether something in it fits one of the words of `scope`.
@@ -124,33 +131,41 @@ struct Chosen<'all> {
     /// Who runs now; `None` where that cannot be known, or where the samples are
     /// of another boot.
     running: Option<HashSet<ProcessId>>,
-    interval: Duration,
 }
 
 impl Chosen<'_> {
-    fn judged(&self, seen: &Seen<'_>) -> Judged {
+    fn life(&self, seen: &Seen<'_>) -> Life {
         let readings = &self.recorded.processes;
-        let enough = shortest_window(self.interval);
-        let run = seen.unbroken(|run| {
-            let at = |end: Option<&(usize, Bytes)>| end.map(|(index, _)| self.times[*index]);
-            let span = at(run.last()).zip(at(run.first()));
-            span.is_some_and(|(last, first)| last.saturating_sub(first) >= enough)
-        });
+        let enough = |run: &[(usize, Bytes)]| {
+            let points: Vec<TracePoint> = run
+                .iter()
+                .map(|&(index, amount)| TracePoint {
+                    at: self.times[index],
+                    amount,
+                    life: 0,
+                })
+                .collect();
+            is_enough(&points)
+        };
+        let run = seen.unbroken(enough);
         let is_in_last = seen.last_index() + 1 == readings.len();
         let has_ended = match &self.running {
             Some(running) => !running.contains(&seen.id),
             None => seen.was_seen_to_end(readings),
         };
-        Judged {
+        let ended = !is_in_last && has_ended;
+        let run = if ended { without_its_end(run) } else { run };
+        Life {
             id: seen.id,
             facts: self.facts(seen),
-            trace: run
+            held: run
                 .iter()
                 .map(|&(index, held)| (self.times[index], held))
                 .collect(),
+            is_enough: enough(run),
             started_ms: self.started_ms(seen),
             last_ms: readings[seen.last_index()].0,
-            ended: !is_in_last && has_ended,
+            ended,
         }
     }
 
@@ -225,7 +240,8 @@ fn growth(group: &CgroupSample) -> CgroupGrowth {
         anonymous: bytes(CgroupField::Anonymous)
             .map(|resident| resident.saturating_add(bytes(CgroupField::Swap).unwrap_or_default())),
         shmem: bytes(CgroupField::Shared),
-        slab: bytes(CgroupField::Slab),
+        slab: bytes(CgroupField::SlabUnreclaimable),
+        slab_reclaimable: bytes(CgroupField::SlabReclaimable),
         kernel: bytes(CgroupField::KernelOther),
         dying: value(CgroupField::Dying),
     }
@@ -236,7 +252,8 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
     let zone = TimeZone::system();
     let mut remarks = vec![
         "leaks: from history, which has the largest processes and cgroups of each moment: \
-         what was smaller is not judged, and a group is the sum of those of its processes"
+         what was smaller is not judged, a group is the sum of those of its processes, and who \
+         was whose restart is told by name and cgroup alone"
             .to_owned(),
     ];
     if let Some((count, until)) = recorded.before_boot {
@@ -249,6 +266,16 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
     if recorded.without_processes > 0 {
         let samples = counted(recorded.without_processes, "sample has", "samples have");
         remarks.push(format!("leaks: {samples} no processes"));
+    }
+    if let [(first, _), .., (last, _)] = &recorded.cgroups[..] {
+        let count = u64::try_from(recorded.cgroups.len()).unwrap_or(u64::MAX);
+        let apart = Duration::from_millis((last - first) / (count - 1).max(1));
+        remarks.push(format!(
+            "leaks: cgroups were read {} times, {} apart: a verdict on one takes {}",
+            count,
+            roughly(apart),
+            roughly(enough(apart)),
+        ));
     }
     let mut groups = recorded.cgroups.iter().flat_map(|(_, groups)| groups);
     if recorded.cgroups.iter().all(|(_, groups)| groups.is_empty()) {

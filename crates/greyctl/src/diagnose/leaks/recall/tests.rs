@@ -171,10 +171,48 @@ fn a_restart_is_one_that_began_after_the_end() {
             process(9, "web", 103, 20 + second),
         ],
     }));
-    let web = vec![(0, 10), (0, 11), (0, 12), (1, 24), (1, 25)];
+    // Of the life before, that it was.
+    let web = vec![(0, 12), (1, 24), (1, 25)];
     let found = told(&watched);
     assert!(found.contains(&(9, false, web)), "{found:?}");
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn what_an_earlier_life_held_is_told_of_it_alone() {
+    let lives = |seconds| {
+        let watched = recalled(&each_second(seconds, |second| match second {
+            0..=39 => vec![process(7, "web", 0, 10 + second), process(6, "calm", 0, 1)],
+            _ => vec![process(6, "calm", 0, 1), process(9, "web", 140, 5)],
+        }));
+        let found = told(&watched).into_iter();
+        found
+            .filter(|(pid, _, _)| *pid != 6)
+            .map(|(pid, ended, points)| (pid, ended, points.len()))
+            .collect::<Vec<_>>()
+    };
+    // The present one is not long enough: then the last that was is told, too.
+    assert_eq!(lives(45), [(7, true, 40), (9, false, 1 + 5)]);
+    assert_eq!(lives(80), [(9, false, 1 + 40)]);
+}
+
+#[test]
+fn what_is_held_while_it_ends_is_left_out() {
+    let samples = |goes_on: bool| {
+        each_second(4, |second| {
+            let mut all = vec![process(6, "calm", 0, 1)];
+            match (second, goes_on) {
+                (0 | 1, _) | (2, true) => all.push(process(7, "web", 0, 100 + second)),
+                (2, false) | (_, true) => all.push(process(7, "web", 0, 7)),
+                (_, false) => {}
+            }
+            all
+        })
+    };
+    let of_web = |goes_on| told(&recalled(&samples(goes_on)))[1].2.clone();
+    assert_eq!(of_web(false), [(0, 100), (0, 101)]);
+    // It only gave memory back.
+    assert_eq!(of_web(true), [(0, 100), (0, 101), (0, 102), (0, 7)]);
 }
 
 #[test]
@@ -195,7 +233,7 @@ fn who_was_not_asked_for_counts_as_the_restart_of_one_that_was() {
         _ => vec![process(6, "calm", 0, 1), process(9, "web", 102, 20)],
     });
     let watched = recalled_of(&samples, &[Target::Pid(7)]);
-    let web = vec![(0, 10), (0, 10), (1, 20), (1, 20)];
+    let web = vec![(0, 10), (1, 20), (1, 20)];
     assert_eq!(told(&watched), [(9, false, web)]);
     let named = |text: &str| text.parse::<Target>().unwrap();
     for (target, found) in [

@@ -50,8 +50,8 @@ pub use comparison::{
 };
 pub use doctor::{
     Capabilities, Capability, DirectoryFacts, DiskFacts, DoctorFacts, HistoryFacts,
-    HugePageSettings, JournalFacts, OomDaemon, OwnMemoryLimit, Reading, ResourceLimit,
-    ResourceLimits, SetupFacts, StateFacts, VmSettings,
+    HugePageSettings, JournalFacts, OomDaemon, OwnMemoryLimit, ProcessListing, Reading,
+    ResourceLimit, ResourceLimits, SetupFacts, StateFacts, VmSettings,
 };
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};

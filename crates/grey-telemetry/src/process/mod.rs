@@ -34,7 +34,7 @@ pub mod tracked_pss;
 
 pub use anonymous::{AnonymousMemory, read_anonymous};
 pub use largest::{LargestOptions, LargestProcesses};
-pub use list::{ProcessList, hides_processes};
+pub use list::{ProcessList, hides_processes, process_listing};
 pub use program::{Program, ProgramLayout};
 pub use pss_tracker::{PssTick, PssTracker};
 pub use reading::{Detail, ProcessReading, Scratch, read_process};

@@ -82,8 +82,8 @@ pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
 pub use roughly::roughly;
 pub use sample::{
-    CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
-    ProcessValues, Sample, SystemField, SystemValues,
+    CgroupField, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample, GroupValues,
+    ProcessField, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
 };
 pub use shell::shell_word;
 pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};

@@ -1,7 +1,7 @@
 //! A sample: what is remembered of a machine's memory at one instant.
 //!
-//! Far less than a snapshot: the machine's numbers, the largest processes and
-//! the largest cgroups. What was not read is `None`, never 0.
+//! Far less than a snapshot: the machine's numbers, the largest processes, groups
+//! of processes and cgroups. What was not read is `None`, never 0.
 
 use crate::identity::{BootId, CgroupPath, ProcessId};
 use crate::text::KernelText;
@@ -175,6 +175,19 @@ fields! {
     Id = "id",
 }
 
+fields! {
+    /// A number of a group of processes.
+    GroupField, GroupValues,
+    /// How many they are.
+    Processes = "processes",
+    /// Their resident anonymous memory.
+    Anonymous = "anonymous_bytes",
+    /// What of them is in swap, as far as it was read.
+    Swap = "swap_bytes",
+    /// When the oldest of them started, in clock ticks since boot.
+    OldestStart = "oldest_start_time_ticks",
+}
+
 /// A machine's memory at one instant, as history keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
@@ -192,6 +205,9 @@ pub struct Sample {
     /// The largest cgroups, by path; `None` where they were not read, as they
     /// are not every time.
     pub cgroups: Option<Vec<CgroupSample>>,
+    /// The largest groups, by key; `None` where they were not read, as they are
+    /// not every time.
+    pub groups: Option<Vec<GroupSample>>,
 }
 
 /// One process in a sample.
@@ -230,4 +246,22 @@ pub struct CgroupSample {
     pub path: CgroupPath,
     /// Its numbers.
     pub values: CgroupValues,
+}
+
+/// All processes of one name in one cgroup, in a sample: what they hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSample {
+    /// Which group.
+    pub key: GroupKey,
+    /// Its numbers.
+    pub values: GroupValues,
+}
+
+/// What a group is known by in history.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// The kernel's name for each of its processes.
+    pub name: KernelText,
+    /// Their cgroup, where known.
+    pub cgroup: Option<CgroupPath>,
 }

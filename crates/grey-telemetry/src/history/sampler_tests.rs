@@ -71,6 +71,7 @@ fn only_the_largest_are_kept_and_cgroups_are_read_now_and_then() {
     let options = SamplerOptions {
         processes: 2,
         cgroups: 1,
+        groups: 1,
         cgroups_every: 3,
         looked_at: 1,
         ..SamplerOptions::default()
@@ -84,6 +85,10 @@ fn only_the_largest_are_kept_and_cgroups_are_read_now_and_then() {
         .collect();
     assert_eq!(read, [true, false, false, true, false, false, true]);
     assert_eq!(samples[0].cgroups.as_ref().unwrap().len(), 1);
+    for sample in &samples {
+        let groups = sample.groups.as_ref().map(Vec::len);
+        assert_eq!(groups, sample.cgroups.as_ref().map(|_| 1));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod imitation;
 mod kib;
 pub mod ksm_stat;
 pub mod largest;
+mod largest_groups;
 pub mod list;
 pub mod maps;
 pub mod oom_score;

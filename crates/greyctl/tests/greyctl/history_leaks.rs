@@ -5,7 +5,8 @@ use std::fs;
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{
-    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, Sample, SystemValues,
+    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample,
+    GroupValues, Sample, SystemValues,
 };
 use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use jiff::{SignedDuration, Timestamp};
@@ -190,6 +191,7 @@ fn groups_and_cgroups_of_history_are_judged() {
             system: SystemValues::default(),
             processes: [801, 802, 803].map(worker).to_vec(),
             cgroups: second.is_multiple_of(10).then_some(cgroups),
+            groups: None,
         };
         writer.append(&sample).unwrap();
     }
@@ -227,6 +229,58 @@ fn groups_and_cgroups_of_history_are_judged() {
     let since = ["memory-diagnose", "--detect-leaks", "--since", "1h ago"];
     let text = run(on(&kernel), &since).stdout;
     assert!(text.contains("/removed (gone)"), "{text}");
+}
+
+#[test]
+fn a_program_that_leaks_by_ever_more_processes_is_found_beyond_the_largest() {
+    let kernel = host();
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+    let folder = kernel.path("state/history");
+    let mut writer = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();
+    for second in 0..300_u64 {
+        // A child of 10 MiB each three seconds, of which the samples have two.
+        let children = 2 + second / 3;
+        let group = GroupSample {
+            key: GroupKey {
+                name: "child".into(),
+                cgroup: None,
+            },
+            values: GroupValues::default()
+                .with(GroupField::Processes, Some(children))
+                .with(GroupField::Anonymous, Some((children * 10) << 20)),
+        };
+        let sample = Sample {
+            at_unix_ms: now - (300 - second) * 1000,
+            since_boot_ms: 1_000_000 + second * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default(),
+            processes: [901, 902]
+                .map(|pid| holding(pid, "child", None, 10))
+                .to_vec(),
+            cgroups: None,
+            groups: second.is_multiple_of(10).then(|| vec![group]),
+        };
+        writer.append(&sample).unwrap();
+    }
+    drop(writer);
+    let ran = judge(&kernel, &["1h ago"]);
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.diagnosis.v1", &document);
+    let group = &document["leak_groups"][0];
+    assert_eq!(
+        (&group["group"], &group["verdict"]),
+        (&"child".into(), &"leak".into())
+    );
+    assert_eq!(
+        (&group["processes"], &group["ended"]),
+        (&98.into(), &false.into())
+    );
+    let notes = document["notes"].to_string();
+    assert!(
+        notes.contains("groups were read 30 times, 10s apart"),
+        "{notes}"
+    );
 }
 
 #[test]

@@ -87,10 +87,15 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .iter()
         .map(|((kind, name), group)| GroupLeak {
             kind: *kind,
-            ended: is_over(&group.trace, watched.lasted),
+            ended: is_over(&group.trace, watched.lasted_of_groups),
             group: name.clone(),
             processes: group.processes,
-            judgement: verdict(&group.trace, &rule, rooms.machine(), watched.lasted),
+            judgement: verdict(
+                &group.trace,
+                &rule,
+                rooms.machine(),
+                watched.lasted_of_groups,
+            ),
         })
         .collect();
     let unknown = match watched.groups_are_whole {
@@ -301,6 +306,7 @@ mod tests {
             ended_early: true,
             unreadable: 0,
             lasted_of_cgroups: Duration::from_secs(seconds),
+            lasted_of_groups: Duration::from_secs(seconds),
             is_now: true,
             groups_are_whole: true,
             remarks: Vec::new(),

@@ -1,12 +1,12 @@
 //! Which samples of a time are judged: those of its last boot, evenly, and no
 //! more than a judgement needs.
 //!
-//! Processes are in each sample and cgroups now and then: each is thinned out on
-//! its own.
+//! Processes are in each sample, cgroups and groups now and then: each is thinned
+//! out on its own.
 
 use std::ops::ControlFlow;
 
-use grey_model::{BootId, CgroupSample, ProcessSample, Sample};
+use grey_model::{BootId, CgroupSample, GroupSample, ProcessSample, Sample};
 use grey_telemetry::history::{History, HistoryError};
 
 /// At most so many readings of each.
@@ -20,6 +20,8 @@ pub(crate) struct Recorded {
     pub(super) boot: Option<BootId>,
     pub(super) processes: Vec<(u64, ProcessesThen)>,
     pub(super) cgroups: Vec<(u64, Vec<CgroupSample>)>,
+    /// Of all processes, also of those that are not among the largest.
+    pub(super) groups: Vec<(u64, Vec<GroupSample>)>,
     /// How many samples of earlier boots were left out, and when the last of
     /// them was taken, in milliseconds since 1970.
     pub(super) before_boot: Option<(u64, u64)>,
@@ -67,6 +69,7 @@ struct Gathered {
     recorded: Recorded,
     processes: Thinned<ProcessesThen>,
     cgroups: Thinned<Vec<CgroupSample>>,
+    groups: Thinned<Vec<GroupSample>>,
     /// Of this boot so far, and the last of them on both clocks.
     taken: u64,
     last: Option<(u64, u64)>,
@@ -99,12 +102,16 @@ impl Gathered {
         if let Some(cgroups) = sample.cgroups {
             self.cgroups.take(at, cgroups);
         }
+        if let Some(groups) = sample.groups {
+            self.groups.take(at, groups);
+        }
     }
 
     fn finish(self) -> Recorded {
         Recorded {
             processes: self.processes.finish(),
             cgroups: self.cgroups.finish(),
+            groups: self.groups.finish(),
             until_unix_ms: self.last.map_or(0, |(_, unix_ms)| unix_ms),
             ..self.recorded
         }

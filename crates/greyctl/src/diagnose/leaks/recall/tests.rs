@@ -2,8 +2,8 @@
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{
-    CgroupPath, CgroupValues, GrowthOf, ProcessField, ProcessSample, ProcessValues, Sample,
-    SystemField, SystemValues, Target, Trace,
+    CgroupPath, CgroupValues, GroupField, GroupValues, GrowthOf, ProcessField, ProcessSample,
+    ProcessValues, Sample, SystemField, SystemValues, Target, Trace,
 };
 use grey_telemetry::Roots;
 use grey_telemetry::history::History;
@@ -41,6 +41,7 @@ fn sample(boot: &str, second: u64, processes: Vec<ProcessSample>) -> Sample {
         system: SystemValues::default(),
         processes,
         cgroups: None,
+        groups: None,
     }
 }
 
@@ -294,6 +295,70 @@ fn a_group_of_which_nobody_is_left_was_restarted() {
     assert_eq!(group(&watched, "web"), [(0, 10), (0, 10), (1, 20), (1, 20)]);
 }
 
+/// A group of processes of which the oldest started at this second after boot.
+fn group_sample(name: &str, cgroup: &str, processes: u64, mib: u64, oldest: u64) -> GroupSample {
+    GroupSample {
+        key: GroupKey {
+            name: KernelText::from(name),
+            cgroup: CgroupPath::new(cgroup.as_bytes()),
+        },
+        values: GroupValues::default()
+            .with(GroupField::Processes, Some(processes))
+            .with(GroupField::Anonymous, Some(mib * MIB))
+            .with(GroupField::Swap, Some(MIB))
+            .with(
+                GroupField::OldestStart,
+                Some(oldest * rustix::param::clock_ticks_per_second()),
+            ),
+    }
+}
+
+/// A sample a second of one process, with groups in every second one.
+fn with_groups(seconds: u64, groups: impl Fn(u64) -> Vec<GroupSample>) -> Vec<Sample> {
+    let mut samples = each_second(seconds, |_| vec![process(7, "worker", 0, 10)]);
+    for (second, sample) in (0..).zip(&mut samples) {
+        sample.groups = (second % 2 == 0).then(|| groups(second));
+    }
+    samples
+}
+
+#[test]
+fn recorded_groups_are_judged_by_all_their_processes() {
+    let samples = with_groups(6, |second| {
+        vec![
+            group_sample("worker", "/a", 1 + second, 10 * (1 + second), 0),
+            group_sample("worker", "/b", 2, 5, 0),
+        ]
+    });
+    let watched = recalled(&samples);
+    let key = (GroupKind::Program, KernelText::from("worker"));
+    let workers = &watched.followed.groups[&key];
+    // Both cgroups, each with a MiB in swap.
+    assert_eq!(points(&workers.trace), [(0, 17), (0, 37), (0, 57)]);
+    assert_eq!(workers.processes, 5 + 2);
+    assert!(watched.groups_are_whole);
+    assert_eq!(watched.lasted_of_groups, Duration::from_secs(4));
+    // Of those of one process that was asked for, there are no sums.
+    let single = recalled_of(&samples, &[Target::Pid(7)]);
+    assert_eq!(group(&single, "worker"), [(0, 10); 6]);
+    assert!(!single.groups_are_whole);
+}
+
+#[test]
+fn a_recorded_group_was_restarted_when_all_of_it_began_after_the_reading_before() {
+    let group = |oldest: [u64; 3]| {
+        let samples = with_groups(6, |second| {
+            let oldest = oldest[usize::try_from(second / 2).unwrap()];
+            vec![group_sample("worker", "/a", 2, 10, oldest)]
+        });
+        group(&recalled(&samples), "worker")
+    };
+    // Of two the older one ended: the other goes on.
+    assert_eq!(group([50, 99, 101]), [(0, 11); 3]);
+    // Between the readings of 102 and 104 seconds after boot.
+    assert_eq!(group([50, 50, 103]), [(0, 11), (0, 11), (1, 11)]);
+}
+
 #[test]
 fn samples_without_processes_hide_nobody_and_are_told() {
     let mut samples = each_second(3, |_| vec![process(7, "web", 0, 10)]);
@@ -392,7 +457,7 @@ fn two_names_that_are_printed_alike_are_two_groups() {
     let group = |name: &[u8]| {
         let mut process = process(1, "p", 0, 1);
         process.key.name = KernelText::from(name);
-        group_of(&process.key, true)
+        group_of(&process.key.name, None, true)
     };
     let (byte, text) = (group(b"\xff"), group(b"\\xff"));
     assert_eq!(byte.1.to_string(), text.1.to_string());

@@ -305,8 +305,14 @@ pub enum UnitEvent {
         /// Its name.
         name: KernelText,
     },
-    /// systemd itself sent a signal: a stop that took too long, or a process
-    /// that was left over.
+    /// Its watchdog ran out, and systemd sends it a signal.
+    WatchdogRanOut {
+        /// How long it had not told that it is alive, in systemd's words; `None`
+        /// where it asked for the signal itself (`WATCHDOG=trigger`).
+        limit: Option<KernelText>,
+    },
+    /// systemd itself sent a signal: a stop that took too long, a process that was
+    /// left over, or a watchdog that ran out.
     KilledBySystemd {
         /// The signal's number.
         signal: u8,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use grey_model::{
     CgroupPath, Constraint, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent,
+    UnitRecord,
 };
 
 use super::advice::owner_of;
@@ -22,7 +23,7 @@ const SAME_REPORT: Duration = Duration::from_millis(1);
 const CLOCK_SET: Duration = Duration::from_secs(16 * 3600);
 
 /// The same where a log only has seconds.
-const SAME_SECOND: Duration = Duration::from_secs(2);
+pub(super) const SAME_SECOND: Duration = Duration::from_secs(2);
 
 /// The kernel keeps this much of a process's name.
 const NAME_LENGTH: usize = 15;
@@ -53,7 +54,7 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
             if let KillRecord::Unit(unit) = &record.record
                 && wanted(&unit.event)
             {
-                add_unit(&mut kills, record, &unit.unit, &unit.event, facts);
+                add_unit(&mut kills, records, record, unit, facts);
             }
         }
     }
@@ -161,13 +162,13 @@ fn knows_more(kill: &KernelKill, than: &KernelKill) -> bool {
 }
 
 /// When something was, by either clock.
-type When = (Option<Moment>, Option<f64>);
+pub(super) type When = (Option<Moment>, Option<f64>);
 
 fn when(kill: &Kill) -> When {
     (kill.at, kill.since_boot_seconds)
 }
 
-fn when_logged(record: &TimedRecord) -> When {
+pub(super) fn when_logged(record: &TimedRecord) -> When {
     (
         record.at,
         record.since_boot.map(|since| since.as_secs_f64()),
@@ -176,7 +177,7 @@ fn when_logged(record: &TimedRecord) -> When {
 
 /// Whether the two are no further apart, by a clock that both have. In a log
 /// without any times everything is near.
-fn is_near(one: When, other: When, span: Duration) -> bool {
+pub(super) fn is_near(one: When, other: When, span: Duration) -> bool {
     match (one, other) {
         ((Some(one), _), (Some(other), _)) => one.distance(other) <= span,
         ((_, Some(one)), (_, Some(other))) => (one - other).abs() <= span.as_secs_f64(),
@@ -219,9 +220,9 @@ fn add_program(kills: &mut Vec<Kill>, kill: Kill) {
 /// Lays what systemd says of a unit upon the kill that it is about.
 fn add_unit(
     kills: &mut Vec<Kill>,
+    records: &[TimedRecord],
     record: &TimedRecord,
-    unit: &KernelText,
-    event: &UnitEvent,
+    UnitRecord { unit, event }: &UnitRecord,
     facts: &KillFacts<'_>,
 ) {
     name_whom_systemd_names(kills, record, unit, event);
@@ -241,7 +242,7 @@ fn add_unit(
         }
         return;
     }
-    let Some(mut kill) = by_others::unit(record, unit, event, facts) else {
+    let Some(mut kill) = by_others::unit(records, record, unit, event, facts) else {
         return;
     };
     let at_that_time = kills.iter().filter(|known| {
@@ -318,7 +319,7 @@ fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
         UnitEvent::PassedOn { signal } => kill.signal == Some(*signal),
         UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),
         UnitEvent::EndedBy { signal: SIGTERM } => kill.signal == Some(SIGTERM),
-        UnitEvent::EndedBy { .. } => false,
+        UnitEvent::EndedBy { .. } | UnitEvent::WatchdogRanOut { .. } => false,
         UnitEvent::SignalRequested { signal, pid, .. }
         | UnitEvent::KilledBySystemd { signal, pid, .. } => {
             kill.signal == Some(*signal) && kill.pid == Some(*pid)

@@ -48,6 +48,56 @@ fn a_stop_that_took_too_long_is_systemds() {
     assert!(says(&kill.advice, "TimeoutStopUSec -- web.service"));
 }
 
+/// systemd's signal to process `pid`, at `second`.
+fn sent_by_systemd(second: i64, signal: u8, pid: u32) -> TimedRecord {
+    let name = KernelText::from("wd");
+    at(
+        second,
+        unit_record(UnitEvent::KilledBySystemd { signal, pid, name }),
+    )
+}
+
+/// What is said of the last of these, of which the watchdog's line is the first.
+fn after_the_watchdog(limit: Option<&str>, sent: &[TimedRecord]) -> Kill {
+    let limit = limit.map(KernelText::from);
+    let mut records = vec![at(10, unit_record(UnitEvent::WatchdogRanOut { limit }))];
+    records.extend_from_slice(sent);
+    let mut kills = explain_kills(&records, &SYSTEMD);
+    assert_eq!(kills.len(), sent.len(), "{kills:#?}");
+    kills.pop().unwrap()
+}
+
+#[test]
+fn what_the_watchdog_has_killed_is_no_slow_stop() {
+    let kill = after_the_watchdog(Some("30s"), &[sent_by_systemd(10, 6, 7)]);
+    assert_eq!((kill.killer, kill.signal), (Killer::Signal, Some(6)));
+    let silent = "for 30s it did not tell systemd that it is alive";
+    assert!(says(&kill.explanation, silent), "{:?}", kill.explanation);
+    assert!(says(&kill.advice, "show -p WatchdogUSec -- web.service"));
+    assert!(!says(&kill.advice, "TimeoutStopUSec"));
+    let asked = after_the_watchdog(None, &[sent_by_systemd(10, 6, 7)]);
+    assert!(says(&asked.explanation, "WATCHDOG=trigger"));
+    // It did not end by that either.
+    let slow = after_the_watchdog(
+        Some("30s"),
+        &[sent_by_systemd(10, 6, 7), sent_by_systemd(100, 9, 7)],
+    );
+    assert!(says(
+        &slow.explanation,
+        "after the signal of systemd's watchdog"
+    ));
+    assert!(says(&slow.advice, "TimeoutAbortUSec -- web.service"));
+}
+
+#[test]
+fn a_slow_stop_after_a_watchdogs_kill_is_a_slow_stop() {
+    let later = [sent_by_systemd(10, 6, 7), sent_by_systemd(100, 9, 8)];
+    for sent in [&later[..], &later[1..]] {
+        let kill = after_the_watchdog(Some("30s"), sent);
+        assert!(says(&kill.advice, "TimeoutStopUSec"), "{:?}", kill.advice);
+    }
+}
+
 #[test]
 fn a_sigkill_is_a_persons_only_where_the_kernels_log_was_searched() {
     let record = at(1, unit_record(UnitEvent::EndedBy { signal: 9 }));

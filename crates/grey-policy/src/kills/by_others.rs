@@ -142,6 +142,21 @@ pub(super) fn unit(
             ],
             ..blank(record, Killer::SystemdOomd)
         },
+        UnitEvent::FailedByOom => Kill {
+            signal: Some(SIGKILL),
+            explanation: vec![
+                format!(
+                    "{unit} failed with the result oom-kill: systemd saw that the kernel counted an \
+                     out-of-memory kill in its control group, or that systemd-oomd killed there"
+                ),
+                "the report of that is not in what was searched, so that it is not known which of \
+                 the two it was, nor whose memory was out: the group's, that of one above it, or \
+                 the machine's"
+                    .to_owned(),
+            ],
+            advice: vec![see, who_was_there(record)],
+            ..blank(record, Killer::Unknown)
+        },
         UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
         UnitEvent::PassedOn { signal } => Kill {
             signal: Some(*signal),
@@ -187,6 +202,15 @@ pub(super) fn passed_on(unit: &KernelText, signal: u8) -> String {
          {signal}: a shell or an engine passes on so that its own process was ended by {}",
         u16::from(signal) + 128,
         exit_code::signal_name(signal)
+    )
+}
+
+/// What systemd does with the rest of a unit of which a process was killed for
+/// memory, and so with the process that it had started itself.
+pub(super) fn rest_of_it(unit: &KernelText) -> String {
+    format!(
+        "the process that systemd had started for {unit} ended by SIGTERM: after such a kill systemd \
+         ends what is left of a unit (OOMPolicy=stop)"
     )
 }
 

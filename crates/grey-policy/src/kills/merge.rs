@@ -31,6 +31,10 @@ const NAME_LENGTH: usize = 15;
 /// systemd tells of a kill at the latest this much after it.
 const UNIT_LAG: Duration = Duration::from_secs(30);
 
+/// How long after a kill its unit has failed at the latest: the 90 s that a stop of
+/// what is left of it may take by default, twice.
+const OOM_LAG: Duration = Duration::from_secs(180);
+
 /// Explains every kill that the records tell of, in the order in which they
 /// happened as far as that is known.
 #[must_use]
@@ -49,7 +53,7 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
         }
     }
     // Who did it before that it was done.
-    for wanted in [names_a_killer, names_an_end] {
+    for wanted in [names_a_killer, names_a_result, names_an_end] {
         for record in records {
             if let KillRecord::Unit(unit) = &record.record
                 && wanted(&unit.event)
@@ -71,7 +75,11 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
 }
 
 const fn names_a_killer(event: &UnitEvent) -> bool {
-    !names_an_end(event)
+    !names_an_end(event) && !names_a_result(event)
+}
+
+const fn names_a_result(event: &UnitEvent) -> bool {
+    matches!(event, UnitEvent::FailedByOom)
 }
 
 const fn names_an_end(event: &UnitEvent) -> bool {
@@ -186,6 +194,15 @@ pub(super) fn is_near(one: When, other: When, span: Duration) -> bool {
     }
 }
 
+/// Whether the one was before the other, by a clock that both have.
+fn is_before(one: When, other: When) -> bool {
+    match (one, other) {
+        ((Some(one), _), (Some(other), _)) => one < other,
+        ((_, Some(one)), (_, Some(other))) => one < other,
+        _ => false,
+    }
+}
+
 /// Adds a kill that systemd-oomd told of, unless another log told it already.
 fn add_new(kills: &mut Vec<Kill>, kill: Kill) {
     let is_known = kills.iter().any(|known| {
@@ -226,10 +243,15 @@ fn add_unit(
     facts: &KillFacts<'_>,
 ) {
     name_whom_systemd_names(kills, record, unit, event);
+    let is_oom_end = names_an_end(event) && failed_by_oom(records, record, unit);
     let about = kills.iter_mut().filter(|kill| {
-        (is_of_unit(kill, unit) || is_named_after(kill, unit))
-            && can_be(kill, event)
-            && can_have_caused(kill, record)
+        let is_its = is_of_unit(kill, unit) || is_named_after(kill, unit);
+        is_its
+            && match event {
+                _ if is_oom_end => can_be(kill, &UnitEvent::FailedByOom) && is_lately(kill, record),
+                UnitEvent::FailedByOom => can_be(kill, event) && is_lately(kill, record),
+                _ => can_be(kill, event) && can_have_caused(kill, record),
+            }
     });
     // Of several that programs killed, the last before the unit's end.
     let order = |kill: &&mut Kill| kill.program.is_some().then_some(Reverse(kill.at));
@@ -237,8 +259,14 @@ fn add_unit(
         if known.unit.is_none() {
             known.unit = Some(unit.clone());
         }
-        if let UnitEvent::PassedOn { signal } = event {
-            known.explanation.push(by_others::passed_on(unit, *signal));
+        match event {
+            UnitEvent::PassedOn { signal } => {
+                known.explanation.push(by_others::passed_on(unit, *signal));
+            }
+            UnitEvent::EndedBy { signal: SIGTERM } if is_oom_end => {
+                known.explanation.push(by_others::rest_of_it(unit));
+            }
+            _ => {}
         }
         return;
     }
@@ -252,6 +280,28 @@ fn add_unit(
         .filter_map(|known| Some(by_others::at_that_time(known.program.as_ref()?, known)));
     kill.explanation.extend(told);
     kills.push(kill);
+}
+
+/// Whether systemd says of the unit, after this end of a process of it and once the
+/// others have ended, that memory was why it failed.
+fn failed_by_oom(records: &[TimedRecord], record: &TimedRecord, unit: &KernelText) -> bool {
+    let mut later = records
+        .iter()
+        .skip_while(|other| !std::ptr::eq(*other, record))
+        .filter(|other| other.host == record.host);
+    later.any(|other| {
+        let is_it = matches!(&other.record, KillRecord::Unit(of_unit)
+            if of_unit.unit == *unit && names_a_result(&of_unit.event));
+        is_it && is_near(when_logged(other), when_logged(record), OOM_LAG)
+    })
+}
+
+/// Whether the kill is the one for which systemd had to end the unit until then. One
+/// of which only that result tells is a little later than the end.
+fn is_lately(kill: &Kill, record: &TimedRecord) -> bool {
+    let (killed, ended) = (when(kill), when_logged(record));
+    is_near(killed, ended, UNIT_LAG)
+        || (!is_before(ended, killed) && is_near(killed, ended, OOM_LAG))
 }
 
 /// A process of which systemd says that it is the unit's is the unit's, whoever
@@ -299,12 +349,8 @@ fn is_named_after(kill: &Kill, unit: &KernelText) -> bool {
 /// Whether what systemd logged may be the end of whom this kill hit: it came soon
 /// after, and of a program's signal never before it.
 fn can_have_caused(kill: &Kill, record: &TimedRecord) -> bool {
-    let is_before = match (when(kill), when_logged(record)) {
-        ((Some(sent), _), (Some(ended), _)) => ended < sent,
-        ((_, Some(sent)), (_, Some(ended))) => ended < sent,
-        _ => false,
-    };
-    is_near(when(kill), when_logged(record), UNIT_LAG) && !(kill.program.is_some() && is_before)
+    let (sent, ended) = (when(kill), when_logged(record));
+    is_near(sent, ended, UNIT_LAG) && !(kill.program.is_some() && is_before(ended, sent))
 }
 
 /// Whether a kill can be what systemd saw of the unit.
@@ -315,6 +361,7 @@ fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
     );
     match event {
         UnitEvent::KernelKilled => by_kernel,
+        UnitEvent::FailedByOom => by_kernel || kill.killer == Killer::SystemdOomd,
         UnitEvent::OomdKilled(_) => kill.killer == Killer::SystemdOomd,
         UnitEvent::PassedOn { signal } => kill.signal == Some(*signal),
         UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),

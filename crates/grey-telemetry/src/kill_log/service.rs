@@ -101,6 +101,9 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
             leading_number(rest).map(|(count, _)| count),
         ));
     }
+    if said.starts_with(b"Failed with result 'oom-kill'") {
+        return Some(UnitEvent::FailedByOom);
+    }
     if let Some((_, rest)) = split(said, b"rocess exited, code=killed, status=") {
         return Some(UnitEvent::EndedBy {
             signal: u8::try_from(leading_number(rest)?.0).ok()?,
@@ -235,6 +238,7 @@ pub fn mentions_a_kill(text: &[u8]) -> bool {
         b"illing",
         b"exited, code=",
         b": Watchdog ",
+        b"'oom-kill'",
     ]
     .iter()
     .any(|word| position(text, word).is_some())
@@ -297,6 +301,9 @@ mod tests {
                 name: KernelText::from("sleep")
             })
         );
+        let failed = "web.service: Failed with result 'oom-kill'.";
+        assert_eq!(event(failed), Some(UnitEvent::FailedByOom));
+        assert!(mentions_a_kill(failed.as_bytes()));
         for (said, limit) in [
             ("timeout (limit 30s)!", Some("30s")),
             ("timeout (limit 1min 30s)!", Some("1min 30s")),
@@ -312,6 +319,7 @@ mod tests {
             "web.service: Main process exited, code=exited, status=1/FAILURE",
             "web.service: Main process exited, code=exited, status=136/n/a",
             "web.service: Main process exited, code=exited, status=255/EXCEPTION",
+            "web.service: Failed with result 'signal'.",
             "web.service: Deactivated successfully.",
             "no unit: A process of this unit has been killed by the OOM killer.",
         ] {

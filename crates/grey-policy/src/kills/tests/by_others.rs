@@ -119,6 +119,82 @@ fn systemds_word_alone_leaves_the_limit_unknown() {
     assert!(says(&kill.explanation, "not known whose memory was out"));
 }
 
+/// What `before` and the end of a unit that failed for memory come to.
+fn failed_by_oom(before: &[TimedRecord], signal: u8) -> Vec<Kill> {
+    let mut records = before.to_vec();
+    records.push(at(100, unit_record(UnitEvent::EndedBy { signal })));
+    records.push(at(101, unit_record(UnitEvent::FailedByOom)));
+    let unsearched = KillFacts {
+        kernel_log_searched: false,
+        ..SYSTEMD
+    };
+    let kills = explain_kills(&records, &SYSTEMD);
+    assert_eq!(kills, explain_kills(&records, &unsearched));
+    kills
+}
+
+#[test]
+fn a_unit_that_failed_for_memory_was_no_persons_victim() {
+    for signal in [9, 15] {
+        let kills = failed_by_oom(&[], signal);
+        assert_eq!(kills.len(), 1, "{kills:#?}");
+        let kill = &kills[0];
+        assert_eq!((kill.killer, kill.signal), (Killer::Unknown, Some(9)));
+        assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+        assert!(says(&kill.explanation, "failed with the result oom-kill"));
+        assert!(!says(&kill.explanation, "person"));
+        assert_eq!(says(&kill.explanation, "OOMPolicy=stop"), signal == 15);
+        assert!(says(&kill.advice, "memory-diagnose --target web.service"));
+    }
+}
+
+#[test]
+fn the_report_of_a_kill_says_more_than_that_the_unit_failed_by_it() {
+    let group = "/system.slice/web.service";
+    let oomd = KillRecord::Oomd(OomdKill {
+        cgroup: path(group),
+        cause: OomdCause::Other(KernelText::from("the moon")),
+    });
+    for (record, killer) in [
+        (kernel(of_cgroup(group, group)), Killer::KernelCgroup),
+        (unit_record(UnitEvent::KernelKilled), Killer::Unknown),
+        (
+            unit_record(UnitEvent::OomdKilled(Some(3))),
+            Killer::SystemdOomd,
+        ),
+        (oomd, Killer::SystemdOomd),
+    ] {
+        // A stop of what is left may take its time.
+        let kills = failed_by_oom(&[at(11, record)], 15);
+        assert_eq!(kills.len(), 1, "{kills:#?}");
+        assert_eq!(kills[0].killer, killer);
+        assert!(!says(&kills[0].explanation, "result oom-kill"));
+        assert!(says(&kills[0].explanation, "OOMPolicy=stop"));
+    }
+}
+
+#[test]
+fn an_end_long_before_a_unit_failed_for_memory_is_its_own() {
+    let before = [at(10, unit_record(UnitEvent::EndedBy { signal: 15 }))];
+    let kills = failed_by_oom(&before, 9);
+    let killers: Vec<Killer> = kills.iter().map(|kill| kill.killer).collect();
+    assert_eq!(killers, [Killer::Signal, Killer::Unknown]);
+    // Its other processes may take their time, but not for ever.
+    let group = "/system.slice/web.service";
+    let stopped = |second| {
+        let end = unit_record(UnitEvent::EndedBy { signal: 15 });
+        [
+            at(second, kernel(of_cgroup(group, group))),
+            at(second + 5, end),
+        ]
+    };
+    assert_eq!(failed_by_oom(&stopped(10), 9).len(), 1);
+    assert_eq!(failed_by_oom(&stopped(-300), 9).len(), 3);
+    // A kill in the next run of the unit says nothing of this one.
+    let next = [at(160, kernel(of_cgroup(group, group)))];
+    assert_eq!(failed_by_oom(&next, 9).len(), 2);
+}
+
 #[test]
 fn one_process_is_one_process() {
     let told = |count| {

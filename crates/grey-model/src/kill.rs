@@ -441,7 +441,7 @@ pub struct Growth {
     pub pid: u32,
     /// Its name.
     pub name: KernelText,
-    /// By how much.
+    /// By how much; all that it held where it started in that time.
     pub growth_bytes: Bytes,
     /// Whether it was in the cgroup that was at its limit, or below it; `null`
     /// where no cgroup's limit was the reason, or its cgroup is not known.

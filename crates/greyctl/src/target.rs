@@ -187,7 +187,7 @@ fn matches(error: &ResolveTargetError) -> Vec<String> {
 pub(crate) fn describe(target: &ResolvedTarget) -> String {
     let mut text = match (target.kind, target.process) {
         (TargetKind::Process, Some(process)) => {
-            format!("process {process} ({})", target.name.to_process_name())
+            format!("process {process} ({})", target.name.to_bracketed_name())
         }
         (TargetKind::Process, None) => format!("process {}", target.name.to_process_name()),
         (TargetKind::Cgroup, _) => "cgroup".to_owned(),

@@ -32,10 +32,7 @@ fn finding(account: &Value, topic: &str) -> String {
 
 #[test]
 fn a_process_is_explained() {
-    let kernel = host()
-        .with("proc/310/maps", MAPS)
-        .with("proc/300/maps", MAPS)
-        .with("proc/301/maps", MAPS);
+    let kernel = with_sharers(host());
     let ran = run_at(on(&kernel), 80, &["why", "310"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     assert!(!recommended(&ran).is_empty());
@@ -44,6 +41,14 @@ fn a_process_is_explained() {
 
 const MAPS: &str =
     "7f0000000000-7f0010000000 r-xp 00000000 fe:00 4711               /usr/lib/libfake.so\n";
+
+/// The same, where 300 and 301 map what 310 maps.
+fn with_sharers(kernel: FakeKernel) -> FakeKernel {
+    kernel
+        .with("proc/310/maps", MAPS)
+        .with("proc/300/maps", MAPS)
+        .with("proc/301/maps", MAPS)
+}
 
 /// The command lines without the directories of this run.
 fn with_places_hidden(text: &str) -> String {
@@ -560,6 +565,18 @@ fn swap_takes_nothing_that_is_locked() {
 }
 
 #[test]
+fn who_shares_and_has_no_name_has_one_pair_of_brackets() {
+    let unnamed = |pid| FakeProcess::new(pid, 1, "", "/solo");
+    let kernel = host()
+        .with_process(&unnamed(300))
+        .with_process(&unnamed(301));
+    let document = run(on(&with_sharers(kernel)), &["why", "--json", "310"]).json();
+    let sharing = finding(&document["targets"][0], "sharing");
+    let told = "libfake.so with 2 other processes (no name)";
+    assert!(sharing.contains(told), "{sharing}");
+}
+
+#[test]
 fn a_process_without_a_name_is_shown_as_one_everywhere() {
     let holder = FakeProcess {
         anon_kib: 300 << 10,
@@ -604,6 +621,7 @@ fn a_process_without_a_name_is_shown_as_one_everywhere() {
             assert!(before.iter().all(has_name), "{arguments:?}: {shown}");
         }
         assert!(!shown.contains("()"), "{arguments:?}: {shown}");
+        assert!(!shown.contains("(("), "{arguments:?}: {shown}");
         if arguments[0] == "memory-enforce" {
             assert!(shown.contains("(no name) goes"), "{shown}");
         }

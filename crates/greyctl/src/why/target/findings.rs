@@ -216,7 +216,7 @@ fn shared_with(file: &SharedWith) -> String {
     );
     let mut names: Vec<String> = Vec::new();
     for other in &file.processes {
-        let name = other.name.to_process_name();
+        let name = other.name.to_bracketed_name();
         if names.len() < MOST_NAMED && !names.contains(&name) {
             names.push(name);
         }

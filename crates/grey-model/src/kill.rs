@@ -286,11 +286,6 @@ pub enum UnitEvent {
     OomdKilled(Option<u64>),
     /// It failed with the result `oom-kill`: the kernel had counted an out-of-memory
     /// kill in its control group, or systemd-oomd had killed there.
-    ///
-    /// # systemd
-    /// `SERVICE_FAILURE_OOM_KILL` of `unit_check_oom` (`oom_kill` of `memory.events`
-    /// went up) and `unit_check_oomd_kill`, where `OOMPolicy=` is not `continue`;
-    /// `$SERVICE_RESULT` in systemd.exec(5).
     FailedByOom,
     /// A process of it ended by a signal.
     EndedBy {

@@ -101,6 +101,9 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
             leading_number(rest).map(|(count, _)| count),
         ));
     }
+    // systemd saw `oom_kill` of `memory.events` go up (unit_check_oom), which counts the
+    // kills of any limit and of the machine, or what systemd-oomd marks
+    // (unit_check_oomd_kill); not with OOMPolicy=continue. systemd.exec(5).
     if said.starts_with(b"Failed with result 'oom-kill'") {
         return Some(UnitEvent::FailedByOom);
     }

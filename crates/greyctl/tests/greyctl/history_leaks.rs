@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::documents::assert_valid;
-use crate::harness::{Ran, host, on, run};
+use crate::harness::{Ran, host, is_taken, on, pasted, run};
 use crate::history::{holding, record, write_growth, write_seconds};
 use crate::history_damage::make_newer;
 
@@ -161,6 +161,48 @@ fn what_is_gone_and_was_recorded_is_a_target() {
     // What is in neither is none.
     let ran = judge(&kernel, &["1h ago", "-t", "778"]);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
+}
+
+/// The command that a refusal of `arguments` gives for a look at history.
+fn look_at_history(kernel: &FakeKernel, arguments: &[&str]) -> Option<String> {
+    let ran = run(on(kernel), arguments);
+    assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
+    let mut lines = ran.stderr.lines();
+    let (_, line) = lines.find_map(|line| line.split_once("history has it: "))?;
+    assert!(is_taken(line), "`{line}` cannot be pasted");
+    Some(line.to_owned())
+}
+
+#[test]
+fn who_asks_for_what_is_gone_is_sent_to_the_history_that_has_it() {
+    let kernel = host();
+    let gone = ["777", "leaker", "/job", "job.service"];
+    let of = |target: &str, kernel: &FakeKernel| {
+        let why = look_at_history(kernel, &["why", target]);
+        let diagnosed = look_at_history(kernel, &["memory-diagnose", "-t", target]);
+        assert_eq!(why, diagnosed);
+        why
+    };
+    assert!(gone.iter().all(|target| of(target, &kernel).is_none()));
+    write_seconds(
+        &kernel.path("state/history"),
+        Timestamp::now(),
+        |second| match second < 480 {
+            true => vec![
+                holding(777, "leaker", Some("/job"), 100 + second),
+                holding(778, "other", Some("/system.slice/job.service"), 100),
+            ],
+            false => vec![holding(311, "calm", None, 300)],
+        },
+    );
+    for target in gone {
+        let line = of(target, &kernel).unwrap_or_else(|| panic!("no hint for {target}"));
+        let document = pasted(&format!("{line} --json")).json();
+        let judged = document["leaks"].as_array().unwrap();
+        assert!(!judged.is_empty(), "{line}: {document:#}");
+    }
+    assert_eq!(of("779", &kernel), None);
+    assert_eq!(of("/jo", &kernel), None);
 }
 
 #[test]

@@ -8,9 +8,12 @@ use std::ops::ControlFlow;
 
 use grey_model::{BootId, CgroupSample, GroupSample, ProcessSample, Sample};
 use grey_telemetry::history::{History, HistoryError};
+use jiff::Timestamp;
 
 /// At most so many readings of each.
 const MOST: usize = super::super::watch::MOST_READINGS as usize;
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// What was recorded in a time, as far as it is judged. Times are in
 /// milliseconds since boot, but for those that say otherwise.
@@ -56,6 +59,15 @@ impl Recorded {
             ControlFlow::Continue(())
         })?;
         Ok(gathered.finish())
+    }
+
+    /// What `history` has of the last hour.
+    ///
+    /// # Errors
+    /// As for [`Recorded::read`].
+    pub(crate) fn read_last_hour(history: &mut History) -> Result<Self, HistoryError> {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+        Self::read(history, now.saturating_sub(HOUR_MS), u64::MAX)
     }
 
     /// Whether there is nothing to judge.

@@ -16,6 +16,7 @@ use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
 use jiff::tz::TimeZone;
 
 use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompared};
+use super::only::Only;
 use super::{file, report};
 use crate::cli::{DiffOptions, GlobalOptions};
 use crate::diagnose::command::take;
@@ -38,7 +39,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
     let mut of_samples = None;
-    let (before, after, command) = match (&options.before, &options.after) {
+    let (mut before, mut after, command) = match (&options.before, &options.after) {
         _ if options.begin.is_some() => {
             let (before, after, comparability) = of_history(global, options)?;
             of_samples = Some(comparability);
@@ -60,11 +61,19 @@ pub(crate) fn run(
             )
         }
     };
+    if of_samples.is_none() && command.is_none() {
+        let both = [&before.snapshot, &after.snapshot];
+        if let Some(only) = Only::of_snapshots(&options.targets, both)? {
+            only.narrow(&mut before.snapshot);
+            only.narrow(&mut after.snapshot);
+        }
+    }
     let mut comparison = compare(&before.snapshot, &after.snapshot).map_err(|error| {
         Failure::from_error(Exit::Usage, &error)
             .hint("take both with the same --target, or both without")
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
+    notes.extend(report::of_targets(&before.snapshot, &options.targets));
     if let Some(comparability) = &of_samples {
         comparability.forget_bounds(&mut comparison);
         notes.extend(report::notes_of_history(comparability));
@@ -77,8 +86,8 @@ pub(crate) fn run(
         command,
         comparison,
         not_compared: of_samples.map(|comparability| NotCompared {
-            processes: comparability.processes_left_out,
-            cgroups: comparability.cgroups_left_out,
+            processes: count(comparability.processes_left_out.len()),
+            cgroups: count(comparability.cgroups_left_out.len()),
         }),
     };
     if options.json {
@@ -127,7 +136,8 @@ fn of_history(
     if before.cgroups.is_none() || after.cgroups.is_none() {
         (before.cgroups, after.cgroups) = (None, None);
     }
-    let comparability = if before.boot == after.boot {
+    let only = Only::of_samples(&options.targets, [&before, &after])?;
+    let mut comparability = if before.boot == after.boot {
         let extent = Extent {
             later_has_all_cgroups: is_now,
             later_has_all_processes: match is_now {
@@ -148,11 +158,20 @@ fn of_history(
             file: Some(format!("history, {at}")),
         })
     };
-    let (before, mut after) = (taken(&before)?, taken(&after)?);
+    let (mut before, mut after) = (taken(&before)?, taken(&after)?);
     if is_now {
         after.file = None;
     }
+    if let Some(only) = only {
+        only.narrow(&mut before.snapshot);
+        only.narrow(&mut after.snapshot);
+        only.narrow_comparability(&mut comparability);
+    }
     Ok((before, after, comparability))
+}
+
+fn count(some: usize) -> u64 {
+    u64::try_from(some).unwrap_or(u64::MAX)
 }
 
 /// Whether a sample has every process that there was; it knows how many.

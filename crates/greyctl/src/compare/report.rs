@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupDelta, Comparison, Fate, KernelText, ProcessDelta, ProgramDelta, RowName, Snapshot,
+    Bytes, CgroupDelta, Comparison, Fate, KernelText, ProcessDelta, ProgramDelta, RowName,
+    Snapshot, Target,
 };
 use grey_policy::comparable::Comparability;
 
@@ -62,6 +63,26 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     notes
 }
 
+/// What is of the targets alone, and what is not.
+pub(crate) fn of_targets(snapshot: &Snapshot, named: &[Target]) -> Option<String> {
+    let known = snapshot.targets.iter().flatten();
+    let mut words: Vec<String> = match named {
+        [] => known
+            .map(|target| KernelText::from(&target.typed).to_string())
+            .collect(),
+        named => named.iter().map(ToString::to_string).collect(),
+    };
+    words.dedup();
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "processes, programs, cgroups and the sums of RSS and PSS are of {} alone, all other \
+             amounts of the whole machine",
+            words.join(", ")
+        )
+    })
+}
+
 /// Where the free pages are counted that `MemFree` and `MemAvailable` leave out.
 fn of_listed(delta: Option<i64>) -> String {
     match delta {
@@ -81,14 +102,14 @@ fn of_listed(delta: Option<i64>) -> String {
 pub(crate) fn notes_of_history(found: &Comparability) -> Vec<String> {
     let mut notes = Vec::new();
     let left_out = [
-        (found.processes_left_out, "process", "processes"),
-        (found.cgroups_left_out, "cgroup", "cgroups"),
+        (found.processes_left_out.len(), "process", "processes"),
+        (found.cgroups_left_out.len(), "cgroup", "cgroups"),
     ];
     if let Some(left_out) = listed(&left_out) {
         notes.push(format!(
             "{left_out} could not be compared and {} left out: history keeps the largest of each \
              sample",
-            match found.processes_left_out + found.cgroups_left_out {
+            match found.processes_left_out.len() + found.cgroups_left_out.len() {
                 1 => "is",
                 _ => "are",
             }

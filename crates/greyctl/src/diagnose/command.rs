@@ -26,7 +26,7 @@ use jiff::tz::TimeZone;
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::groups::groups;
 use super::leaks::document::LeakDetection;
-use super::leaks::{self, Scope, Watched};
+use super::leaks::{self, Watched};
 use super::notes;
 use super::recorded;
 use super::report::{self, Extent};
@@ -44,6 +44,7 @@ use crate::moment::Moment;
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{kernel_roots, open_kernel, own_pid};
+use crate::scope::Scope;
 use crate::target::resolve_all;
 
 /// How long it is looked for leaks when nobody says.

@@ -85,6 +85,51 @@ fn one_saved_diagnosis_is_compared_with_now_for_the_same_targets() {
     );
 }
 
+/// Who changed, by pid, and where, by path.
+pub(crate) fn changed(document: &Value) -> (Vec<(u64, String)>, Vec<String>) {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let processes = document["processes"].as_array().unwrap().iter();
+    let processes =
+        processes.map(|process| (process["pid"].as_u64().unwrap(), text(&process["fate"])));
+    let cgroups = document["cgroups"].as_array().unwrap().iter();
+    let cgroups = cgroups.map(|group| text(&group["path"]));
+    (processes.collect(), cgroups.collect())
+}
+
+#[test]
+fn saved_diagnoses_are_narrowed_to_a_target_that_may_be_gone() {
+    let kernel = host();
+    let before = saved(&kernel, "a.json");
+    grow(&kernel);
+    std::fs::remove_dir_all(kernel.path("proc/311")).unwrap();
+    for changed in ["build/web", "user.slice"] {
+        kernel.write(format!("cgroup/{changed}/memory.current"), "4096\n");
+    }
+    let after = saved(&kernel, "b.json");
+    for files in [&[&before[..], &after][..], &[&before]] {
+        let of = |target: &str| {
+            let arguments = [&["diff", "--json", "-t", target], files].concat();
+            let ran = run(on(&kernel), &arguments);
+            assert_eq!(ran.exit, 0, "{}", ran.stderr);
+            let document = ran.json();
+            assert_valid("grey.comparison.v1", &document);
+            changed(&document)
+        };
+        let web = vec!["/build/web".to_owned()];
+        assert_eq!(of("cc1"), (vec![(311, "went".to_owned())], web.clone()));
+        let (processes, cgroups) = of("/build/web");
+        assert_eq!((processes.len(), cgroups), (2, web));
+        assert_eq!(of("nginx"), (vec![], vec![]));
+        let refused = run(on(&kernel), &[&["diff", "-t", "nosuch"], files].concat());
+        assert_eq!((refused.exit, refused.stdout.as_str()), (2, ""));
+        assert!(refused.stderr.contains("`nosuch`"), "{}", refused.stderr);
+    }
+    let shown = run(on(&kernel), &["diff", &before, &after, "-t", "cc1"]).stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let says = "are of `cc1` alone, all other amounts of the whole machine";
+    assert!(shown.contains(says), "{shown}");
+}
+
 #[test]
 fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
     let kernel = host();

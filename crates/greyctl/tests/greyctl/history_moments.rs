@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use grey_fake_kernel::{FakeKernel, FakeProcess};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::comparison::changed;
 use crate::documents::assert_valid;
 use crate::harness::{host, on, only_command, pasted, run};
 use crate::history::{record, samples, write_growth};
@@ -85,6 +86,54 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
         let fates = document["cgroups"].as_array().unwrap().iter();
         assert!(fates.clone().all(|group| group["fate"] != "appeared"));
     }
+}
+
+#[test]
+fn moments_are_narrowed_to_a_target() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    for pid in [310, 311] {
+        let statm = format!("proc/{pid}/statm");
+        kernel.write(&statm, "300000 200000 10 10 0 200000 0\n");
+    }
+    let of = |target: &[&str]| {
+        let arguments = [&["diff", "-b", &begin, "--json"], target].concat();
+        let ran = run(on(&kernel), &arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        changed(&document).0
+    };
+    let (builder, compiler) = ((310, "grew".to_owned()), (311, "grew".to_owned()));
+    assert_eq!(of(&["-t", "builder"]), [builder]);
+    assert_eq!(of(&["-t", "cc1"]), [compiler]);
+    assert_eq!(of(&["-t", "cc1", "-t", "310"]).len(), 2);
+    assert_eq!(of(&["-t", "nginx.service"]), []);
+    for end in [&["-t", "nosuch"][..], &["-e", &begin, "-t", "nosuch"]] {
+        let refused = run(on(&kernel), &[&["diff", "-b", &begin], end].concat());
+        assert_eq!((refused.exit, refused.stdout.as_str()), (2, ""));
+        for says in ["`nosuch`", "history keeps the largest"] {
+            assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_compared_is_that_of_the_target() {
+    let kernel = host();
+    let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
+    assert_eq!(run(on(&kernel), &[&few[..], &["300ms"]].concat()).exit, 0);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let left_out = |target: &[&str]| {
+        let arguments = [&["diff", "-b", &begin, "--json"], target].concat();
+        let document = run(on(&kernel), &arguments).json();
+        document["not_compared"]["processes"].as_u64().unwrap()
+    };
+    assert!(left_out(&[]) > 1);
+    assert_eq!(left_out(&["-t", "cc1"]), 1);
 }
 
 #[test]

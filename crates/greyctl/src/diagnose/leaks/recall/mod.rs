@@ -29,10 +29,10 @@ use self::lives::{Judged, Seen, follow, seen};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
-use super::scope::Scope;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::moment::shown;
+use crate::scope::Scope;
 
 /// A last sample that is older than this is not of now, in milliseconds.
 const NOW_MS: u64 = 120_000;

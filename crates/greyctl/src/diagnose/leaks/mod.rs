@@ -13,6 +13,6 @@ mod verdicts;
 mod watch;
 
 pub(crate) use progress::WindowBar;
-pub(crate) use recall::{Recorded, recall};
+pub(crate) use recall::{Recorded, growth, recall};
 pub(super) use verdicts::{enough, judge, warn_of_short_window};
 pub(crate) use watch::{Watched, watch};

@@ -51,10 +51,11 @@ fn model_of(kernel: &FakeKernel, view: View) -> Model {
             101 => Trend {
                 per_minute: Some(3 << 20),
                 verdict: Some(LeakVerdict::Leak),
+                ..Trend::default()
             },
             300 => Trend {
                 per_minute: Some(-(512 << 10)),
-                verdict: None,
+                ..Trend::default()
             },
             _ => Trend::default(),
         };
@@ -250,8 +251,8 @@ fn a_detail_of_each_kind() {
         };
         let mut shot = at_noon(sampler(&kernel).look(&wish).unwrap());
         let detail = shot.detail.as_mut().unwrap();
-        detail.trend = (0..60).map(|step| (100 + step) << 20).collect();
-        detail.trend_span = Duration::from_secs(60);
+        detail.moved.readings = (0..60).map(|step| (100 + step) << 20).collect();
+        detail.moved.span = Duration::from_secs(60);
         model.shot = Some(shot);
         insta::assert_snapshot!(name, text(&mut model, COLORLESS, (80, 24)));
     }

@@ -215,7 +215,7 @@ fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashSet<ProcessId>> {
 
 /// What of a cgroup can leak; nothing of one that an earlier version recorded,
 /// which knew its whole usage alone.
-fn growth(group: &CgroupSample) -> CgroupGrowth {
+pub(crate) fn growth(group: &CgroupSample) -> CgroupGrowth {
     let value = |field| group.values.get(field);
     let bytes = |field| value(field).map(Bytes);
     CgroupGrowth {

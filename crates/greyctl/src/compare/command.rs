@@ -110,10 +110,8 @@ fn of_history(
     let mut history = history::command::open(global)?;
     let mut at = |moment: &Moment, words: &str| -> Result<Sample, Failure> {
         let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
-        if sample.cgroups.is_none() {
-            history::past::take_cgroups(&mut history, &mut sample)
-                .map_err(|error| history::record::history_failure(&error))?;
-        }
+        history::past::take_cgroups(&mut history, &mut sample)
+            .map_err(|error| history::record::history_failure(&error))?;
         Ok(sample)
     };
     let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now), "diff -b")?;

@@ -14,7 +14,7 @@ use super::document::{Compared, ComparisonDocument};
 use crate::count::counted;
 use crate::diagnose::machine::signed;
 use crate::duration::short;
-use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
+use crate::table::{BOLD, Column, Table, Tone, Value, heading, noted};
 
 /// The whole report; `top` bounds the rows of each list.
 pub(crate) fn render(document: &ComparisonDocument, top: usize, width: Option<usize>) -> String {
@@ -26,9 +26,7 @@ pub(crate) fn render(document: &ComparisonDocument, top: usize, width: Option<us
     text.push_str(&programs(&comparison.programs, top, width));
     text.push_str(&cgroups(&comparison.cgroups, top, width));
     for note in &document.notes {
-        for line in wrap(&format!("note: {note}"), width) {
-            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
-        }
+        text.push_str(&noted(note, width));
     }
     text
 }

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use super::document::{HistoryDocument, PublishedSample};
 use super::export::{self, Streamed};
 use super::options::{ExportOptions, HistoryCommand, HistoryOptions, Since};
+use super::past::{self, CgroupsOf};
 use super::record::{FOLDER, history_failure};
 use super::report;
 use crate::cli::GlobalOptions;
@@ -26,6 +27,7 @@ use crate::moment::{Moment, shown, typed};
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{open_kernel, own_pid, state_dir};
+use crate::table::noted;
 
 /// A moment so long after the last sample before it, in milliseconds, is outside
 /// of history, or so many times what lies between two samples.
@@ -352,14 +354,20 @@ pub(crate) fn run(
         return Ok(Exit::Success);
     }
     if let Some(at) = &options.at {
-        let sample = sample_at(global, &mut history, at, "history --at")?;
+        let mut sample = sample_at(global, &mut history, at, "history --at")?;
+        let cgroups = past::take_cgroups(&mut history, &mut sample)
+            .map_err(|error| history_failure(&error))?;
         if options.json {
-            let samples = vec![PublishedSample::from(&sample)];
-            output.json(&HistoryDocument::new(&history, &dumps, samples))?;
+            let mut published = PublishedSample::from(&sample);
+            if let CgroupsOf::Before(at) = cgroups {
+                published.cgroups_at_unix_ms = Some(at);
+            }
+            output.json(&HistoryDocument::new(&history, &dumps, vec![published]))?;
         } else {
-            let zone = TimeZone::system();
-            let rows = options.rows.top;
-            output.text(&report::sample(&sample, rows, &zone, output.width()))?;
+            let (zone, width) = (TimeZone::system(), output.width());
+            let mut text = report::sample(&sample, options.rows.top, &zone, width);
+            text.extend(cgroups.note().map(|note| noted(&note, width)));
+            output.text(&text)?;
         }
     } else if let Some(export) = export {
         run_export(global, &mut history, &dumps, &export, output)?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use grey_fake_kernel::{FakeKernel, FakeProcess};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::comparison::changed;
 use crate::documents::assert_valid;
@@ -237,6 +238,31 @@ fn who_only_became_smaller_than_the_recorded_ones_is_not_said_to_have_gone() {
     kernel.remove("proc/1");
     let now = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
     assert_eq!(now["processes"][0]["fate"], "left", "{now:#}");
+}
+
+#[test]
+fn a_moment_has_the_cgroups_of_before_where_its_sample_has_none() {
+    let kernel = host();
+    record(&kernel);
+    let samples = samples(&kernel);
+    let read_at = samples[0]["at_unix_ms"].clone();
+    assert_eq!(samples[0]["cgroups_at_unix_ms"], read_at);
+    assert!(!samples[0]["cgroups"].is_null());
+    assert!(samples[1]["cgroups"].is_null() && samples[1]["cgroups_at_unix_ms"].is_null());
+    let at = |sample: &Value| {
+        let ms = sample["at_unix_ms"].as_i64().unwrap();
+        let at = Timestamp::from_millisecond(ms).unwrap().to_string();
+        let document = run(on(&kernel), &["history", "--at", &at, "--json"]).json();
+        assert_valid("grey.history.v1", &document);
+        let shown = document["samples"][0].clone();
+        assert_eq!(shown["cgroups"], samples[0]["cgroups"]);
+        assert_eq!(shown["cgroups_at_unix_ms"], read_at);
+        run(on(&kernel), &["history", "--at", &at]).stdout
+    };
+    let (own, earlier) = (at(&samples[0]), at(&samples[1]));
+    assert!(own.contains("/build/web") && earlier.contains("/build/web"));
+    assert!(!own.contains("the cgroups are those of"), "{own}");
+    assert!(earlier.contains("the cgroups are those of"), "{earlier}");
 }
 
 #[test]

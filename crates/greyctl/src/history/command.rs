@@ -372,9 +372,11 @@ pub(crate) fn run(
     } else if let Some(export) = export {
         run_export(global, &mut history, &dumps, &export, output)?;
     } else {
-        let ((from, until), zone) = (bounds(&options.since), TimeZone::system());
+        let (Since { from, until }, words) = (&options.since, "history --from");
+        let (from, until) = bounds(global, from.as_ref(), until.as_ref(), words)?;
+        let zone = TimeZone::system();
         require_some(&history, from, until)
-            .map_err(|failure| look_at_all(global, &history, "history --from", failure))?;
+            .map_err(|failure| look_at_all(global, &history, words, failure))?;
         let mut text = report::overview(&mut history, from, until, &zone, output.width())
             .map_err(|error| history_failure(&error))?;
         text.push_str(&report::dumps(&dumps, &zone, output.width()));
@@ -386,14 +388,37 @@ pub(crate) fn run(
     })
 }
 
-/// From when to when, in milliseconds since 1970.
-fn bounds(since: &Since) -> (u64, u64) {
+/// From when to when, in milliseconds since 1970; all there is where nothing is
+/// said. `words` are the command up to where the beginning stands, for a hint.
+///
+/// # Errors
+/// A [`Failure`] when the end is before the beginning.
+pub(crate) fn bounds(
+    global: &GlobalOptions,
+    from: Option<&Moment>,
+    until: Option<&Moment>,
+    words: &str,
+) -> Result<(u64, u64), Failure> {
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let at = |moment: &Moment| moment.unix_ms(now, &zone);
-    (
-        since.from.as_ref().map_or(0, at),
-        since.until.as_ref().map_or(u64::MAX, at),
-    )
+    let (from, until) = (from.map_or(0, at), until.map_or(u64::MAX, at));
+    if from <= until {
+        return Ok((from, until));
+    }
+    let said = format!(
+        "the end, {}, is before the beginning, {}",
+        shown(until, &zone),
+        shown(from, &zone)
+    );
+    let failure = Failure::new(Exit::Usage, said);
+    Err(match typed(until).zip(typed(from)) {
+        Some((earlier, later)) => {
+            let words = format!("{words} {earlier} --until {later}");
+            let command = recommend::command(global, &words);
+            failure.hint(format!("look at the time between them: {command}"))
+        }
+        None => failure,
+    })
 }
 
 fn run_export(
@@ -403,11 +428,12 @@ fn run_export(
     options: &ExportOptions,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let (from, until) = bounds(&options.since);
     let words = match options.csv {
         true => "history export --csv --from",
         false => "history export --json --from",
     };
+    let Since { from, until } = &options.since;
+    let (from, until) = bounds(global, from.as_ref(), until.as_ref(), words)?;
     require_some(history, from, until)
         .map_err(|failure| look_at_all(global, history, words, failure))?;
     if options.csv {

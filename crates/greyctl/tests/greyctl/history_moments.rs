@@ -266,6 +266,34 @@ fn a_moment_has_the_cgroups_of_before_where_its_sample_has_none() {
 }
 
 #[test]
+fn an_end_before_the_beginning_is_refused() {
+    let kernel = host();
+    let now = recorded_long_ago(&kernel);
+    let moment = |seconds| (now - SignedDuration::from_secs(seconds)).to_string();
+    let (earlier, later) = (moment(400), moment(100));
+    for arguments in [
+        &["memory-diagnose", "--detect-leaks", "--since"][..],
+        &["history", "--from"],
+        &["history", "export", "--json", "--from"],
+        &["history", "export", "--csv", "--from"],
+    ] {
+        let arguments = [arguments, &[&later, "--until", &earlier]].concat();
+        let ran = run(on(&kernel), &arguments);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        for says in ["the end, ", "is before the beginning, "] {
+            assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+        }
+        let exchanged = pasted(&only_command(&ran));
+        assert!([0, 3].contains(&exchanged.exit), "{exchanged:?}");
+    }
+    let same = run(
+        on(&kernel),
+        &["history", "--from", &later, "--until", &later],
+    );
+    assert_ne!(same.exit, 2, "{}", same.stderr);
+}
+
+#[test]
 fn a_time_without_samples_is_refused_with_what_there_is() {
     let kernel = host();
     recorded_long_ago(&kernel);

@@ -2,12 +2,7 @@
 //!
 //! Never changes anything; a command that runs between the two is the user's.
 
-use std::ffi::OsString;
-use std::os::fd::AsFd as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use grey_model::{KernelText, Sample, Snapshot, SystemField, Target};
 use grey_policy::comparable::{Comparability, Extent, keep_comparable};
@@ -15,6 +10,7 @@ use grey_policy::compare;
 use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
 use jiff::tz::TimeZone;
 
+use super::between::run_command;
 use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompared};
 use super::only::Only;
 use super::{file, report};
@@ -228,36 +224,6 @@ fn targets_of(snapshot: &Snapshot) -> Result<Vec<Target>, Failure> {
         }
     }
     Ok(targets)
-}
-
-/// Runs the user's command to its end. What it prints goes to stderr: stdout
-/// is the comparison's.
-fn run_command(arguments: &[OsString]) -> Result<CommandRun, Failure> {
-    let Some((program, rest)) = arguments.split_first() else {
-        return Err(Failure::new(Exit::Usage, "there is nothing to compare")
-            .hint("name one or two saved diagnoses, or a command behind --"));
-    };
-    let cannot = |error: std::io::Error| {
-        let program = KernelText::from(program.as_encoded_bytes());
-        Failure::new(Exit::Failed, format!("failed to run `{program}`: {error}"))
-    };
-    let stderr = std::io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(cannot)?;
-    let started = Instant::now();
-    let status = Command::new(program)
-        .args(rest)
-        .stdout(Stdio::from(stderr))
-        .status()
-        .map_err(cannot)?;
-    let text = |argument: &OsString| KernelText::from(argument.as_encoded_bytes()).to_utf8();
-    Ok(CommandRun {
-        arguments: arguments.iter().map(text).collect(),
-        exit_code: status.code(),
-        signal: status.signal(),
-        ran_seconds: started.elapsed().as_secs_f64(),
-    })
 }
 
 fn unsuccessful(ran: &CommandRun) -> Failure {

@@ -10,16 +10,19 @@ use grey_model::{
 };
 use grey_policy::comparable::Comparability;
 
-use super::document::{Compared, ComparisonDocument};
+use super::document::{CommandRun, Compared, ComparisonDocument};
 use crate::count::counted;
 use crate::diagnose::machine::signed;
 use crate::duration::short;
-use crate::table::{BOLD, Column, Table, Tone, Value, heading, noted};
+use crate::table::{BOLD, Column, Table, Tone, Value, heading, noted, wrap};
 
 /// The whole report; `top` bounds the rows of each list.
 pub(crate) fn render(document: &ComparisonDocument, top: usize, width: Option<usize>) -> String {
     let comparison = &document.comparison;
     let mut text = title(document);
+    for line in document.command.iter().filter_map(peak) {
+        text.push_str(&(wrap(&line, width).join("\n") + "\n"));
+    }
     text.push_str(&machine(comparison, width));
     text.push_str(&breakdown(comparison, width));
     text.push_str(&processes(&comparison.processes, top, width));
@@ -172,6 +175,17 @@ fn title(document: &ComparisonDocument) -> String {
             format!("{BOLD}Comparison{BOLD:#}  {what}, {} later\n", short(later))
         }
         _ => format!("{BOLD}Comparison{BOLD:#}  {what}\n"),
+    }
+}
+
+/// What the command had resident; where it is not known, what it was not above.
+fn peak(ran: &CommandRun) -> Option<String> {
+    match (ran.peak_rss, ran.peak_rss_at_most) {
+        (Some(peak), _) => Some(format!("its largest process had up to {peak} resident")),
+        (None, Some(most)) => Some(format!(
+            "none of its processes had more than {most} resident"
+        )),
+        (None, None) => None,
     }
 }
 

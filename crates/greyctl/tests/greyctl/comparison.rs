@@ -149,6 +149,37 @@ fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
 }
 
 #[test]
+fn the_peak_of_a_command_is_told_and_never_what_greyctl_had() {
+    let kernel = host();
+    let ran = |script: &str| {
+        let ran = run(on(&kernel), &["diff", "--json", "--", "sh", "-c", script]);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        document["command"].clone()
+    };
+    // One block of 300 MiB, in a child that the command waits for.
+    let large = ran("dd if=/dev/zero of=/dev/null bs=300M count=1; true");
+    let peak = large["peak_rss_bytes"].as_u64().unwrap();
+    assert!((300 << 20..400 << 20).contains(&peak), "{large}");
+    assert_eq!(large["peak_rss_at_most_bytes"], peak);
+    let small = ran(":");
+    assert_eq!(small["peak_rss_bytes"], Value::Null, "{small}");
+    assert!(small["peak_rss_at_most_bytes"].as_u64().unwrap() > 0);
+    let shown = |script: &str| run(on(&kernel), &["diff", "--", "sh", "-c", script]).stdout;
+    let large = shown("dd if=/dev/zero of=/dev/null bs=300M count=1; true");
+    assert!(
+        large.contains("its largest process had up to 30"),
+        "{large}"
+    );
+    let small = shown(":");
+    assert!(
+        small.contains("none of its processes had more than"),
+        "{small}"
+    );
+}
+
+#[test]
 fn free_pages_that_move_to_the_lists_of_cpus_change_nothing_that_is_in_use() {
     let kernel = host();
     // 1000 pages more on one list, and less in MemFree and MemAvailable.

@@ -50,7 +50,7 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     {
         notes.push("the first was taken after the second: what went appeared".to_owned());
     }
-    notes.push(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
+    notes.extend(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
     for (which, snapshot) in [("first", before), ("second", after)] {
         match snapshot.unreadable_processes {
             Some(0) => {}
@@ -84,9 +84,11 @@ pub(crate) fn of_targets(snapshot: &Snapshot, named: &[Target]) -> Option<String
     })
 }
 
-/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out.
-fn of_listed(delta: Option<i64>) -> String {
-    match delta {
+/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out;
+/// nothing where that makes no difference.
+fn of_listed(delta: Option<i64>) -> Option<String> {
+    Some(match delta {
+        Some(0) => return None,
         Some(delta) => format!(
             "free pages on the lists of single CPUs count as free and available here, and not as \
              used; MemFree and MemAvailable leave them out. They changed by {}",
@@ -96,7 +98,7 @@ fn of_listed(delta: Option<i64>) -> String {
                  free and available leave them out, so that all three are wrong by as much as \
                  these lists changed, which may be many MiB"
             .to_owned(),
-    }
+    })
 }
 
 /// What samples of history do not show.

@@ -227,6 +227,12 @@ impl Unmeasured {
             )),
         }
     }
+
+    /// `3 without PSS`, whatever the reason.
+    pub(super) fn in_short(self) -> Option<String> {
+        let count = self.waiting.saturating_add(self.too_large);
+        (count > 0).then(|| format!("{count} without PSS"))
+    }
 }
 
 /// The share of the time that was lost to stalls between two looks, in percent.

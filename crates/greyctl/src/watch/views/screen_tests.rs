@@ -259,6 +259,29 @@ fn a_detail_of_each_kind() {
 }
 
 #[test]
+fn however_little_room_a_heading_has_its_numbers_are_in_it() {
+    let mut model = model(View::Processes);
+    model.state.by = GroupBy::Container;
+    let shot = model.shot.as_mut().unwrap();
+    shot.unreadable = 30;
+    shot.unmeasured = Unmeasured {
+        waiting: 12,
+        too_large: 3,
+    };
+    let mut heading = |columns| {
+        let text = text(&mut model, COLORLESS, (columns, 24));
+        let heading = text.lines().find(|line| line.contains("[Processes]"));
+        heading.unwrap().to_owned()
+    };
+    let narrow = heading(80);
+    assert!(narrow.contains("30 unreadable, 15 without PSS"), "{narrow}");
+    let wide = heading(200);
+    let whole =
+        "by memory, 30 processes unreadable, PSS of 12 still to be read, of 3 too dear to read";
+    assert!(wide.ends_with(whole), "{wide}");
+}
+
+#[test]
 fn a_wide_screen_has_more_columns() {
     let wide = |view| text(&mut model(view), COLORLESS, (120, 40));
     insta::assert_snapshot!("processes_120", wide(View::Processes));

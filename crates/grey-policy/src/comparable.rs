@@ -31,9 +31,9 @@ pub struct Extent {
 pub struct Comparability {
     /// Processes that were left out of both samples: whether and how much they
     /// changed cannot be told.
-    pub processes_left_out: u64,
+    pub processes_left_out: BTreeSet<ProcessId>,
     /// Cgroups that were.
-    pub cgroups_left_out: u64,
+    pub cgroups_left_out: BTreeSet<CgroupPath>,
     /// Processes that were there before without being kept, and are larger now
     /// than those that were: the earlier sample was given them with the most
     /// that they can have had, which makes their change the least that it was.
@@ -119,7 +119,7 @@ fn processes(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mu
                 true
             }
             _ => {
-                found.processes_left_out += 1;
+                found.processes_left_out.insert(id);
                 false
             }
         }
@@ -136,7 +136,7 @@ fn processes(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mu
                 true
             }
             _ => {
-                found.processes_left_out += 1;
+                found.processes_left_out.insert(id);
                 false
             }
         }
@@ -197,7 +197,7 @@ fn cgroups(before: &mut Sample, after: &mut Sample, extent: Extent, found: &mut 
                     true
                 }
                 Some(_) => {
-                    found.cgroups_left_out += 1;
+                    found.cgroups_left_out.insert(group.path.clone());
                     false
                 }
             });

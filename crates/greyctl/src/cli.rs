@@ -236,13 +236,12 @@ pub(crate) struct DiffOptions {
     /// A command to run between two diagnoses
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
-    /// Only this target, as in memory-diagnose; a file knows its own
+    /// Only this target, as in memory-diagnose; when left out, that of the files
     #[arg(
         short,
         long = "target",
         value_name = "TARGET",
         allow_hyphen_values = true,
-        requires = "command",
         value_parser = NoOption::<Target>::new()
     )]
     pub(crate) targets: Vec<Target>,

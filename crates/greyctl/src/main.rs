@@ -31,6 +31,7 @@ mod roots;
 mod run;
 #[cfg(test)]
 mod schema;
+mod scope;
 
 mod table;
 mod target;

@@ -401,6 +401,12 @@ pub(crate) fn wrap(text: &str, most: Option<usize>) -> Vec<String> {
     lines
 }
 
+/// What to keep in mind when reading, in lines.
+pub(crate) fn noted(note: &str, width: Option<usize>) -> String {
+    let lines = wrap(&format!("note: {note}"), width).into_iter();
+    lines.map(|line| format!("{DIM}{line}{DIM:#}\n")).collect()
+}
+
 /// A bar of `width` characters for a share of 0 to 1, in eighths.
 pub(crate) fn bar(share: f64, width: u32) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];

@@ -3,7 +3,7 @@
 //!
 //! Never adds what is unknown: an amount with a missing part is `None`.
 
-use grey_model::{Bytes, CgroupId, CgroupMemoryStat, CgroupPath};
+use grey_model::{Bytes, CgroupId, CgroupMemory, CgroupMemoryStat, CgroupPath, GrowthOf};
 
 use crate::ascii;
 use crate::cgroup::descendants::parse_dying_descendants;
@@ -34,6 +34,50 @@ pub struct CgroupGrowth {
     pub kernel: Option<Bytes>,
     /// Cgroups below that were removed and have not gone, a count.
     pub dying: Option<u64>,
+}
+
+impl CgroupGrowth {
+    /// The same of a whole account that was read before; the cgroups that were
+    /// removed below are not in it.
+    #[must_use]
+    pub fn of(memory: &CgroupMemory) -> Self {
+        let stat = memory.stat.as_ref();
+        let growth = stat.map(Growth::of).unwrap_or_default();
+        Self::new(&memory.path, memory.id, growth, memory.swap_current, None)
+    }
+
+    fn new(
+        path: &CgroupPath,
+        id: CgroupId,
+        growth: Growth,
+        swap: Option<Bytes>,
+        dying: Option<u64>,
+    ) -> Self {
+        Self {
+            path: path.clone(),
+            id,
+            // Without CONFIG_SWAP there is no file and no swap.
+            anonymous: sum(growth.anonymous, Some(swap.unwrap_or_default())),
+            shmem: growth.shmem,
+            slab: growth.slab,
+            slab_reclaimable: growth.slab_reclaimable,
+            kernel: growth.kernel,
+            dying,
+        }
+    }
+
+    /// What is judged, each kind on its own; without what is unknown.
+    pub fn amounts(&self) -> impl Iterator<Item = (GrowthOf, Bytes)> + use<> {
+        [
+            (GrowthOf::Anonymous, self.anonymous),
+            (GrowthOf::Shmem, self.shmem),
+            (GrowthOf::Slab, self.slab),
+            (GrowthOf::SlabReclaimable, self.slab_reclaimable),
+            (GrowthOf::Kernel, self.kernel),
+        ]
+        .into_iter()
+        .filter_map(|(of, amount)| Some((of, amount?)))
+    }
 }
 
 /// Reads `start` and everything below it, a parent before its children. Empty
@@ -77,18 +121,8 @@ fn read_growth(
         .read("memory.swap.current", buffer)
         .ok()
         .and_then(ascii::single_u64);
-    let growth = Growth::of(&stat);
-    CgroupGrowth {
-        path: path.clone(),
-        id,
-        // Without CONFIG_SWAP there is no file and no swap.
-        anonymous: sum(growth.anonymous, Some(Bytes(swap.unwrap_or_default()))),
-        shmem: growth.shmem,
-        slab: growth.slab,
-        slab_reclaimable: growth.slab_reclaimable,
-        kernel: growth.kernel,
-        dying: dying_in(cgroup, buffer),
-    }
+    let dying = dying_in(cgroup, buffer);
+    CgroupGrowth::new(path, id, Growth::of(&stat), swap.map(Bytes), dying)
 }
 
 /// How many cgroups below `path` were removed and have not gone; `None` where

@@ -4,7 +4,7 @@ use grey_fake_kernel::{FakeCgroup, FakeKernel};
 use grey_model::{Bytes, CgroupMemory, CgroupPath, KernelText, MemoryLimit, Percent};
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::{
-    NoV2Memory, TreeBounds, read_cgroup, read_growth_tree, read_processes_of,
+    CgroupGrowth, NoV2Memory, TreeBounds, read_cgroup, read_growth_tree, read_processes_of,
     read_subtree_processes, read_tree,
 };
 use grey_telemetry::process::{Detail, Scratch, read_anonymous, read_process};
@@ -267,6 +267,22 @@ fn a_cgroup_that_is_removed_while_it_is_read_is_in_no_part_of_the_tree() {
     assert!(growth.iter().all(|group| group.path != gone));
     let nothing = read_tree(&kernel, &path("/build/nothing"), bounds, &mut buffer);
     assert!(nothing.is_gone());
+}
+
+#[test]
+fn what_can_leak_is_the_same_of_an_account_that_was_read_before() {
+    let fake = FakeKernel::full();
+    let (kernel, root) = (open(&fake), CgroupPath::root());
+    let (bounds, mut buffer) = (TreeBounds::default(), Vec::new());
+    let read = read_growth_tree(&kernel, &root, bounds, &mut buffer);
+    let tree = read_tree(&kernel, &root, bounds, &mut buffer);
+    let mut of_accounts: Vec<CgroupGrowth> = tree.groups.iter().map(CgroupGrowth::of).collect();
+    for (one, other) in of_accounts.iter_mut().zip(&read) {
+        one.dying = other.dying;
+    }
+    assert_eq!(of_accounts, read);
+    let web = read.iter().find(|group| group.path == path("/build/web"));
+    assert_eq!(web.unwrap().amounts().count(), 4);
 }
 
 #[test]

@@ -2,12 +2,7 @@
 //!
 //! Never changes anything; a command that runs between the two is the user's.
 
-use std::ffi::OsString;
-use std::os::fd::AsFd as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use grey_model::{KernelText, Sample, Snapshot, SystemField, Target};
 use grey_policy::comparable::{Comparability, Extent, keep_comparable};
@@ -15,7 +10,9 @@ use grey_policy::compare;
 use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
 use jiff::tz::TimeZone;
 
+use super::between::run_command;
 use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompared};
+use super::only::Only;
 use super::{file, report};
 use crate::cli::{DiffOptions, GlobalOptions};
 use crate::diagnose::command::take;
@@ -38,7 +35,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
     let mut of_samples = None;
-    let (before, after, command) = match (&options.before, &options.after) {
+    let (mut before, mut after, command) = match (&options.before, &options.after) {
         _ if options.begin.is_some() => {
             let (before, after, comparability) = of_history(global, options)?;
             of_samples = Some(comparability);
@@ -60,11 +57,19 @@ pub(crate) fn run(
             )
         }
     };
+    if of_samples.is_none() && command.is_none() {
+        let both = [&before.snapshot, &after.snapshot];
+        if let Some(only) = Only::of_snapshots(&options.targets, both)? {
+            only.narrow(&mut before.snapshot);
+            only.narrow(&mut after.snapshot);
+        }
+    }
     let mut comparison = compare(&before.snapshot, &after.snapshot).map_err(|error| {
         Failure::from_error(Exit::Usage, &error)
             .hint("take both with the same --target, or both without")
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
+    notes.extend(report::of_targets(&before.snapshot, &options.targets));
     if let Some(comparability) = &of_samples {
         comparability.forget_bounds(&mut comparison);
         notes.extend(report::notes_of_history(comparability));
@@ -77,8 +82,8 @@ pub(crate) fn run(
         command,
         comparison,
         not_compared: of_samples.map(|comparability| NotCompared {
-            processes: comparability.processes_left_out,
-            cgroups: comparability.cgroups_left_out,
+            processes: count(comparability.processes_left_out.len()),
+            cgroups: count(comparability.cgroups_left_out.len()),
         }),
     };
     if options.json {
@@ -101,10 +106,8 @@ fn of_history(
     let mut history = history::command::open(global)?;
     let mut at = |moment: &Moment, words: &str| -> Result<Sample, Failure> {
         let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
-        if sample.cgroups.is_none() {
-            history::past::take_cgroups(&mut history, &mut sample)
-                .map_err(|error| history::record::history_failure(&error))?;
-        }
+        history::past::take_cgroups(&mut history, &mut sample)
+            .map_err(|error| history::record::history_failure(&error))?;
         Ok(sample)
     };
     let mut before = at(options.begin.as_ref().unwrap_or(&Moment::Now), "diff -b")?;
@@ -127,7 +130,8 @@ fn of_history(
     if before.cgroups.is_none() || after.cgroups.is_none() {
         (before.cgroups, after.cgroups) = (None, None);
     }
-    let comparability = if before.boot == after.boot {
+    let only = Only::of_samples(&options.targets, [&before, &after])?;
+    let mut comparability = if before.boot == after.boot {
         let extent = Extent {
             later_has_all_cgroups: is_now,
             later_has_all_processes: match is_now {
@@ -148,11 +152,20 @@ fn of_history(
             file: Some(format!("history, {at}")),
         })
     };
-    let (before, mut after) = (taken(&before)?, taken(&after)?);
+    let (mut before, mut after) = (taken(&before)?, taken(&after)?);
     if is_now {
         after.file = None;
     }
+    if let Some(only) = only {
+        only.narrow(&mut before.snapshot);
+        only.narrow(&mut after.snapshot);
+        only.narrow_comparability(&mut comparability);
+    }
     Ok((before, after, comparability))
+}
+
+fn count(some: usize) -> u64 {
+    u64::try_from(some).unwrap_or(u64::MAX)
 }
 
 /// Whether a sample has every process that there was; it knows how many.
@@ -211,36 +224,6 @@ fn targets_of(snapshot: &Snapshot) -> Result<Vec<Target>, Failure> {
         }
     }
     Ok(targets)
-}
-
-/// Runs the user's command to its end. What it prints goes to stderr: stdout
-/// is the comparison's.
-fn run_command(arguments: &[OsString]) -> Result<CommandRun, Failure> {
-    let Some((program, rest)) = arguments.split_first() else {
-        return Err(Failure::new(Exit::Usage, "there is nothing to compare")
-            .hint("name one or two saved diagnoses, or a command behind --"));
-    };
-    let cannot = |error: std::io::Error| {
-        let program = KernelText::from(program.as_encoded_bytes());
-        Failure::new(Exit::Failed, format!("failed to run `{program}`: {error}"))
-    };
-    let stderr = std::io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(cannot)?;
-    let started = Instant::now();
-    let status = Command::new(program)
-        .args(rest)
-        .stdout(Stdio::from(stderr))
-        .status()
-        .map_err(cannot)?;
-    let text = |argument: &OsString| KernelText::from(argument.as_encoded_bytes()).to_utf8();
-    Ok(CommandRun {
-        arguments: arguments.iter().map(text).collect(),
-        exit_code: status.code(),
-        signal: status.signal(),
-        ran_seconds: started.elapsed().as_secs_f64(),
-    })
 }
 
 fn unsuccessful(ran: &CommandRun) -> Failure {

@@ -2,7 +2,7 @@
 //!
 //! Plain data. A value that is not known in either is `null`, never 0.
 
-use grey_model::Comparison;
+use grey_model::{Bytes, Comparison};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -64,4 +64,12 @@ pub(crate) struct CommandRun {
     pub(crate) signal: Option<i32>,
     /// How long it ran.
     pub(crate) ran_seconds: f64,
+    /// The most that one process of it had resident at once: the command itself,
+    /// or one that it has waited for; `null` where that was no more than greyctl
+    /// itself had, which the kernel counts in.
+    #[serde(rename = "peak_rss_bytes")]
+    pub(crate) peak_rss: Option<Bytes>,
+    /// What the kernel counted, which it never was above.
+    #[serde(rename = "peak_rss_at_most_bytes")]
+    pub(crate) peak_rss_at_most: Option<Bytes>,
 }

@@ -5,29 +5,31 @@
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupDelta, Comparison, Fate, KernelText, ProcessDelta, ProgramDelta, RowName, Snapshot,
+    Bytes, CgroupDelta, Comparison, Fate, KernelText, ProcessDelta, ProgramDelta, RowName,
+    Snapshot, Target,
 };
 use grey_policy::comparable::Comparability;
 
-use super::document::{Compared, ComparisonDocument};
+use super::document::{CommandRun, Compared, ComparisonDocument};
 use crate::count::counted;
 use crate::diagnose::machine::signed;
 use crate::duration::short;
-use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
+use crate::table::{BOLD, Column, Table, Tone, Value, heading, noted, wrap};
 
 /// The whole report; `top` bounds the rows of each list.
 pub(crate) fn render(document: &ComparisonDocument, top: usize, width: Option<usize>) -> String {
     let comparison = &document.comparison;
     let mut text = title(document);
+    for line in document.command.iter().filter_map(peak) {
+        text.push_str(&(wrap(&line, width).join("\n") + "\n"));
+    }
     text.push_str(&machine(comparison, width));
     text.push_str(&breakdown(comparison, width));
     text.push_str(&processes(&comparison.processes, top, width));
     text.push_str(&programs(&comparison.programs, top, width));
     text.push_str(&cgroups(&comparison.cgroups, top, width));
     for note in &document.notes {
-        for line in wrap(&format!("note: {note}"), width) {
-            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
-        }
+        text.push_str(&noted(note, width));
     }
     text
 }
@@ -48,7 +50,7 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     {
         notes.push("the first was taken after the second: what went appeared".to_owned());
     }
-    notes.push(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
+    notes.extend(of_listed(comparison.system.per_cpu_free_lists_delta_bytes));
     for (which, snapshot) in [("first", before), ("second", after)] {
         match snapshot.unreadable_processes {
             Some(0) => {}
@@ -62,9 +64,31 @@ pub(crate) fn notes(before: &Snapshot, after: &Snapshot, comparison: &Comparison
     notes
 }
 
-/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out.
-fn of_listed(delta: Option<i64>) -> String {
-    match delta {
+/// What is of the targets alone, and what is not.
+pub(crate) fn of_targets(snapshot: &Snapshot, named: &[Target]) -> Option<String> {
+    let known = snapshot.targets.iter().flatten();
+    let mut words: Vec<String> = match named {
+        [] => known
+            .map(|target| KernelText::from(&target.typed).to_string())
+            .collect(),
+        named => named.iter().map(ToString::to_string).collect(),
+    };
+    words.dedup();
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "processes, programs, cgroups and the sums of RSS and PSS are of {} alone, all other \
+             amounts of the whole machine",
+            words.join(", ")
+        )
+    })
+}
+
+/// Where the free pages are counted that `MemFree` and `MemAvailable` leave out;
+/// nothing where that makes no difference.
+fn of_listed(delta: Option<i64>) -> Option<String> {
+    Some(match delta {
+        Some(0) => return None,
         Some(delta) => format!(
             "free pages on the lists of single CPUs count as free and available here, and not as \
              used; MemFree and MemAvailable leave them out. They changed by {}",
@@ -74,21 +98,21 @@ fn of_listed(delta: Option<i64>) -> String {
                  free and available leave them out, so that all three are wrong by as much as \
                  these lists changed, which may be many MiB"
             .to_owned(),
-    }
+    })
 }
 
 /// What samples of history do not show.
 pub(crate) fn notes_of_history(found: &Comparability) -> Vec<String> {
     let mut notes = Vec::new();
     let left_out = [
-        (found.processes_left_out, "process", "processes"),
-        (found.cgroups_left_out, "cgroup", "cgroups"),
+        (found.processes_left_out.len(), "process", "processes"),
+        (found.cgroups_left_out.len(), "cgroup", "cgroups"),
     ];
     if let Some(left_out) = listed(&left_out) {
         notes.push(format!(
             "{left_out} could not be compared and {} left out: history keeps the largest of each \
              sample",
-            match found.processes_left_out + found.cgroups_left_out {
+            match found.processes_left_out.len() + found.cgroups_left_out.len() {
                 1 => "is",
                 _ => "are",
             }
@@ -153,6 +177,17 @@ fn title(document: &ComparisonDocument) -> String {
             format!("{BOLD}Comparison{BOLD:#}  {what}, {} later\n", short(later))
         }
         _ => format!("{BOLD}Comparison{BOLD:#}  {what}\n"),
+    }
+}
+
+/// What the command had resident; where it is not known, what it was not above.
+fn peak(ran: &CommandRun) -> Option<String> {
+    match (ran.peak_rss, ran.peak_rss_at_most) {
+        (Some(peak), _) => Some(format!("its largest process had up to {peak} resident")),
+        (None, Some(most)) => Some(format!(
+            "none of its processes had more than {most} resident"
+        )),
+        (None, None) => None,
     }
 }
 

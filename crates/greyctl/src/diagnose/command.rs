@@ -20,13 +20,11 @@ use grey_telemetry::process::{
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError, Resolver};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::document::{self, Diagnosis, Ksm, Swap};
 use super::groups::groups;
 use super::leaks::document::LeakDetection;
-use super::leaks::{self, Scope, Watched};
+use super::leaks::{self, Watched};
 use super::notes;
 use super::recorded;
 use super::report::{self, Extent};
@@ -44,6 +42,7 @@ use crate::moment::Moment;
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{kernel_roots, open_kernel, own_pid};
+use crate::scope::Scope;
 use crate::target::resolve_all;
 
 /// How long it is looked for leaks when nobody says.
@@ -131,11 +130,9 @@ fn judge_history(
     since: &Moment,
 ) -> Result<Diagnosis, Failure> {
     let mut history = history::command::open(global)?;
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let from = since.unix_ms(now, &zone);
-    let until = options.until.as_ref();
-    let until = until.map_or(u64::MAX, |until| until.unix_ms(now, &zone));
     let words = "memory-diagnose --detect-leaks --since";
+    let until = options.until.as_ref();
+    let (from, until) = history::command::bounds(global, Some(since), until, words)?;
     history::command::require_some(&history, from, until)
         .map_err(|failure| history::command::look_at_all(global, &history, words, failure))?;
     let recorded = leaks::Recorded::read(&mut history, from, until)

@@ -5,10 +5,11 @@
 
 use grey_model::Target;
 
-use super::leaks::{Recorded, Scope};
+use super::leaks::Recorded;
 use crate::cli::GlobalOptions;
 use crate::history::command::open_beside;
 use crate::recommend;
+use crate::scope::Scope;
 
 /// How to see what was recorded of `target` in the last hour; `None` where nothing
 /// was.

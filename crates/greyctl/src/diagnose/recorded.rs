@@ -8,8 +8,6 @@ use grey_model::{
     Breakdown, BreakdownRow, Bytes, CgroupField, Meminfo, MemoryLimit, ProcessField, RowName,
     Sample, SystemField, Vmstat,
 };
-use grey_telemetry::history::History;
-use jiff::tz::TimeZone;
 
 use super::document::{self, Diagnosis, Swap};
 use super::leaks::document::LeakDetection;
@@ -17,7 +15,7 @@ use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 use crate::history;
 use crate::history::past::ROWS;
-use crate::moment::{Moment, shown};
+use crate::moment::Moment;
 
 /// What history knows of `moment`.
 ///
@@ -31,9 +29,9 @@ pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, F
     let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
     let mut notes = notes();
     notes.extend(history::command::missing(&history));
-    if sample.cgroups.is_none() {
-        notes.push(take_cgroups(&mut history, &mut sample)?);
-    }
+    let cgroups = history::past::take_cgroups(&mut history, &mut sample)
+        .map_err(|error| history::record::history_failure(&error))?;
+    notes.extend(cgroups.note());
     let mut diagnosis = diagnosis(&sample)?;
     diagnosis.notes = notes;
     diagnosis.taken_in_seconds = begun.elapsed().as_secs_f64();
@@ -48,19 +46,6 @@ fn notes() -> Vec<String> {
             .to_owned(),
         "PSS is what the recorder had read last, moved by what RSS did since".to_owned(),
     ]
-}
-
-/// Gives the sample the cgroups of the last one before it that has some; a note.
-fn take_cgroups(history: &mut History, sample: &mut Sample) -> Result<String, Failure> {
-    let found = history::past::take_cgroups(history, sample)
-        .map_err(|error| history::record::history_failure(&error))?;
-    Ok(match found {
-        Some(at) => {
-            let at = shown(at, &TimeZone::system());
-            format!("the cgroups are those of {at}: they are not read for each sample")
-        }
-        None => "the cgroups were not read in the minute before".to_owned(),
-    })
 }
 
 fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use super::document::{HistoryDocument, PublishedSample};
 use super::export::{self, Streamed};
 use super::options::{ExportOptions, HistoryCommand, HistoryOptions, Since};
+use super::past::{self, CgroupsOf};
 use super::record::{FOLDER, history_failure};
 use super::report;
 use crate::cli::GlobalOptions;
@@ -26,6 +27,7 @@ use crate::moment::{Moment, shown, typed};
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{open_kernel, own_pid, state_dir};
+use crate::table::noted;
 
 /// A moment so long after the last sample before it, in milliseconds, is outside
 /// of history, or so many times what lies between two samples.
@@ -353,21 +355,29 @@ pub(crate) fn run(
         return Ok(Exit::Success);
     }
     if let Some(at) = &options.at {
-        let sample = sample_at(global, &mut history, at, "history --at")?;
+        let mut sample = sample_at(global, &mut history, at, "history --at")?;
+        let cgroups = past::take_cgroups(&mut history, &mut sample)
+            .map_err(|error| history_failure(&error))?;
         if options.json {
-            let samples = vec![PublishedSample::from(&sample)];
-            output.json(&HistoryDocument::new(&history, &dumps, samples))?;
+            let mut published = PublishedSample::from(&sample);
+            if let CgroupsOf::Before(at) = cgroups {
+                published.cgroups_at_unix_ms = Some(at);
+            }
+            output.json(&HistoryDocument::new(&history, &dumps, vec![published]))?;
         } else {
-            let zone = TimeZone::system();
-            let rows = options.rows.top;
-            output.text(&report::sample(&sample, rows, &zone, output.width()))?;
+            let (zone, width) = (TimeZone::system(), output.width());
+            let mut text = report::sample(&sample, options.rows.top, &zone, width);
+            text.extend(cgroups.note().map(|note| noted(&note, width)));
+            output.text(&text)?;
         }
     } else if let Some(export) = export {
         run_export(global, &mut history, &dumps, &export, output)?;
     } else {
-        let ((from, until), zone) = (bounds(&options.since), TimeZone::system());
+        let (Since { from, until }, words) = (&options.since, "history --from");
+        let (from, until) = bounds(global, from.as_ref(), until.as_ref(), words)?;
+        let zone = TimeZone::system();
         require_some(&history, from, until)
-            .map_err(|failure| look_at_all(global, &history, "history --from", failure))?;
+            .map_err(|failure| look_at_all(global, &history, words, failure))?;
         let mut text = report::overview(&mut history, from, until, &zone, output.width())
             .map_err(|error| history_failure(&error))?;
         text.push_str(&report::dumps(&dumps, &zone, output.width()));
@@ -379,14 +389,37 @@ pub(crate) fn run(
     })
 }
 
-/// From when to when, in milliseconds since 1970.
-fn bounds(since: &Since) -> (u64, u64) {
+/// From when to when, in milliseconds since 1970; all there is where nothing is
+/// said. `words` are the command up to where the beginning stands, for a hint.
+///
+/// # Errors
+/// A [`Failure`] when the end is before the beginning.
+pub(crate) fn bounds(
+    global: &GlobalOptions,
+    from: Option<&Moment>,
+    until: Option<&Moment>,
+    words: &str,
+) -> Result<(u64, u64), Failure> {
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let at = |moment: &Moment| moment.unix_ms(now, &zone);
-    (
-        since.from.as_ref().map_or(0, at),
-        since.until.as_ref().map_or(u64::MAX, at),
-    )
+    let (from, until) = (from.map_or(0, at), until.map_or(u64::MAX, at));
+    if from <= until {
+        return Ok((from, until));
+    }
+    let said = format!(
+        "the end, {}, is before the beginning, {}",
+        shown(until, &zone),
+        shown(from, &zone)
+    );
+    let failure = Failure::new(Exit::Usage, said);
+    Err(match typed(until).zip(typed(from)) {
+        Some((earlier, later)) => {
+            let words = format!("{words} {earlier} --until {later}");
+            let command = recommend::command(global, &words);
+            failure.hint(format!("look at the time between them: {command}"))
+        }
+        None => failure,
+    })
 }
 
 fn run_export(
@@ -396,11 +429,12 @@ fn run_export(
     options: &ExportOptions,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let (from, until) = bounds(&options.since);
     let words = match options.csv {
         true => "history export --csv --from",
         false => "history export --json --from",
     };
+    let Since { from, until } = &options.since;
+    let (from, until) = bounds(global, from.as_ref(), until.as_ref(), words)?;
     require_some(history, from, until)
         .map_err(|failure| look_at_all(global, history, words, failure))?;
     if options.csv {

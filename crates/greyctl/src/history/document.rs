@@ -114,6 +114,10 @@ pub(crate) struct PublishedSample {
     pub(crate) processes: Vec<PublishedProcess>,
     /// The largest cgroups; `null` in samples that did not read them.
     pub(crate) cgroups: Option<Vec<PublishedCgroup>>,
+    /// When they were read, in milliseconds since 1970: with the sample, or where
+    /// one moment is shown with the last before it that has some; `null` where
+    /// there are none.
+    pub(crate) cgroups_at_unix_ms: Option<u64>,
     /// The largest groups of processes, of all that there were; `null` in samples
     /// that did not read them, and in history of before format 2.
     pub(crate) groups: Option<Vec<PublishedGroup>>,
@@ -280,6 +284,7 @@ impl From<&Sample> for PublishedSample {
                 .collect(),
             processes: sample.processes.iter().map(process).collect(),
             cgroups: groups.map(|groups| groups.iter().map(group).collect()),
+            cgroups_at_unix_ms: groups.map(|_| sample.at_unix_ms),
             groups: (sample.groups.as_ref())
                 .map(|groups| groups.iter().map(processes_together).collect()),
         }

@@ -8,10 +8,12 @@ use grey_model::{
     CgroupField, CgroupSample, ProcessField, ProcessSample, RowName, Sample, Snapshot, SystemField,
 };
 use grey_telemetry::history::{History, HistoryError};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::moment::shown;
 
 /// The rows of the breakdown that a sample knows.
 pub(crate) const ROWS: [(RowName, SystemField); 9] = [
@@ -30,15 +32,44 @@ pub(crate) const ROWS: [(RowName, SystemField); 9] = [
 /// in milliseconds.
 const CGROUPS_BEFORE_MS: u64 = 60_000;
 
-/// Gives a sample without cgroups those of the last one before it that has some:
-/// when that was taken, in milliseconds since 1970.
+/// Of when the cgroups of a sample are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupsOf {
+    /// Of the sample itself.
+    Itself,
+    /// Of one before it, taken then, in milliseconds since 1970.
+    Before(u64),
+    /// There are none.
+    Nothing,
+}
+
+impl CgroupsOf {
+    /// What to know of it.
+    pub(crate) fn note(self) -> Option<String> {
+        match self {
+            Self::Itself => None,
+            Self::Before(at) => {
+                let at = shown(at, &TimeZone::system());
+                Some(format!(
+                    "the cgroups are those of {at}: they are not read for each sample"
+                ))
+            }
+            Self::Nothing => Some("the cgroups were not read in the minute before".to_owned()),
+        }
+    }
+}
+
+/// Gives a sample without cgroups those of the last one before it that has some.
 ///
 /// # Errors
 /// [`HistoryError`] when a file cannot be read.
 pub(crate) fn take_cgroups(
     history: &mut History,
     sample: &mut Sample,
-) -> Result<Option<u64>, HistoryError> {
+) -> Result<CgroupsOf, HistoryError> {
+    if sample.cgroups.is_some() {
+        return Ok(CgroupsOf::Itself);
+    }
     let (until, boot) = (sample.at_unix_ms, sample.boot.clone());
     let mut found = None;
     let each = |before: Sample| {
@@ -50,10 +81,13 @@ pub(crate) fn take_cgroups(
         ControlFlow::Continue(())
     };
     history.samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)?;
-    Ok(found.map(|(at, cgroups)| {
-        sample.cgroups = Some(cgroups);
-        at
-    }))
+    Ok(match found {
+        Some((at, cgroups)) => {
+            sample.cgroups = Some(cgroups);
+            CgroupsOf::Before(at)
+        }
+        None => CgroupsOf::Nothing,
+    })
 }
 
 /// What `sample` knows of the machine.

@@ -17,10 +17,11 @@ use super::fold;
 use super::follow::Follow;
 use super::sampler::{Wish, add_trends, stalled};
 use super::shot::{
-    CgroupRow, Class, Classes, Detail, Key, ProcessRow, Shot, Stall, Trend, Unmeasured,
+    CgroupRow, Class, Classes, Detail, Key, ProcessRow, Shot, Stall, Trend, Unmeasured, What,
 };
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Swap;
+use crate::diagnose::leaks::growth;
 use crate::failure::Failure;
 use crate::history::command::{open, sample_at};
 use crate::history::past::snapshot;
@@ -119,14 +120,10 @@ impl Past {
             detail: None,
         };
         add_trends(&follow, &mut shot);
-        shot.detail = wish.detail.as_ref().map(|key| {
-            let (trend, trend_span) = follow.readings(key);
-            Detail {
-                key: key.clone(),
-                process: None,
-                trend,
-                trend_span,
-            }
+        shot.detail = wish.detail.as_ref().map(|key| Detail {
+            key: key.clone(),
+            process: None,
+            moved: follow.moved(key),
         });
         Ok(shot)
     }
@@ -296,19 +293,19 @@ fn follow_processes(follow: &mut Follow, programs: &mut Programs, sample: &Sampl
 /// What an earlier version recorded has the whole usage of a control group alone,
 /// in which cache looks like growth: then the change is told, and no verdict.
 fn follow_cgroup(follow: &mut Follow, group: &CgroupSample, at: Duration) {
+    let growth = growth(group);
     let value = |field| group.values.get(field).map(Bytes);
-    let key = Key::Cgroup(group.path.clone());
-    let swap = value(CgroupField::Swap).unwrap_or_default();
-    let life = group.values.get(CgroupField::Id).unwrap_or_default();
-    let point = |amount: Bytes| TracePoint {
-        at,
-        amount: amount.saturating_add(swap),
-        life,
-    };
-    if let Some(anonymous) = value(CgroupField::Anonymous) {
-        follow.take(key, point(anonymous));
-    } else if let Some(current) = value(CgroupField::Current) {
-        follow.take_unjudged(key, point(current));
+    match value(CgroupField::Current) {
+        Some(current) if growth.anonymous.is_none() => {
+            let swap = value(CgroupField::Swap).unwrap_or_default();
+            let point = TracePoint {
+                at,
+                amount: current.saturating_add(swap),
+                life: growth.id.0,
+            };
+            follow.take_kinds(Key::Cgroup(growth.path), [(What::Usage, point)]);
+        }
+        _ => follow.take_cgroup(at, growth),
     }
 }
 
@@ -328,7 +325,8 @@ fn stall(one: &Sample, other: &Sample) -> Option<Stall> {
 #[cfg(test)]
 mod tests {
     use grey_model::{
-        BootId, CgroupPath, CgroupValues, LeakVerdict, ProcessKey, ProcessValues, SystemValues,
+        BootId, CgroupPath, CgroupValues, GrowthOf, LeakVerdict, ProcessKey, ProcessValues,
+        SystemValues,
     };
 
     use super::*;
@@ -443,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_group_of_history_is_judged_by_what_of_it_is_anonymous() {
+    fn a_control_group_of_history_is_judged_by_what_of_it_can_leak() {
         let samples: Vec<Sample> = (0..120)
             .map(|second| with_cgroup(sample(second, 0), (100 + second) << 20))
             .collect();
@@ -466,5 +464,22 @@ mod tests {
         let growing = anonymous(&samples, |second| 50 + second);
         assert_eq!(growing, Some(LeakVerdict::Leak));
         assert_eq!(anonymous(&samples, |_| 50), None);
+        // And so do the other kinds that can leak, each by its name.
+        for (field, of) in [
+            (CgroupField::Shared, GrowthOf::Shmem),
+            (CgroupField::KernelOther, GrowthOf::Kernel),
+        ] {
+            let mut samples = samples.clone();
+            for (second, sample) in (0..).zip(&mut samples) {
+                for group in sample.cgroups.iter_mut().flatten() {
+                    group.values.set(CgroupField::Anonymous, Some(50 << 20));
+                    group.values.set(field, Some((50 + second) << 20));
+                }
+            }
+            let trend = follow_all(&samples).0.trend(&key);
+            let told = (trend.verdict, trend.of, trend.per_minute);
+            let expected = (Some(LeakVerdict::Leak), What::Kind(of), Some(60 << 20));
+            assert_eq!(told, expected);
+        }
     }
 }

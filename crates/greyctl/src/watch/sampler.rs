@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grey_model::{Bytes, CgroupPath, GroupBy, Pressure, ProcessId, ProcessMemory, TracePoint};
-use grey_telemetry::cgroup::{TreeBounds, read_tree};
+use grey_telemetry::cgroup::{CgroupGrowth, TreeBounds, read_tree};
 use grey_telemetry::process::{
     Detail as Depth, PssTracker, RssTracker, Scratch, TrackedPss, read_process,
 };
@@ -24,7 +24,6 @@ use super::follow::{Follow, JUDGED_AT_ONCE};
 use super::known::KnownProcesses;
 use super::shot::{
     CgroupRow, Classes, Detail, GroupRow, Key, ProcessRow, Shot, Stall, Unmeasured, held,
-    held_by_cgroup,
 };
 use crate::diagnose::document::Swap;
 
@@ -260,11 +259,7 @@ impl Sampler {
         let tree = read_tree(&self.kernel, &root, TreeBounds::default(), &mut self.buffer);
         let mut rows = Vec::with_capacity(tree.groups.len());
         for memory in tree.groups {
-            if let Some(amount) = held_by_cgroup(&memory) {
-                let life = memory.id.0;
-                let point = TracePoint { at, amount, life };
-                self.follow.take(Key::Cgroup(memory.path.clone()), point);
-            }
+            self.follow.take_cgroup(at, CgroupGrowth::of(&memory));
             rows.push(CgroupRow {
                 memory,
                 trend: super::shot::Trend::default(),
@@ -289,12 +284,10 @@ impl Sampler {
             }
             Key::Group(..) | Key::Cgroup(_) => None,
         };
-        let (trend, trend_span) = self.follow.readings(key);
         Detail {
             key: key.clone(),
             process,
-            trend,
-            trend_span,
+            moved: self.follow.moved(key),
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use grey_model::{
-    Breakdown, Bytes, CgroupMemory, CgroupPath, GroupBy, KernelText, LeakVerdict, Pressure,
-    ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals,
+    Breakdown, Bytes, CgroupMemory, CgroupPath, GroupBy, GrowthOf, KernelText, LeakVerdict,
+    Pressure, ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals,
 };
 
 use super::fold;
@@ -127,13 +127,51 @@ impl Classes {
     }
 }
 
+/// What of something is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A kind of memory that can leak.
+    Kind(GrowthOf),
+    /// All that a control group uses, where no more is known.
+    Usage,
+}
+
+impl Default for What {
+    fn default() -> Self {
+        Self::Kind(GrowthOf::Anonymous)
+    }
+}
+
+impl What {
+    /// What a sentence calls it.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Kind(GrowthOf::Anonymous) => "anonymous and swap",
+            Self::Kind(of) => of.label(),
+            Self::Usage => "whole usage and swap",
+        }
+    }
+
+    /// What a mark calls it; `None` for what is meant where nothing is said.
+    pub(super) const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Kind(GrowthOf::Anonymous) | Self::Usage => None,
+            Self::Kind(GrowthOf::Shmem) => Some("tmpfs"),
+            Self::Kind(of) => Some(of.label()),
+        }
+    }
+}
+
 /// How something changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Trend {
-    /// Of anonymous memory and swap, in bytes per minute.
+    /// Of all that is followed of it, in bytes per minute.
     pub(super) per_minute: Option<i64>,
-    /// What the leak rule says, where it grows enough to be asked.
+    /// What the leak rule says, where it grows enough to be asked: the worst of
+    /// what is said of each kind.
     pub(super) verdict: Option<LeakVerdict>,
+    /// Of which kind it says that.
+    pub(super) of: What,
 }
 
 /// A process.
@@ -189,6 +227,12 @@ impl Unmeasured {
             )),
         }
     }
+
+    /// `3 without PSS`, whatever the reason.
+    pub(super) fn in_short(self) -> Option<String> {
+        let count = self.waiting.saturating_add(self.too_large);
+        (count > 0).then(|| format!("{count} without PSS"))
+    }
 }
 
 /// The share of the time that was lost to stalls between two looks, in percent.
@@ -208,10 +252,19 @@ pub(super) struct Detail {
     /// A process with its page tables read now; `None` for others, and where
     /// it is gone.
     pub(super) process: Option<ProcessMemory>,
-    /// Anonymous memory and swap over time, the oldest first, in bytes.
-    pub(super) trend: Vec<u64>,
-    /// How long a time that is.
-    pub(super) trend_span: Duration,
+    /// What of it moved most.
+    pub(super) moved: Moved,
+}
+
+/// One kind of memory over time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moved {
+    /// The readings, the oldest first, in bytes.
+    pub(super) readings: Vec<u64>,
+    /// Over what time.
+    pub(super) span: Duration,
+    /// Which kind, and how it changes.
+    pub(super) trend: Trend,
 }
 
 /// One instant.
@@ -289,12 +342,6 @@ impl Shot {
 pub(super) fn held(memory: &ProcessMemory) -> Option<Bytes> {
     let swap = memory.swap.unwrap_or_default();
     Some(memory.rss_anon?.saturating_add(swap))
-}
-
-/// Anonymous memory and swap of a control group.
-pub(super) fn held_by_cgroup(memory: &CgroupMemory) -> Option<Bytes> {
-    let swap = memory.swap_current.unwrap_or_default();
-    Some(memory.stat.as_ref()?.anon?.saturating_add(swap))
 }
 
 #[cfg(test)]

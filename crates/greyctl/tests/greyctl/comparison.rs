@@ -85,6 +85,51 @@ fn one_saved_diagnosis_is_compared_with_now_for_the_same_targets() {
     );
 }
 
+/// Who changed, by pid, and where, by path.
+pub(crate) fn changed(document: &Value) -> (Vec<(u64, String)>, Vec<String>) {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let processes = document["processes"].as_array().unwrap().iter();
+    let processes =
+        processes.map(|process| (process["pid"].as_u64().unwrap(), text(&process["fate"])));
+    let cgroups = document["cgroups"].as_array().unwrap().iter();
+    let cgroups = cgroups.map(|group| text(&group["path"]));
+    (processes.collect(), cgroups.collect())
+}
+
+#[test]
+fn saved_diagnoses_are_narrowed_to_a_target_that_may_be_gone() {
+    let kernel = host();
+    let before = saved(&kernel, "a.json");
+    grow(&kernel);
+    std::fs::remove_dir_all(kernel.path("proc/311")).unwrap();
+    for changed in ["build/web", "user.slice"] {
+        kernel.write(format!("cgroup/{changed}/memory.current"), "4096\n");
+    }
+    let after = saved(&kernel, "b.json");
+    for files in [&[&before[..], &after][..], &[&before]] {
+        let of = |target: &str| {
+            let arguments = [&["diff", "--json", "-t", target], files].concat();
+            let ran = run(on(&kernel), &arguments);
+            assert_eq!(ran.exit, 0, "{}", ran.stderr);
+            let document = ran.json();
+            assert_valid("grey.comparison.v1", &document);
+            changed(&document)
+        };
+        let web = vec!["/build/web".to_owned()];
+        assert_eq!(of("cc1"), (vec![(311, "went".to_owned())], web.clone()));
+        let (processes, cgroups) = of("/build/web");
+        assert_eq!((processes.len(), cgroups), (2, web));
+        assert_eq!(of("nginx"), (vec![], vec![]));
+        let refused = run(on(&kernel), &[&["diff", "-t", "nosuch"], files].concat());
+        assert_eq!((refused.exit, refused.stdout.as_str()), (2, ""));
+        assert!(refused.stderr.contains("`nosuch`"), "{}", refused.stderr);
+    }
+    let shown = run(on(&kernel), &["diff", &before, &after, "-t", "cc1"]).stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let says = "are of `cc1` alone, all other amounts of the whole machine";
+    assert!(shown.contains(says), "{shown}");
+}
+
 #[test]
 fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
     let kernel = host();
@@ -101,6 +146,37 @@ fn a_command_is_run_between_two_looks_and_its_output_is_not_ours() {
     assert_eq!(document["command"]["exit_code"], 0);
     let delta = document["system"]["free_delta_bytes"].as_i64().unwrap();
     assert!(delta < 0, "{delta}");
+}
+
+#[test]
+fn the_peak_of_a_command_is_told_and_never_what_greyctl_had() {
+    let kernel = host();
+    let ran = |script: &str| {
+        let ran = run(on(&kernel), &["diff", "--json", "--", "sh", "-c", script]);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        document["command"].clone()
+    };
+    // One block of 300 MiB, in a child that the command waits for.
+    let large = ran("dd if=/dev/zero of=/dev/null bs=300M count=1; true");
+    let peak = large["peak_rss_bytes"].as_u64().unwrap();
+    assert!((300 << 20..400 << 20).contains(&peak), "{large}");
+    assert_eq!(large["peak_rss_at_most_bytes"], peak);
+    let small = ran(":");
+    assert_eq!(small["peak_rss_bytes"], Value::Null, "{small}");
+    assert!(small["peak_rss_at_most_bytes"].as_u64().unwrap() > 0);
+    let shown = |script: &str| run(on(&kernel), &["diff", "--", "sh", "-c", script]).stdout;
+    let large = shown("dd if=/dev/zero of=/dev/null bs=300M count=1; true");
+    assert!(
+        large.contains("its largest process had up to 30"),
+        "{large}"
+    );
+    let small = shown(":");
+    assert!(
+        small.contains("none of its processes had more than"),
+        "{small}"
+    );
 }
 
 #[test]
@@ -132,16 +208,29 @@ fn free_pages_that_move_to_the_lists_of_cpus_change_nothing_that_is_in_use() {
     }
     let told =
         |ran: &crate::harness::Ran| ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    let moved = run(on(&kernel), &["diff", "--", "true"]);
-    assert!(
-        told(&moved).contains("They changed by 0 B"),
-        "{}",
-        moved.stdout
-    );
     kernel.remove("proc/zoneinfo");
     let unknown = run(on(&kernel), &["diff", "--", "true"]);
     let says = "free pages on the lists of single CPUs are not known in both";
     assert!(told(&unknown).contains(says), "{}", unknown.stdout);
+}
+
+#[test]
+fn lists_of_cpus_that_did_not_change_need_no_note() {
+    let kernel = host();
+    let notes = |script: &str| {
+        let ran = run(on(&kernel), &["diff", "--json", "--", "sh", "-c", script]);
+        let notes = ran.json()["notes"].as_array().unwrap().clone();
+        let of_lists = notes.iter().filter_map(Value::as_str);
+        let of_lists = of_lists.filter(|note| note.contains("lists of single CPUs"));
+        of_lists.map(str::to_owned).collect::<Vec<String>>()
+    };
+    assert_eq!(notes(":"), [] as [String; 0]);
+    let zoneinfo = kernel.path("proc/zoneinfo");
+    let zoneinfo = zoneinfo.display();
+    let grown = notes(&format!(
+        "sed -i '0,/count:    256/s//count:    1256/' {zoneinfo}"
+    ));
+    assert!(grown[0].contains("changed by 3.9 MiB"), "{grown:?}");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 
 use grey_fake_kernel::{FakeKernel, FakeProcess};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
+use crate::comparison::changed;
 use crate::documents::assert_valid;
 use crate::harness::{host, on, only_command, pasted, run};
 use crate::history::{record, samples, write_growth};
@@ -85,6 +87,54 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
         let fates = document["cgroups"].as_array().unwrap().iter();
         assert!(fates.clone().all(|group| group["fate"] != "appeared"));
     }
+}
+
+#[test]
+fn moments_are_narrowed_to_a_target() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    for pid in [310, 311] {
+        let statm = format!("proc/{pid}/statm");
+        kernel.write(&statm, "300000 200000 10 10 0 200000 0\n");
+    }
+    let of = |target: &[&str]| {
+        let arguments = [&["diff", "-b", &begin, "--json"], target].concat();
+        let ran = run(on(&kernel), &arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        changed(&document).0
+    };
+    let (builder, compiler) = ((310, "grew".to_owned()), (311, "grew".to_owned()));
+    assert_eq!(of(&["-t", "builder"]), [builder]);
+    assert_eq!(of(&["-t", "cc1"]), [compiler]);
+    assert_eq!(of(&["-t", "cc1", "-t", "310"]).len(), 2);
+    assert_eq!(of(&["-t", "nginx.service"]), []);
+    for end in [&["-t", "nosuch"][..], &["-e", &begin, "-t", "nosuch"]] {
+        let refused = run(on(&kernel), &[&["diff", "-b", &begin], end].concat());
+        assert_eq!((refused.exit, refused.stdout.as_str()), (2, ""));
+        for says in ["`nosuch`", "history keeps the largest"] {
+            assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_compared_is_that_of_the_target() {
+    let kernel = host();
+    let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
+    assert_eq!(run(on(&kernel), &[&few[..], &["300ms"]].concat()).exit, 0);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let left_out = |target: &[&str]| {
+        let arguments = [&["diff", "-b", &begin, "--json"], target].concat();
+        let document = run(on(&kernel), &arguments).json();
+        document["not_compared"]["processes"].as_u64().unwrap()
+    };
+    assert!(left_out(&[]) > 1);
+    assert_eq!(left_out(&["-t", "cc1"]), 1);
 }
 
 #[test]
@@ -188,6 +238,59 @@ fn who_only_became_smaller_than_the_recorded_ones_is_not_said_to_have_gone() {
     kernel.remove("proc/1");
     let now = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
     assert_eq!(now["processes"][0]["fate"], "left", "{now:#}");
+}
+
+#[test]
+fn a_moment_has_the_cgroups_of_before_where_its_sample_has_none() {
+    let kernel = host();
+    record(&kernel);
+    let samples = samples(&kernel);
+    let read_at = samples[0]["at_unix_ms"].clone();
+    assert_eq!(samples[0]["cgroups_at_unix_ms"], read_at);
+    assert!(!samples[0]["cgroups"].is_null());
+    assert!(samples[1]["cgroups"].is_null() && samples[1]["cgroups_at_unix_ms"].is_null());
+    let at = |sample: &Value| {
+        let ms = sample["at_unix_ms"].as_i64().unwrap();
+        let at = Timestamp::from_millisecond(ms).unwrap().to_string();
+        let document = run(on(&kernel), &["history", "--at", &at, "--json"]).json();
+        assert_valid("grey.history.v1", &document);
+        let shown = document["samples"][0].clone();
+        assert_eq!(shown["cgroups"], samples[0]["cgroups"]);
+        assert_eq!(shown["cgroups_at_unix_ms"], read_at);
+        run(on(&kernel), &["history", "--at", &at]).stdout
+    };
+    let (own, earlier) = (at(&samples[0]), at(&samples[1]));
+    assert!(own.contains("/build/web") && earlier.contains("/build/web"));
+    assert!(!own.contains("the cgroups are those of"), "{own}");
+    assert!(earlier.contains("the cgroups are those of"), "{earlier}");
+}
+
+#[test]
+fn an_end_before_the_beginning_is_refused() {
+    let kernel = host();
+    let now = recorded_long_ago(&kernel);
+    let moment = |seconds| (now - SignedDuration::from_secs(seconds)).to_string();
+    let (earlier, later) = (moment(400), moment(100));
+    for arguments in [
+        &["memory-diagnose", "--detect-leaks", "--since"][..],
+        &["history", "--from"],
+        &["history", "export", "--json", "--from"],
+        &["history", "export", "--csv", "--from"],
+    ] {
+        let arguments = [arguments, &[&later, "--until", &earlier]].concat();
+        let ran = run(on(&kernel), &arguments);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        for says in ["the end, ", "is before the beginning, "] {
+            assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+        }
+        let exchanged = pasted(&only_command(&ran));
+        assert!([0, 3].contains(&exchanged.exit), "{exchanged:?}");
+    }
+    let same = run(
+        on(&kernel),
+        &["history", "--from", &later, "--until", &later],
+    );
+    assert_ne!(same.exit, 2, "{}", same.stderr);
 }
 
 #[test]

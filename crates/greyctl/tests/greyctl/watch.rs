@@ -178,12 +178,9 @@ fn what_history_does_not_have_takes_no_column() {
             .filter(|title| *title != "+/MIN")
             .collect();
         assert_eq!(found, titles, "{}", ran.stdout);
-        let values: Vec<&str> = lines.next().unwrap().collect();
-        assert!(
-            list.contains("cgroups") || !values.contains(&"-"),
-            "{}",
-            ran.stdout
-        );
+        // On a busy machine PSS of the largest is read later.
+        let is_whole = lines.any(|mut values| values.all(|value| value != "-"));
+        assert!(list.contains("cgroups") || is_whole, "{}", ran.stdout);
     }
     // Of the present, a dash says that it could not be read.
     let now = watch(&kernel, &["--show-processes", "--count", "1"]).stdout;

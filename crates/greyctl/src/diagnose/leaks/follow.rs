@@ -111,15 +111,9 @@ impl Followed {
     /// Takes the readings of all cgroups at the time `at`.
     pub(super) fn take_cgroups(&mut self, at: Duration, groups: &[CgroupGrowth]) {
         for group in groups {
-            for (of, amount) in [
-                (GrowthOf::Anonymous, group.anonymous),
-                (GrowthOf::Shmem, group.shmem),
-                (GrowthOf::Slab, group.slab),
-                (GrowthOf::SlabReclaimable, group.slab_reclaimable),
-                (GrowthOf::Kernel, group.kernel),
-                (GrowthOf::DyingCgroups, group.dying.map(Bytes)),
-            ] {
-                let Some(amount) = amount else { continue };
+            let dying = group.dying.map(Bytes);
+            let dying = dying.map(|count| (GrowthOf::DyingCgroups, count));
+            for (of, amount) in group.amounts().chain(dying) {
                 let trace = self.cgroups.entry((group.path.clone(), of)).or_default();
                 trace.push(TracePoint {
                     at,

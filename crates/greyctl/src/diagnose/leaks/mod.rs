@@ -9,12 +9,10 @@ mod follow;
 mod progress;
 mod recall;
 pub(super) mod report;
-mod scope;
 mod verdicts;
 mod watch;
 
 pub(crate) use progress::WindowBar;
-pub(crate) use recall::{Recorded, recall};
-pub(crate) use scope::Scope;
+pub(crate) use recall::{Recorded, growth, recall};
 pub(super) use verdicts::{enough, judge, warn_of_short_window};
 pub(crate) use watch::{Watched, watch};

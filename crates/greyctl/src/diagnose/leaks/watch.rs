@@ -16,10 +16,10 @@ use grey_telemetry::process::{
 use super::document::GroupKind;
 use super::follow::{Facts, Followed};
 use super::progress::WindowBar;
-use super::scope::Scope;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::scope::Scope;
 
 /// At most this many readings: a longer window is read less often.
 pub(super) const MOST_READINGS: u32 = 720;

@@ -3,9 +3,10 @@
 //! Never part of the product.
 
 use grey_fake_kernel::{FakeKernel, FakeProcess};
-use grey_model::KernelText;
+use grey_model::{GrowthOf, KernelText};
 
 use super::*;
+use crate::watch::shot::What;
 use crate::watch::testkit::{everything, sampler};
 
 fn process(shot: &Shot, pid: u32) -> Option<&ProcessRow> {
@@ -155,7 +156,42 @@ fn a_detail_reads_the_page_tables_and_has_the_trend() {
     let detail = shot.detail.unwrap();
     assert_eq!(detail.key, key);
     assert!(detail.process.unwrap().pss_file.is_some());
-    assert_eq!(detail.trend.len(), 2);
+    assert_eq!(detail.moved.readings.len(), 2);
+}
+
+#[test]
+fn each_kind_of_a_control_groups_memory_is_followed() {
+    let kernel = FakeKernel::full();
+    let path = CgroupPath::new(b"/build/web").unwrap();
+    let wish = Wish {
+        detail: Some(Key::Cgroup(path)),
+        ..everything()
+    };
+    let stat = "cgroup/build/web/memory.stat";
+    let before = std::fs::read_to_string(kernel.path(stat)).unwrap();
+    let grown = |key: &str| {
+        let lines = before.lines().map(|line| match line.split_once(' ') {
+            Some((name, amount)) if name == key => {
+                format!("{key} {}\n", amount.parse::<u64>().unwrap() + (64 << 20))
+            }
+            _ => format!("{line}\n"),
+        });
+        lines.collect::<String>()
+    };
+    for (key, of) in [
+        ("anon", GrowthOf::Anonymous),
+        ("shmem", GrowthOf::Shmem),
+        ("slab_unreclaimable", GrowthOf::Slab),
+        ("kernel", GrowthOf::Kernel),
+    ] {
+        let mut sampler = Sampler::new(kernel_of(&kernel), Duration::from_nanos(2));
+        kernel.write(stat, &before);
+        sampler.look(&wish).unwrap();
+        kernel.write(stat, grown(key));
+        let moved = sampler.look(&wish).unwrap().detail.unwrap().moved;
+        assert_eq!(moved.trend.of, What::Kind(of), "{key}");
+        assert_eq!(moved.readings[1] - moved.readings[0], 64 << 20, "{key}");
+    }
 }
 
 #[test]
@@ -200,7 +236,10 @@ fn a_look_between_two_others_leaves_no_reading() {
     let shot = sampler.look(&everything()).unwrap();
     assert_eq!(shot.stalls.len(), 1);
     let worker = process(&shot, 101).unwrap().memory.id;
-    assert_eq!(sampler.follow.readings(&Key::Process(worker)).0.len(), 1);
+    assert_eq!(
+        sampler.follow.moved(&Key::Process(worker)).readings.len(),
+        1
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 
 use super::super::look::Look;
 use super::super::series::RATE_FROM;
-use super::super::shot::{Detail, Key, Shot, Trend};
+use super::super::shot::{Detail, Key, Moved, Shot};
 use super::table::lines as paint;
 use crate::count::counted;
 use crate::diagnose::machine::signed;
@@ -37,7 +37,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
             match read.or(row.map(|row| &row.memory)) {
                 Some(memory) => {
                     pane.process(memory);
-                    pane.trend(detail, row.map(|row| row.trend));
+                    pane.trend(detail);
                     pane.parts_of_process(memory);
                 }
                 None => pane.say(&format!("process {} is gone", id.pid), Tone::Warning),
@@ -46,7 +46,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
         Key::Group(by, name) => match shot.group(*by, name.as_ref()) {
             Some(row) => {
                 pane.group(&row.group);
-                pane.trend(detail, Some(row.trend));
+                pane.trend(detail);
                 pane.members(&row.group, shot);
             }
             None => pane.say("none of them is left", Tone::Warning),
@@ -54,7 +54,7 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
         Key::Cgroup(path) => match shot.cgroup(path) {
             Some(row) => {
                 pane.cgroup(&row.memory);
-                pane.trend(detail, Some(row.trend));
+                pane.trend(detail);
                 pane.parts_of_cgroup(&row.memory);
             }
             None => pane.say(&format!("{path} is gone"), Tone::Warning),
@@ -255,16 +255,14 @@ impl Pane {
         );
     }
 
-    fn trend(&mut self, detail: Option<&Detail>, trend: Option<Trend>) {
-        let Some(detail) = detail.filter(|detail| detail.trend.len() > 1) else {
+    fn trend(&mut self, detail: Option<&Detail>) {
+        let moved = detail.map(|detail| &detail.moved);
+        let Some(moved) = moved.filter(|moved| moved.readings.len() > 1) else {
             return;
         };
-        self.say(
-            &trend_sentence(detail, trend.unwrap_or_default()),
-            Tone::Plain,
-        );
+        self.say(&trend_sentence(moved), Tone::Plain);
         #[expect(clippy::cast_precision_loss, reason = "a drawing")]
-        let values: Vec<f64> = detail.trend.iter().map(|bytes| *bytes as f64).collect();
+        let values: Vec<f64> = moved.readings.iter().map(|bytes| *bytes as f64).collect();
         let (low, high) = values
             .iter()
             .fold((f64::MAX, 0.0_f64), |(low, high), value| {
@@ -276,17 +274,18 @@ impl Pane {
     }
 }
 
-/// From the first reading to the last, what lay beyond both, and the rate once
+/// Which kind of memory: from the first reading to the last, what lay beyond both, and the rate once
 /// there was time for one.
-fn trend_sentence(detail: &Detail, trend: Trend) -> String {
-    let readings = &detail.trend;
+fn trend_sentence(moved: &Moved) -> String {
+    let (readings, trend) = (&moved.readings, moved.trend);
     let first = readings.first().copied().unwrap_or_default();
     let last = readings.last().copied().unwrap_or_default();
     let least = readings.iter().min().copied().unwrap_or_default();
     let most = readings.iter().max().copied().unwrap_or_default();
-    let span = roughly(detail.trend_span);
+    let span = roughly(moved.span);
     let mut text = format!(
-        "anonymous and swap, from {} to {} in {span}",
+        "{}, from {} to {} in {span}",
+        trend.of.label(),
         Bytes(first),
         Bytes(last)
     );
@@ -297,7 +296,7 @@ fn trend_sentence(detail: &Detail, trend: Trend) -> String {
         text.push_str(&format!(", most {}", Bytes(most)));
     }
     match trend.per_minute {
-        _ if detail.trend_span < RATE_FROM => text.push_str(", too short for a rate"),
+        _ if moved.span < RATE_FROM => text.push_str(", too short for a rate"),
         Some(change) if change > 0 => text.push_str(&format!(", +{} a minute", signed(change))),
         Some(change) => text.push_str(&format!(", {} a minute", signed(change))),
         None => {}
@@ -312,21 +311,17 @@ fn trend_sentence(detail: &Detail, trend: Trend) -> String {
 mod tests {
     use std::time::Duration;
 
-    use grey_model::{LeakVerdict, ProcessId};
+    use grey_model::{GrowthOf, LeakVerdict};
 
     use super::*;
+    use crate::watch::shot::{Trend, What};
 
     fn sentence(seconds: u64, mebibytes: &[u64], trend: Trend) -> String {
-        let detail = Detail {
-            key: Key::Process(ProcessId {
-                pid: 7,
-                start_time_ticks: 1,
-            }),
-            process: None,
-            trend: mebibytes.iter().map(|amount| amount << 20).collect(),
-            trend_span: Duration::from_secs(seconds),
-        };
-        trend_sentence(&detail, trend)
+        trend_sentence(&Moved {
+            readings: mebibytes.iter().map(|amount| amount << 20).collect(),
+            span: Duration::from_secs(seconds),
+            trend,
+        })
     }
 
     #[test]
@@ -334,6 +329,7 @@ mod tests {
         let falling = Trend {
             per_minute: Some(-(6 << 20)),
             verdict: Some(LeakVerdict::Stable),
+            ..Trend::default()
         };
         assert_eq!(
             sentence(60, &[9, 2, 7, 3], falling),
@@ -347,10 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_that_moved_is_named() {
+        let of_tmpfs = Trend {
+            verdict: Some(LeakVerdict::Leak),
+            of: What::Kind(GrowthOf::Shmem),
+            ..Trend::default()
+        };
+        assert_eq!(
+            sentence(60, &[1, 4], of_tmpfs),
+            "tmpfs and shared, from 1.0 MiB to 4.0 MiB in 1m, leak"
+        );
+    }
+
+    #[test]
     fn of_a_few_seconds_no_rate_is_told() {
         let growing = Trend {
             per_minute: Some(6 << 20),
-            verdict: None,
+            ..Trend::default()
         };
         assert_eq!(
             sentence(29, &[1, 4], growing),

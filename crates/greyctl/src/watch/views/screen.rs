@@ -10,13 +10,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::super::commands::Told;
 use super::super::look::Look;
 use super::super::model::Model;
 use super::super::rows::Row;
-use super::super::shot::Shot;
-use super::super::state::{Overlay, View};
+use super::super::shot::{Shot, Unmeasured};
+use super::super::state::{Overlay, State, View};
 use super::{actions, bar, command, detail, help, pressure, table};
 use crate::count::counted;
 use crate::diagnose::groups;
@@ -274,26 +275,38 @@ fn heading(model: &Model, shot: &Shot, shown: usize, width: usize, look: Look) -
         };
         line.push_span(Span::styled(text, style));
     }
+    let left = width.saturating_sub(line.width());
+    let made = made(state, shot, shown, left);
+    line.push_span(Span::styled(made, look.tone(Tone::Dim)));
+    line
+}
+
+/// How many rows there are, in which order, and who is missing; where there is
+/// little room in few words, and those with numbers first.
+fn made(state: &State, shot: &Shot, shown: usize, width: usize) -> String {
     let order = state.order();
-    let mut text = format!("{shown}, by {}", order.by.label());
+    let mut chosen = vec![format!("by {}", order.by.label())];
     if order.inverted {
-        text.push_str(", inverted");
+        chosen.push("inverted".to_owned());
     }
     if !state.filter.is_empty() {
-        text.push_str(&format!(", filter {}", KernelText::from(&state.filter)));
+        chosen.push(format!("filter {}", KernelText::from(&state.filter)));
     }
-    if shot.unreadable > 0 && state.view != View::Cgroups {
-        let unread = counted(shot.unreadable, "process", "processes");
-        text.push_str(&format!(", {unread} unreadable"));
+    let (unreadable, unmeasured) = match state.view {
+        View::Cgroups => (0, Unmeasured::default()),
+        View::Processes | View::Groups => (shot.unreadable, shot.unmeasured),
+    };
+    let of_unreadable = |who: String| (unreadable > 0).then(|| format!("{who} unreadable"));
+    let shown = vec![shown.to_string()];
+    let missing = of_unreadable(counted(unreadable, "process", "processes")).into_iter();
+    let missing: Vec<String> = missing.chain(unmeasured.sentence()).collect();
+    let whole = [&shown[..], &chosen, &missing].concat().join(", ");
+    if whole.width() <= width {
+        return whole;
     }
-    if let Some(sentence) = shot.unmeasured.sentence()
-        && state.view != View::Cgroups
-    {
-        text.push_str(&format!(", {sentence}"));
-    }
-    let left = width.saturating_sub(line.width());
-    line.push_span(Span::styled(cut(&text, left), look.tone(Tone::Dim)));
-    line
+    let missing = of_unreadable(unreadable.to_string()).into_iter();
+    let missing: Vec<String> = missing.chain(unmeasured.in_short()).collect();
+    cut(&[shown, missing, chosen].concat().join(", "), width)
 }
 
 /// What is about to be undone. What it is comes last: the keys stay in sight.

@@ -51,10 +51,11 @@ fn model_of(kernel: &FakeKernel, view: View) -> Model {
             101 => Trend {
                 per_minute: Some(3 << 20),
                 verdict: Some(LeakVerdict::Leak),
+                ..Trend::default()
             },
             300 => Trend {
                 per_minute: Some(-(512 << 10)),
-                verdict: None,
+                ..Trend::default()
             },
             _ => Trend::default(),
         };
@@ -250,11 +251,34 @@ fn a_detail_of_each_kind() {
         };
         let mut shot = at_noon(sampler(&kernel).look(&wish).unwrap());
         let detail = shot.detail.as_mut().unwrap();
-        detail.trend = (0..60).map(|step| (100 + step) << 20).collect();
-        detail.trend_span = Duration::from_secs(60);
+        detail.moved.readings = (0..60).map(|step| (100 + step) << 20).collect();
+        detail.moved.span = Duration::from_secs(60);
         model.shot = Some(shot);
         insta::assert_snapshot!(name, text(&mut model, COLORLESS, (80, 24)));
     }
+}
+
+#[test]
+fn however_little_room_a_heading_has_its_numbers_are_in_it() {
+    let mut model = model(View::Processes);
+    model.state.by = GroupBy::Container;
+    let shot = model.shot.as_mut().unwrap();
+    shot.unreadable = 30;
+    shot.unmeasured = Unmeasured {
+        waiting: 12,
+        too_large: 3,
+    };
+    let mut heading = |columns| {
+        let text = text(&mut model, COLORLESS, (columns, 24));
+        let heading = text.lines().find(|line| line.contains("[Processes]"));
+        heading.unwrap().to_owned()
+    };
+    let narrow = heading(80);
+    assert!(narrow.contains("30 unreadable, 15 without PSS"), "{narrow}");
+    let wide = heading(200);
+    let whole =
+        "by memory, 30 processes unreadable, PSS of 12 still to be read, of 3 too dear to read";
+    assert!(wide.ends_with(whole), "{wide}");
 }
 
 #[test]

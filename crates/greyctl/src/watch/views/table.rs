@@ -208,16 +208,19 @@ fn of_trend(trend: Trend) -> [Value; 2] {
         Some(0) => Tone::Dim,
         _ => Tone::Plain,
     };
-    [Value::or_unknown(change).tone(tone), mark(trend.verdict)]
+    [Value::or_unknown(change).tone(tone), mark(trend)]
 }
 
-/// What deserves to be marked; other verdicts are no news.
-fn mark(verdict: Option<LeakVerdict>) -> Value {
-    match verdict {
-        Some(LeakVerdict::Leak) => Value::new("LEAK").tone(Tone::Alarm),
-        Some(LeakVerdict::Growing) => Value::new("growing").tone(Tone::Warning),
-        _ => Value::unknown(),
-    }
+/// What deserves to be marked, with the kind where it is not anonymous memory;
+/// other verdicts are no news.
+fn mark(trend: Trend) -> Value {
+    let (word, tone) = match trend.verdict {
+        Some(LeakVerdict::Leak) => ("LEAK", Tone::Alarm),
+        Some(LeakVerdict::Growing) => ("growing", Tone::Warning),
+        _ => return Value::unknown(),
+    };
+    let words: Vec<&str> = [word].into_iter().chain(trend.of.word()).collect();
+    Value::new(words.join(" ")).tone(tone)
 }
 
 fn indented(name: &str, depth: usize) -> String {
@@ -257,4 +260,35 @@ pub(super) fn lines(laid: &LaidOut, selected: Option<usize>, look: Look) -> Vec<
         }
     };
     laid.rows.iter().enumerate().map(paint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use grey_model::GrowthOf;
+
+    use super::super::super::shot::What;
+    use super::*;
+
+    #[test]
+    fn a_mark_names_the_kind_that_is_not_anonymous_memory() {
+        let marked = |verdict, of| {
+            let trend = Trend {
+                verdict: Some(verdict),
+                of: What::Kind(of),
+                ..Trend::default()
+            };
+            let mut table = Table::new(vec![Column::text("", 0)]).without_header();
+            table.row(vec![mark(trend)]);
+            table.laid_out(80).rows[0][0].0.trim().to_owned()
+        };
+        for (verdict, of, expected) in [
+            (LeakVerdict::Leak, GrowthOf::Anonymous, "LEAK"),
+            (LeakVerdict::Leak, GrowthOf::Shmem, "LEAK tmpfs"),
+            (LeakVerdict::Leak, GrowthOf::Slab, "LEAK slab"),
+            (LeakVerdict::Growing, GrowthOf::Kernel, "growing kernel"),
+            (LeakVerdict::Stable, GrowthOf::Shmem, "-"),
+        ] {
+            assert_eq!(marked(verdict, of), expected);
+        }
+    }
 }

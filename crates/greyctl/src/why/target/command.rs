@@ -15,12 +15,13 @@ use super::gather::{Closer, accounts};
 use super::report;
 use crate::cli::GlobalOptions;
 use crate::diagnose::command::take_after;
-use crate::diagnose::leaks::{self, Scope, Watched};
+use crate::diagnose::leaks::{self, Watched};
 use crate::exit_code::Exit;
 use crate::failure::{Failure, chain};
 use crate::history::command::{folder, missing, open_beside};
 use crate::output::Output;
 use crate::roots::open_kernel;
+use crate::scope::Scope;
 use crate::why::options::WhyOptions;
 
 /// So many readings are tried for in a look.

@@ -31,11 +31,11 @@ use self::lives::{Life, Seen, follow, seen, without_its_end};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
 use super::follow::{Facts, Followed, Group};
-use super::scope::Scope;
 use super::verdicts::enough;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::moment::shown;
+use crate::scope::Scope;
 
 /// A last sample that is older than this is not of now, in milliseconds.
 const NOW_MS: u64 = 120_000;
@@ -266,7 +266,7 @@ fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashSet<ProcessId>> {
 
 /// What of a cgroup can leak; nothing of one that an earlier version recorded,
 /// which knew its whole usage alone.
-fn growth(group: &CgroupSample) -> CgroupGrowth {
+pub(crate) fn growth(group: &CgroupSample) -> CgroupGrowth {
     let value = |field| group.values.get(field);
     let bytes = |field| value(field).map(Bytes);
     CgroupGrowth {

@@ -49,7 +49,7 @@ impl Scope {
     }
 
     /// The trees of cgroups that were found.
-    pub(super) fn trees(&self) -> &[CgroupPath] {
+    pub(crate) fn trees(&self) -> &[CgroupPath] {
         &self.cgroups
     }
 

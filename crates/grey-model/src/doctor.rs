@@ -251,6 +251,17 @@ pub struct StateFacts {
     pub disk: Reading<DiskFacts>,
 }
 
+/// Which processes procfs shows us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessListing {
+    /// All that there are.
+    Whole,
+    /// Not those of others.
+    HidesOthers,
+    /// Not even ourselves: it is no procfs of a running kernel.
+    Empty,
+}
+
 /// How the kernel of this machine is set up, without the state directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetupFacts {
@@ -288,8 +299,8 @@ pub struct SetupFacts {
     pub capabilities: Reading<Capabilities>,
     /// Our own resource limits.
     pub limits: Reading<ResourceLimits>,
-    /// Whether procfs hides the processes of others.
-    pub hides_processes: bool,
+    /// Which processes procfs shows.
+    pub processes: ProcessListing,
     /// Programs that kill when memory is short; unknown where processes hide.
     pub daemons: Reading<Vec<OomDaemon>>,
     /// Servers that run here and that huge pages are known to hurt, by name.

@@ -284,6 +284,9 @@ pub enum UnitEvent {
     KernelKilled,
     /// systemd-oomd killed processes of it; how many, where it is said.
     OomdKilled(Option<u64>),
+    /// It failed with the result `oom-kill`: the kernel had counted an out-of-memory
+    /// kill in its control group, or systemd-oomd had killed there.
+    FailedByOom,
     /// A process of it ended by a signal.
     EndedBy {
         /// The signal's number.
@@ -305,8 +308,14 @@ pub enum UnitEvent {
         /// Its name.
         name: KernelText,
     },
-    /// systemd itself sent a signal: a stop that took too long, or a process
-    /// that was left over.
+    /// Its watchdog ran out, and systemd sends it a signal.
+    WatchdogRanOut {
+        /// How long it had not told that it is alive, in systemd's words; `None`
+        /// where it asked for the signal itself (`WATCHDOG=trigger`).
+        limit: Option<KernelText>,
+    },
+    /// systemd itself sent a signal: a stop that took too long, a process that was
+    /// left over, or a watchdog that ran out.
     KilledBySystemd {
         /// The signal's number.
         signal: u8,
@@ -427,7 +436,7 @@ pub struct Growth {
     pub pid: u32,
     /// Its name.
     pub name: KernelText,
-    /// By how much.
+    /// By how much; all that it held where it started in that time.
     pub growth_bytes: Bytes,
     /// Whether it was in the cgroup that was at its limit, or below it; `null`
     /// where no cgroup's limit was the reason, or its cgroup is not known.

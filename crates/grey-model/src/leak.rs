@@ -78,9 +78,13 @@ pub enum GrowthOf {
     /// tmpfs and shared memory: files in memory, which end when they are
     /// deleted and not when a program ends.
     Shmem,
-    /// The kernel's objects: entries of directories, inodes, sockets, pipes.
+    /// The kernel's objects that are in use: sockets, pipes, open files.
     Slab,
-    /// Kernel memory other than slab: page tables, stacks, per-CPU memory.
+    /// The kernel's objects that it frees when memory is needed: entries of
+    /// directories, inodes. A backup fills it, and nothing leaks.
+    SlabReclaimable,
+    /// Kernel memory other than slab: page tables, stacks, per-CPU memory, and
+    /// the buffers of sockets.
     Kernel,
     /// Cgroups that were removed and still hold memory. Counted, not in bytes.
     DyingCgroups,
@@ -94,9 +98,17 @@ impl GrowthOf {
             Self::Anonymous => "anonymous",
             Self::Shmem => "tmpfs and shared",
             Self::Slab => "slab",
+            Self::SlabReclaimable => "reclaimable slab",
             Self::Kernel => "kernel",
             Self::DyingCgroups => "dying cgroups",
         }
+    }
+
+    /// Whether the kernel takes it back by itself when memory is needed: then it
+    /// may grow, and is no leak.
+    #[must_use]
+    pub const fn is_taken_back(self) -> bool {
+        matches!(self, Self::SlabReclaimable)
     }
 
     /// Whether its amounts are bytes; otherwise they are counts.

@@ -50,8 +50,8 @@ pub use comparison::{
 };
 pub use doctor::{
     Capabilities, Capability, DirectoryFacts, DiskFacts, DoctorFacts, HistoryFacts,
-    HugePageSettings, JournalFacts, OomDaemon, OwnMemoryLimit, Reading, ResourceLimit,
-    ResourceLimits, SetupFacts, StateFacts, VmSettings,
+    HugePageSettings, JournalFacts, OomDaemon, OwnMemoryLimit, ProcessListing, Reading,
+    ResourceLimit, ResourceLimits, SetupFacts, StateFacts, VmSettings,
 };
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
@@ -82,8 +82,8 @@ pub use priority::{ParsePriorityError, Priority};
 pub use process::{ProcessMemory, ProcessState};
 pub use roughly::roughly;
 pub use sample::{
-    CgroupField, CgroupSample, CgroupValues, ProcessField, ProcessKey, ProcessSample,
-    ProcessValues, Sample, SystemField, SystemValues,
+    CgroupField, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample, GroupValues,
+    ProcessField, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
 };
 pub use shell::shell_word;
 pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};

@@ -1,7 +1,7 @@
 //! A sample: what is remembered of a machine's memory at one instant.
 //!
-//! Far less than a snapshot: the machine's numbers, the largest processes and
-//! the largest cgroups. What was not read is `None`, never 0.
+//! Far less than a snapshot: the machine's numbers, the largest processes, groups
+//! of processes and cgroups. What was not read is `None`, never 0.
 
 use crate::identity::{BootId, CgroupPath, ProcessId};
 use crate::text::KernelText;
@@ -162,14 +162,30 @@ fields! {
     Anonymous = "anonymous_bytes",
     /// tmpfs and shared memory of it and everything below.
     Shared = "shared_bytes",
-    /// Slab of it and everything below, reclaimable or not.
-    Slab = "slab_bytes",
-    /// Kernel memory other than slab of it and everything below. Since 5.18.
+    /// Slab of it and everything below that cannot be reclaimed.
+    SlabUnreclaimable = "slab_unreclaimable_bytes",
+    /// Slab that can.
+    SlabReclaimable = "slab_reclaimable_bytes",
+    /// Kernel memory other than slab of it and everything below, with the buffers
+    /// of sockets. Since 5.18.
     KernelOther = "kernel_other_bytes",
     /// Cgroups below that were removed and have not gone.
     Dying = "dying_cgroups",
     /// The kernel's id for it: a cgroup that was made again has another.
     Id = "id",
+}
+
+fields! {
+    /// A number of a group of processes.
+    GroupField, GroupValues,
+    /// How many they are.
+    Processes = "processes",
+    /// Their resident anonymous memory.
+    Anonymous = "anonymous_bytes",
+    /// What of them is in swap, as far as it was read.
+    Swap = "swap_bytes",
+    /// When the oldest of them started, in clock ticks since boot.
+    OldestStart = "oldest_start_time_ticks",
 }
 
 /// A machine's memory at one instant, as history keeps it.
@@ -189,6 +205,9 @@ pub struct Sample {
     /// The largest cgroups, by path; `None` where they were not read, as they
     /// are not every time.
     pub cgroups: Option<Vec<CgroupSample>>,
+    /// The largest groups, by key; `None` where they were not read, as they are
+    /// not every time.
+    pub groups: Option<Vec<GroupSample>>,
 }
 
 /// One process in a sample.
@@ -227,4 +246,22 @@ pub struct CgroupSample {
     pub path: CgroupPath,
     /// Its numbers.
     pub values: CgroupValues,
+}
+
+/// All processes of one name in one cgroup, in a sample: what they hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSample {
+    /// Which group.
+    pub key: GroupKey,
+    /// Its numbers.
+    pub values: GroupValues,
+}
+
+/// What a group is known by in history.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// The kernel's name for each of its processes.
+    pub name: KernelText,
+    /// Their cgroup, where known.
+    pub cgroup: Option<CgroupPath>,
 }

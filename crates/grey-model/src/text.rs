@@ -8,6 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What a process without a name is called.
+const NO_NAME: &str = "no name";
+
 /// Bytes of foreign text.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelText(pub Vec<u8>);
@@ -33,7 +36,16 @@ impl KernelText {
     #[must_use]
     pub fn to_process_name(&self) -> String {
         if self.is_empty() {
-            return "(no name)".to_owned();
+            return format!("({NO_NAME})");
+        }
+        self.to_string()
+    }
+
+    /// The same as it stands between brackets, which are not doubled.
+    #[must_use]
+    pub fn to_bracketed_name(&self) -> String {
+        if self.is_empty() {
+            return NO_NAME.to_owned();
         }
         self.to_string()
     }
@@ -161,6 +173,9 @@ mod tests {
         let name = |text: &str| KernelText::from(text).to_process_name();
         assert_eq!(name(""), "(no name)");
         assert_eq!(name("a\x1b"), "a\\x1b");
+        let bracketed = |text: &str| format!("({})", KernelText::from(text).to_bracketed_name());
+        assert_eq!(bracketed(""), "(no name)");
+        assert_eq!(bracketed("a\x1b"), "(a\\x1b)");
     }
 
     #[test]

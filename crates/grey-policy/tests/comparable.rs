@@ -57,6 +57,7 @@ fn sample(seconds: u64, processes: Vec<ProcessSample>, groups: &[(&str, u64)]) -
         system: SystemValues::default(),
         processes,
         cgroups: Some(groups.collect()),
+        groups: None,
     }
 }
 

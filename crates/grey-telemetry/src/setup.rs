@@ -18,7 +18,7 @@ use crate::proc::meminfo::read_meminfo;
 use crate::proc::pressure::parse_pressure;
 use crate::proc::swaps::read_swaps;
 use crate::proc::vm_settings::read_vm_settings;
-use crate::process::list::hides_processes;
+use crate::process::list::process_listing;
 use crate::read::{READING, ReadError};
 use crate::roots::Kernel;
 use crate::sys::NO_SYSFS;
@@ -61,7 +61,7 @@ pub fn read_setup(kernel: &Kernel) -> SetupFacts {
         limits: kernel
             .proc
             .look("self/limits", buffer, parse_resource_limits),
-        hides_processes: hides_processes(kernel),
+        processes: process_listing(kernel),
         daemons: programs.daemons,
         sparse_servers: programs.sparse_servers,
         own_limit: read_own_limit(kernel, buffer),

@@ -187,6 +187,7 @@ fn every_form_of_a_log_tells_the_same() {
         let expected = [
             ("web.service".to_owned(), UnitEvent::KernelKilled),
             ended("web.service", 9),
+            ("web.service".to_owned(), UnitEvent::FailedByOom),
             ended("once.service", 15),
             ended("third.service", 9),
         ];

@@ -180,7 +180,7 @@ pub(crate) struct DiagnoseOptions {
         value_parser = NoOption::<Interval>::new()
     )]
     pub(crate) interval: Interval,
-    /// Judge what history has since then, of the largest processes, instead of
+    /// Judge what history has since then, of the largest processes, groups and cgroups, instead of
     /// looking now: "2h ago", 10:04
     #[arg(long, value_name = "MOMENT", requires = "detect_leaks",
           conflicts_with_all = ["window", "interval"])]

@@ -53,6 +53,11 @@ impl Scope {
         &self.cgroups
     }
 
+    /// Whether nothing was asked for by name.
+    pub(crate) const fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// Whether this process was asked for.
     pub(crate) fn has(
         &self,

@@ -11,6 +11,7 @@ use grey_telemetry::target::{ResolveTargetError, Resolver, resolve_target};
 
 use crate::cli::GlobalOptions;
 use crate::count::counted;
+use crate::diagnose::gone::in_history;
 use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::recommend;
@@ -36,7 +37,8 @@ pub(crate) fn resolve(
 /// the same name the first ones, and a sentence in `notes`.
 ///
 /// # Errors
-/// A [`Failure`] when nothing has the name.
+/// A [`Failure`] when nothing has the name; where history has what is gone, its
+/// hints say so.
 pub(crate) fn resolve_all(
     global: &GlobalOptions,
     kernel: &Kernel,
@@ -70,7 +72,11 @@ pub(crate) fn resolve_all(
         _ => (Vec::new(), 0),
     };
     if found.is_empty() {
-        return Err(failure(global, kernel, &error));
+        let failure = failure(global, kernel, &error);
+        let look = (names_nothing(&error) && !hides_processes(kernel))
+            .then(|| in_history(global, target))
+            .flatten();
+        return Err(look.into_iter().fold(failure, Failure::hint));
     }
     let shown = match more {
         0 => "all are shown".to_owned(),
@@ -78,6 +84,18 @@ pub(crate) fn resolve_all(
     };
     notes.push(format!("{error}: {shown}"));
     Ok(found)
+}
+
+/// Whether nothing that is there has the name.
+const fn names_nothing(error: &ResolveTargetError) -> bool {
+    matches!(
+        error,
+        ResolveTargetError::NoSuchProcess { .. }
+            | ResolveTargetError::NoSuchName { .. }
+            | ResolveTargetError::NoSuchCgroup { .. }
+            | ResolveTargetError::NoSuchUnit { .. }
+            | ResolveTargetError::NoSuchThing { .. }
+    )
 }
 
 fn failure(global: &GlobalOptions, kernel: &Kernel, error: &ResolveTargetError) -> Failure {
@@ -169,7 +187,7 @@ fn matches(error: &ResolveTargetError) -> Vec<String> {
 pub(crate) fn describe(target: &ResolvedTarget) -> String {
     let mut text = match (target.kind, target.process) {
         (TargetKind::Process, Some(process)) => {
-            format!("process {process} ({})", target.name.to_process_name())
+            format!("process {process} ({})", target.name.to_bracketed_name())
         }
         (TargetKind::Process, None) => format!("process {}", target.name.to_process_name()),
         (TargetKind::Cgroup, _) => "cgroup".to_owned(),

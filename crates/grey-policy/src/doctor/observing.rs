@@ -1,6 +1,6 @@
 //! Rules about what can be seen here: pressure, cold memory, other processes.
 
-use grey_model::{DoctorFacts, Reading};
+use grey_model::{DoctorFacts, ProcessListing, Reading};
 
 use super::finding::{Check, Finding, NoCommand, Remedy, known};
 
@@ -110,10 +110,16 @@ pub(super) fn page_scan(facts: &DoctorFacts) -> Finding {
 pub(super) fn hidden_processes(facts: &DoctorFacts) -> Finding {
     const CHECK: Check = Check("hidden_processes", "processes of others");
     const WHY: &str = "what cannot be seen is in the machine's totals and in no list of processes";
-    if facts.setup.hides_processes {
-        return CHECK
+    match facts.setup.processes {
+        ProcessListing::Whole => CHECK.ok("listed", WHY),
+        ProcessListing::HidesOthers => CHECK
             .note("procfs hides them (hidepid)", WHY)
-            .mend(Remedy::OursAsRoot("doctor"));
+            .mend(Remedy::OursAsRoot("doctor")),
+        ProcessListing::Empty => CHECK
+            .note("no process is there, not even this one", WHY)
+            .by_hand(
+                NoCommand::Cause,
+                "see whether a procfs is mounted there, and name the place with --procfs",
+            ),
     }
-    CHECK.ok("listed", WHY)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
 use super::advice::{SEE_USERS, for_oomd, see_unit, unit_word};
-use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, who};
+use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, watchdog, who};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -105,8 +105,10 @@ pub(super) fn program(record: &TimedRecord, kill: &ProgramKill) -> Kill {
     }
 }
 
-/// What systemd saw of a unit, where no other log tells more.
+/// What systemd saw of a unit, where no other log tells more. `records` are all
+/// that were logged.
 pub(super) fn unit(
+    records: &[TimedRecord],
     record: &TimedRecord,
     unit: &KernelText,
     event: &UnitEvent,
@@ -140,6 +142,21 @@ pub(super) fn unit(
             ],
             ..blank(record, Killer::SystemdOomd)
         },
+        UnitEvent::FailedByOom => Kill {
+            signal: Some(SIGKILL),
+            explanation: vec![
+                format!(
+                    "{unit} failed with the result oom-kill: systemd saw that the kernel counted an \
+                     out-of-memory kill in its control group, or that systemd-oomd killed there"
+                ),
+                "the report of that is not in what was searched, so that it is not known which of \
+                 the two it was, nor whose memory was out: the group's, that of one above it, or \
+                 the machine's"
+                    .to_owned(),
+            ],
+            advice: vec![see, who_was_there(record)],
+            ..blank(record, Killer::Unknown)
+        },
         UnitEvent::EndedBy { signal } => ended(record, unit, *signal, facts)?,
         UnitEvent::PassedOn { signal } => Kill {
             signal: Some(*signal),
@@ -159,21 +176,18 @@ pub(super) fn unit(
                 exit_code::signal_name(*signal),
                 who(Some(name), Some(*pid))
             );
-            by_systemd(record, (*signal, *pid, name), sent, Vec::new())
+            let (signal, pid) = (*signal, *pid);
+            by_systemd(record, &Sent { signal, pid, name }, sent, Vec::new())
         }
         UnitEvent::KilledBySystemd { signal, pid, name } => {
-            let sent = format!(
-                "systemd sent {} to {} of {unit}: it did not end in the time that a stop may take, \
-                 or was left over; it was not the out-of-memory killer",
-                exit_code::signal_name(*signal),
-                who(Some(name), Some(*pid))
-            );
-            let advice = unit_word(unit).map(|unit| {
-                format!("see how long a stop may take: systemctl show -p TimeoutStopUSec -- {unit}")
-            });
-            let advice = advice.into_iter().collect();
-            by_systemd(record, (*signal, *pid, name), sent, advice)
+            let (signal, pid) = (*signal, *pid);
+            let sent = Sent { signal, pid, name };
+            let (explanation, advice) = watchdog::cause(records, record, unit, &sent)
+                .unwrap_or_else(|| stopped(unit, &sent));
+            by_systemd(record, &sent, explanation, advice)
         }
+        // What it had sent is told by the line that names the process.
+        UnitEvent::WatchdogRanOut { .. } => return None,
     };
     Some(Kill {
         unit: Some(unit.clone()),
@@ -188,6 +202,15 @@ pub(super) fn passed_on(unit: &KernelText, signal: u8) -> String {
          {signal}: a shell or an engine passes on so that its own process was ended by {}",
         u16::from(signal) + 128,
         exit_code::signal_name(signal)
+    )
+}
+
+/// What systemd does with the rest of a unit of which a process was killed for
+/// memory, and so with the process that it had started itself.
+pub(super) fn rest_of_it(unit: &KernelText) -> String {
+    format!(
+        "the process that systemd had started for {unit} ended by SIGTERM: after such a kill systemd \
+         ends what is left of a unit (OOMPolicy=stop)"
     )
 }
 
@@ -209,18 +232,40 @@ fn who_was_there(record: &TimedRecord) -> String {
     )
 }
 
-/// systemd sent this signal to this process.
+/// A signal that systemd sent, and to whom.
+pub(super) struct Sent<'record> {
+    pub(super) signal: u8,
+    pub(super) pid: u32,
+    pub(super) name: &'record KernelText,
+}
+
+/// Why systemd sends a signal by itself where its watchdog had no part in it, and
+/// what to do.
+fn stopped(unit: &KernelText, sent: &Sent<'_>) -> (String, Vec<String>) {
+    let explanation = format!(
+        "systemd sent {} to {} of {unit}: it did not end in the time that a stop may take, or was \
+         left over; it was not the out-of-memory killer",
+        exit_code::signal_name(sent.signal),
+        who(Some(sent.name), Some(sent.pid))
+    );
+    let advice = unit_word(unit).map(|unit| {
+        format!("see how long a stop may take: systemctl show -p TimeoutStopUSec -- {unit}")
+    });
+    (explanation, advice.into_iter().collect())
+}
+
+/// systemd sent this signal.
 fn by_systemd(
     record: &TimedRecord,
-    (signal, pid, name): (u8, u32, &KernelText),
+    sent: &Sent<'_>,
     explanation: String,
     advice: Vec<String>,
 ) -> Kill {
     Kill {
-        pid: Some(pid),
-        name: Some(name.clone()),
+        pid: Some(sent.pid),
+        name: Some(sent.name.clone()),
         program: Some(KernelText::from("systemd")),
-        signal: Some(signal),
+        signal: Some(sent.signal),
         explanation: vec![explanation],
         advice,
         ..blank(record, Killer::Signal)

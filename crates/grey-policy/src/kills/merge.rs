@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use grey_model::{
     CgroupPath, Constraint, KernelKill, KernelText, Kill, KillRecord, Killer, Moment, UnitEvent,
+    UnitRecord,
 };
 
 use super::advice::owner_of;
@@ -22,13 +23,17 @@ const SAME_REPORT: Duration = Duration::from_millis(1);
 const CLOCK_SET: Duration = Duration::from_secs(16 * 3600);
 
 /// The same where a log only has seconds.
-const SAME_SECOND: Duration = Duration::from_secs(2);
+pub(super) const SAME_SECOND: Duration = Duration::from_secs(2);
 
 /// The kernel keeps this much of a process's name.
 const NAME_LENGTH: usize = 15;
 
 /// systemd tells of a kill at the latest this much after it.
 const UNIT_LAG: Duration = Duration::from_secs(30);
+
+/// How long after a kill its unit has failed at the latest: the 90 s that a stop of
+/// what is left of it may take by default, twice.
+const OOM_LAG: Duration = Duration::from_secs(180);
 
 /// Explains every kill that the records tell of, in the order in which they
 /// happened as far as that is known.
@@ -48,12 +53,12 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
         }
     }
     // Who did it before that it was done.
-    for wanted in [names_a_killer, names_an_end] {
+    for wanted in [names_a_killer, names_a_result, names_an_end] {
         for record in records {
             if let KillRecord::Unit(unit) = &record.record
                 && wanted(&unit.event)
             {
-                add_unit(&mut kills, record, &unit.unit, &unit.event, facts);
+                add_unit(&mut kills, records, record, unit, facts);
             }
         }
     }
@@ -70,7 +75,11 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
 }
 
 const fn names_a_killer(event: &UnitEvent) -> bool {
-    !names_an_end(event)
+    !names_an_end(event) && !names_a_result(event)
+}
+
+const fn names_a_result(event: &UnitEvent) -> bool {
+    matches!(event, UnitEvent::FailedByOom)
 }
 
 const fn names_an_end(event: &UnitEvent) -> bool {
@@ -161,13 +170,13 @@ fn knows_more(kill: &KernelKill, than: &KernelKill) -> bool {
 }
 
 /// When something was, by either clock.
-type When = (Option<Moment>, Option<f64>);
+pub(super) type When = (Option<Moment>, Option<f64>);
 
 fn when(kill: &Kill) -> When {
     (kill.at, kill.since_boot_seconds)
 }
 
-fn when_logged(record: &TimedRecord) -> When {
+pub(super) fn when_logged(record: &TimedRecord) -> When {
     (
         record.at,
         record.since_boot.map(|since| since.as_secs_f64()),
@@ -176,11 +185,20 @@ fn when_logged(record: &TimedRecord) -> When {
 
 /// Whether the two are no further apart, by a clock that both have. In a log
 /// without any times everything is near.
-fn is_near(one: When, other: When, span: Duration) -> bool {
+pub(super) fn is_near(one: When, other: When, span: Duration) -> bool {
     match (one, other) {
         ((Some(one), _), (Some(other), _)) => one.distance(other) <= span,
         ((_, Some(one)), (_, Some(other))) => (one - other).abs() <= span.as_secs_f64(),
         ((None, None), (None, None)) => true,
+        _ => false,
+    }
+}
+
+/// Whether the one was before the other, by a clock that both have.
+fn is_before(one: When, other: When) -> bool {
+    match (one, other) {
+        ((Some(one), _), (Some(other), _)) => one < other,
+        ((_, Some(one)), (_, Some(other))) => one < other,
         _ => false,
     }
 }
@@ -219,16 +237,21 @@ fn add_program(kills: &mut Vec<Kill>, kill: Kill) {
 /// Lays what systemd says of a unit upon the kill that it is about.
 fn add_unit(
     kills: &mut Vec<Kill>,
+    records: &[TimedRecord],
     record: &TimedRecord,
-    unit: &KernelText,
-    event: &UnitEvent,
+    UnitRecord { unit, event }: &UnitRecord,
     facts: &KillFacts<'_>,
 ) {
     name_whom_systemd_names(kills, record, unit, event);
+    let is_oom_end = names_an_end(event) && failed_by_oom(records, record, unit);
     let about = kills.iter_mut().filter(|kill| {
-        (is_of_unit(kill, unit) || is_named_after(kill, unit))
-            && can_be(kill, event)
-            && can_have_caused(kill, record)
+        let is_its = is_of_unit(kill, unit) || is_named_after(kill, unit);
+        is_its
+            && match event {
+                _ if is_oom_end => can_be(kill, &UnitEvent::FailedByOom) && is_lately(kill, record),
+                UnitEvent::FailedByOom => can_be(kill, event) && is_lately(kill, record),
+                _ => can_be(kill, event) && can_have_caused(kill, record),
+            }
     });
     // Of several that programs killed, the last before the unit's end.
     let order = |kill: &&mut Kill| kill.program.is_some().then_some(Reverse(kill.at));
@@ -236,12 +259,18 @@ fn add_unit(
         if known.unit.is_none() {
             known.unit = Some(unit.clone());
         }
-        if let UnitEvent::PassedOn { signal } = event {
-            known.explanation.push(by_others::passed_on(unit, *signal));
+        match event {
+            UnitEvent::PassedOn { signal } => {
+                known.explanation.push(by_others::passed_on(unit, *signal));
+            }
+            UnitEvent::EndedBy { signal: SIGTERM } if is_oom_end => {
+                known.explanation.push(by_others::rest_of_it(unit));
+            }
+            _ => {}
         }
         return;
     }
-    let Some(mut kill) = by_others::unit(record, unit, event, facts) else {
+    let Some(mut kill) = by_others::unit(records, record, unit, event, facts) else {
         return;
     };
     let at_that_time = kills.iter().filter(|known| {
@@ -251,6 +280,28 @@ fn add_unit(
         .filter_map(|known| Some(by_others::at_that_time(known.program.as_ref()?, known)));
     kill.explanation.extend(told);
     kills.push(kill);
+}
+
+/// Whether systemd says of the unit, after this end of a process of it and once the
+/// others have ended, that memory was why it failed.
+fn failed_by_oom(records: &[TimedRecord], record: &TimedRecord, unit: &KernelText) -> bool {
+    let mut later = records
+        .iter()
+        .skip_while(|other| !std::ptr::eq(*other, record))
+        .filter(|other| other.host == record.host);
+    later.any(|other| {
+        let is_it = matches!(&other.record, KillRecord::Unit(of_unit)
+            if of_unit.unit == *unit && names_a_result(&of_unit.event));
+        is_it && is_near(when_logged(other), when_logged(record), OOM_LAG)
+    })
+}
+
+/// Whether the kill is the one for which systemd had to end the unit until then. One
+/// of which only that result tells is a little later than the end.
+fn is_lately(kill: &Kill, record: &TimedRecord) -> bool {
+    let (killed, ended) = (when(kill), when_logged(record));
+    is_near(killed, ended, UNIT_LAG)
+        || (!is_before(ended, killed) && is_near(killed, ended, OOM_LAG))
 }
 
 /// A process of which systemd says that it is the unit's is the unit's, whoever
@@ -298,12 +349,8 @@ fn is_named_after(kill: &Kill, unit: &KernelText) -> bool {
 /// Whether what systemd logged may be the end of whom this kill hit: it came soon
 /// after, and of a program's signal never before it.
 fn can_have_caused(kill: &Kill, record: &TimedRecord) -> bool {
-    let is_before = match (when(kill), when_logged(record)) {
-        ((Some(sent), _), (Some(ended), _)) => ended < sent,
-        ((_, Some(sent)), (_, Some(ended))) => ended < sent,
-        _ => false,
-    };
-    is_near(when(kill), when_logged(record), UNIT_LAG) && !(kill.program.is_some() && is_before)
+    let (sent, ended) = (when(kill), when_logged(record));
+    is_near(sent, ended, UNIT_LAG) && !(kill.program.is_some() && is_before(ended, sent))
 }
 
 /// Whether a kill can be what systemd saw of the unit.
@@ -314,11 +361,12 @@ fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
     );
     match event {
         UnitEvent::KernelKilled => by_kernel,
+        UnitEvent::FailedByOom => by_kernel || kill.killer == Killer::SystemdOomd,
         UnitEvent::OomdKilled(_) => kill.killer == Killer::SystemdOomd,
         UnitEvent::PassedOn { signal } => kill.signal == Some(*signal),
         UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),
         UnitEvent::EndedBy { signal: SIGTERM } => kill.signal == Some(SIGTERM),
-        UnitEvent::EndedBy { .. } => false,
+        UnitEvent::EndedBy { .. } | UnitEvent::WatchdogRanOut { .. } => false,
         UnitEvent::SignalRequested { signal, pid, .. }
         | UnitEvent::KilledBySystemd { signal, pid, .. } => {
             kill.signal == Some(*signal) && kill.pid == Some(*pid)

@@ -12,6 +12,7 @@ mod counters;
 mod exit_code;
 mod merge;
 mod shortage;
+mod watchdog;
 
 use std::time::Duration;
 

@@ -22,4 +22,4 @@ mod shape;
 mod trend;
 
 pub use headroom::{machine_headroom, tightest_headroom};
-pub use rule::{LeakRule, judge, judge_ended, shortest_window};
+pub use rule::{LeakRule, is_enough, judge, judge_ended, shortest_window};

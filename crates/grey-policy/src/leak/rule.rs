@@ -123,9 +123,9 @@ pub fn judge(trace: &Trace, rule: &LeakRule, headroom: Option<Bytes>) -> LeakJud
     judgement
 }
 
-/// Judges a trace of something that is over. It has given everything back, as
-/// a compiler does that grew all its life: how it grew is told, and not called a
-/// leak.
+/// Judges a trace of something that is over, or that the kernel takes back by
+/// itself. It has given everything back, as a compiler does that grew all its life,
+/// or will: how it grew is told, and not called a leak.
 #[must_use]
 pub fn judge_ended(trace: &Trace, rule: &LeakRule) -> LeakJudgement {
     let judgement = judge(trace, rule, None);
@@ -138,7 +138,9 @@ pub fn judge_ended(trace: &Trace, rule: &LeakRule) -> LeakJudgement {
     }
 }
 
-fn is_enough(points: &[TracePoint]) -> bool {
+/// Whether these readings of one life are enough for a verdict.
+#[must_use]
+pub fn is_enough(points: &[TracePoint]) -> bool {
     points.len() >= LEAST_POINTS && span(points) >= LEAST_SPAN
 }
 

@@ -26,9 +26,11 @@ pub struct CgroupGrowth {
     pub anonymous: Option<Bytes>,
     /// tmpfs and shared memory.
     pub shmem: Option<Bytes>,
-    /// Slab, reclaimable or not.
+    /// Slab that is in use.
     pub slab: Option<Bytes>,
-    /// Kernel memory other than slab. Since 5.18.
+    /// Slab that the kernel frees when memory is needed.
+    pub slab_reclaimable: Option<Bytes>,
+    /// Kernel memory other than slab, and the buffers of sockets. Since 5.18.
     pub kernel: Option<Bytes>,
     /// Cgroups below that were removed and have not gone, a count.
     pub dying: Option<u64>,
@@ -58,17 +60,19 @@ impl CgroupGrowth {
             anonymous: sum(growth.anonymous, Some(swap.unwrap_or_default())),
             shmem: growth.shmem,
             slab: growth.slab,
+            slab_reclaimable: growth.slab_reclaimable,
             kernel: growth.kernel,
             dying,
         }
     }
 
-    /// What is judged, each kind on its own; without what is unknown.
+    /// What is followed, each kind on its own; without what is unknown.
     pub fn amounts(&self) -> impl Iterator<Item = (GrowthOf, Bytes)> + use<> {
         [
             (GrowthOf::Anonymous, self.anonymous),
             (GrowthOf::Shmem, self.shmem),
             (GrowthOf::Slab, self.slab),
+            (GrowthOf::SlabReclaimable, self.slab_reclaimable),
             (GrowthOf::Kernel, self.kernel),
         ]
         .into_iter()
@@ -141,9 +145,11 @@ pub(crate) struct Growth {
     pub(crate) anonymous: Option<Bytes>,
     /// tmpfs and shared memory.
     pub(crate) shmem: Option<Bytes>,
-    /// Slab, reclaimable or not.
+    /// Slab that is in use.
     pub(crate) slab: Option<Bytes>,
-    /// Kernel memory other than slab.
+    /// Slab that the kernel frees when memory is needed.
+    pub(crate) slab_reclaimable: Option<Bytes>,
+    /// Kernel memory other than slab, and the buffers of sockets.
     pub(crate) kernel: Option<Bytes>,
 }
 
@@ -153,11 +159,13 @@ impl Growth {
         Self {
             anonymous: stat.anon,
             shmem: stat.shmem,
-            slab,
-            kernel: stat
-                .kernel
-                .zip(slab)
-                .map(|(kernel, slab)| kernel.saturating_sub(slab)),
+            slab: stat.slab_unreclaimable,
+            slab_reclaimable: stat.slab_reclaimable,
+            // The buffers of sockets are charged beside `kernel`.
+            kernel: stat.kernel.zip(slab).map(|(kernel, slab)| {
+                let sock = stat.sock.unwrap_or_default();
+                kernel.saturating_sub(slab).saturating_add(sock)
+            }),
         }
     }
 }

@@ -24,8 +24,9 @@ use super::codec::Decoder;
 /// What a block begins with.
 pub(super) const MAGIC: [u8; 8] = *b"GREYHIST";
 
-/// The format that this version writes.
-pub(super) const FORMAT: u16 = 1;
+/// The format that this version writes; every lower one is read: before 2, no
+/// sample had groups.
+pub(super) const FORMAT: u16 = 2;
 
 /// The length of the header.
 pub(super) const HEADER: usize = 92;
@@ -122,7 +123,7 @@ impl Header {
     fn fields(rest: &mut &[u8]) -> Result<Self, NoHeader> {
         let damaged = NoHeader::Damaged;
         let format = u16::from_le_bytes(front(rest).ok_or(damaged)?);
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(NoHeader::Newer(format));
         }
         let _: [u8; 2] = front(rest).ok_or(damaged)?;

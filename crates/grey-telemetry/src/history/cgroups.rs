@@ -55,7 +55,8 @@ fn sample_of(group: CgroupMemory, dying: Option<u64>) -> CgroupSample {
             .with(CgroupField::OomKills, event(|events| events.oom_kill))
             .with(CgroupField::Anonymous, bytes(growth.anonymous))
             .with(CgroupField::Shared, bytes(growth.shmem))
-            .with(CgroupField::Slab, bytes(growth.slab))
+            .with(CgroupField::SlabUnreclaimable, bytes(growth.slab))
+            .with(CgroupField::SlabReclaimable, bytes(growth.slab_reclaimable))
             .with(CgroupField::KernelOther, bytes(growth.kernel))
             .with(CgroupField::Dying, dying)
             .with(CgroupField::Id, Some(group.id.0)),

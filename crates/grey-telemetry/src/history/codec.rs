@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use grey_model::{
-    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, KernelText, ProcessField,
-    ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
+    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample,
+    GroupValues, KernelText, ProcessField, ProcessId, ProcessKey, ProcessSample, ProcessValues,
+    Sample, SystemField, SystemValues,
 };
 
 use super::number::{put, put_bytes, put_step, take, take_bytes, take_step};
 
-/// The most processes or cgroups that one block names; then a new one begins.
+/// The most processes, cgroups or groups that one block names; then a new one begins.
 pub(super) const MOST_NAMED: usize = 1 << 16;
 
 /// The longest name of a process, path of a cgroup, or id of a boot: a path
@@ -28,6 +29,10 @@ const MOST_VALUES: usize = 64;
 const BEGINS: u64 = 1;
 /// Before a sample: it is told by its difference to the one before.
 const FOLLOWS: u64 = 0;
+
+/// What a sample has behind its processes, in this order.
+const HAS_CGROUPS: u64 = 1;
+const HAS_GROUPS: u64 = 2;
 
 /// What stands for each value: 0 for unknown, else one more than it.
 type Codes = Vec<u64>;
@@ -84,12 +89,26 @@ trait Named: Clone + Eq + Hash {
     fn take(bytes: &mut &[u8]) -> Option<Self>;
 }
 
+fn put_name(out: &mut Vec<u8>, name: &KernelText, cgroup: Option<&CgroupPath>) {
+    put_bytes(out, name.as_bytes());
+    put_bytes(out, cgroup.map_or(&[], CgroupPath::as_bytes));
+}
+
+fn take_name(bytes: &mut &[u8]) -> Option<(KernelText, Option<CgroupPath>)> {
+    let name = KernelText::from(take_bytes(bytes, LONGEST_NAME)?);
+    let path = take_bytes(bytes, LONGEST_NAME)?;
+    let cgroup = match path {
+        [] => None,
+        _ => Some(CgroupPath::new(path)?),
+    };
+    Some((name, cgroup))
+}
+
 impl Named for ProcessKey {
     fn put(&self, out: &mut Vec<u8>) {
         put(out, self.id.pid.into());
         put(out, self.id.start_time_ticks);
-        put_bytes(out, self.name.as_bytes());
-        put_bytes(out, self.cgroup.as_ref().map_or(&[], CgroupPath::as_bytes));
+        put_name(out, &self.name, self.cgroup.as_ref());
     }
 
     fn take(bytes: &mut &[u8]) -> Option<Self> {
@@ -97,13 +116,19 @@ impl Named for ProcessKey {
             pid: u32::try_from(take(bytes)?).ok()?,
             start_time_ticks: take(bytes)?,
         };
-        let name = KernelText::from(take_bytes(bytes, LONGEST_NAME)?);
-        let path = take_bytes(bytes, LONGEST_NAME)?;
-        let cgroup = match path {
-            [] => None,
-            _ => Some(CgroupPath::new(path)?),
-        };
+        let (name, cgroup) = take_name(bytes)?;
         Some(Self { id, name, cgroup })
+    }
+}
+
+impl Named for GroupKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_name(out, &self.name, self.cgroup.as_ref());
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (name, cgroup) = take_name(bytes)?;
+        Some(Self { name, cgroup })
     }
 }
 
@@ -212,6 +237,7 @@ pub(super) struct Encoder {
     system: Codes,
     processes: Written<ProcessKey>,
     cgroups: Written<CgroupPath>,
+    groups: Written<GroupKey>,
 }
 
 impl Encoder {
@@ -229,11 +255,18 @@ impl Encoder {
             out,
             processes.map(|process| (&process.key, process.values.iter())),
         );
-        put(out, sample.cgroups.is_some().into());
+        let has_cgroups = u64::from(sample.cgroups.is_some()) * HAS_CGROUPS;
+        let has_groups = u64::from(sample.groups.is_some()) * HAS_GROUPS;
+        put(out, has_cgroups | has_groups);
         if let Some(cgroups) = &sample.cgroups {
             let cgroups = cgroups.iter();
             self.cgroups
                 .put(out, cgroups.map(|group| (&group.path, group.values.iter())));
+        }
+        if let Some(groups) = &sample.groups {
+            let groups = groups.iter();
+            self.groups
+                .put(out, groups.map(|group| (&group.key, group.values.iter())));
         }
     }
 
@@ -248,7 +281,12 @@ impl Encoder {
 
     /// Whether so much was named that a new block should begin.
     pub(super) fn is_full(&self) -> bool {
-        self.processes.codes.len().max(self.cgroups.codes.len()) >= MOST_NAMED
+        let named = [
+            self.processes.codes.len(),
+            self.cgroups.codes.len(),
+            self.groups.codes.len(),
+        ];
+        named.into_iter().any(|named| named >= MOST_NAMED)
     }
 }
 
@@ -260,6 +298,7 @@ pub(super) struct Decoder {
     system: Codes,
     processes: Known<ProcessKey>,
     cgroups: Known<CgroupPath>,
+    groups: Known<GroupKey>,
 }
 
 impl Decoder {
@@ -272,6 +311,7 @@ impl Decoder {
             system: Codes::new(),
             processes: Known::default(),
             cgroups: Known::default(),
+            groups: Known::default(),
         }
     }
 
@@ -287,10 +327,17 @@ impl Decoder {
         self.since_boot = take_step(bytes, self.since_boot)?;
         take_values(bytes, &mut self.system)?;
         let processes = self.processes.take(bytes)?.into_iter();
-        let cgroups = match take(bytes)? {
+        let has = take(bytes)?;
+        if has & !(HAS_CGROUPS | HAS_GROUPS) != 0 {
+            return None;
+        }
+        let cgroups = match has & HAS_CGROUPS {
             0 => None,
-            1 => Some(self.cgroups.take(bytes)?),
-            _ => return None,
+            _ => Some(self.cgroups.take(bytes)?),
+        };
+        let groups = match has & HAS_GROUPS {
+            0 => None,
+            _ => Some(self.groups.take(bytes)?),
         };
         let group = |(path, values)| CgroupSample {
             path,
@@ -308,6 +355,15 @@ impl Decoder {
                 })
                 .collect(),
             cgroups: cgroups.map(|cgroups| cgroups.into_iter().map(group).collect()),
+            groups: groups.map(|groups| {
+                let groups = groups.into_iter();
+                groups
+                    .map(|(key, values)| GroupSample {
+                        key,
+                        values: GroupValues::from_values(values),
+                    })
+                    .collect()
+            }),
         })
     }
 }
@@ -327,4 +383,5 @@ const _: () = {
     assert!(SystemField::ALL.len() <= MOST_VALUES);
     assert!(ProcessField::ALL.len() <= MOST_VALUES);
     assert!(CgroupField::ALL.len() <= MOST_VALUES);
+    assert!(GroupField::ALL.len() <= MOST_VALUES);
 };

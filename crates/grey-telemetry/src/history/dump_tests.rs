@@ -14,6 +14,7 @@ fn samples(count: u64) -> Vec<Sample> {
         system: SystemValues::default().with(SystemField::Free, Some(number * 4096)),
         processes: Vec::new(),
         cgroups: None,
+        groups: None,
     };
     (0..count).map(sample).collect()
 }

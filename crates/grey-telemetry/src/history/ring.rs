@@ -140,6 +140,7 @@ impl Ring {
             ),
             processes: Vec::new(),
             cgroups: None,
+            groups: None,
         };
         self.slots().map(sample).collect()
     }

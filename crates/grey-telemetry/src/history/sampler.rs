@@ -1,5 +1,5 @@
 //! Takes samples: the machine each time, the largest processes each time, the
-//! largest cgroups now and then.
+//! largest cgroups and groups of processes now and then.
 //!
 //! Cheap enough for each second: see `process/largest.rs`. Never invents: what
 //! could not be read is absent.
@@ -29,7 +29,9 @@ pub struct SamplerOptions {
     pub processes: usize,
     /// The most cgroups; the largest by usage and swap.
     pub cgroups: usize,
-    /// Cgroups are read each so many samples, the first time at once.
+    /// The most groups of processes; the largest by anonymous memory and swap.
+    pub groups: usize,
+    /// Cgroups and groups are read each so many samples, the first time at once.
     pub cgroups_every: u32,
     /// So many of the smaller processes are looked at each time, in turn, for
     /// what they have in swap.
@@ -41,12 +43,13 @@ pub struct SamplerOptions {
 }
 
 impl Default for SamplerOptions {
-    /// 40 processes, 40 cgroups each 10 samples, 8 looked at, 5 ms for PSS of
+    /// 40 processes, 40 cgroups and 40 groups each 10 samples, 8 looked at, 5 ms for PSS of
     /// processes up to 8 GiB.
     fn default() -> Self {
         Self {
             processes: 40,
             cgroups: 40,
+            groups: 40,
             cgroups_every: 10,
             looked_at: 8,
             pss_time: Duration::from_millis(5),
@@ -126,6 +129,7 @@ impl Sampler {
             processes,
             cgroups: reads_cgroups
                 .then(|| largest_cgroups(kernel, self.options.cgroups, &mut self.buffer)),
+            groups: reads_cgroups.then(|| self.largest.groups(kernel, self.options.groups)),
         })
     }
 

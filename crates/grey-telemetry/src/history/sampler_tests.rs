@@ -52,7 +52,8 @@ fn a_sample_has_the_numbers_of_the_kernel() {
     assert_eq!(anonymous, growth[0].anonymous);
     for (field, bytes) in [
         (CgroupField::Shared, growth[0].shmem),
-        (CgroupField::Slab, growth[0].slab),
+        (CgroupField::SlabUnreclaimable, growth[0].slab),
+        (CgroupField::SlabReclaimable, growth[0].slab_reclaimable),
         (CgroupField::KernelOther, growth[0].kernel),
     ] {
         assert!(bytes.is_some(), "{field:?}");
@@ -70,6 +71,7 @@ fn only_the_largest_are_kept_and_cgroups_are_read_now_and_then() {
     let options = SamplerOptions {
         processes: 2,
         cgroups: 1,
+        groups: 1,
         cgroups_every: 3,
         looked_at: 1,
         ..SamplerOptions::default()
@@ -83,6 +85,10 @@ fn only_the_largest_are_kept_and_cgroups_are_read_now_and_then() {
         .collect();
     assert_eq!(read, [true, false, false, true, false, false, true]);
     assert_eq!(samples[0].cgroups.as_ref().unwrap().len(), 1);
+    for sample in &samples {
+        let groups = sample.groups.as_ref().map(Vec::len);
+        assert_eq!(groups, sample.cgroups.as_ref().map(|_| 1));
+    }
 }
 
 #[test]

@@ -33,8 +33,9 @@ use super::codec::Decoder;
 /// [`LARGEST`].
 const MAGIC: [u8; 8] = *b"GREYTAIL";
 
-/// The format that this version writes; every lower one is read.
-const FORMAT: u16 = 2;
+/// The format that this version writes; every lower one is read: before 3, no
+/// sample had groups.
+const FORMAT: u16 = 3;
 
 /// The format whose tail is one stretch.
 const FORMAT_OF_ONE_STRETCH: u16 = 1;

@@ -101,6 +101,12 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
             leading_number(rest).map(|(count, _)| count),
         ));
     }
+    // systemd saw `oom_kill` of `memory.events` go up (unit_check_oom), which counts the
+    // kills of any limit and of the machine, or what systemd-oomd marks
+    // (unit_check_oomd_kill); not with OOMPolicy=continue. systemd.exec(5).
+    if said.starts_with(b"Failed with result 'oom-kill'") {
+        return Some(UnitEvent::FailedByOom);
+    }
     if let Some((_, rest)) = split(said, b"rocess exited, code=killed, status=") {
         return Some(UnitEvent::EndedBy {
             signal: u8::try_from(leading_number(rest)?.0).ok()?,
@@ -113,6 +119,14 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
         return [SIGKILL, SIGTERM]
             .contains(&signal)
             .then_some(UnitEvent::PassedOn { signal });
+    }
+    if let Some(rest) = said.strip_prefix(b"Watchdog timeout (limit ") {
+        let (limit, _) = split(rest, b")!")?;
+        let limit = KernelText::from(&limit[..limit.len().min(LONGEST_CAUSE)]);
+        return Some(UnitEvent::WatchdogRanOut { limit: Some(limit) });
+    }
+    if said.starts_with(b"Watchdog request (last status: ") {
+        return Some(UnitEvent::WatchdogRanOut { limit: None });
     }
     if let Some(rest) = said.strip_prefix(b"Sent signal ") {
         let (signal, rest) = split(rest, b" to ")?;
@@ -143,7 +157,9 @@ fn signal_number(name: &[u8]) -> Option<u8> {
         b"SIGKILL" => Some(SIGKILL),
         b"SIGINT" => Some(2),
         b"SIGHUP" => Some(1),
+        b"SIGQUIT" => Some(3),
         b"SIGABRT" => Some(6),
+        b"SIGSEGV" => Some(11),
         _ => None,
     }
 }
@@ -219,9 +235,16 @@ impl Nohang {
 /// Whether a line is worth reading twice: only some words begin a kill.
 #[must_use]
 pub fn mentions_a_kill(text: &[u8]) -> bool {
-    [&b"illed"[..], b"SIG", b"illing", b"exited, code="]
-        .iter()
-        .any(|word| position(text, word).is_some())
+    [
+        &b"illed"[..],
+        b"SIG",
+        b"illing",
+        b"exited, code=",
+        b": Watchdog ",
+        b"'oom-kill'",
+    ]
+    .iter()
+    .any(|word| position(text, word).is_some())
 }
 
 #[cfg(test)]
@@ -281,10 +304,25 @@ mod tests {
                 name: KernelText::from("sleep")
             })
         );
+        let failed = "web.service: Failed with result 'oom-kill'.";
+        assert_eq!(event(failed), Some(UnitEvent::FailedByOom));
+        assert!(mentions_a_kill(failed.as_bytes()));
+        for (said, limit) in [
+            ("timeout (limit 30s)!", Some("30s")),
+            ("timeout (limit 1min 30s)!", Some("1min 30s")),
+            ("request (last status: it (is) lost)!", None),
+        ] {
+            let limit = limit.map(KernelText::from);
+            let line = format!("wd.service: Watchdog {said}");
+            assert_eq!(event(&line), Some(UnitEvent::WatchdogRanOut { limit }));
+            // Of a log that does not say who spoke it is read, too.
+            assert!(mentions_a_kill(line.as_bytes()), "{line}");
+        }
         for other in [
             "web.service: Main process exited, code=exited, status=1/FAILURE",
             "web.service: Main process exited, code=exited, status=136/n/a",
             "web.service: Main process exited, code=exited, status=255/EXCEPTION",
+            "web.service: Failed with result 'signal'.",
             "web.service: Deactivated successfully.",
             "no unit: A process of this unit has been killed by the OOM killer.",
         ] {

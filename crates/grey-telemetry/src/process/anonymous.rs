@@ -27,7 +27,7 @@ pub struct AnonymousMemory {
 }
 
 /// Reads the process `pid`; `None` when it has no memory of its own (a kernel
-/// thread, a zombie), and before Linux 4.5, which does not tell its parts.
+/// thread, a zombie, one that is ending), and before Linux 4.5, which does not tell its parts.
 ///
 /// # Kernel
 /// `RssAnon` and `VmSwap` of `/proc/PID/status`. The counters may lag by a few
@@ -47,7 +47,7 @@ pub fn read_anonymous(
         missing: "name, state and start time",
     };
     let stat = parse_stat(directory.read("stat", buffer)?).ok_or_else(malformed)?;
-    if stat.kernel_thread || stat.state == ProcessState::Zombie {
+    if stat.kernel_thread || stat.exiting || stat.state == ProcessState::Zombie {
         return Ok(None);
     }
     let id = ProcessId {

@@ -11,12 +11,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use grey_model::{
-    Bytes, CgroupPath, KernelText, PageSize, ProcessField, ProcessId, ProcessKey, ProcessSample,
-    ProcessValues,
+    Bytes, CgroupPath, GroupKey, KernelText, PageSize, ProcessField, ProcessId, ProcessKey,
+    ProcessSample, ProcessValues,
 };
 use rustix::time::{ClockId, clock_gettime};
 
 use super::cgroup::parse_memory_cgroup;
+use super::largest_groups::GroupNames;
 use super::pss_tracker::PssTracker;
 use super::rss_tracker::RssTracker;
 use super::single_read::{ProcessPath, open, read_again, read_once};
@@ -60,9 +61,10 @@ pub struct LargestOptions {
 #[derive(Debug)]
 pub struct LargestProcesses {
     options: LargestOptions,
-    tracker: PssTracker,
-    remembered: HashMap<u64, Remembered>,
-    reader: Reader,
+    pub(super) tracker: PssTracker,
+    pub(super) remembered: HashMap<u64, Remembered>,
+    pub(super) reader: Reader,
+    pub(super) names: GroupNames,
     /// Size and pid of each process, in no order.
     by_size: Vec<(u64, u32)>,
     /// The largest, by pid.
@@ -73,16 +75,16 @@ pub struct LargestProcesses {
 
 /// What is remembered of a process, by its serial number in the tracker.
 #[derive(Debug, Default)]
-struct Remembered {
-    swap: u64,
+pub(super) struct Remembered {
+    pub(super) swap: u64,
     seen: u64,
-    known: Option<Known>,
+    pub(super) known: Option<Known>,
 }
 
 /// What is remembered of one of the largest.
 #[derive(Debug)]
-struct Known {
-    key: ProcessKey,
+pub(super) struct Known {
+    pub(super) key: ProcessKey,
     stat: Option<OwnedFd>,
     cpu_time_ticks: u64,
     /// The parts that only `status` tells, and `statm` when it was read.
@@ -102,6 +104,7 @@ impl LargestProcesses {
             options,
             tracker: PssTracker::new(page_size, RssTracker::new()).rereads_after(PSS_REREAD),
             remembered: HashMap::new(),
+            names: GroupNames::default(),
             reader: Reader {
                 stat: ProcessPath::new("/stat"),
                 status: ProcessPath::new("/status"),
@@ -283,7 +286,7 @@ impl Known {
 
 /// Reads single processes, and counts what it keeps open.
 #[derive(Debug)]
-struct Reader {
+pub(super) struct Reader {
     stat: ProcessPath,
     status: ProcessPath,
     cgroup: ProcessPath,
@@ -317,7 +320,7 @@ impl Reader {
     }
 
     /// Reads what changes of a known process, and where it `is_due` what hardly
-    /// ever does. `None`: it is gone.
+    /// ever does. `None`: it is gone, or going.
     fn look_again(
         &mut self,
         kernel: &Kernel,
@@ -347,7 +350,8 @@ impl Reader {
         Some(known)
     }
 
-    /// Reads `stat` into `known`; whether it is the same process.
+    /// Reads `stat` into `known`; whether it is the same process and is not ending:
+    /// what it then still holds would be told as what it held.
     fn read_stat(&mut self, kernel: &Kernel, known: &mut Known) -> bool {
         let text = match &known.stat {
             Some(file) => read_again(file.as_fd(), &mut self.buffer),
@@ -368,7 +372,17 @@ impl Reader {
             known.key.name = KernelText::from(stat.name);
         }
         known.cpu_time_ticks = stat.cpu_time_ticks;
-        id.start_time_ticks == stat.start_time_ticks && id.pid == stat.pid
+        id.start_time_ticks == stat.start_time_ticks && id.pid == stat.pid && !stat.exiting
+    }
+
+    /// Name, start and cgroup of a process; `None` when it is gone, or going.
+    pub(super) fn who(&mut self, kernel: &Kernel, pid: u32) -> Option<(GroupKey, u64)> {
+        let path = self.stat.of(pid);
+        let text = read_once(kernel.proc.as_fd(), path, &mut self.buffer).ok()?;
+        let stat = parse_stat(text).filter(|stat| !stat.exiting)?;
+        let (name, started) = (KernelText::from(stat.name), stat.start_time_ticks);
+        let cgroup = self.read_cgroup(kernel, pid);
+        Some((GroupKey { name, cgroup }, started))
     }
 
     fn read_cgroup(&mut self, kernel: &Kernel, pid: u32) -> Option<CgroupPath> {

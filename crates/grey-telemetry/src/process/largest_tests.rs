@@ -4,6 +4,7 @@
 
 use super::super::imitation::Imitation;
 use super::*;
+use grey_model::GroupField;
 
 const OPTIONS: LargestOptions = LargestOptions {
     count: 2,
@@ -11,6 +12,9 @@ const OPTIONS: LargestOptions = LargestOptions {
     pss_time: Duration::from_secs(1),
     pss_largest: Bytes::from_mib(100),
 };
+
+/// `PF_EXITING`.
+const EXITING: u32 = 4;
 
 fn status(tree: &Imitation, pid: u32, swap_kib: u64) {
     let text = format!("Name:\tx\nTgid:\t{pid}\nRssShmem:\t 8 kB\nVmSwap:\t {swap_kib} kB\n");
@@ -194,4 +198,108 @@ fn one_that_takes_longer_than_a_sample_may_is_read_when_enough_was_saved() {
         value(&samples, 3, ProcessField::Pss) == Some(100 << 10)
     };
     assert!((1..=200).any(|_| is_known()));
+}
+
+#[test]
+fn who_is_ending_is_no_part_of_a_sample() {
+    let tree = Imitation::new();
+    for (pid, pages) in [(1, 10), (2, 30), (3, 20)] {
+        process(&tree, pid, pages);
+    }
+    let (kernel, mut largest) = follow(&tree, OPTIONS);
+    assert_eq!(largest.tick(&kernel).unwrap().len(), 2);
+    // It has given back most of it, and its entry is still there.
+    tree.statm(2, 25, 1);
+    tree.stat(2, b"name", 'R', EXITING, 20);
+    let pids: Vec<u32> = largest
+        .tick(&kernel)
+        .unwrap()
+        .iter()
+        .map(|sample| sample.key.id.pid)
+        .collect();
+    assert_eq!(pids, [3]);
+}
+
+/// The groups, each with its processes, what they hold in pages and in swap, and
+/// the oldest start.
+fn grouped(
+    largest: &mut LargestProcesses,
+    kernel: &Kernel,
+    most: usize,
+) -> Vec<(String, [u64; 4])> {
+    let groups = largest.groups(kernel, most).into_iter();
+    groups
+        .map(|group| {
+            let value = |field| group.values.get(field).unwrap();
+            let numbers = [
+                value(GroupField::Processes),
+                value(GroupField::Anonymous) / kernel.page_size.get(),
+                value(GroupField::Swap) >> 10,
+                value(GroupField::OldestStart),
+            ];
+            let cgroup = group.key.cgroup.unwrap();
+            (format!("{} in {cgroup}", group.key.name), numbers)
+        })
+        .collect()
+}
+
+#[test]
+fn groups_are_the_sums_of_all_processes_also_of_those_that_are_not_the_largest() {
+    let tree = Imitation::new();
+    for (pid, pages) in [(1, 10), (2, 30), (3, 20), (4, 8), (5, 6)] {
+        process(&tree, pid, pages);
+    }
+    tree.stat(4, b"other", 'S', 0, 7);
+    tree.write(5, "cgroup", "0::/else\n");
+    tree.stat(6, b"name", 'S', EXITING, 60);
+    tree.statm(6, 50, 1);
+    let (kernel, mut largest) = follow(&tree, OPTIONS);
+    largest.tick(&kernel).unwrap();
+    // Of one of the two largest its swap is known; the other is ending.
+    let own = (String::from("name in /group"), [3, 30, 4, 10]);
+    let other = (String::from("other in /group"), [1, 4, 0, 7]);
+    let elsewhere = (String::from("name in /else"), [1, 3, 0, 50]);
+    let all = grouped(&mut largest, &kernel, 40);
+    assert_eq!(all, [elsewhere, own.clone(), other.clone()]);
+    assert_eq!(grouped(&mut largest, &kernel, 2), [own, other]);
+}
+
+#[test]
+fn who_is_new_is_asked_twice_who_it_is_and_not_each_time() {
+    let tree = Imitation::new();
+    for (pid, pages) in [(1, 40), (2, 30), (3, 10)] {
+        process(&tree, pid, pages);
+    }
+    let (kernel, mut largest) = follow(&tree, OPTIONS);
+    let mut names = |name: &[u8]| {
+        tree.stat(3, name, 'S', 0, 30);
+        largest.tick(&kernel).unwrap();
+        let groups = grouped(&mut largest, &kernel, 40);
+        let single = groups.into_iter().filter(|(_, numbers)| numbers[0] == 1);
+        single.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    // Forked, and then another program.
+    assert_eq!(names(b"sh"), ["sh in /group"]);
+    assert_eq!(names(b"cc1"), ["cc1 in /group"]);
+    assert_eq!(names(b"renamed"), ["cc1 in /group"]);
+    // When it is one of the largest, everything is known anew.
+    tree.statm(3, 50, 1);
+    tree.statm(2, 5, 1);
+    assert_eq!(names(b"renamed"), ["renamed in /group"]);
+}
+
+#[test]
+fn who_is_gone_is_in_no_group() {
+    let tree = Imitation::new();
+    for (pid, pages) in [(1, 10), (2, 30), (3, 20)] {
+        process(&tree, pid, pages);
+    }
+    let (kernel, mut largest) = follow(&tree, OPTIONS);
+    largest.tick(&kernel).unwrap();
+    // Its files go between the tick and the look at who it is.
+    tree.remove(1);
+    let groups = grouped(&mut largest, &kernel, 40);
+    assert_eq!(groups, [(String::from("name in /group"), [2, 25, 8, 20])]);
+    largest.tick(&kernel).unwrap();
+    assert_eq!(grouped(&mut largest, &kernel, 40), groups);
 }

@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 
+use grey_model::ProcessListing;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
@@ -96,6 +97,18 @@ impl ProcessList {
 #[must_use]
 pub fn hides_processes(kernel: &Kernel) -> bool {
     rustix::fs::statat(&kernel.proc, c"1", AtFlags::empty()).err() == Some(Errno::NOENT)
+}
+
+/// Which processes procfs shows us. With `hidepid` we see at least ourselves.
+#[must_use]
+pub fn process_listing(kernel: &Kernel) -> ProcessListing {
+    if !hides_processes(kernel) {
+        return ProcessListing::Whole;
+    }
+    match ProcessList::new().refresh(&kernel.proc) {
+        Ok([]) => ProcessListing::Empty,
+        Ok(_) | Err(_) => ProcessListing::HidesOthers,
+    }
 }
 
 /// The pid that a directory's name says; no process is 0, and the kernel

@@ -12,6 +12,7 @@ mod imitation;
 mod kib;
 pub mod ksm_stat;
 pub mod largest;
+mod largest_groups;
 pub mod list;
 pub mod maps;
 pub mod oom_score;
@@ -34,7 +35,7 @@ pub mod tracked_pss;
 
 pub use anonymous::{AnonymousMemory, read_anonymous};
 pub use largest::{LargestOptions, LargestProcesses};
-pub use list::{ProcessList, hides_processes};
+pub use list::{ProcessList, hides_processes, process_listing};
 pub use program::{Program, ProgramLayout};
 pub use pss_tracker::{PssTick, PssTracker};
 pub use reading::{Detail, ProcessReading, Scratch, read_process};

@@ -17,9 +17,28 @@ const MOST_SAVED_TICKS: u32 = 20;
 /// take would never be.
 const LEAST_BOUND: Duration = Duration::from_millis(100);
 
+/// Where it is looked what time it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    /// The CPU time of this thread.
+    pub(super) cpu: fn() -> Duration,
+    /// The time on the wall.
+    pub(super) wall: fn() -> Instant,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        Self {
+            cpu: own_cpu_time,
+            wall: Instant::now,
+        }
+    }
+}
+
 /// How much of a tick's CPU time is used.
 #[derive(Debug)]
 pub(super) struct Budget {
+    clocks: Clocks,
     pub(super) start: Instant,
     cpu_at_start: Duration,
     pub(super) used: Duration,
@@ -28,10 +47,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn start(cap: Duration) -> Self {
+    pub(super) fn start(cap: Duration, clocks: Clocks) -> Self {
         Self {
-            start: Instant::now(),
-            cpu_at_start: own_cpu_time(),
+            clocks,
+            start: (clocks.wall)(),
+            cpu_at_start: (clocks.cpu)(),
             used: Duration::ZERO,
             cap,
             read: 0,
@@ -41,7 +61,7 @@ impl Budget {
     /// Looks at the clock; what was used since the last look.
     pub(super) fn measure(&mut self) -> Duration {
         let before = self.used;
-        self.used = own_cpu_time().saturating_sub(self.cpu_at_start);
+        self.used = (self.clocks.cpu)().saturating_sub(self.cpu_at_start);
         self.used.saturating_sub(before)
     }
 
@@ -49,8 +69,12 @@ impl Budget {
         self.cap.saturating_sub(self.used)
     }
 
-    pub(super) fn waited_too_long(&self, now: Instant) -> bool {
-        now.duration_since(self.start) > self.cap.saturating_mul(MOST_WALL_PER_CAP)
+    pub(super) fn now(&self) -> Instant {
+        (self.clocks.wall)()
+    }
+
+    pub(super) fn waited_too_long(&self) -> bool {
+        self.now().duration_since(self.start) > self.cap.saturating_mul(MOST_WALL_PER_CAP)
     }
 }
 

@@ -8,11 +8,11 @@
 //! takes longer than a tick's time waits until that much was left over.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grey_model::{Bytes, PageSize};
 
-use super::pss_budget::{Budget, Savings};
+use super::pss_budget::{Budget, Clocks, Savings};
 use super::rss_tracker::{RssTick, RssTracker};
 use super::scan::{ROLLUP_LENGTH, STATM_LENGTH};
 use super::single_read::{ProcessPath, is_denied, read_once};
@@ -73,6 +73,7 @@ pub struct PssTracker {
     /// The one of those that take longer than a tick whose turn it is.
     dear: Option<usize>,
     savings: Savings,
+    clocks: Clocks,
     reader: RollupReader,
 }
 
@@ -91,6 +92,7 @@ impl PssTracker {
             by_age: Vec::new(),
             dear: None,
             savings: Savings::default(),
+            clocks: Clocks::default(),
             reader: RollupReader {
                 path: ProcessPath::new("/smaps_rollup"),
                 buffer: [0; ROLLUP_LENGTH],
@@ -161,7 +163,7 @@ impl PssTracker {
     /// # Errors
     /// [`ReadError`] when `proc` cannot be listed.
     pub fn tick(&mut self, proc: &KernelDirectory, cap: Duration) -> Result<PssTick, ReadError> {
-        let budget = Budget::start(cap);
+        let budget = Budget::start(cap, self.clocks);
         let rss = self.observe(proc)?;
         Ok(self.read(proc, budget, rss, &|_| true))
     }
@@ -185,7 +187,8 @@ impl PssTracker {
         cap: Duration,
         chosen: &dyn Fn(&TrackedPss) -> bool,
     ) -> PssTick {
-        self.read(proc, Budget::start(cap), RssTick::default(), chosen)
+        let budget = Budget::start(cap, self.clocks);
+        self.read(proc, budget, RssTick::default(), chosen)
     }
 
     fn read(
@@ -255,7 +258,7 @@ impl PssTracker {
         self.savings.spend(took);
         if process.reading.is_none() {
             // The others do not wait for one that cannot be read.
-            process.waits_since = Instant::now();
+            process.waits_since = budget.now();
         }
     }
 
@@ -279,7 +282,7 @@ impl PssTracker {
     fn take_over(&mut self) {
         std::mem::swap(&mut self.processes, &mut self.previous);
         let mut known = self.previous.drain(..).peekable();
-        let now = Instant::now();
+        let now = (self.clocks.wall)();
         for present in self.rss.processes() {
             while known.next_if(|old| old.pid < present.pid()).is_some() {}
             let old = known.next_if(|old| old.pid == present.pid());
@@ -305,7 +308,7 @@ impl PssTracker {
         self.by_age.clear();
         self.dear = None;
         let saves = !self.rereads_after.is_zero();
-        let (now, most) = (Instant::now(), Savings::most(cap));
+        let (now, most) = ((self.clocks.wall)(), Savings::most(cap));
         let mut longest_due = None;
         for (index, process) in self.processes.iter().enumerate() {
             if !process.readable() || !chosen(process) {
@@ -322,7 +325,7 @@ impl PssTracker {
             }
             let is_young = process
                 .read_at()
-                .is_some_and(|at| at.elapsed() < self.rereads_after);
+                .is_some_and(|at| now.duration_since(at) < self.rereads_after);
             if !is_young {
                 self.by_age.push(index);
             }
@@ -405,7 +408,7 @@ impl RollupReader {
             return false;
         }
         self.read(proc, process, budget);
-        if budget.waited_too_long(Instant::now()) {
+        if budget.waited_too_long() {
             budget.used = budget.cap;
         }
         true
@@ -435,7 +438,7 @@ impl RollupReader {
     ) -> Duration {
         let outcome = read_once(proc.as_fd(), self.path.of(process.pid), &mut self.buffer)
             .map(parse_smaps_rollup);
-        let now = Instant::now();
+        let now = budget.now();
         if let Ok(rollup) = &outcome {
             self.rebase(proc, process, rollup);
         }

@@ -2,6 +2,9 @@
 //!
 //! Never part of the product.
 
+use std::cell::Cell;
+use std::time::Instant;
+
 use grey_model::Pages;
 use proptest::prelude::*;
 
@@ -435,6 +438,23 @@ fn nothing_is_read_that_was_not_saved_for() {
     }
 }
 
+/// Clocks that go on by a step at each look, so that each reading takes one
+/// however busy the machine is.
+const STEPPING: Clocks = Clocks {
+    cpu: || {
+        TIME.set(TIME.get() + STEP);
+        TIME.get()
+    },
+    wall: || BEGIN.with(|begin| *begin) + TIME.get(),
+};
+
+const STEP: Duration = Duration::from_micros(10);
+
+thread_local! {
+    static BEGIN: Instant = Instant::now();
+    static TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
 #[test]
 fn the_small_ones_leave_a_part_to_the_one_that_waits() {
     let tree = one_dear();
@@ -444,17 +464,21 @@ fn the_small_ones_leave_a_part_to_the_one_that_waits() {
         tree.rollup(pid, 4, 4, 4);
     }
     let mut tracker = PssTracker::new(page(), RssTracker::with_bound(4096));
+    tracker.clocks = STEPPING;
     tracker.observe(&tree.proc()).unwrap();
-    let cap = Duration::from_millis(1);
+    // A hundred readings.
+    let cap = 100 * STEP;
     let saved = |tracker: &mut PssTracker| {
         tracker.savings = Savings::default();
         tracker.measure(&tree.proc(), cap, &|_| true);
         tracker.savings.saved()
     };
-    assert!(saved(&mut tracker) > cap / 4);
+    let part = saved(&mut tracker);
+    assert!(part > cap * 9 / 20 && part < cap * 11 / 20, "{part:?}");
     // Nobody waits: nothing need be left.
     tracker.processes[0].denied = true;
-    assert!(saved(&mut tracker) < cap / 4);
+    let rest = saved(&mut tracker);
+    assert!(rest < cap / 20, "{rest:?}");
 }
 
 #[test]

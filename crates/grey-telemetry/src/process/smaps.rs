@@ -157,9 +157,13 @@ const SHARED_NAMES: [&[u8]; 5] = [
     b"/memfd:",
     b"/dev/shm/",
     b"/SYSV",
-    b"/dev/zero",
+    DEV_ZERO,
     b"[anon_shmem:",
 ];
+
+/// What a shared mapping of nothing is called, and a mapping of the device, which
+/// mapped privately is memory of one's own.
+const DEV_ZERO: &[u8] = b"/dev/zero";
 
 fn kind_of(mapping: &Mapping<'_>) -> Option<MappingKind> {
     let name = mapping.name;
@@ -170,6 +174,8 @@ fn kind_of(mapping: &Mapping<'_>) -> Option<MappingKind> {
         Some(MappingKind::Heap)
     } else if starts(&[b"[stack"]) {
         Some(MappingKind::Stack)
+    } else if starts(&[DEV_ZERO]) && !mapping.shared {
+        Some(MappingKind::Anonymous)
     } else if starts(&SHARED_NAMES) || (mapping.inode == 0 && mapping.shared) {
         Some(MappingKind::Shared)
     } else if mapping.inode == 0 {
@@ -244,6 +250,20 @@ Rss:                   4 kB\n";
         ]
         .map(|(kind, inode, name, count, rss)| (kind, inode, name.to_owned(), count, rss));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn dev_zero_is_shared_only_where_its_mapping_is() {
+        for (permissions, kind) in [
+            ("rw-s", MappingKind::Shared),
+            ("rw-p", MappingKind::Anonymous),
+        ] {
+            let text =
+                format!("a000-b000 {permissions} 00000000 00:05 4    /dev/zero\nRss: 4 kB\n");
+            let all = parse_smaps(text.as_bytes());
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].1.kind, kind, "{permissions}");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::ascii::{parse_u64, words};
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
 const KERNEL_THREAD_FLAG: u64 = 0x0020_0000;
 
+/// `PF_EXITING` of the same file: it is on its way out, and gives back its memory.
+const EXITING_FLAG: u64 = 0x4;
+
 /// What is used of `/proc/PID/stat`.
 ///
 /// # Kernel
@@ -29,6 +32,8 @@ pub struct Stat<'text> {
     pub parent_pid: u32,
     /// Field 9, bit `PF_KTHREAD`.
     pub kernel_thread: bool,
+    /// Field 9, bit `PF_EXITING`: its first thread is ending, and its memory goes.
+    pub exiting: bool,
     /// Fields 14 and 15: clock ticks on a CPU, in user and in kernel mode, of
     /// all its threads.
     pub cpu_time_ticks: u64,
@@ -63,6 +68,7 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat<'_>> {
         state,
         parent_pid,
         kernel_thread: flags & KERNEL_THREAD_FLAG != 0,
+        exiting: flags & EXITING_FLAG != 0,
         cpu_time_ticks: user_ticks.saturating_add(kernel_ticks),
         threads,
         start_time_ticks,
@@ -113,6 +119,7 @@ mod tests {
             state: ProcessState::Sleeping,
             parent_pid: 1,
             kernel_thread: false,
+            exiting: false,
             cpu_time_ticks: 3,
             threads: 7,
             start_time_ticks: 141_438,
@@ -137,6 +144,12 @@ mod tests {
             assert_eq!(stat.state, ProcessState::Sleeping);
             assert_eq!(stat.start_time_ticks, 141_438);
         }
+    }
+
+    #[test]
+    fn one_on_its_way_out_is_told_by_its_flag() {
+        let text = format!("7 (x) {}", REST.replace("4194304", "4194308"));
+        assert!(parse_stat(text.as_bytes()).unwrap().exiting);
     }
 
     #[test]

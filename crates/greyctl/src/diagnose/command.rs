@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grey_enforcement::AnewLooker;
 use grey_model::{
-    CgroupMemory, CgroupPath, ColdMemory, GroupBy, ProcessId, ProcessMemory, ResolvedTarget,
-    Target, TargetKind,
+    CgroupMemory, CgroupPath, ColdMemory, GroupBy, ProcessId, ProcessListing, ProcessMemory,
+    ResolvedTarget, Target, TargetKind,
 };
 use grey_telemetry::cgroup::{TreeBounds, read_cgroup, read_tree};
 use grey_telemetry::host::read_host;
 use grey_telemetry::process::{
-    Detail, Scratch, full_snapshot, hides_processes, read_process, useful_threads,
+    Detail, Scratch, full_snapshot, process_listing, read_process, useful_threads,
 };
 use grey_telemetry::system::read_system;
 use grey_telemetry::user::UserNames;
@@ -283,9 +283,10 @@ fn diagnose(kernel: &Kernel, targets: Option<Vec<ResolvedTarget>>) -> Result<Dia
     let privileged = rustix::process::geteuid().is_root();
     let mut remarks = notes::collect(&host, &system, &processes, unreadable, privileged);
     // Of a target, every process was found.
-    let hidden = targets.is_none() && hides_processes(kernel);
+    let listing = process_listing(kernel);
+    let hidden = targets.is_none() && listing != ProcessListing::Whole;
     if hidden {
-        remarks.push(notes::hidden(privileged).to_owned());
+        remarks.push(notes::hidden(listing, privileged).to_owned());
     }
     let cgroups = match &targets {
         None => all_cgroups(kernel, &mut remarks, &mut buffer),

@@ -5,6 +5,7 @@
 pub(crate) mod cgroups;
 pub(crate) mod command;
 pub(crate) mod document;
+pub(crate) mod gone;
 pub(crate) mod groups;
 pub(crate) mod leaks;
 pub(crate) mod machine;

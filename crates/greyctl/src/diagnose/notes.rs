@@ -2,7 +2,7 @@
 //!
 //! Pure: facts become sentences.
 
-use grey_model::{CgroupMode, HostFacts, ProcessMemory};
+use grey_model::{CgroupMode, HostFacts, ProcessListing, ProcessMemory};
 use grey_telemetry::system::SystemSnapshot;
 
 use super::document::Diagnosis;
@@ -11,8 +11,10 @@ use crate::count::counted;
 use crate::table::{heading, wrap};
 
 /// Processes of others do not even show.
-pub(super) const fn hidden(privileged: bool) -> &'static str {
-    if privileged {
+pub(super) const fn hidden(listing: ProcessListing, privileged: bool) -> &'static str {
+    if matches!(listing, ProcessListing::Empty) {
+        "procfs has no process at all: it is not a procfs of a running machine; see --procfs"
+    } else if privileged {
         "procfs has no process 1: it is not a whole procfs, or it is mounted with hidepid and this \
          root may not look at others; what it lacks is neither listed nor counted"
     } else {

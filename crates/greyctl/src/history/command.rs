@@ -236,6 +236,7 @@ pub(crate) fn sample_now(global: &GlobalOptions, most: usize) -> Result<Sample, 
     let options = SamplerOptions {
         processes: most,
         cgroups: usize::MAX,
+        groups: 0,
         pss_time: Duration::ZERO,
         ..SamplerOptions::default()
     };

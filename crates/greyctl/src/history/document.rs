@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use grey_model::{CgroupField, ProcessField, Sample, SystemField};
+use grey_model::{CgroupField, GroupField, GroupSample, ProcessField, Sample, SystemField};
 use grey_telemetry::history::{Dump, History, HistorySpan, Loss, NewerFile};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -118,6 +118,21 @@ pub(crate) struct PublishedSample {
     /// one moment is shown with the last before it that has some; `null` where
     /// there are none.
     pub(crate) cgroups_at_unix_ms: Option<u64>,
+    /// The largest groups of processes, of all that there were; `null` in samples
+    /// that did not read them, and in history of before format 2.
+    pub(crate) groups: Option<Vec<PublishedGroup>>,
+}
+
+/// All processes of one name in one cgroup, in a sample.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PublishedGroup {
+    /// The kernel's name for each of them.
+    pub(crate) name: String,
+    /// Their cgroup; `null` where unknown.
+    pub(crate) cgroup: Option<String>,
+    /// Its numbers by name, with the unit.
+    #[serde(flatten)]
+    pub(crate) values: BTreeMap<&'static str, Option<u64>>,
 }
 
 /// One process in a sample.
@@ -250,6 +265,14 @@ impl From<&Sample> for PublishedSample {
                 .map(|&field| (field.key(), group.values.get(field)))
                 .collect(),
         };
+        let processes_together = |group: &GroupSample| PublishedGroup {
+            name: group.key.name.to_utf8(),
+            cgroup: (group.key.cgroup.as_ref()).map(|path| utf8(path.as_bytes())),
+            values: GroupField::ALL
+                .iter()
+                .map(|&field| (field.key(), group.values.get(field)))
+                .collect(),
+        };
         let groups = sample.cgroups.as_ref();
         Self {
             at_unix_ms: sample.at_unix_ms,
@@ -262,6 +285,8 @@ impl From<&Sample> for PublishedSample {
             processes: sample.processes.iter().map(process).collect(),
             cgroups: groups.map(|groups| groups.iter().map(group).collect()),
             cgroups_at_unix_ms: groups.map(|_| sample.at_unix_ms),
+            groups: (sample.groups.as_ref())
+                .map(|groups| groups.iter().map(processes_together).collect()),
         }
     }
 }

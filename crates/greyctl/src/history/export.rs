@@ -169,6 +169,7 @@ mod tests {
                 system: SystemValues::default().with(SystemField::Free, Some(number)),
                 processes: Vec::new(),
                 cgroups: None,
+                groups: None,
             };
             writer.append(&sample).unwrap();
         }

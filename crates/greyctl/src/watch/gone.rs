@@ -62,7 +62,7 @@ impl Seen {
         let name = &self.name;
         let (sentence, others, killed) = match &self.key {
             Key::Process(id) => (
-                format!("process {} ({}) is gone", id.pid, name.to_process_name()),
+                format!("process {} ({}) is gone", id.pid, name.to_bracketed_name()),
                 self.others(global, shot),
                 format!("why --killed --pid {}", id.pid),
             ),
@@ -159,6 +159,13 @@ mod tests {
         let mut rows = shot.processes.iter();
         let row = rows.find(|row| row.memory.id.pid == pid).unwrap();
         Key::Process(row.memory.id)
+    }
+
+    #[test]
+    fn a_process_without_a_name_that_is_gone_has_one_pair_of_brackets() {
+        let kernel = FakeKernel::full().with_process(&FakeProcess::new(900, 1, "", "/"));
+        let told = told(&kernel, &process(&kernel, 900), "proc/900");
+        assert_eq!(told.gone.as_deref(), Some("process 900 (no name) is gone"));
     }
 
     #[test]

@@ -344,6 +344,7 @@ mod tests {
                 .with(SystemField::PressureSome, Some(stalled_us)),
             processes: Vec::new(),
             cgroups: None,
+            groups: None,
         }
     }
 

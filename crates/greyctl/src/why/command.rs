@@ -2,7 +2,7 @@
 //!
 //! Never changes anything.
 
-use grey_model::{CgroupPath, CountedKills, KernelText, Kill, Moment, Target};
+use grey_model::{CgroupPath, CountedKills, Kill, Moment, Target};
 use grey_policy::{
     KillFacts, TimedRecord, explain_exit_code, explain_kills, named_targets, unlogged_kills,
 };
@@ -187,18 +187,23 @@ fn is_wanted(kill: &Kill, options: &WhyOptions, since: Option<Moment>) -> bool {
     in_time && is_pid && is_named
 }
 
-/// Whether the process, its unit or its cgroup has this name.
+/// Whether the process, its unit or its cgroup has this name; a unit and its cgroup
+/// also without the `.service`, as for systemctl.
 fn is_called(kill: &Kill, name: &str) -> bool {
-    let name = name.as_bytes();
-    let is = |text: &Option<KernelText>| text.as_ref().is_some_and(|it| it.as_bytes() == name);
+    let service = format!("{name}.service");
+    let (name, service) = (name.as_bytes(), service.as_bytes());
+    let is_process = kill.name.as_ref().is_some_and(|it| it.as_bytes() == name);
+    let is_unit = |it: &[u8]| it == name || it == service;
     let is_cut = kill
         .name
         .as_ref()
         .is_some_and(|it| name.len() > NAME_LENGTH && it.as_bytes() == &name[..NAME_LENGTH]);
-    let in_cgroup = kill.cgroup.as_ref().is_some_and(|path| {
-        path.as_bytes() == name || path.components().any(|component| component == name)
-    });
-    is(&kill.name) || is_cut || is(&kill.unit) || in_cgroup
+    let in_cgroup = kill
+        .cgroup
+        .as_ref()
+        .is_some_and(|path| path.as_bytes() == name || path.components().any(is_unit));
+    let of_unit = kill.unit.as_ref().is_some_and(|it| is_unit(it.as_bytes()));
+    is_process || is_cut || of_unit || in_cgroup
 }
 
 fn time_notes(kills: &[Kill], clock: &Clock, undated: usize, has_since: bool) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use grey_model::{
-    Bytes, CgroupPath, Growth, Kill, Moment, ProcessField, ProcessKey, ProcessSample,
+    Bytes, CgroupPath, Growth, Kill, Moment, ProcessField, ProcessKey, ProcessSample, Sample,
 };
 use grey_telemetry::history::History;
 
@@ -51,9 +51,9 @@ type Span = std::ops::RangeInclusive<u64>;
 /// Who grew in `span` and was still there then; `None` where nothing was
 /// recorded then.
 fn grown(history: &mut History, span: Span, limited: &Limited) -> Option<Vec<Growth>> {
-    let mut tally = Tally::default();
+    let mut tally = Tally::since(*span.start());
     let read = history.samples(*span.start(), *span.end(), |sample| {
-        tally.add(sample.processes);
+        tally.add(sample);
         ControlFlow::Continue(())
     });
     read.ok()?;
@@ -97,22 +97,45 @@ impl Limited {
 const LAST: u64 = 3;
 
 /// What each process held first and last, and in which sample that was.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
+    /// When the time begins, in milliseconds since 1970.
+    from_unix_ms: u64,
+    ticks_per_second: u64,
     known: BTreeMap<ProcessKey, (u64, u64, u64)>,
     samples: u64,
 }
 
 impl Tally {
-    /// Counts the processes of the next sample.
-    fn add(&mut self, processes: Vec<ProcessSample>) {
+    /// What is held from this moment on.
+    fn since(from_unix_ms: u64) -> Self {
+        Self {
+            from_unix_ms,
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+            known: BTreeMap::new(),
+            samples: 0,
+        }
+    }
+
+    /// Counts the processes of the next sample. Who started in this time held
+    /// nothing when it began.
+    fn add(&mut self, sample: Sample) {
         self.samples += 1;
-        for process in processes {
-            if let Some(held) = held(&process) {
-                let first = (held, held, self.samples);
-                let entry = self.known.entry(process.key).or_insert(first);
-                (entry.1, entry.2) = (held, self.samples);
-            }
+        let gone_by = sample.at_unix_ms.saturating_sub(self.from_unix_ms);
+        // Before a boot nobody ran: a time that began then began with none.
+        let begin_ms = sample.since_boot_ms.checked_sub(gone_by);
+        for process in sample.processes {
+            let Some(held) = held(&process) else { continue };
+            let started = process.key.id.started_by_ms(self.ticks_per_second);
+            let is_new = match (begin_ms, started) {
+                (None, _) => true,
+                (Some(begin_ms), Some(started)) => started > begin_ms,
+                (Some(_), None) => false,
+            };
+            let before = if is_new { 0 } else { held };
+            let first = (before, held, self.samples);
+            let entry = self.known.entry(process.key).or_insert(first);
+            (entry.1, entry.2) = (held, self.samples);
         }
     }
 
@@ -155,7 +178,7 @@ fn held(process: &ProcessSample) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use grey_model::{KernelText, ProcessId, ProcessValues};
+    use grey_model::{BootId, KernelText, ProcessId, ProcessValues, SystemValues};
 
     use super::*;
 
@@ -181,14 +204,76 @@ mod tests {
         }
     }
 
+    /// When the time begins, and how long the machine runs by then.
+    const BEGIN: u64 = 1_000_000_000;
+    const UPTIME: u64 = 900_000;
+
+    /// These processes, so many seconds after that.
+    fn sample(later: u64, uptime: u64, processes: Vec<ProcessSample>) -> Sample {
+        Sample {
+            at_unix_ms: BEGIN + later * 1000,
+            since_boot_ms: uptime + later * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default(),
+            processes,
+            cgroups: None,
+            groups: None,
+        }
+    }
+
+    /// Who grew, in their order, on a machine that ran so long when it began.
+    fn grew(uptime: u64, samples: Vec<Vec<ProcessSample>>, limited: &Limited) -> Vec<Growth> {
+        let mut tally = Tally::since(BEGIN);
+        for (later, processes) in (0..).zip(samples) {
+            tally.add(sample(later, uptime, processes));
+        }
+        tally.grown(limited).unwrap()
+    }
+
     /// The pids of who grew, in their order.
     fn order(samples: Vec<Vec<ProcessSample>>, limited: &Limited) -> Vec<u32> {
-        let mut tally = Tally::default();
-        for sample in samples {
+        let grew = grew(UPTIME, samples, limited);
+        grew.iter().map(|growth| growth.pid).collect()
+    }
+
+    #[test]
+    fn who_started_in_that_time_grew_by_all_that_it_holds() {
+        let started_at = |ms: u64, mib| {
+            let mut process = process(7, None, mib);
+            let ticks = rustix::param::clock_ticks_per_second();
+            process.key.id.start_time_ticks = ms * ticks / 1000;
+            process
+        };
+        let growth = |uptime, started| {
+            let samples = vec![
+                vec![process(1, None, 10)],
+                vec![process(1, None, 10), started_at(started, 24)],
+                vec![process(1, None, 10), started_at(started, 60)],
+            ];
+            let grew = grew(uptime, samples, &Limited::default());
+            let of_it = grew.iter().find(|growth| growth.pid == 7);
+            of_it.map(|growth| growth.growth_bytes)
+        };
+        assert_eq!(growth(UPTIME, UPTIME + 500), Some(Bytes::from_mib(60)));
+        assert_eq!(growth(UPTIME, UPTIME - 500), Some(Bytes::from_mib(36)));
+        // Also where it stays as it was when it was first seen.
+        let stays = vec![
+            vec![process(1, None, 10)],
+            vec![started_at(UPTIME + 500, 60)],
+        ];
+        assert_eq!(order(stays, &Limited::default()), [7]);
+    }
+
+    #[test]
+    fn who_started_after_a_boot_in_that_time_grew_by_all_that_it_holds() {
+        let mut tally = Tally::since(BEGIN);
+        for (later, mib) in [(200, 24), (201, 60)] {
+            let mut sample = sample(later, 0, vec![process(7, None, mib)]);
+            sample.since_boot_ms = later * 10;
             tally.add(sample);
         }
-        let grew = tally.grown(limited).unwrap();
-        grew.iter().map(|growth| growth.pid).collect()
+        let grew = tally.grown(&Limited::default()).unwrap();
+        assert_eq!(grew[0].growth_bytes, Bytes::from_mib(60));
     }
 
     #[test]
@@ -246,8 +331,8 @@ mod tests {
 
     #[test]
     fn of_one_moment_nothing_has_grown_and_nothing_is_known() {
-        let mut tally = Tally::default();
-        tally.add(vec![process(1, None, 10)]);
+        let mut tally = Tally::since(BEGIN);
+        tally.add(sample(0, UPTIME, vec![process(1, None, 10)]));
         assert_eq!(tally.grown(&Limited::default()), None);
     }
 }

@@ -171,7 +171,29 @@ fn programs_that_kill_are_found_by_name_and_by_script() {
     // Where processes are hidden, nobody can say that there is none.
     std::fs::remove_dir_all(both.path("proc/1")).unwrap();
     assert_eq!(state(&both, "oom_daemons"), "unknown");
-    assert_eq!(state(&both, "hidden_processes"), "note");
+    let hidden = check(&both, "hidden_processes");
+    assert!(hidden["found"].to_string().contains("hidepid"), "{hidden}");
+}
+
+#[test]
+fn a_tree_without_processes_hides_none() {
+    let kernel = sound();
+    for entry in std::fs::read_dir(kernel.procfs()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let found = check(&kernel, "hidden_processes");
+    assert_eq!(found["state"], "note");
+    assert!(
+        found["found"].to_string().contains("no process is there"),
+        "{found}"
+    );
+    assert!(!found.to_string().contains("hidepid"), "{found}");
+    let diagnosis = run(on(&kernel), &["memory-diagnose"]).stdout;
+    assert!(diagnosis.contains("no process at all"), "{diagnosis}");
+    assert!(!diagnosis.contains("hidepid"), "{diagnosis}");
 }
 
 #[test]

@@ -60,6 +60,16 @@ fn what_is_recorded_is_what_the_kernel_said() {
     assert_eq!(kept["cpu_time_ticks"], seen["cpu_time_ticks"]);
     assert_eq!(kept["name"], "builder");
     assert!(!samples[0]["cgroups"].as_array().unwrap().is_empty());
+    let groups = samples[0]["groups"].as_array().unwrap();
+    let builders = groups.iter().find(|group| group["name"] == "builder");
+    let builders = builders.unwrap();
+    assert_eq!(builders["processes"], 1);
+    assert_eq!(builders["anonymous_bytes"], kept["anonymous_bytes"]);
+    assert_eq!(builders["cgroup"], kept["cgroup"]);
+    assert_eq!(
+        builders["oldest_start_time_ticks"],
+        kept["start_time_ticks"]
+    );
 }
 
 #[test]
@@ -364,6 +374,7 @@ pub(crate) fn write_seconds(
             system: SystemValues::default(),
             processes: processes(second),
             cgroups: None,
+            groups: None,
         };
         writer.append(&sample).unwrap();
     }

@@ -47,6 +47,7 @@ fn write_dump(folder: &Path) -> PathBuf {
         system: SystemValues::default(),
         processes: Vec::new(),
         cgroups: None,
+        groups: None,
     };
     let writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
     let name = writer.dump_folder().write(DumpReason::OomKill, &[sample]);

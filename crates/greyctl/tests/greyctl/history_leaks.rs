@@ -5,14 +5,15 @@ use std::fs;
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{
-    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, Sample, SystemValues,
+    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample,
+    GroupValues, Sample, SystemValues,
 };
 use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::documents::assert_valid;
-use crate::harness::{Ran, host, on, run};
+use crate::harness::{Ran, host, is_taken, on, pasted, run};
 use crate::history::{holding, record, write_growth, write_seconds};
 use crate::history_damage::make_newer;
 
@@ -52,11 +53,15 @@ fn leaks_are_looked_for_in_history() {
         (verdict("builder").as_str(), verdict("calm").as_str()),
         ("leak", "stable")
     );
-    let group = &document["leak_groups"][0];
-    assert_eq!(
-        (&group["group"], &group["verdict"]),
-        (&"builder".into(), &"leak".into())
-    );
+    // Of the other group not every process may have been recorded: it is not known
+    // that it does not grow.
+    let groups = document["leak_groups"].as_array().unwrap();
+    let verdicts: Vec<_> = (groups.iter())
+        .map(|group| (&group["group"], &group["verdict"]))
+        .collect();
+    assert_eq!(verdicts, [(&"builder".into(), &"leak".into())]);
+    let notes = document["notes"].to_string();
+    assert!(notes.contains("1 group is not judged"), "{notes}");
     // Of the last ten seconds there is nothing to be told.
     let arguments = [
         "memory-diagnose",
@@ -158,6 +163,48 @@ fn what_is_gone_and_was_recorded_is_a_target() {
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
 }
 
+/// The command that a refusal of `arguments` gives for a look at history.
+fn look_at_history(kernel: &FakeKernel, arguments: &[&str]) -> Option<String> {
+    let ran = run(on(kernel), arguments);
+    assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
+    let mut lines = ran.stderr.lines();
+    let (_, line) = lines.find_map(|line| line.split_once("history has it: "))?;
+    assert!(is_taken(line), "`{line}` cannot be pasted");
+    Some(line.to_owned())
+}
+
+#[test]
+fn who_asks_for_what_is_gone_is_sent_to_the_history_that_has_it() {
+    let kernel = host();
+    let gone = ["777", "leaker", "/job", "job.service"];
+    let of = |target: &str, kernel: &FakeKernel| {
+        let why = look_at_history(kernel, &["why", target]);
+        let diagnosed = look_at_history(kernel, &["memory-diagnose", "-t", target]);
+        assert_eq!(why, diagnosed);
+        why
+    };
+    assert!(gone.iter().all(|target| of(target, &kernel).is_none()));
+    write_seconds(
+        &kernel.path("state/history"),
+        Timestamp::now(),
+        |second| match second < 480 {
+            true => vec![
+                holding(777, "leaker", Some("/job"), 100 + second),
+                holding(778, "other", Some("/system.slice/job.service"), 100),
+            ],
+            false => vec![holding(311, "calm", None, 300)],
+        },
+    );
+    for target in gone {
+        let line = of(target, &kernel).unwrap_or_else(|| panic!("no hint for {target}"));
+        let document = pasted(&format!("{line} --json")).json();
+        let judged = document["leaks"].as_array().unwrap();
+        assert!(!judged.is_empty(), "{line}: {document:#}");
+    }
+    assert_eq!(of("779", &kernel), None);
+    assert_eq!(of("/jo", &kernel), None);
+}
+
 #[test]
 fn groups_and_cgroups_of_history_are_judged() {
     let kernel = host();
@@ -171,18 +218,22 @@ fn groups_and_cgroups_of_history_are_judged() {
             .with(CgroupField::Current, Some((900 + second % 7) << 20))
             .with(CgroupField::Anonymous, Some(300 << 20))
             .with(CgroupField::Shared, Some((10 + second) << 20))
+            .with(CgroupField::SlabReclaimable, Some((10 + second) << 20))
             .with(CgroupField::Id, Some(5));
-        let pool = CgroupSample {
-            path: CgroupPath::new(b"/pool").unwrap(),
-            values: pool,
+        let cgroup = |path: &[u8]| CgroupSample {
+            path: CgroupPath::new(path).unwrap(),
+            values: pool.clone(),
         };
+        let mut cgroups = vec![cgroup(b"/pool")];
+        cgroups.extend((second < 200).then(|| cgroup(b"/removed")));
         let sample = Sample {
             at_unix_ms: now - (300 - second) * 1000,
             since_boot_ms: 1_000_000 + second * 1000,
             boot: BootId("one".to_owned()),
             system: SystemValues::default(),
             processes: [801, 802, 803].map(worker).to_vec(),
-            cgroups: second.is_multiple_of(10).then(|| vec![pool]),
+            cgroups: second.is_multiple_of(10).then_some(cgroups),
+            groups: None,
         };
         writer.append(&sample).unwrap();
     }
@@ -199,14 +250,79 @@ fn groups_and_cgroups_of_history_are_judged() {
     );
     let slope = group["slope_bytes_per_second"].as_f64().unwrap() / f64::from(1 << 20);
     assert!((slope - 1.0).abs() < 0.05, "{slope}");
-    let of = |kind: &str| {
+    let leak_of = |path: &str, kind: &str| {
         let mut all = document["leak_cgroups"].as_array().unwrap().iter();
-        let found = all.find(|leak| leak["of"] == kind);
-        found.map(|leak| leak["verdict"].clone())
+        let found = all.find(|leak| leak["cgroup"] == path && leak["of"] == kind);
+        found.map(|leak| (leak["verdict"].clone(), leak["ended"].clone()))
     };
-    assert_eq!(of("anonymous"), Some("stable".into()));
-    assert_eq!(of("shmem"), Some("leak".into()));
-    assert_eq!(of("slab"), None);
+    let pool = |kind| leak_of("/pool", kind);
+    let says = |verdict: &str, ended: bool| Some((verdict.into(), ended.into()));
+    assert_eq!(pool("anonymous"), says("stable", false));
+    assert_eq!(pool("shmem"), says("leak", false));
+    // What the kernel frees when memory is needed may grow.
+    assert_eq!(pool("slab-reclaimable"), says("growing", false));
+    assert_eq!(pool("slab"), None);
+    assert_eq!(leak_of("/removed", "shmem"), says("growing", true));
+    let notes = document["notes"].to_string();
+    assert!(
+        notes.contains("cgroups were read 30 times, 10s apart"),
+        "{notes}"
+    );
+    let since = ["memory-diagnose", "--detect-leaks", "--since", "1h ago"];
+    let text = run(on(&kernel), &since).stdout;
+    assert!(text.contains("/removed (gone)"), "{text}");
+}
+
+#[test]
+fn a_program_that_leaks_by_ever_more_processes_is_found_beyond_the_largest() {
+    let kernel = host();
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+    let folder = kernel.path("state/history");
+    let mut writer = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();
+    for second in 0..300_u64 {
+        // A child of 10 MiB each three seconds, of which the samples have two.
+        let children = 2 + second / 3;
+        let group = GroupSample {
+            key: GroupKey {
+                name: "child".into(),
+                cgroup: None,
+            },
+            values: GroupValues::default()
+                .with(GroupField::Processes, Some(children))
+                .with(GroupField::Anonymous, Some((children * 10) << 20)),
+        };
+        let sample = Sample {
+            at_unix_ms: now - (300 - second) * 1000,
+            since_boot_ms: 1_000_000 + second * 1000,
+            boot: BootId("one".to_owned()),
+            system: SystemValues::default(),
+            processes: [901, 902]
+                .map(|pid| holding(pid, "child", None, 10))
+                .to_vec(),
+            cgroups: None,
+            groups: second.is_multiple_of(10).then(|| vec![group]),
+        };
+        writer.append(&sample).unwrap();
+    }
+    drop(writer);
+    let ran = judge(&kernel, &["1h ago"]);
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let document = ran.json();
+    assert_valid("grey.diagnosis.v1", &document);
+    let group = &document["leak_groups"][0];
+    assert_eq!(
+        (&group["group"], &group["verdict"]),
+        (&"child".into(), &"leak".into())
+    );
+    assert_eq!(
+        (&group["processes"], &group["ended"]),
+        (&98.into(), &false.into())
+    );
+    let notes = document["notes"].to_string();
+    assert!(
+        notes.contains("groups were read 30 times, 10s apart"),
+        "{notes}"
+    );
 }
 
 #[test]

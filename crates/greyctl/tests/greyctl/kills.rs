@@ -129,6 +129,10 @@ fn only_what_was_asked_for_is_shown() {
     let count = |more: &[&str]| explained(&log, more)["kills"].as_array().unwrap().len();
     assert_eq!(count(&["--since", "2026-11-21T18:29:07Z"]), 2);
     assert_eq!(count(&["--name", "web.service"]), 1);
+    // As for systemctl, `web` stands for it.
+    assert_eq!(count(&["--name", "web"]), 1);
+    assert_eq!(count(&["--name", "once"]), 1);
+    assert_eq!(count(&["--name", "onc"]), 0);
     assert_eq!(count(&["--name", "kernel-cases"]), 1);
     assert_eq!(count(&["--pid", "1"]), 0);
     let pid = explained(&log, &[])["kills"][0]["pid"].to_string();

@@ -94,7 +94,10 @@ fn every_process_with_memory_of_its_own_is_judged() {
         .filter(|leak| leak["cgroup"] == "/build/web")
         .map(|leak| &leak["of"])
         .collect();
-    assert_eq!(web, ["anonymous", "shmem", "slab", "kernel"]);
+    assert_eq!(
+        web,
+        ["anonymous", "shmem", "slab", "slab-reclaimable", "kernel"]
+    );
     let dying = document["dying_cgroups"].as_array().unwrap();
     assert!(dying.iter().any(|entry| entry["count"] == 3));
 }

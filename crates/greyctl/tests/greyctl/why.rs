@@ -32,10 +32,7 @@ fn finding(account: &Value, topic: &str) -> String {
 
 #[test]
 fn a_process_is_explained() {
-    let kernel = host()
-        .with("proc/310/maps", MAPS)
-        .with("proc/300/maps", MAPS)
-        .with("proc/301/maps", MAPS);
+    let kernel = with_sharers(host());
     let ran = run_at(on(&kernel), 80, &["why", "310"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     assert!(!recommended(&ran).is_empty());
@@ -44,6 +41,14 @@ fn a_process_is_explained() {
 
 const MAPS: &str =
     "7f0000000000-7f0010000000 r-xp 00000000 fe:00 4711               /usr/lib/libfake.so\n";
+
+/// The same, where 300 and 301 map what 310 maps.
+fn with_sharers(kernel: FakeKernel) -> FakeKernel {
+    kernel
+        .with("proc/310/maps", MAPS)
+        .with("proc/300/maps", MAPS)
+        .with("proc/301/maps", MAPS)
+}
 
 /// The command lines without the directories of this run.
 fn with_places_hidden(text: &str) -> String {
@@ -232,20 +237,70 @@ fn what_holds_nothing_is_told_as_what_it_is() {
     }
 }
 
+/// The account of a cgroup without processes that is charged so many MiB, with
+/// these lines of `memory.stat`, in MiB.
+fn without_processes(charged: u64, stat: &[(&str, u64)]) -> Value {
+    let group = "cgroup/build/web/empty";
+    let lines: String = stat
+        .iter()
+        .map(|(key, mebibytes)| format!("{key} {}\n", mebibytes << 20))
+        .collect();
+    let kernel = host()
+        .with(
+            format!("{group}/memory.current"),
+            format!("{}\n", charged << 20),
+        )
+        .with(format!("{group}/memory.stat"), &lines);
+    let ran = run(on(&kernel), &["why", "--json", "/build/web/empty"]);
+    ran.json()["targets"][0].clone()
+}
+
 #[test]
 fn a_cgroup_without_processes_says_what_they_left_behind() {
-    let left = "cgroup/build/web/empty/memory.current";
-    let kernel = host().with(left, "52428800\n");
-    let document = run(on(&kernel), &["why", "--json", "/build/web/empty"]).json();
-    let account = &document["targets"][0];
+    let cache = [("file", 40), ("slab_reclaimable", 10)];
+    let account = without_processes(50, &cache);
     assert_eq!(account["kind"], "empty_cgroup");
-    let total = finding(account, "total");
+    let total = finding(&account, "total");
     assert!(
         total.contains("no processes any more and is still charged 50.0 MiB"),
         "{total}"
     );
+    assert!(
+        total.contains("50.0 MiB of it goes when memory is needed"),
+        "{total}"
+    );
+    assert!(!total.contains("stay"), "{total}");
     let advice = account["advice"].to_string();
     assert!(advice.contains("--reclaim 50M"), "{advice}");
+}
+
+#[test]
+fn what_stays_in_a_cgroup_without_processes_is_not_said_to_go() {
+    let mixed = [
+        ("file", 580),
+        ("shmem", 560),
+        ("slab_reclaimable", 3),
+        ("slab_unreclaimable", 20),
+        ("kernel", 30),
+    ];
+    let account = without_processes(610, &mixed);
+    let total = finding(&account, "total");
+    for words in [
+        "23.0 MiB of it goes when memory is needed, or is taken back: file cache, and objects",
+        "560.0 MiB is tmpfs and shared memory, which stays until its files are deleted",
+        "27.0 MiB is memory that the kernel has in use",
+    ] {
+        assert!(total.contains(words), "no {words}: {total}");
+    }
+    let advice = account["advice"].to_string();
+    assert!(advice.contains("--reclaim 23M"), "{advice}");
+    // Nothing goes: nothing of the kind is said or advised.
+    let tmpfs = without_processes(560, &[("file", 560), ("shmem", 560)]);
+    let total = finding(&tmpfs, "total");
+    assert!(!total.contains("when memory is needed"), "{total}");
+    assert!(!tmpfs["advice"].to_string().contains("--reclaim"));
+    let total = finding(&without_processes(0, &[]), "total");
+    assert!(total.contains("is charged nothing"), "{total}");
 }
 
 #[test]
@@ -510,6 +565,18 @@ fn swap_takes_nothing_that_is_locked() {
 }
 
 #[test]
+fn who_shares_and_has_no_name_has_one_pair_of_brackets() {
+    let unnamed = |pid| FakeProcess::new(pid, 1, "", "/solo");
+    let kernel = host()
+        .with_process(&unnamed(300))
+        .with_process(&unnamed(301));
+    let document = run(on(&with_sharers(kernel)), &["why", "--json", "310"]).json();
+    let sharing = finding(&document["targets"][0], "sharing");
+    let told = "libfake.so with 2 other processes (no name)";
+    assert!(sharing.contains(told), "{sharing}");
+}
+
+#[test]
 fn a_process_without_a_name_is_shown_as_one_everywhere() {
     let holder = FakeProcess {
         anon_kib: 300 << 10,
@@ -554,6 +621,7 @@ fn a_process_without_a_name_is_shown_as_one_everywhere() {
             assert!(before.iter().all(has_name), "{arguments:?}: {shown}");
         }
         assert!(!shown.contains("()"), "{arguments:?}: {shown}");
+        assert!(!shown.contains("(("), "{arguments:?}: {shown}");
         if arguments[0] == "memory-enforce" {
             assert!(shown.contains("(no name) goes"), "{shown}");
         }

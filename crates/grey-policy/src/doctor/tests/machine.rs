@@ -131,7 +131,7 @@ pub(super) fn setup() -> SetupFacts {
             address_space: Some(unlimited),
             data: Some(unlimited),
         }),
-        hides_processes: false,
+        processes: grey_model::ProcessListing::Whole,
         daemons: Reading::Known(Vec::new()),
         sparse_servers: Vec::new(),
         own_limit: Reading::Absent,

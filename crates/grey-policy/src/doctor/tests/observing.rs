@@ -1,6 +1,6 @@
 //! What can be seen here, on both sides of each line.
 
-use grey_model::{DoctorFacts, Reading};
+use grey_model::{DoctorFacts, ProcessListing, Reading};
 
 use super::super::CheckState::{Note, Warning};
 use super::machine::found;
@@ -19,10 +19,28 @@ fn what_the_kernel_lacks_is_worth_knowing_and_no_fault() {
         ("generations", |it| it.setup.mglru = Reading::Known(6)),
         ("damon", |it| it.setup.damon = Reading::Absent),
         ("pagemap_scan", |it| it.setup.pagemap_scan = Reading::Absent),
-        ("hidden_processes", |it| it.setup.hides_processes = true),
+        ("hidden_processes", |it| {
+            it.setup.processes = ProcessListing::HidesOthers
+        }),
+        ("hidden_processes", |it| {
+            it.setup.processes = ProcessListing::Empty
+        }),
     ] {
         assert_eq!(found(check, change).state, Note, "{check}");
     }
+}
+
+#[test]
+fn where_no_process_is_there_nobody_hides_them() {
+    let empty = found("hidden_processes", |it| {
+        it.setup.processes = ProcessListing::Empty
+    });
+    assert!(empty.found.contains("no process is there"), "{empty:?}");
+    assert!(empty.remedy.is_none() && empty.advice.unwrap().contains("--procfs"));
+    let hidden = found("hidden_processes", |it| {
+        it.setup.processes = ProcessListing::HidesOthers;
+    });
+    assert!(hidden.found.contains("hidepid"), "{hidden:?}");
 }
 
 #[test]

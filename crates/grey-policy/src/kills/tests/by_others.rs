@@ -48,6 +48,56 @@ fn a_stop_that_took_too_long_is_systemds() {
     assert!(says(&kill.advice, "TimeoutStopUSec -- web.service"));
 }
 
+/// systemd's signal to process `pid`, at `second`.
+fn sent_by_systemd(second: i64, signal: u8, pid: u32) -> TimedRecord {
+    let name = KernelText::from("wd");
+    at(
+        second,
+        unit_record(UnitEvent::KilledBySystemd { signal, pid, name }),
+    )
+}
+
+/// What is said of the last of these, of which the watchdog's line is the first.
+fn after_the_watchdog(limit: Option<&str>, sent: &[TimedRecord]) -> Kill {
+    let limit = limit.map(KernelText::from);
+    let mut records = vec![at(10, unit_record(UnitEvent::WatchdogRanOut { limit }))];
+    records.extend_from_slice(sent);
+    let mut kills = explain_kills(&records, &SYSTEMD);
+    assert_eq!(kills.len(), sent.len(), "{kills:#?}");
+    kills.pop().unwrap()
+}
+
+#[test]
+fn what_the_watchdog_has_killed_is_no_slow_stop() {
+    let kill = after_the_watchdog(Some("30s"), &[sent_by_systemd(10, 6, 7)]);
+    assert_eq!((kill.killer, kill.signal), (Killer::Signal, Some(6)));
+    let silent = "for 30s it did not tell systemd that it is alive";
+    assert!(says(&kill.explanation, silent), "{:?}", kill.explanation);
+    assert!(says(&kill.advice, "show -p WatchdogUSec -- web.service"));
+    assert!(!says(&kill.advice, "TimeoutStopUSec"));
+    let asked = after_the_watchdog(None, &[sent_by_systemd(10, 6, 7)]);
+    assert!(says(&asked.explanation, "WATCHDOG=trigger"));
+    // It did not end by that either.
+    let slow = after_the_watchdog(
+        Some("30s"),
+        &[sent_by_systemd(10, 6, 7), sent_by_systemd(100, 9, 7)],
+    );
+    assert!(says(
+        &slow.explanation,
+        "after the signal of systemd's watchdog"
+    ));
+    assert!(says(&slow.advice, "TimeoutAbortUSec -- web.service"));
+}
+
+#[test]
+fn a_slow_stop_after_a_watchdogs_kill_is_a_slow_stop() {
+    let later = [sent_by_systemd(10, 6, 7), sent_by_systemd(100, 9, 8)];
+    for sent in [&later[..], &later[1..]] {
+        let kill = after_the_watchdog(Some("30s"), sent);
+        assert!(says(&kill.advice, "TimeoutStopUSec"), "{:?}", kill.advice);
+    }
+}
+
 #[test]
 fn a_sigkill_is_a_persons_only_where_the_kernels_log_was_searched() {
     let record = at(1, unit_record(UnitEvent::EndedBy { signal: 9 }));
@@ -67,6 +117,82 @@ fn systemds_word_alone_leaves_the_limit_unknown() {
     let kill = one(&[at(1, unit_record(UnitEvent::KernelKilled))], &SYSTEMD);
     assert_eq!(kill.killer, Killer::Unknown);
     assert!(says(&kill.explanation, "not known whose memory was out"));
+}
+
+/// What `before` and the end of a unit that failed for memory come to.
+fn failed_by_oom(before: &[TimedRecord], signal: u8) -> Vec<Kill> {
+    let mut records = before.to_vec();
+    records.push(at(100, unit_record(UnitEvent::EndedBy { signal })));
+    records.push(at(101, unit_record(UnitEvent::FailedByOom)));
+    let unsearched = KillFacts {
+        kernel_log_searched: false,
+        ..SYSTEMD
+    };
+    let kills = explain_kills(&records, &SYSTEMD);
+    assert_eq!(kills, explain_kills(&records, &unsearched));
+    kills
+}
+
+#[test]
+fn a_unit_that_failed_for_memory_was_no_persons_victim() {
+    for signal in [9, 15] {
+        let kills = failed_by_oom(&[], signal);
+        assert_eq!(kills.len(), 1, "{kills:#?}");
+        let kill = &kills[0];
+        assert_eq!((kill.killer, kill.signal), (Killer::Unknown, Some(9)));
+        assert_eq!(kill.unit, Some(KernelText::from("web.service")));
+        assert!(says(&kill.explanation, "failed with the result oom-kill"));
+        assert!(!says(&kill.explanation, "person"));
+        assert_eq!(says(&kill.explanation, "OOMPolicy=stop"), signal == 15);
+        assert!(says(&kill.advice, "memory-diagnose --target web.service"));
+    }
+}
+
+#[test]
+fn the_report_of_a_kill_says_more_than_that_the_unit_failed_by_it() {
+    let group = "/system.slice/web.service";
+    let oomd = KillRecord::Oomd(OomdKill {
+        cgroup: path(group),
+        cause: OomdCause::Other(KernelText::from("the moon")),
+    });
+    for (record, killer) in [
+        (kernel(of_cgroup(group, group)), Killer::KernelCgroup),
+        (unit_record(UnitEvent::KernelKilled), Killer::Unknown),
+        (
+            unit_record(UnitEvent::OomdKilled(Some(3))),
+            Killer::SystemdOomd,
+        ),
+        (oomd, Killer::SystemdOomd),
+    ] {
+        // A stop of what is left may take its time.
+        let kills = failed_by_oom(&[at(11, record)], 15);
+        assert_eq!(kills.len(), 1, "{kills:#?}");
+        assert_eq!(kills[0].killer, killer);
+        assert!(!says(&kills[0].explanation, "result oom-kill"));
+        assert!(says(&kills[0].explanation, "OOMPolicy=stop"));
+    }
+}
+
+#[test]
+fn an_end_long_before_a_unit_failed_for_memory_is_its_own() {
+    let before = [at(10, unit_record(UnitEvent::EndedBy { signal: 15 }))];
+    let kills = failed_by_oom(&before, 9);
+    let killers: Vec<Killer> = kills.iter().map(|kill| kill.killer).collect();
+    assert_eq!(killers, [Killer::Signal, Killer::Unknown]);
+    // Its other processes may take their time, but not for ever.
+    let group = "/system.slice/web.service";
+    let stopped = |second| {
+        let end = unit_record(UnitEvent::EndedBy { signal: 15 });
+        [
+            at(second, kernel(of_cgroup(group, group))),
+            at(second + 5, end),
+        ]
+    };
+    assert_eq!(failed_by_oom(&stopped(10), 9).len(), 1);
+    assert_eq!(failed_by_oom(&stopped(-300), 9).len(), 3);
+    // A kill in the next run of the unit says nothing of this one.
+    let next = [at(160, kernel(of_cgroup(group, group)))];
+    assert_eq!(failed_by_oom(&next, 9).len(), 2);
 }
 
 #[test]

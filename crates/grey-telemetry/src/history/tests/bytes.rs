@@ -23,10 +23,11 @@ fn any_sample() -> impl Strategy<Value = Sample> {
         any::<u64>(),
         prop::collection::vec(value(), 0..30),
         prop::collection::vec(process, 0..6),
+        prop::option::of(prop::collection::vec(group.clone(), 0..6)),
         prop::option::of(prop::collection::vec(group, 0..6)),
     )
         .prop_map(
-            |(at_unix_ms, since_boot_ms, system, processes, cgroups)| Sample {
+            |(at_unix_ms, since_boot_ms, system, processes, cgroups, groups)| Sample {
                 at_unix_ms,
                 since_boot_ms,
                 boot: boot("any"),
@@ -53,6 +54,18 @@ fn any_sample() -> impl Strategy<Value = Sample> {
                         .map(|(name, values)| CgroupSample {
                             path: CgroupPath::root().child(&[b'a' + name]).unwrap(),
                             values: CgroupValues::from_values(values),
+                        })
+                        .collect()
+                }),
+                groups: groups.map(|groups| {
+                    groups
+                        .into_iter()
+                        .map(|(name, values)| GroupSample {
+                            key: GroupKey {
+                                name: KernelText(vec![name]),
+                                cgroup: (name > 2).then(CgroupPath::root),
+                            },
+                            values: GroupValues::from_values(values),
                         })
                         .collect()
                 }),

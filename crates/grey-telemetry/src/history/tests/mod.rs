@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use grey_model::{
-    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, KernelText, ProcessField,
-    ProcessId, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
+    BootId, CgroupField, CgroupPath, CgroupSample, CgroupValues, GroupField, GroupKey, GroupSample,
+    GroupValues, KernelText, ProcessField, ProcessId, ProcessKey, ProcessSample, ProcessValues,
+    Sample, SystemField, SystemValues,
 };
 
 use super::{History, HistoryError, HistoryOptions, HistoryWriter};
@@ -60,6 +61,13 @@ pub(super) fn sample(number: u64) -> Sample {
         path: CgroupPath::new(format!("/group/{index}").as_bytes()).unwrap(),
         values: CgroupValues::default().with(CgroupField::Current, Some(mixed(number ^ index))),
     });
+    let groups = (0..number % 4).map(|index| GroupSample {
+        key: GroupKey {
+            name: KernelText(vec![b'g', 0xff]),
+            cgroup: (index > 0).then(|| CgroupPath::new(format!("/{index}").as_bytes()).unwrap()),
+        },
+        values: GroupValues::default().with(GroupField::Anonymous, Some(mixed(number + index))),
+    });
     Sample {
         at_unix_ms: NOON + number * 1000,
         since_boot_ms: number * 1000,
@@ -67,6 +75,7 @@ pub(super) fn sample(number: u64) -> Sample {
         system,
         processes: processes.collect(),
         cgroups: (number % 4 != 1).then(|| cgroups.collect()),
+        groups: (number % 3 != 1).then(|| groups.collect()),
     }
 }
 

@@ -36,20 +36,20 @@ fn a_tail_of_a_newer_version_is_told_and_not_written_over() {
     write(folder.path(), 0..15);
     let path = folder.path().join("tail");
     let mut newer = fs::read(&path).unwrap();
-    newer[8] = 3;
+    newer[8] = 9;
     let checksum = crc32fast::hash(&newer[..48]).to_le_bytes();
     newer[48..52].copy_from_slice(&checksum);
     fs::write(&path, &newer).unwrap();
     let error = try_open(folder.path(), &small_blocks()).unwrap_err();
     assert!(
-        matches!(error, HistoryError::Newer { version: 3, .. }),
+        matches!(error, HistoryError::Newer { version: 9, .. }),
         "{error}"
     );
     let history = History::open(folder.path()).unwrap();
     assert_eq!(history.losses(), []);
     assert_eq!(
         (&history.newer()[0].path, history.newer()[0].format),
-        (&path, 3)
+        (&path, 9)
     );
     assert_eq!(numbers(folder.path()), (0..10).collect::<Vec<_>>());
     assert_eq!(fs::read(&path).unwrap(), newer);
@@ -97,4 +97,44 @@ fn damage_in_a_tail_of_the_format_before_costs_what_is_behind_it_and_is_told() {
         let history = History::open(folder.path()).unwrap();
         assert_eq!(history.losses().len(), 1, "{position}");
     }
+}
+
+/// Writes `format` into the header at the front of a file, whose checksum is at
+/// `sum`.
+fn make_format(path: &Path, format: u8, sum: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[8] = format;
+    let checksum = crc32fast::hash(&bytes[..sum]).to_le_bytes();
+    bytes[sum..sum + 4].copy_from_slice(&checksum);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn blocks_and_tails_of_before_there_were_groups_are_read_and_added_to() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without groups the bytes are the same.
+    let without = |number| Sample {
+        groups: None,
+        ..sample(number)
+    };
+    let write = |numbers: std::ops::Range<u64>| {
+        let mut writer = try_open(folder.path(), &small_blocks()).unwrap();
+        for number in numbers {
+            writer.append(&without(number)).unwrap();
+        }
+    };
+    write(0..12);
+    make_format(&shard(folder.path()), 1, 88);
+    make_format(&folder.path().join("tail"), 2, 48);
+    write(12..14);
+    let mut history = History::open(folder.path()).unwrap();
+    assert_eq!((history.newer(), history.losses()), (&[][..], &[][..]));
+    let mut read = Vec::new();
+    history
+        .samples(0, u64::MAX, |sample| {
+            read.push(sample);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(read, (0..14).map(without).collect::<Vec<_>>());
 }

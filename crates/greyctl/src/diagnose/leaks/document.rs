@@ -103,6 +103,9 @@ pub(crate) struct GroupLeak {
     pub(crate) group: KernelText,
     /// The most processes that it had at once.
     pub(crate) processes: u64,
+    /// Whether it had none at the last reading; over history, none that is among
+    /// the largest.
+    pub(crate) ended: bool,
     /// The judgement.
     #[serde(flatten)]
     pub(crate) judgement: LeakJudgement,
@@ -115,6 +118,9 @@ pub(crate) struct CgroupLeak {
     pub(crate) cgroup: CgroupPath,
     /// What was followed.
     pub(crate) of: GrowthOf,
+    /// Whether it was not there at the last reading: it was removed, or over
+    /// history is among the largest no more.
+    pub(crate) ended: bool,
     /// The judgement.
     #[serde(flatten)]
     pub(crate) judgement: LeakJudgement,

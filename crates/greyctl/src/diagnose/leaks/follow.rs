@@ -256,12 +256,23 @@ impl Group {
             self.life += 1;
         }
         self.members = now;
-        self.processes = self.processes.max(members.len() as u64);
-        self.trace.push(TracePoint {
-            at,
-            amount: members.iter().map(|(_, anonymous)| *anonymous).sum(),
-            life: self.life,
-        });
+        let amount = members.iter().map(|(_, anonymous)| *anonymous).sum();
+        self.push(at, members.len() as u64, amount);
+    }
+
+    /// The same where the sum alone is known, and whether all of its processes
+    /// began after the last one.
+    pub(super) fn take_sum(&mut self, at: Duration, processes: u64, sum: Bytes, is_new: bool) {
+        if is_new && !self.trace.points().is_empty() {
+            self.life += 1;
+        }
+        self.push(at, processes, sum);
+    }
+
+    fn push(&mut self, at: Duration, processes: u64, amount: Bytes) {
+        self.processes = self.processes.max(processes);
+        let life = self.life;
+        self.trace.push(TracePoint { at, amount, life });
     }
 }
 

@@ -239,6 +239,7 @@ fn a_cgroup_that_was_made_again_is_in_another_life() {
             anonymous: Some(Bytes(7)),
             shmem: None,
             slab: Some(Bytes(1)),
+            slab_reclaimable: None,
             kernel: None,
             dying: Some(2),
         };

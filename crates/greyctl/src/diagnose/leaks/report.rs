@@ -110,7 +110,10 @@ fn groups_section(groups: &[&GroupLeak], extent: Extent) -> String {
         table.row(row(
             [
                 Value::new(leak.processes),
-                Value::new(short_container(&leak.group.to_process_name())),
+                Value::new(gone(
+                    short_container(&leak.group.to_process_name()),
+                    leak.ended,
+                )),
                 Value::new(leak.kind),
             ],
             &leak.judgement,
@@ -144,7 +147,7 @@ fn cgroups_section(cgroups: &[&CgroupLeak], extent: Extent) -> String {
     for leak in shown {
         table.row(row(
             [
-                Value::new(&leak.cgroup),
+                Value::new(gone(leak.cgroup.to_string(), leak.ended)),
                 Value::new(leak.of).tone(match leak.of {
                     GrowthOf::Anonymous => Tone::Plain,
                     _ => Tone::Strong,
@@ -162,6 +165,14 @@ fn cgroups_section(cgroups: &[&CgroupLeak], extent: Extent) -> String {
     text.push_str(&table.render(extent.width));
     text.push_str(&indented(&calm, extent));
     text
+}
+
+/// The name of what may be there no more.
+fn gone(name: String, is_gone: bool) -> String {
+    match is_gone {
+        true => format!("{name} (gone)"),
+        false => name,
+    }
 }
 
 /// Whether a cgroup below has the same verdict and nearly all of the growth.

@@ -60,6 +60,7 @@ fn what_is_calm_or_beyond_the_top_is_counted() {
 #[test]
 fn a_cgroup_that_only_has_the_growth_of_one_below_is_explained() {
     let leak = |path: &str, of, slope| CgroupLeak {
+        ended: false,
         cgroup: CgroupPath::new(path.as_bytes()).unwrap(),
         of,
         judgement: judgement(LeakVerdict::Leak, slope),

@@ -22,6 +22,7 @@ use super::document::{
 };
 use super::follow::{MOST_PROCESSES, Subject};
 use super::watch::Watched;
+use crate::count::counted;
 use crate::duration::short;
 
 /// What to know before a window that is too short; `None` when it is not.
@@ -86,24 +87,35 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .iter()
         .map(|((kind, name), group)| GroupLeak {
             kind: *kind,
+            ended: is_over(&group.trace, watched.lasted_of_groups),
             group: name.clone(),
             processes: group.processes,
-            judgement: verdict(&group.trace, &rule, rooms.machine(), watched.lasted),
+            judgement: verdict(
+                &group.trace,
+                &rule,
+                rooms.machine(),
+                watched.lasted_of_groups,
+            ),
         })
         .collect();
+    let unknown = match watched.groups_are_whole {
+        true => None,
+        false => leave_out_unknown(&mut groups),
+    };
     groups.sort_by_key(|leak| (order(&leak.judgement), leak.group.clone()));
     let (mut cgroups, mut dying) = (Vec::new(), Vec::new());
     for ((path, of), trace) in &watched.followed.cgroups {
         if of.is_bytes() {
+            let lasted = watched.lasted_of_cgroups;
             cgroups.push(CgroupLeak {
                 cgroup: path.clone(),
                 of: *of,
-                judgement: verdict(
-                    trace,
-                    &rule,
-                    rooms.of_cgroup(path),
-                    watched.lasted_of_cgroups,
-                ),
+                ended: is_over(trace, lasted),
+                judgement: if of.is_taken_back() {
+                    judge_ended(trace, &rule)
+                } else {
+                    verdict(trace, &rule, rooms.of_cgroup(path), lasted)
+                },
             });
         } else {
             debug_assert_eq!(*of, GrowthOf::DyingCgroups);
@@ -113,6 +125,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
     cgroups.sort_by_key(|leak| (order(&leak.judgement), leak.cgroup.clone(), leak.of));
     dying.sort_by_key(|entry| (entry.verdict, Reverse(entry.growth), entry.cgroup.clone()));
     remark(watched, &mut diagnosis.notes);
+    diagnosis.notes.extend(unknown);
     LeakDetection {
         leak_window: Some(window(watched)),
         leaks: Some(leaks),
@@ -120,6 +133,25 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         leak_cgroups: Some(cgroups),
         dying_cgroups: Some(dying),
     }
+}
+
+/// Of a group of which not all processes are known, what is known may show that it
+/// grows, and never that it does not.
+fn leave_out_unknown(groups: &mut Vec<GroupLeak>) -> Option<String> {
+    let grows = |leak: &GroupLeak| {
+        let verdict = leak.judgement.verdict;
+        matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing)
+    };
+    let all = groups.len();
+    groups.retain(grows);
+    let left_out = all - groups.len();
+    (left_out > 0).then(|| {
+        let groups = counted(left_out as u64, "group is", "groups are");
+        format!(
+            "leaks: {groups} not judged: what was recorded does not grow, and not all of their \
+             processes were recorded"
+        )
+    })
 }
 
 fn process(
@@ -142,19 +174,25 @@ fn process(
 
 fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {
     let judgement = judge_trace(trace, &LeakRule::for_counts(), None);
+    let count = trace.points().last().map_or(0, |point| point.amount.0);
+    // A fitted line may begin below none.
+    let most = i64::try_from(count).unwrap_or(i64::MAX);
     DyingCgroups {
         cgroup: path.clone(),
-        count: trace.points().last().map_or(0, |point| point.amount.0),
-        growth: judgement.growth_bytes,
+        count,
+        growth: judgement.growth_bytes.map(|growth| growth.min(most)),
         confidence: judgement.confidence,
         verdict: judgement.verdict,
     }
 }
 
 /// What was not there at the last reading is over.
+fn is_over(trace: &Trace, lasted: Duration) -> bool {
+    trace.points().last().is_none_or(|last| last.at < lasted)
+}
+
 fn verdict(trace: &Trace, rule: &LeakRule, room: Option<Bytes>, lasted: Duration) -> LeakJudgement {
-    let over = trace.points().last().is_none_or(|last| last.at < lasted);
-    if over {
+    if is_over(trace, lasted) {
         judge_ended(trace, rule)
     } else {
         judge_trace(trace, rule, room)
@@ -246,6 +284,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_more_cgroups_pile_up_than_there_are() {
+        let mut trace = Trace::new();
+        trace.extend((0..40).map(|second| grey_model::TracePoint {
+            at: Duration::from_secs(second),
+            amount: Bytes(if second < 39 { second * 100 } else { 1000 }),
+            life: 0,
+        }));
+        let dying = dying_cgroups(&CgroupPath::root(), &trace);
+        assert_eq!((dying.count, dying.growth), (1000, Some(1000)));
+    }
+
+    #[test]
     fn what_was_measured_is_told_and_not_what_was_asked_for() {
         let watched = |readings, seconds| Watched {
             followed: crate::diagnose::leaks::follow::Followed::default(),
@@ -256,7 +306,9 @@ mod tests {
             ended_early: true,
             unreadable: 0,
             lasted_of_cgroups: Duration::from_secs(seconds),
+            lasted_of_groups: Duration::from_secs(seconds),
             is_now: true,
+            groups_are_whole: true,
             remarks: Vec::new(),
         };
         let told = |readings, seconds| too_few_readings(&watched(readings, seconds));

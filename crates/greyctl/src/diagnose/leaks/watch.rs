@@ -44,9 +44,13 @@ pub(crate) struct Watched {
     pub(super) unreadable: u64,
     /// From the first reading to the last one that had cgroups.
     pub(super) lasted_of_cgroups: Duration,
+    /// The same for groups.
+    pub(super) lasted_of_groups: Duration,
     /// Whether the last reading is of now: only then the room that there is now
     /// tells when it will be used up.
     pub(super) is_now: bool,
+    /// Whether each group is the sum of all its processes.
+    pub(super) groups_are_whole: bool,
     /// What else is to be said about it.
     pub(super) remarks: Vec<String>,
 }
@@ -82,7 +86,9 @@ pub(crate) fn watch(
         ended_early: false,
         unreadable: 0,
         lasted_of_cgroups: Duration::ZERO,
+        lasted_of_groups: Duration::ZERO,
         is_now: true,
+        groups_are_whole: true,
         remarks: Vec::new(),
     };
     let started = Instant::now();
@@ -93,6 +99,7 @@ pub(crate) fn watch(
         watched.readings += 1;
         watched.lasted = at;
         watched.lasted_of_cgroups = at;
+        watched.lasted_of_groups = at;
         // A reading that took longer than an interval leaves some out.
         while due <= started.elapsed() {
             due += interval;

@@ -7,6 +7,7 @@ use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetK
 
 use super::document::{Account, AccountKind};
 use super::gather::Closer;
+use super::left_behind;
 use super::parts::swap_room;
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Diagnosis;
@@ -14,6 +15,9 @@ use crate::recommend::{command, command_on};
 
 /// Less than this is not worth a command.
 const WORTH: Bytes = Bytes::from_mib(16);
+
+/// Of what was left behind less than this is not: commands count in MiB.
+const LEAST_LEFT: Bytes = Bytes::from_mib(1);
 
 /// A limit with less than this left is the cause, in percent of the limit.
 const TIGHT_PERCENT: u64 = 10;
@@ -157,12 +161,13 @@ fn take_back(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -
         .and_then(|cold| cold.window(300))
         .and_then(|window| window.cold)
         .filter(|cold| *cold >= WORTH);
-    let left_behind = (account.kind == AccountKind::EmptyCgroup)
-        .then_some(own.current)
-        .flatten();
+    // Of what was left behind most may stay whatever is asked.
+    let left_behind =
+        (account.kind == AccountKind::EmptyCgroup).then(|| left_behind::going(account));
     let cache = own.stat.as_ref().and_then(|stat| stat.inactive_file);
     let (amount, what) = match (left_behind, cold, cache) {
-        (Some(left), _, _) if left > Bytes::ZERO => (left, "what was left behind"),
+        (Some(left), _, _) if left >= LEAST_LEFT => (left, "what goes of what was left behind"),
+        (Some(_), _, _) => return None,
         (_, Some(cold), _) => (cold, "what was not seen in use"),
         (_, None, Some(cache)) if cache >= WORTH => (cache, "page cache that is not in use"),
         _ => return None,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use grey_model::{ResolvedTarget, Target};
 use grey_telemetry::Kernel;
 use grey_telemetry::history;
-use jiff::Timestamp;
 
 use super::document::{self, TrendSource, WhyDocument};
 use super::gather::{Closer, accounts};
@@ -24,9 +23,6 @@ use crate::output::Output;
 use crate::roots::open_kernel;
 use crate::scope::Scope;
 use crate::why::options::WhyOptions;
-
-/// How much of history is judged, in milliseconds: an hour.
-const LOOKED_BACK: u64 = 3_600_000;
 
 /// So many readings are tried for in a look.
 const READINGS: u32 = 24;
@@ -104,9 +100,7 @@ fn recall(
         Ok(None) => return (None, Vec::new()),
         Err(why_not) => return (None, vec![why_not]),
     };
-    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-    let from = now.saturating_sub(LOOKED_BACK);
-    let read = leaks::Recorded::read(&mut history, from, u64::MAX);
+    let read = leaks::Recorded::read_last_hour(&mut history);
     let mut notes = missing(&history);
     let recorded = match read {
         Ok(recorded) if !recorded.is_empty() => recorded,

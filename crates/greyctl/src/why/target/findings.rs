@@ -11,7 +11,7 @@ use grey_model::{
 };
 
 use super::document::{Account, AccountKind, Finding, SharedWith, Topic, Trend, TrendSource};
-use super::{parts, shared_memory};
+use super::{left_behind, parts, shared_memory};
 use crate::count::counted;
 use crate::diagnose::document::Diagnosis;
 
@@ -121,10 +121,7 @@ fn total(account: &Account, diagnosis: &Diagnosis) -> Finding {
         format!(", {share} of the machine's {machine}")
     });
     let text = match (account.kind, account.held_by) {
-        (AccountKind::EmptyCgroup, _) => format!(
-            "it has no processes any more and is still charged {held}{share}: what they left \
-             behind, which goes when memory is needed, or is taken back"
-        ),
+        (AccountKind::EmptyCgroup, _) => left_behind::told(account, held, &share),
         (_, Some("memory.current")) => format!(
             "it is charged {held}{share}: the memory of its processes, their page cache, and \
              what the kernel needs for them"
@@ -219,7 +216,7 @@ fn shared_with(file: &SharedWith) -> String {
     );
     let mut names: Vec<String> = Vec::new();
     for other in &file.processes {
-        let name = other.name.to_process_name();
+        let name = other.name.to_bracketed_name();
         if names.len() < MOST_NAMED && !names.contains(&name) {
             names.push(name);
         }

@@ -93,6 +93,7 @@ fn the_minute_before_a_kill_is_told_from_the_recorders_dump() {
                 .with(SystemField::PressureSome, Some(number * 10_000)),
             processes: Vec::new(),
             cgroups: None,
+            groups: None,
         })
         .collect();
     let writer = HistoryWriter::open(&folder, HistoryOptions::default()).unwrap();

@@ -1,4 +1,5 @@
-//! Groups of processes over time, of samples that have the largest alone.
+//! Groups of processes over time: as they were recorded, or where they were not,
+//! of samples that have the largest processes alone.
 //!
 //! Never takes for growth of a group that one of its processes only now is among
 //! the largest: before, it counts as what it then held, since when it started; and
@@ -7,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use grey_model::{Bytes, KernelText};
+use grey_model::{Bytes, GroupField, GroupKey, GroupSample, KernelText};
 
 use super::super::document::GroupKind;
 use super::super::follow::{Group, Member};
@@ -23,6 +24,39 @@ pub(super) struct Part<'all> {
 
 /// Who is in a group and what each holds, in each sample.
 type Members = Vec<Vec<(Member, Bytes)>>;
+
+/// The groups as they were recorded, at these times; `group` says to which each
+/// key belongs, and `started` when a process did.
+pub(super) fn recorded(
+    readings: &[(Duration, &[GroupSample])],
+    group: impl Fn(&GroupKey) -> (GroupKind, KernelText),
+    started: impl Fn(u64) -> Duration,
+) -> BTreeMap<(GroupKind, KernelText), Group> {
+    let mut groups: BTreeMap<(GroupKind, KernelText), Group> = BTreeMap::new();
+    for (at, samples) in readings {
+        let mut sums: BTreeMap<(GroupKind, KernelText), (u64, Bytes, u64)> = BTreeMap::new();
+        for sample in *samples {
+            let value = |field| sample.values.get(field);
+            let amount = |field| Bytes(value(field).unwrap_or_default());
+            let oldest = value(GroupField::OldestStart).unwrap_or_default();
+            let sum = sums
+                .entry(group(&sample.key))
+                .or_insert((0, Bytes::ZERO, u64::MAX));
+            let processes = value(GroupField::Processes).unwrap_or_default();
+            sum.0 = sum.0.saturating_add(processes);
+            let held = amount(GroupField::Anonymous).saturating_add(amount(GroupField::Swap));
+            sum.1 = sum.1.saturating_add(held);
+            sum.2 = sum.2.min(oldest);
+        }
+        for (name, (processes, held, oldest)) in sums {
+            let group = groups.entry(name).or_default();
+            let before = group.trace.points().last().map(|last| last.at);
+            let is_new = before.is_some_and(|before| started(oldest) > before);
+            group.take_sum(*at, processes, held, is_new);
+        }
+    }
+    groups
+}
 
 /// The groups of `parts` at the times `at` of the samples.
 pub(super) fn groups(

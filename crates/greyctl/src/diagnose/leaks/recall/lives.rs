@@ -81,11 +81,25 @@ impl Seen<'_> {
     }
 }
 
-/// What of a process is judged.
-pub(super) struct Judged {
+/// What a process that ended held while it ended is left out: less than half of
+/// what it held before.
+pub(super) fn without_its_end(run: &[(usize, Bytes)]) -> &[(usize, Bytes)] {
+    match run {
+        [before @ .., (_, last)] if before.last().is_some_and(|(_, held)| held.0 / 2 > last.0) => {
+            before
+        }
+        run => run,
+    }
+}
+
+/// One life of a program: what of a process is judged.
+pub(super) struct Life {
     pub(super) id: ProcessId,
     pub(super) facts: Facts,
-    pub(super) trace: Vec<(Duration, Bytes)>,
+    /// When, and what it held.
+    pub(super) held: Vec<(Duration, Bytes)>,
+    /// Whether that is enough for a verdict.
+    pub(super) is_enough: bool,
     /// When it started and when it was there last, in milliseconds since boot.
     pub(super) started_ms: u64,
     pub(super) last_ms: u64,
@@ -93,41 +107,66 @@ pub(super) struct Judged {
 }
 
 /// Follows them. Who began after another had ended, of the same name and in the
-/// same cgroup, is that one's restart; each has one at the most.
-pub(super) fn follow(mut all: Vec<Judged>, followed: &mut Followed) {
-    all.sort_by_key(|judged| (judged.started_ms, judged.id));
+/// same cgroup, is that one's restart; each has one at the most. As history knows
+/// no command line, what an earlier life held is told of that one alone: of the
+/// last that was long enough, where the present one is not yet.
+pub(super) fn follow(mut all: Vec<Life>, followed: &mut Followed) {
+    all.sort_by_key(|life| (life.started_ms, life.id));
+    let mut programs: Vec<Vec<Life>> = Vec::new();
     // Who is over, by who it was and when.
     let mut over: HashMap<Identity, BTreeMap<(u64, usize), usize>> = HashMap::new();
-    for judged in all {
-        let over = over.entry(Identity::of(&judged.facts)).or_default();
-        let until = (judged.started_ms, usize::MAX);
+    for life in all {
+        let over = over.entry(Identity::of(&life.facts)).or_default();
+        let until = (life.started_ms, usize::MAX);
         let before = over.range(..=until).next_back().map(|(&key, _)| key);
         let before = before.and_then(|key| over.remove(&key));
-        // History has names alone.
-        let (wanted, name) = (judged.facts.wanted, judged.facts.name.clone());
-        let program = Program { name, layout: None };
-        let subjects = &mut followed.subjects;
         let index = match before {
-            Some(index) => {
-                subjects[index].is_restarted(judged.id, judged.facts, program);
-                index
-            }
-            None if wanted && subjects.len() < MOST_PROCESSES => {
-                subjects.push(Subject::new(judged.id, judged.facts, program));
-                subjects.len() - 1
+            Some(index) => index,
+            None if life.facts.wanted && programs.len() < MOST_PROCESSES => {
+                programs.push(Vec::new());
+                programs.len() - 1
             }
             None => {
-                followed.cut |= wanted;
+                followed.cut |= life.facts.wanted;
                 continue;
             }
         };
-        let subject = &mut subjects[index];
-        subject.ended = judged.ended;
-        for (at, held) in judged.trace {
+        if life.ended {
+            over.insert((life.last_ms, index), index);
+        }
+        programs[index].push(life);
+    }
+    for lives in programs {
+        let enough = lives.iter().rposition(|life| life.is_enough);
+        let last = lives.len().saturating_sub(1);
+        let earlier = enough.filter(|&enough| enough != last);
+        let shown = earlier.into_iter().chain([last]);
+        followed
+            .subjects
+            .extend(shown.filter_map(|index| subject(lives.get(..=index)?)));
+    }
+}
+
+/// The last of these lives. Of those before, only that they were.
+fn subject(lives: &[Life]) -> Option<Subject> {
+    let program = |life: &Life| Program {
+        name: life.facts.name.clone(),
+        layout: None,
+    };
+    let (first, last) = (lives.first()?, lives.last()?);
+    let mut subject = Subject::new(first.id, first.facts.clone(), program(first));
+    for (index, life) in lives.iter().enumerate() {
+        if index > 0 {
+            subject.is_restarted(life.id, life.facts.clone(), program(life));
+        }
+        let held = match index + 1 == lives.len() {
+            true => &life.held[..],
+            false => life.held.last().map_or(&[][..], std::slice::from_ref),
+        };
+        for &(at, held) in held {
             subject.take(at, held);
         }
-        if judged.ended {
-            over.insert((judged.last_ms, index), index);
-        }
     }
+    subject.ended = last.ended;
+    Some(subject)
 }

@@ -1,8 +1,9 @@
 //! The same from history: what was recorded takes the place of watching now.
 //!
-//! History has the largest processes of each moment and the largest cgroups of
-//! some, by name and path: what was too small is not judged. [`samples`] are
-//! chosen, [`lives`] of processes are kept apart, [`groups`] are summed.
+//! History has the largest processes of each moment and the largest cgroups and
+//! groups of some, by name and path: what was too small is not judged.
+//! [`samples`] are chosen, [`lives`] of processes are kept apart, [`groups`] are
+//! taken as they were recorded, or summed.
 
 mod groups;
 mod lives;
@@ -10,13 +11,14 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use grey_model::{
-    BootId, Bytes, CgroupField, CgroupId, CgroupSample, KernelText, Owner, ProcessId, ProcessKey,
+    BootId, Bytes, CgroupField, CgroupId, CgroupPath, CgroupSample, GroupKey, GroupSample,
+    KernelText, Owner, ProcessId, ProcessKey, TracePoint, roughly,
 };
-use grey_policy::leak::shortest_window;
+use grey_policy::leak::is_enough;
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::CgroupGrowth;
 use grey_telemetry::proc::boot_id::read_boot_id;
@@ -25,10 +27,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::groups::{Part, groups};
-use self::lives::{Judged, Seen, follow, seen};
+use self::lives::{Life, Seen, follow, seen, without_its_end};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
-use super::follow::{Facts, Followed};
+use super::follow::{Facts, Followed, Group};
+use super::verdicts::enough;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::moment::shown;
@@ -58,14 +61,19 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         times: &times,
         ticks_per_second: rustix::param::clock_ticks_per_second(),
         running: running(kernel, recorded),
-        interval,
     };
     follow(
-        all.iter().map(|seen| chosen.judged(seen)).collect(),
+        all.iter().map(|seen| chosen.life(seen)).collect(),
         &mut followed,
     );
-    let parts: Vec<Part<'_>> = all.iter().filter_map(|seen| chosen.part(seen)).collect();
-    followed.groups = groups(&parts, &times);
+    // Of single processes that were asked for, there are no sums.
+    let has_groups = scope.is_everything() && !recorded.groups.is_empty();
+    followed.groups = if has_groups {
+        chosen.recorded_groups(&since)
+    } else {
+        let parts: Vec<Part<'_>> = all.iter().filter_map(|seen| chosen.part(seen)).collect();
+        groups(&parts, &times)
+    };
     for (ms, cgroups) in &recorded.cgroups {
         let growths: Vec<CgroupGrowth> = cgroups
             .iter()
@@ -84,7 +92,12 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         ended_early: false,
         unreadable: 0,
         lasted_of_cgroups: recorded.cgroups.last().map_or(lasted, |(ms, _)| since(*ms)),
+        lasted_of_groups: match recorded.groups.last() {
+            Some((ms, _)) if has_groups => since(*ms),
+            _ => lasted,
+        },
         is_now: now.saturating_sub(recorded.until_unix_ms) <= NOW_MS,
+        groups_are_whole: has_groups || recorded.has_all_processes(),
         remarks: remarks(recorded, now),
     }
 }
@@ -99,6 +112,11 @@ impl Recorded {
             .chain(cgroups)
             .min()
             .unwrap_or_default()
+    }
+
+    /// Whether each sample has every process that there was.
+    fn has_all_processes(&self) -> bool {
+        self.processes.iter().all(|(_, then)| then.are_all)
     }
 
     /// Whether something in it fits one of the words of `scope`.
@@ -124,34 +142,64 @@ struct Chosen<'all> {
     /// Who runs now; `None` where that cannot be known, or where the samples are
     /// of another boot.
     running: Option<HashSet<ProcessId>>,
-    interval: Duration,
 }
 
 impl Chosen<'_> {
-    fn judged(&self, seen: &Seen<'_>) -> Judged {
+    fn life(&self, seen: &Seen<'_>) -> Life {
         let readings = &self.recorded.processes;
-        let enough = shortest_window(self.interval);
-        let run = seen.unbroken(|run| {
-            let at = |end: Option<&(usize, Bytes)>| end.map(|(index, _)| self.times[*index]);
-            let span = at(run.last()).zip(at(run.first()));
-            span.is_some_and(|(last, first)| last.saturating_sub(first) >= enough)
-        });
+        let enough = |run: &[(usize, Bytes)]| {
+            let points: Vec<TracePoint> = run
+                .iter()
+                .map(|&(index, amount)| TracePoint {
+                    at: self.times[index],
+                    amount,
+                    life: 0,
+                })
+                .collect();
+            is_enough(&points)
+        };
+        let run = seen.unbroken(enough);
         let is_in_last = seen.last_index() + 1 == readings.len();
         let has_ended = match &self.running {
             Some(running) => !running.contains(&seen.id),
             None => seen.was_seen_to_end(readings),
         };
-        Judged {
+        let ended = !is_in_last && has_ended;
+        let run = if ended { without_its_end(run) } else { run };
+        Life {
             id: seen.id,
             facts: self.facts(seen),
-            trace: run
+            held: run
                 .iter()
                 .map(|&(index, held)| (self.times[index], held))
                 .collect(),
+            is_enough: enough(run),
             started_ms: self.started_ms(seen),
             last_ms: readings[seen.last_index()].0,
-            ended: !is_in_last && has_ended,
+            ended,
         }
+    }
+
+    fn recorded_groups(
+        &self,
+        since: &impl Fn(u64) -> Duration,
+    ) -> BTreeMap<(GroupKind, KernelText), Group> {
+        let readings: Vec<(Duration, &[GroupSample])> = (self.recorded.groups.iter())
+            .map(|(ms, groups)| (since(*ms), &groups[..]))
+            .collect();
+        let group = |key: &GroupKey| self.group_of(&key.name, key.cgroup.as_ref());
+        groups::recorded(&readings, group, |start_time_ticks| {
+            let id = ProcessId {
+                pid: 0,
+                start_time_ticks,
+            };
+            since(id.started_by_ms(self.ticks_per_second).unwrap_or_default())
+        })
+    }
+
+    /// The unit of a process, else its container, else its program.
+    fn group_of(&self, name: &KernelText, cgroup: Option<&CgroupPath>) -> (GroupKind, KernelText) {
+        group_of(name, cgroup, self.kernel.has_systemd())
     }
 
     /// As a part of its group; `None` when it was not asked for.
@@ -179,20 +227,23 @@ impl Chosen<'_> {
             name: key.name.clone(),
             cgroup: key.cgroup.clone(),
             command_line: None,
-            group: group_of(key, self.kernel.has_systemd()),
+            group: self.group_of(&key.name, key.cgroup.as_ref()),
         }
     }
 }
 
-/// The unit of a process, else its container, else its program.
-fn group_of(key: &ProcessKey, has_systemd: bool) -> (GroupKind, KernelText) {
-    let owner = key.cgroup.as_ref().map(|path| Owner::of(path, has_systemd));
+fn group_of(
+    name: &KernelText,
+    cgroup: Option<&CgroupPath>,
+    has_systemd: bool,
+) -> (GroupKind, KernelText) {
+    let owner = cgroup.map(|path| Owner::of(path, has_systemd));
     let unit = owner.as_ref().and_then(Owner::unit);
     let container = owner.as_ref().and_then(Owner::container);
     match (unit, container) {
         (Some(unit), _) => (GroupKind::Unit, KernelText::from(unit)),
         (None, Some(container)) => (GroupKind::Container, KernelText::from(&container)),
-        (None, None) => (GroupKind::Program, key.name.clone()),
+        (None, None) => (GroupKind::Program, name.clone()),
     }
 }
 
@@ -225,7 +276,8 @@ pub(crate) fn growth(group: &CgroupSample) -> CgroupGrowth {
         anonymous: bytes(CgroupField::Anonymous)
             .map(|resident| resident.saturating_add(bytes(CgroupField::Swap).unwrap_or_default())),
         shmem: bytes(CgroupField::Shared),
-        slab: bytes(CgroupField::Slab),
+        slab: bytes(CgroupField::SlabUnreclaimable),
+        slab_reclaimable: bytes(CgroupField::SlabReclaimable),
         kernel: bytes(CgroupField::KernelOther),
         dying: value(CgroupField::Dying),
     }
@@ -236,7 +288,8 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
     let zone = TimeZone::system();
     let mut remarks = vec![
         "leaks: from history, which has the largest processes and cgroups of each moment: \
-         what was smaller is not judged, and a group is the sum of those of its processes"
+         what was smaller is not judged, and who was whose restart is told by name and cgroup \
+         alone"
             .to_owned(),
     ];
     if let Some((count, until)) = recorded.before_boot {
@@ -250,6 +303,8 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
         let samples = counted(recorded.without_processes, "sample has", "samples have");
         remarks.push(format!("leaks: {samples} no processes"));
     }
+    remarks.extend(how_often("cgroups", &recorded.cgroups));
+    remarks.extend(how_often("groups", &recorded.groups));
     let mut groups = recorded.cgroups.iter().flat_map(|(_, groups)| groups);
     if recorded.cgroups.iter().all(|(_, groups)| groups.is_empty()) {
         remarks.push(
@@ -269,4 +324,18 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// How often these were read, who are not in each sample.
+fn how_often<T>(what: &str, readings: &[(u64, T)]) -> Option<String> {
+    let [(first, _), .., (last, _)] = readings else {
+        return None;
+    };
+    let count = u64::try_from(readings.len()).unwrap_or(u64::MAX);
+    let apart = Duration::from_millis((last - first) / (count - 1).max(1));
+    Some(format!(
+        "leaks: {what} were read {count} times, {} apart: a verdict on one takes {}",
+        roughly(apart),
+        roughly(enough(apart)),
+    ))
 }

@@ -1,16 +1,19 @@
 //! Which samples of a time are judged: those of its last boot, evenly, and no
 //! more than a judgement needs.
 //!
-//! Processes are in each sample and cgroups now and then: each is thinned out on
-//! its own.
+//! Processes are in each sample, cgroups and groups now and then: each is thinned
+//! out on its own.
 
 use std::ops::ControlFlow;
 
-use grey_model::{BootId, CgroupSample, ProcessSample, Sample};
+use grey_model::{BootId, CgroupSample, GroupSample, ProcessSample, Sample};
 use grey_telemetry::history::{History, HistoryError};
+use jiff::Timestamp;
 
 /// At most so many readings of each.
 const MOST: usize = super::super::watch::MOST_READINGS as usize;
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// What was recorded in a time, as far as it is judged. Times are in
 /// milliseconds since boot, but for those that say otherwise.
@@ -20,6 +23,8 @@ pub(crate) struct Recorded {
     pub(super) boot: Option<BootId>,
     pub(super) processes: Vec<(u64, ProcessesThen)>,
     pub(super) cgroups: Vec<(u64, Vec<CgroupSample>)>,
+    /// Of all processes, also of those that are not among the largest.
+    pub(super) groups: Vec<(u64, Vec<GroupSample>)>,
     /// How many samples of earlier boots were left out, and when the last of
     /// them was taken, in milliseconds since 1970.
     pub(super) before_boot: Option<(u64, u64)>,
@@ -56,6 +61,15 @@ impl Recorded {
         Ok(gathered.finish())
     }
 
+    /// What `history` has of the last hour.
+    ///
+    /// # Errors
+    /// As for [`Recorded::read`].
+    pub(crate) fn read_last_hour(history: &mut History) -> Result<Self, HistoryError> {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+        Self::read(history, now.saturating_sub(HOUR_MS), u64::MAX)
+    }
+
     /// Whether there is nothing to judge.
     pub(crate) fn is_empty(&self) -> bool {
         self.processes.is_empty() && self.cgroups.is_empty()
@@ -67,6 +81,7 @@ struct Gathered {
     recorded: Recorded,
     processes: Thinned<ProcessesThen>,
     cgroups: Thinned<Vec<CgroupSample>>,
+    groups: Thinned<Vec<GroupSample>>,
     /// Of this boot so far, and the last of them on both clocks.
     taken: u64,
     last: Option<(u64, u64)>,
@@ -99,12 +114,16 @@ impl Gathered {
         if let Some(cgroups) = sample.cgroups {
             self.cgroups.take(at, cgroups);
         }
+        if let Some(groups) = sample.groups {
+            self.groups.take(at, groups);
+        }
     }
 
     fn finish(self) -> Recorded {
         Recorded {
             processes: self.processes.finish(),
             cgroups: self.cgroups.finish(),
+            groups: self.groups.finish(),
             until_unix_ms: self.last.map_or(0, |(_, unix_ms)| unix_ms),
             ..self.recorded
         }

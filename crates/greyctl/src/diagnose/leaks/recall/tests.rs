@@ -2,8 +2,8 @@
 
 use grey_fake_kernel::FakeKernel;
 use grey_model::{
-    CgroupPath, CgroupValues, GrowthOf, ProcessField, ProcessSample, ProcessValues, Sample,
-    SystemField, SystemValues, Target, Trace,
+    CgroupPath, CgroupValues, GroupField, GroupValues, GrowthOf, ProcessField, ProcessSample,
+    ProcessValues, Sample, SystemField, SystemValues, Target, Trace,
 };
 use grey_telemetry::Roots;
 use grey_telemetry::history::History;
@@ -41,6 +41,7 @@ fn sample(boot: &str, second: u64, processes: Vec<ProcessSample>) -> Sample {
         system: SystemValues::default(),
         processes,
         cgroups: None,
+        groups: None,
     }
 }
 
@@ -171,10 +172,48 @@ fn a_restart_is_one_that_began_after_the_end() {
             process(9, "web", 103, 20 + second),
         ],
     }));
-    let web = vec![(0, 10), (0, 11), (0, 12), (1, 24), (1, 25)];
+    // Of the life before, that it was.
+    let web = vec![(0, 12), (1, 24), (1, 25)];
     let found = told(&watched);
     assert!(found.contains(&(9, false, web)), "{found:?}");
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn what_an_earlier_life_held_is_told_of_it_alone() {
+    let lives = |seconds| {
+        let watched = recalled(&each_second(seconds, |second| match second {
+            0..=39 => vec![process(7, "web", 0, 10 + second), process(6, "calm", 0, 1)],
+            _ => vec![process(6, "calm", 0, 1), process(9, "web", 140, 5)],
+        }));
+        let found = told(&watched).into_iter();
+        found
+            .filter(|(pid, _, _)| *pid != 6)
+            .map(|(pid, ended, points)| (pid, ended, points.len()))
+            .collect::<Vec<_>>()
+    };
+    // The present one is not long enough: then the last that was is told, too.
+    assert_eq!(lives(45), [(7, true, 40), (9, false, 1 + 5)]);
+    assert_eq!(lives(80), [(9, false, 1 + 40)]);
+}
+
+#[test]
+fn what_is_held_while_it_ends_is_left_out() {
+    let samples = |goes_on: bool| {
+        each_second(4, |second| {
+            let mut all = vec![process(6, "calm", 0, 1)];
+            match (second, goes_on) {
+                (0 | 1, _) | (2, true) => all.push(process(7, "web", 0, 100 + second)),
+                (2, false) | (_, true) => all.push(process(7, "web", 0, 7)),
+                (_, false) => {}
+            }
+            all
+        })
+    };
+    let of_web = |goes_on| told(&recalled(&samples(goes_on)))[1].2.clone();
+    assert_eq!(of_web(false), [(0, 100), (0, 101)]);
+    // It only gave memory back.
+    assert_eq!(of_web(true), [(0, 100), (0, 101), (0, 102), (0, 7)]);
 }
 
 #[test]
@@ -195,7 +234,7 @@ fn who_was_not_asked_for_counts_as_the_restart_of_one_that_was() {
         _ => vec![process(6, "calm", 0, 1), process(9, "web", 102, 20)],
     });
     let watched = recalled_of(&samples, &[Target::Pid(7)]);
-    let web = vec![(0, 10), (0, 10), (1, 20), (1, 20)];
+    let web = vec![(0, 10), (1, 20), (1, 20)];
     assert_eq!(told(&watched), [(9, false, web)]);
     let named = |text: &str| text.parse::<Target>().unwrap();
     for (target, found) in [
@@ -254,6 +293,70 @@ fn a_group_of_which_nobody_is_left_was_restarted() {
         _ => vec![process(9, "web", 102, 20)],
     }));
     assert_eq!(group(&watched, "web"), [(0, 10), (0, 10), (1, 20), (1, 20)]);
+}
+
+/// A group of processes of which the oldest started at this second after boot.
+fn group_sample(name: &str, cgroup: &str, processes: u64, mib: u64, oldest: u64) -> GroupSample {
+    GroupSample {
+        key: GroupKey {
+            name: KernelText::from(name),
+            cgroup: CgroupPath::new(cgroup.as_bytes()),
+        },
+        values: GroupValues::default()
+            .with(GroupField::Processes, Some(processes))
+            .with(GroupField::Anonymous, Some(mib * MIB))
+            .with(GroupField::Swap, Some(MIB))
+            .with(
+                GroupField::OldestStart,
+                Some(oldest * rustix::param::clock_ticks_per_second()),
+            ),
+    }
+}
+
+/// A sample a second of one process, with groups in every second one.
+fn with_groups(seconds: u64, groups: impl Fn(u64) -> Vec<GroupSample>) -> Vec<Sample> {
+    let mut samples = each_second(seconds, |_| vec![process(7, "worker", 0, 10)]);
+    for (second, sample) in (0..).zip(&mut samples) {
+        sample.groups = (second % 2 == 0).then(|| groups(second));
+    }
+    samples
+}
+
+#[test]
+fn recorded_groups_are_judged_by_all_their_processes() {
+    let samples = with_groups(6, |second| {
+        vec![
+            group_sample("worker", "/a", 1 + second, 10 * (1 + second), 0),
+            group_sample("worker", "/b", 2, 5, 0),
+        ]
+    });
+    let watched = recalled(&samples);
+    let key = (GroupKind::Program, KernelText::from("worker"));
+    let workers = &watched.followed.groups[&key];
+    // Both cgroups, each with a MiB in swap.
+    assert_eq!(points(&workers.trace), [(0, 17), (0, 37), (0, 57)]);
+    assert_eq!(workers.processes, 5 + 2);
+    assert!(watched.groups_are_whole);
+    assert_eq!(watched.lasted_of_groups, Duration::from_secs(4));
+    // Of those of one process that was asked for, there are no sums.
+    let single = recalled_of(&samples, &[Target::Pid(7)]);
+    assert_eq!(group(&single, "worker"), [(0, 10); 6]);
+    assert!(!single.groups_are_whole);
+}
+
+#[test]
+fn a_recorded_group_was_restarted_when_all_of_it_began_after_the_reading_before() {
+    let group = |oldest: [u64; 3]| {
+        let samples = with_groups(6, |second| {
+            let oldest = oldest[usize::try_from(second / 2).unwrap()];
+            vec![group_sample("worker", "/a", 2, 10, oldest)]
+        });
+        group(&recalled(&samples), "worker")
+    };
+    // Of two the older one ended: the other goes on.
+    assert_eq!(group([50, 99, 101]), [(0, 11); 3]);
+    // Between the readings of 102 and 104 seconds after boot.
+    assert_eq!(group([50, 50, 103]), [(0, 11), (0, 11), (1, 11)]);
 }
 
 #[test]
@@ -354,7 +457,7 @@ fn two_names_that_are_printed_alike_are_two_groups() {
     let group = |name: &[u8]| {
         let mut process = process(1, "p", 0, 1);
         process.key.name = KernelText::from(name);
-        group_of(&process.key, true)
+        group_of(&process.key.name, None, true)
     };
     let (byte, text) = (group(b"\xff"), group(b"\\xff"));
     assert_eq!(byte.1.to_string(), text.1.to_string());

@@ -66,7 +66,7 @@ impl CgroupGrowth {
         }
     }
 
-    /// What is judged, each kind on its own; without what is unknown.
+    /// What is followed, each kind on its own; without what is unknown.
     pub fn amounts(&self) -> impl Iterator<Item = (GrowthOf, Bytes)> + use<> {
         [
             (GrowthOf::Anonymous, self.anonymous),

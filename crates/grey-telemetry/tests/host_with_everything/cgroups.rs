@@ -282,7 +282,7 @@ fn what_can_leak_is_the_same_of_an_account_that_was_read_before() {
     }
     assert_eq!(of_accounts, read);
     let web = read.iter().find(|group| group.path == path("/build/web"));
-    assert_eq!(web.unwrap().amounts().count(), 4);
+    assert_eq!(web.unwrap().amounts().count(), 5);
 }
 
 #[test]

@@ -118,12 +118,12 @@ impl Follow {
         }
     }
 
-    /// Takes what of a control group can leak: not what the kernel takes back by
-    /// itself.
+    /// Takes what of a control group can leak.
     pub(super) fn take_cgroup(&mut self, at: Duration, growth: CgroupGrowth) {
         let life = growth.id.0;
-        let kept = growth.amounts().filter(|(of, _)| !of.is_taken_back());
-        let points = kept.map(|(of, amount)| {
+        // What the kernel takes back by itself may grow.
+        let amounts = growth.amounts().filter(|(of, _)| !of.is_taken_back());
+        let points = amounts.map(|(of, amount)| {
             let point = TracePoint { at, amount, life };
             (What::Kind(of), point)
         });

@@ -38,6 +38,8 @@ mod tests {
         let path = root.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+        // What cargo builds lies beside it.
+        fs::write(root.path().join("Cargo.toml"), "").unwrap();
         check(root.path())
     }
 

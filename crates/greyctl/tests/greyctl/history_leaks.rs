@@ -17,10 +17,15 @@ use crate::harness::{Ran, host, is_taken, on, pasted, run};
 use crate::history::{holding, record, write_growth, write_seconds};
 use crate::history_damage::make_newer;
 
-/// Judges the last hour, or what the further arguments say.
-fn judge(kernel: &FakeKernel, further: &[&str]) -> Ran {
-    let since = ["memory-diagnose", "--detect-leaks", "--json", "--since"];
+/// Judges what was recorded since the first of these, for people.
+fn show(kernel: &FakeKernel, further: &[&str]) -> Ran {
+    let since = ["memory-diagnose", "--detect-leaks", "--since"];
     run(on(kernel), &[&since[..], further].concat())
+}
+
+/// The same as a document.
+fn judge(kernel: &FakeKernel, further: &[&str]) -> Ran {
+    show(kernel, &[further, &["--json"]].concat())
 }
 
 /// The verdicts on processes with this name.
@@ -33,14 +38,7 @@ fn of_name<'all>(document: &'all Value, name: &str) -> Vec<&'all Value> {
 fn leaks_are_looked_for_in_history() {
     let kernel = host();
     write_growth(&kernel.path("state/history"), jiff::Timestamp::now());
-    let arguments = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "1h ago",
-        "--json",
-    ];
-    let ran = run(on(&kernel), &arguments);
+    let ran = judge(&kernel, &["1h ago"]);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     let document = ran.json();
     assert_valid("grey.diagnosis.v1", &document);
@@ -63,24 +61,9 @@ fn leaks_are_looked_for_in_history() {
     let notes = document["notes"].to_string();
     assert!(notes.contains("1 group is not judged"), "{notes}");
     // Of the last ten seconds there is nothing to be told.
-    let arguments = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "10s ago",
-        "--json",
-    ];
-    let ran = run(on(&kernel), &arguments);
+    let ran = judge(&kernel, &["10s ago"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
-    let both = [
-        "memory-diagnose",
-        "--detect-leaks",
-        "--since",
-        "1h",
-        "--for",
-        "5s",
-    ];
-    assert_eq!(run(on(&kernel), &both).exit, 2);
+    assert_eq!(show(&kernel, &["1h", "--for", "5s"]).exit, 2);
 }
 
 /// One that leaks and is killed after eight minutes, and one that stays.
@@ -112,10 +95,7 @@ fn a_leaker_that_was_killed_is_judged_and_marked_as_ended() {
         "{leaker}"
     );
     assert_eq!(of_name(&document, "calm")[0]["ended"], false);
-    let text = run(
-        on(&kernel),
-        &["memory-diagnose", "--detect-leaks", "--since", "1h ago"],
-    );
+    let text = show(&kernel, &["1h ago"]);
     assert!(text.stdout.contains("leaker (ended)"), "{}", text.stdout);
     // When it ran it was a leak.
     let until = (Timestamp::now() - SignedDuration::from_mins(3)).to_string();
@@ -148,15 +128,7 @@ fn what_is_gone_and_was_recorded_is_a_target() {
         assert_eq!(document["processes"], serde_json::json!([]));
         let notes = document["notes"].to_string();
         assert!(notes.contains("is only in history"), "{notes}");
-        let arguments = [
-            "memory-diagnose",
-            "--detect-leaks",
-            "--since",
-            "1h ago",
-            "-t",
-            target,
-        ];
-        assert_eq!(run(on(&kernel), &arguments).exit, 0);
+        assert_eq!(show(&kernel, &["1h ago", "-t", target]).exit, 0);
     }
     // What is in neither is none.
     let ran = judge(&kernel, &["1h ago", "-t", "778"]);
@@ -268,8 +240,7 @@ fn groups_and_cgroups_of_history_are_judged() {
         notes.contains("cgroups were read 30 times, 10s apart"),
         "{notes}"
     );
-    let since = ["memory-diagnose", "--detect-leaks", "--since", "1h ago"];
-    let text = run(on(&kernel), &since).stdout;
+    let text = show(&kernel, &["1h ago"]).stdout;
     assert!(text.contains("/removed (gone)"), "{text}");
 }
 

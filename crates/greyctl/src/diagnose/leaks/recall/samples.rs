@@ -150,7 +150,10 @@ impl<T> Default for Thinned<T> {
 
 impl<T> Thinned<T> {
     fn take(&mut self, at: u64, reading: T) {
-        let due = self.kept.last().map(|(last, _)| last + self.step);
+        let due = self
+            .kept
+            .last()
+            .map(|(last, _)| last.saturating_add(self.step));
         if due.is_some_and(|due| at < due) {
             self.newest = Some((at, reading));
             return;
@@ -167,7 +170,7 @@ impl<T> Thinned<T> {
         self.kept.retain(|(at, _)| {
             let is_due = *at >= due;
             if is_due {
-                due = at + step;
+                due = at.saturating_add(step);
             }
             is_due
         });

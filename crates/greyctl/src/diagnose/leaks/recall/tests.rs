@@ -409,6 +409,17 @@ fn many_samples_are_thinned_out_evenly_and_the_newest_stays() {
     assert!(most - least <= 2 && last <= most, "{least} {most} {last}");
 }
 
+#[test]
+fn a_sample_at_the_end_of_all_time_is_no_danger() {
+    let mut samples = each_second(800, |_| vec![process(7, "web", 0, 10)]);
+    for (later, sample) in (0..).zip(&mut samples[700..]) {
+        sample.since_boot_ms = u64::MAX - 99 + later;
+    }
+    let last = recorded(&samples).processes.last().map(|(ms, _)| *ms);
+    assert_eq!(last, Some(u64::MAX));
+    assert_eq!(told(&recalled(&samples)).len(), 1);
+}
+
 fn with_cgroup(sample: Sample, path: &str, id: u64, anonymous: Option<u64>) -> Sample {
     let values = CgroupValues::default()
         .with(CgroupField::Current, Some(900 * MIB))

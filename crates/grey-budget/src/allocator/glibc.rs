@@ -3,7 +3,9 @@
 //! Never needs a newer glibc than the program does: `mallinfo2` is looked up
 //! while the program runs, and without it the heap is unknown.
 
+use std::ffi::CStr;
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use grey_model::Bytes;
@@ -12,9 +14,13 @@ use super::{Heap, PROBE};
 
 type Mallinfo2 = unsafe extern "C" fn() -> libc::mallinfo2;
 
-/// How often the probe is tried before another allocator is assumed. Other
-/// threads free and allocate between the two looks.
+/// How often the probe by statistics is tried before another allocator is
+/// assumed. Other threads free and allocate between the two looks.
 const TRIES: usize = 8;
+
+/// Small enough for the pieces that each thread keeps at hand (up to 1,032
+/// bytes since glibc 2.26), and not a size that is asked for often.
+const SMALL: usize = 776;
 
 /// `mallinfo2`, since glibc 2.33. The older `mallinfo` wraps at 4 GiB, so it
 /// is not asked.
@@ -49,13 +55,59 @@ fn allocated() -> Option<u64> {
     u64::try_from(info.uordblks.saturating_add(info.hblkhd)).ok()
 }
 
-/// Whether pieces that `allocate` gives come from glibc.
-pub(super) fn serves(allocate: impl Fn() -> Vec<u8>) -> bool {
+/// Whether pieces of a size that `allocate` gives come from glibc.
+pub(super) fn serves(allocate: impl Fn(usize) -> Vec<u8>) -> bool {
+    (malloc_is_glibcs() && gives_what_malloc_got_back(&allocate)) || statistics_move(&allocate)
+}
+
+/// Whether `malloc` and `free` of this program are those of the C library and
+/// not of an allocator that took their names (preloaded, or linked in front).
+/// `false` also where the dynamic linker does not tell.
+fn malloc_is_glibcs() -> bool {
+    let library = object_of(c"gnu_get_libc_version");
+    library.is_some() && library == object_of(c"malloc") && library == object_of(c"free")
+}
+
+/// Where the object that defines `name` is mapped.
+#[expect(unsafe_code, reason = "the dynamic linker's interface is C functions")]
+fn object_of(name: &CStr) -> Option<usize> {
+    // SAFETY: the name is a C string, and RTLD_DEFAULT is always valid.
+    // WHY: only the dynamic linker knows which definition the program uses.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked about; `found` has room for the answer.
+    // WHY: as above.
+    let told = unsafe { libc::dladdr(address, found.as_mut_ptr()) };
+    // SAFETY: all zeros is a valid `Dl_info`: null pointers.
+    // WHY: as above.
+    let found = unsafe { found.assume_init() };
+    (!address.is_null() && told != 0).then_some(found.dli_fbase.addr())
+}
+
+/// Whether `allocate` gives the very piece that `free` got just before: this
+/// thread's own stack of free pieces is last in, first out, so other threads
+/// cannot disturb. Never so when that stack is switched off.
+#[expect(unsafe_code, reason = "malloc and free are C functions")]
+fn gives_what_malloc_got_back(allocate: impl Fn(usize) -> Vec<u8>) -> bool {
+    // SAFETY: malloc takes any size; free gets what malloc gave, once, or null.
+    // WHY: the allocator that Rust code uses may be another one.
+    let piece = unsafe { black_box(libc::malloc(black_box(SMALL))) };
+    let place = piece.addr();
+    // SAFETY: as above.
+    // WHY: as above.
+    unsafe { libc::free(piece) };
+    let ours = allocate(SMALL);
+    place != 0 && black_box(ours.as_ptr()).addr() == place
+}
+
+/// Whether what glibc counts moves by about as much as `allocate` gives. What
+/// other threads do meanwhile can hide it.
+fn statistics_move(allocate: impl Fn(usize) -> Vec<u8>) -> bool {
     (0..TRIES).any(|_| {
         let Some(before) = allocated() else {
             return false;
         };
-        let piece = allocate();
+        let piece = allocate(PROBE);
         let after = allocated().unwrap_or(0);
         drop(black_box(piece));
         let grown = after.saturating_sub(before);
@@ -82,4 +134,45 @@ pub(super) fn give_back() -> bool {
     // WHY: neither the standard library nor rustix offers this call.
     unsafe { libc::malloc_trim(0) };
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::allocator::allocate;
+
+    #[test]
+    fn glibc_is_recognised_while_other_threads_allocate() {
+        let done = AtomicBool::new(false);
+        // Up and down by far more than a probe, so that what is counted hardly
+        // ever moves by one.
+        let churn = || {
+            while !done.load(Ordering::Relaxed) {
+                let pieces: Vec<Vec<u8>> = (0..64)
+                    .map(|_| black_box(Vec::with_capacity(120 << 10)))
+                    .collect();
+                drop(black_box(pieces));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(churn);
+            }
+            let missed = (0..2_000).filter(|_| !serves(allocate)).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
+    }
+
+    #[test]
+    fn pieces_of_another_place_are_not_glibcs() {
+        // Held before, so that what `malloc` gets back is never what is given.
+        let held = std::cell::RefCell::new(vec![Vec::with_capacity(SMALL)]);
+        let other = |_| held.borrow_mut().pop().unwrap_or_default();
+        assert!(malloc_is_glibcs());
+        assert!(!gives_what_malloc_got_back(other));
+    }
 }

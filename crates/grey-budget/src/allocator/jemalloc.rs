@@ -17,12 +17,12 @@ const FLUSH_THREAD_CACHE: &std::ffi::CStr = c"thread.tcache.flush";
 
 /// Whether pieces that `allocate` gives come from jemalloc: it counts what
 /// this very thread allocates, so other threads cannot disturb.
-pub(super) fn serves(allocate: impl Fn() -> Vec<u8>) -> bool {
+pub(super) fn serves(allocate: impl Fn(usize) -> Vec<u8>) -> bool {
     let Ok(allocated) = thread::allocatedp::read() else {
         return false;
     };
     let before = allocated.get();
-    let piece = allocate();
+    let piece = allocate(PROBE);
     let grown = allocated.get().wrapping_sub(before);
     drop(black_box(piece));
     usize::try_from(grown).is_ok_and(|grown| grown >= PROBE)

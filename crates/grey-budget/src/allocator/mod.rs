@@ -33,7 +33,7 @@ pub(crate) struct Heap {
 }
 
 /// Which allocator serves the program: not which is linked, but whose account
-/// moves when the program allocates. Found out once.
+/// moves, or whose memory is given, when the program allocates. Found out once.
 pub(crate) fn in_use() -> AllocatorKind {
     static FOUND: OnceLock<AllocatorKind> = OnceLock::new();
     *FOUND.get_or_init(probe)
@@ -41,23 +41,23 @@ pub(crate) fn in_use() -> AllocatorKind {
 
 fn probe() -> AllocatorKind {
     #[cfg(feature = "jemalloc")]
-    if jemalloc::serves(allocate_probe) {
+    if jemalloc::serves(allocate) {
         return AllocatorKind::Jemalloc;
     }
     #[cfg(feature = "mimalloc")]
-    if mimalloc::serves(&allocate_probe()) {
+    if mimalloc::serves(&allocate(PROBE)) {
         return AllocatorKind::Mimalloc;
     }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    if glibc::serves(allocate_probe) {
+    if glibc::serves(allocate) {
         return AllocatorKind::Glibc;
     }
     AllocatorKind::Unknown
 }
 
-/// A piece from the program's allocator.
-fn allocate_probe() -> Vec<u8> {
-    black_box(Vec::with_capacity(black_box(PROBE)))
+/// A piece of `size` from the program's allocator.
+fn allocate(size: usize) -> Vec<u8> {
+    black_box(Vec::with_capacity(black_box(size)))
 }
 
 /// What `kind` says of its heap.

@@ -167,7 +167,7 @@ fields! {
     /// Slab that can.
     SlabReclaimable = "slab_reclaimable_bytes",
     /// Kernel memory other than slab of it and everything below, with the buffers
-    /// of sockets. Since 5.18.
+    /// of sockets; before 5.18 the parts of it that the kernel tells.
     KernelOther = "kernel_other_bytes",
     /// Cgroups below that were removed and have not gone.
     Dying = "dying_cgroups",

@@ -30,7 +30,9 @@ pub struct CgroupGrowth {
     pub slab: Option<Bytes>,
     /// Slab that the kernel frees when memory is needed.
     pub slab_reclaimable: Option<Bytes>,
-    /// Kernel memory other than slab, and the buffers of sockets. Since 5.18.
+    /// Kernel memory other than slab, and the buffers of sockets. Before 5.18
+    /// the sum of what of it the kernel tells: stacks, page tables (since 5.11),
+    /// per-CPU memory (since 5.9), sockets.
     pub kernel: Option<Bytes>,
     /// Cgroups below that were removed and have not gone, a count.
     pub dying: Option<u64>,
@@ -161,15 +163,38 @@ impl Growth {
             shmem: stat.shmem,
             slab: stat.slab_unreclaimable,
             slab_reclaimable: stat.slab_reclaimable,
-            // The buffers of sockets are charged beside `kernel`.
-            kernel: stat.kernel.zip(slab).map(|(kernel, slab)| {
-                let sock = stat.sock.unwrap_or_default();
-                kernel.saturating_sub(slab).saturating_add(sock)
-            }),
+            kernel: match stat.kernel.zip(slab) {
+                Some((kernel, slab)) => {
+                    // The buffers of sockets are charged beside `kernel`.
+                    let sock = stat.sock.unwrap_or_default();
+                    Some(kernel.saturating_sub(slab).saturating_add(sock))
+                }
+                // The same parts at each reading, whichever this kernel tells.
+                None => [stat.kernel_stack, stat.pagetables, stat.percpu, stat.sock]
+                    .into_iter()
+                    .flatten()
+                    .reduce(Bytes::saturating_add),
+            },
         }
     }
 }
 
 fn sum(one: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
     Some(one?.saturating_add(other?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_there_was_a_line_for_it_kernel_memory_is_the_sum_of_its_parts() {
+        let parts = "kernel_stack 100\npercpu 20\nsock 3\nslab_reclaimable 7000\n\
+                     slab_unreclaimable 50000\n";
+        let kernel = |text: String| Growth::of(&parse_memory_stat(text.as_bytes())).kernel;
+        assert_eq!(kernel(parts.to_owned()), Some(Bytes(123)));
+        let all = kernel(format!("{parts}kernel 57200\n"));
+        assert_eq!(all, Some(Bytes(203)));
+        assert_eq!(kernel("anon 5\n".to_owned()), None);
+    }
 }

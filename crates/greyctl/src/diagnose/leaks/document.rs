@@ -14,7 +14,8 @@ use serde::Serialize;
 pub(crate) struct LeakDetection {
     /// How long and how often it was looked.
     pub(crate) leak_window: Option<LeakWindow>,
-    /// Every process that was seen, the worst verdict first.
+    /// Every process that was seen, the worst verdict first; one that maps much
+    /// shared memory twice.
     pub(crate) leaks: Option<Vec<ProcessLeak>>,
     /// The same processes folded by unit, else container, else program.
     pub(crate) leak_groups: Option<Vec<GroupLeak>>,
@@ -53,7 +54,8 @@ pub(crate) struct LeakWindow {
     pub(crate) needs_seconds: f64,
 }
 
-/// A process, judged by its anonymous memory and swap.
+/// A process, judged by its anonymous memory and swap, and where it maps shared
+/// memory worth speaking of, once more by that.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ProcessLeak {
     /// Which process; after a restart the latest one.
@@ -67,6 +69,9 @@ pub(crate) struct ProcessLeak {
     pub(crate) name: KernelText,
     /// Whether it ended before the last reading.
     pub(crate) ended: bool,
+    /// What was followed: `anonymous` for every process; `shmem` is shared memory
+    /// that it maps, as far as the machine has more of that, too.
+    pub(crate) of: GrowthOf,
     /// The judgement.
     #[serde(flatten)]
     pub(crate) judgement: LeakJudgement,

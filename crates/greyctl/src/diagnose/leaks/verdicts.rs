@@ -78,9 +78,9 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .followed
         .subjects
         .iter()
-        .map(|subject| process(subject, &rule, &rooms, watched))
+        .flat_map(|subject| process(subject, &rule, &rooms, watched))
         .collect();
-    leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id));
+    leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id, leak.of));
     let mut groups: Vec<GroupLeak> = watched
         .followed
         .groups
@@ -159,17 +159,24 @@ fn process(
     rule: &LeakRule,
     rooms: &Rooms<'_>,
     watched: &Watched,
-) -> ProcessLeak {
+) -> impl Iterator<Item = ProcessLeak> {
     let path = subject.facts.cgroup.as_ref();
     let room = path.map_or(rooms.machine(), |path| rooms.of_cgroup(path));
-    ProcessLeak {
-        id: subject.id,
-        group: subject.facts.group.1.clone(),
-        cgroup: subject.facts.cgroup.clone(),
-        name: subject.facts.name.clone(),
-        ended: subject.ended,
-        judgement: verdict(&subject.trace, rule, room, watched.lasted),
-    }
+    let own = Some((GrowthOf::Anonymous, &subject.trace));
+    let shared = subject.shared.judged();
+    let shared = shared.map(|trace| (GrowthOf::Shmem, trace));
+    [own, shared]
+        .into_iter()
+        .flatten()
+        .map(move |(of, trace)| ProcessLeak {
+            id: subject.id,
+            group: subject.facts.group.1.clone(),
+            cgroup: subject.facts.cgroup.clone(),
+            name: subject.facts.name.clone(),
+            ended: subject.ended,
+            of,
+            judgement: verdict(trace, rule, room, watched.lasted),
+        })
 }
 
 fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {

@@ -11,6 +11,7 @@ use grey_model::{Bytes, ProcessField, ProcessId, ProcessSample};
 use grey_telemetry::process::Program;
 
 use super::super::follow::{Facts, Followed, Identity, MOST_PROCESSES, Subject};
+use super::super::shared::SharedMemory;
 use super::samples::ProcessesThen;
 
 /// A process in all samples that have it.
@@ -18,6 +19,8 @@ pub(super) struct Seen<'samples> {
     pub(super) id: ProcessId,
     /// In which samples, and what it held there: anonymous memory and swap.
     pub(super) held: Vec<(usize, Bytes)>,
+    /// In the same samples, as far as known: shared memory that it maps.
+    pub(super) shared: Vec<(usize, SharedMemory)>,
     /// In the last of them.
     pub(super) last: &'samples ProcessSample,
 }
@@ -37,12 +40,18 @@ pub(super) fn seen(readings: &[(u64, ProcessesThen)]) -> Vec<Seen<'_>> {
                 all.push(Seen {
                     id: process.key.id,
                     held: Vec::new(),
+                    shared: Vec::new(),
                     last: process,
                 });
                 all.len() - 1
             });
             let held = Bytes(anonymous).saturating_add(Bytes(swap));
             all[place].held.push((index, held));
+            let mapped = process.values.get(ProcessField::Shared).map(Bytes);
+            if let Some((mapped, machine)) = mapped.zip(then.shared) {
+                let shared = SharedMemory { mapped, machine };
+                all[place].shared.push((index, shared));
+            }
             all[place].last = process;
         }
     }
@@ -98,6 +107,8 @@ pub(super) struct Life {
     pub(super) facts: Facts,
     /// When, and what it held.
     pub(super) held: Vec<(Duration, Bytes)>,
+    /// And what shared memory it mapped.
+    pub(super) shared: Vec<(Duration, SharedMemory)>,
     /// Whether that is enough for a verdict.
     pub(super) is_enough: bool,
     /// When it started and when it was there last, in milliseconds since boot.
@@ -165,6 +176,11 @@ fn subject(lives: &[Life]) -> Option<Subject> {
         };
         for &(at, held) in held {
             subject.take(at, held);
+        }
+        if index + 1 == lives.len() {
+            for &(at, shared) in &life.shared {
+                subject.take_shared(at, shared);
+            }
         }
     }
     subject.ended = last.ended;

@@ -31,6 +31,7 @@ use self::lives::{Life, Seen, follow, seen, without_its_end};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
 use super::follow::{Facts, Followed, Group};
+use super::shared::SharedMemory;
 use super::verdicts::enough;
 use super::watch::Watched;
 use crate::count::counted;
@@ -173,11 +174,24 @@ impl Chosen<'_> {
                 .iter()
                 .map(|&(index, held)| (self.times[index], held))
                 .collect(),
+            shared: self.shared(seen, run),
             is_enough: enough(run),
             started_ms: self.started_ms(seen),
             last_ms: readings[seen.last_index()].0,
             ended,
         }
+    }
+
+    /// What shared memory it mapped in the same samples.
+    fn shared(&self, seen: &Seen<'_>, run: &[(usize, Bytes)]) -> Vec<(Duration, SharedMemory)> {
+        let ([(first, _), ..], [.., (last, _)]) = (run, run) else {
+            return Vec::new();
+        };
+        let is_in_run = |index: &usize| (first..=last).contains(&index);
+        let shared = seen.shared.iter().filter(|(index, _)| is_in_run(index));
+        shared
+            .map(|&(index, shared)| (self.times[index], shared))
+            .collect()
     }
 
     fn recorded_groups(

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use grey_model::{BootId, CgroupSample, GroupSample, ProcessSample, Sample};
+use grey_model::{BootId, Bytes, CgroupSample, GroupSample, ProcessSample, Sample, SystemField};
 use grey_telemetry::history::{History, HistoryError};
 use jiff::Timestamp;
 
@@ -41,6 +41,8 @@ pub(super) struct ProcessesThen {
     pub(super) largest: Vec<ProcessSample>,
     /// Whether these are all that there were.
     pub(super) are_all: bool,
+    /// Shared memory of the whole machine.
+    pub(super) shared: Option<Bytes>,
 }
 
 impl Recorded {
@@ -107,9 +109,12 @@ impl Gathered {
             self.recorded.without_processes += 1;
         } else {
             let count = u64::try_from(sample.processes.len()).ok();
-            let are_all = sample.system.get(grey_model::SystemField::Processes) == count;
-            let largest = sample.processes;
-            self.processes.take(at, ProcessesThen { largest, are_all });
+            let then = ProcessesThen {
+                are_all: sample.system.get(SystemField::Processes) == count,
+                shared: sample.system.get(SystemField::Shared).map(Bytes),
+                largest: sample.processes,
+            };
+            self.processes.take(at, then);
         }
         if let Some(cgroups) = sample.cgroups {
             self.cgroups.take(at, cgroups);

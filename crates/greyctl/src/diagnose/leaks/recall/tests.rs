@@ -97,6 +97,32 @@ fn points(trace: &Trace) -> Vec<(u64, u64)> {
 }
 
 #[test]
+fn shared_memory_of_a_process_is_judged_by_what_the_machine_has_more_of() {
+    let samples = |machine: fn(u64) -> u64| -> Vec<Sample> {
+        (0..4)
+            .map(|second| {
+                let mut leaker = process(7, "leaker", 0, 100);
+                let mapped = Some(20 * (second + 1) * MIB);
+                leaker.values = leaker.values.with(ProcessField::Shared, mapped);
+                let system = SystemValues::default();
+                Sample {
+                    system: system.with(SystemField::Shared, Some(machine(second) * MIB)),
+                    ..sample("one", second, vec![leaker])
+                }
+            })
+            .collect()
+    };
+    let shared = |samples: &[Sample]| {
+        let watched = recalled(samples);
+        watched.followed.subjects[0].shared.judged().map(points)
+    };
+    let grown = shared(&samples(|second| 500 + 20 * second));
+    assert_eq!(grown, Some(vec![(0, 20), (0, 40), (0, 60), (0, 80)]));
+    let touched = shared(&samples(|_| 500));
+    assert_eq!(touched, Some(vec![(0, 20); 4]));
+}
+
+#[test]
 fn who_is_not_in_the_last_sample_is_judged_too() {
     // Another process took its room.
     let watched = recalled(&each_second(4, |second| match second {

@@ -21,6 +21,7 @@ use super::document::{
     CgroupLeak, DyingCgroups, GroupLeak, LeakDetection, LeakWindow, ProcessLeak,
 };
 use super::follow::{MOST_PROCESSES, Subject};
+use super::shared;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::duration::short;
@@ -80,6 +81,9 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .iter()
         .flat_map(|subject| process(subject, &rule, &rooms, watched))
         .collect();
+    let subjects = &watched.followed.subjects;
+    let shared = subjects.iter().map(|subject| &subject.shared);
+    let doubted = shared::doubt(&mut leaks, shared);
     leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id, leak.of));
     let mut groups: Vec<GroupLeak> = watched
         .followed
@@ -125,7 +129,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
     cgroups.sort_by_key(|leak| (order(&leak.judgement), leak.cgroup.clone(), leak.of));
     dying.sort_by_key(|entry| (entry.verdict, Reverse(entry.growth), entry.cgroup.clone()));
     remark(watched, &mut diagnosis.notes);
-    diagnosis.notes.extend(unknown);
+    diagnosis.notes.extend(unknown.into_iter().chain(doubted));
     LeakDetection {
         leak_window: Some(window(watched)),
         leaks: Some(leaks),

@@ -122,6 +122,8 @@ fields! {
     ScannedKswapd = "scanned_kswapd_pages",
     /// Pages that allocating tasks and kswapd took, since boot.
     Reclaimed = "reclaimed_pages",
+    /// Free pages on the lists of single CPUs, which `Free` and `Available` lack.
+    FreePerCpuLists = "free_per_cpu_lists_bytes",
 }
 
 fields! {

@@ -3,7 +3,7 @@
 //!
 //! Never adds what is unknown: an amount with a missing part is `None`.
 
-use grey_model::{Bytes, CgroupId, CgroupMemory, CgroupMemoryStat, CgroupPath, GrowthOf};
+use grey_model::{Bytes, CgroupId, CgroupMemory, CgroupMemoryStat, CgroupPath, GrowthOf, Meminfo};
 
 use crate::ascii;
 use crate::cgroup::descendants::parse_dying_descendants;
@@ -46,6 +46,24 @@ impl CgroupGrowth {
         let stat = memory.stat.as_ref();
         let growth = stat.map(Growth::of).unwrap_or_default();
         Self::new(&memory.path, memory.id, growth, memory.swap_current, None)
+    }
+
+    /// The same of the whole machine, as its root cgroup: for machines that account
+    /// cgroups by version 1 alone. Its anonymous memory is that of processes, which
+    /// are followed one by one.
+    #[must_use]
+    pub fn of_machine(meminfo: &Meminfo) -> Self {
+        let kernel = [meminfo.page_tables, meminfo.kernel_stack, meminfo.percpu];
+        Self {
+            path: CgroupPath::root(),
+            id: CgroupId(0),
+            anonymous: None,
+            shmem: meminfo.shmem,
+            slab: meminfo.s_unreclaim,
+            slab_reclaimable: meminfo.s_reclaimable,
+            kernel: kernel.into_iter().flatten().reduce(Bytes::saturating_add),
+            dying: None,
+        }
     }
 
     fn new(
@@ -186,6 +204,33 @@ fn sum(one: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_machine_there_is_what_is_no_processs_own() {
+        let meminfo = Meminfo {
+            anon_pages: Some(Bytes(1)),
+            shmem: Some(Bytes(2)),
+            s_unreclaim: Some(Bytes(3)),
+            s_reclaimable: Some(Bytes(4)),
+            page_tables: Some(Bytes(50)),
+            kernel_stack: Some(Bytes(600)),
+            percpu: None,
+            ..Meminfo::default()
+        };
+        let amounts: Vec<(GrowthOf, u64)> = CgroupGrowth::of_machine(&meminfo)
+            .amounts()
+            .map(|(of, bytes)| (of, bytes.0))
+            .collect();
+        assert_eq!(
+            amounts,
+            [
+                (GrowthOf::Shmem, 2),
+                (GrowthOf::Slab, 3),
+                (GrowthOf::SlabReclaimable, 4),
+                (GrowthOf::Kernel, 650),
+            ]
+        );
+    }
 
     #[test]
     fn before_there_was_a_line_for_it_kernel_memory_is_the_sum_of_its_parts() {

@@ -19,7 +19,8 @@ pub(crate) struct LeakDetection {
     pub(crate) leaks: Option<Vec<ProcessLeak>>,
     /// The same processes folded by unit, else container, else program.
     pub(crate) leak_groups: Option<Vec<GroupLeak>>,
-    /// Every cgroup of version 2, one entry for each kind of memory.
+    /// Every cgroup of version 2, one entry for each kind of memory; where there is
+    /// none, the machine's tmpfs, slab and other kernel memory as `/`.
     pub(crate) leak_cgroups: Option<Vec<CgroupLeak>>,
     /// Cgroups below which removed cgroups pile up.
     pub(crate) dying_cgroups: Option<Vec<DyingCgroups>>,
@@ -69,6 +70,9 @@ pub(crate) struct ProcessLeak {
     pub(crate) name: KernelText,
     /// Whether it ended before the last reading.
     pub(crate) ended: bool,
+    /// Whether it still ran and was too small to be recorded at the end: what it
+    /// held then is not known.
+    pub(crate) out_of_sight: bool,
     /// What was followed: `anonymous` for every process; `shmem` is shared memory
     /// that it maps, as far as the machine has more of that, too.
     pub(crate) of: GrowthOf,

@@ -52,6 +52,8 @@ pub(super) struct Subject {
     pub(super) trace: Trace,
     pub(super) shared: SharedTrace,
     pub(super) ended: bool,
+    /// Whether it still ran, and what it held at the end is not known.
+    pub(super) is_out_of_sight: bool,
     /// How often it was restarted.
     life: u64,
 }
@@ -203,6 +205,7 @@ impl Subject {
             trace: Trace::new(),
             shared: SharedTrace::default(),
             ended: false,
+            is_out_of_sight: false,
             life: 0,
         }
     }

@@ -34,7 +34,9 @@ pub(in super::super) fn sections(diagnosis: &Diagnosis, extent: Extent) -> Strin
         .leak_groups
         .iter()
         .flatten()
-        .filter(|group| extent.verbose || group.processes > 1)
+        .filter(|group| {
+            extent.verbose || group.processes > 1 || is_worse_than_its_processes(group, processes)
+        })
         .collect();
     text.push_str(&groups_section(&groups, extent));
     let cgroups: Vec<&CgroupLeak> = found.leak_cgroups.iter().flatten().collect();
@@ -52,6 +54,16 @@ pub(in super::super) fn sections(diagnosis: &Diagnosis, extent: Extent) -> Strin
         }
     }
     text
+}
+
+/// Whether a group of one tells what no row of a process does: over history, its
+/// process may be missing among the largest.
+fn is_worse_than_its_processes(group: &GroupLeak, processes: &[ProcessLeak]) -> bool {
+    let of_it = processes.iter().filter(|leak| leak.group == group.group);
+    let worst = of_it.map(|leak| leak.judgement.verdict).min();
+    let verdict = group.judgement.verdict;
+    let grows = matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing);
+    grows && worst.is_none_or(|worst| verdict < worst)
 }
 
 fn processes_section(
@@ -95,11 +107,18 @@ fn processes_section(
     );
     for leak in &shown {
         let name = leak.name.to_process_name();
-        let name = match (leak.of, leak.ended) {
-            (GrowthOf::Anonymous, false) => name,
-            (GrowthOf::Anonymous, true) => format!("{name} (ended)"),
-            (of, false) => format!("{name} ({of})"),
-            (of, true) => format!("{name} ({of}, ended)"),
+        let of = Some(leak.of).filter(|of| *of != GrowthOf::Anonymous);
+        let marks: Vec<&str> = [
+            of.map(GrowthOf::label),
+            leak.ended.then_some("ended"),
+            leak.out_of_sight.then_some("out of sight"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let name = match marks.is_empty() {
+            true => name,
+            false => format!("{name} ({})", marks.join(", ")),
         };
         table.row(row(
             [

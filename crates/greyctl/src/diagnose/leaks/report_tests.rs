@@ -102,6 +102,7 @@ fn process(pid: u32, of: GrowthOf, verdict: LeakVerdict, ended: bool) -> Process
         cgroup: None,
         name: KernelText::from("name"),
         ended,
+        out_of_sight: false,
         of,
         judgement: judgement(verdict, 1.0),
     }
@@ -160,4 +161,22 @@ fn what_was_asked_for_has_its_row_and_what_came_and_went_has_none() {
     assert_eq!(last, "not shown: 1 sawtooth, 1 stable");
     let (text, rows, _) = section(&processes, true);
     assert_eq!(rows.len(), 4, "{text}");
+}
+
+#[test]
+fn a_group_of_one_has_a_row_where_no_process_of_it_tells_as_much() {
+    let group = |verdict| GroupLeak {
+        kind: super::super::document::GroupKind::Program,
+        group: KernelText::from("group"),
+        processes: 1,
+        ended: false,
+        judgement: judgement(verdict, 1.0),
+    };
+    let of_it = |verdict| [process(1, GrowthOf::Anonymous, verdict, false)];
+    let (leak, growing) = (LeakVerdict::Leak, LeakVerdict::Growing);
+    let stable = LeakVerdict::Stable;
+    assert!(is_worse_than_its_processes(&group(leak), &[]));
+    assert!(is_worse_than_its_processes(&group(leak), &of_it(growing)));
+    assert!(!is_worse_than_its_processes(&group(leak), &of_it(leak)));
+    assert!(!is_worse_than_its_processes(&group(stable), &[]));
 }

@@ -141,6 +141,7 @@ mod tests {
             cgroup: None,
             name: "name".into(),
             ended: false,
+            out_of_sight: false,
             of,
             judgement: grey_model::LeakJudgement {
                 verdict,

@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use grey_model::{KernelText, ProcessId, ResolvedTarget};
+use grey_model::{CgroupPath, KernelText, ProcessId, ResolvedTarget};
 use grey_telemetry::Kernel;
-use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
+use grey_telemetry::cgroup::{CgroupGrowth, TreeBounds, read_growth_tree};
 use grey_telemetry::proc::meminfo::read_meminfo;
 use grey_telemetry::process::{
     AnonymousMemory, Detail, ProcessList, Scratch, read_anonymous, read_process,
@@ -150,7 +150,7 @@ impl<'kernel> Reader<'kernel> {
         let mut unreadable = 0;
         self.readings.clear();
         let meminfo = read_meminfo(self.kernel, &mut self.buffer);
-        let machine = meminfo.ok().and_then(|meminfo| meminfo.shmem);
+        let meminfo = meminfo.unwrap_or_default();
         let pids = self
             .list
             .refresh(&self.kernel.proc)
@@ -169,12 +169,16 @@ impl<'kernel> Reader<'kernel> {
             scope,
             ..
         } = self;
-        followed.take_processes(at, readings, machine, |id| {
+        followed.take_processes(at, readings, meminfo.shmem, |id| {
             facts(kernel, id, scope, scratch)
         });
         for tree in self.scope.trees() {
             let bounds = TreeBounds::default();
-            let groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
+            let mut groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
+            // By version 1 none is accounted; what there is of it grows all the same.
+            if groups.is_empty() && *tree == CgroupPath::root() {
+                groups.push(CgroupGrowth::of_machine(&meminfo));
+            }
             followed.take_cgroups(at, &groups);
         }
         Ok(unreadable)

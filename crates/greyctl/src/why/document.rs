@@ -2,7 +2,7 @@
 //!
 //! Plain data. What no log says is `null`, never 0.
 
-use grey_model::{CountedKills, ExitCodeExplanation, Kill, Moment};
+use grey_model::{CountedKills, ExitCodeExplanation, Kill, Moment, NobodyKilled};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub(crate) struct KillsDocument {
     pub(crate) schema: &'static str,
     /// The kills, oldest first as far as their times are known.
     pub(crate) kills: Vec<Kill>,
+    /// Times at which memory was out and the kernel killed nobody: it stopped the
+    /// machine, or went on without.
+    pub(crate) nobody_killed: Vec<NobodyKilled>,
     /// The exit code that was asked about; `null` when none was.
     pub(crate) exit_code: Option<ExitCodeExplanation>,
     /// Kills that the control groups have counted and no log shows any more;

@@ -4,7 +4,8 @@
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
 //! and [`journal`] read the logs, [`grown`] asks history,
 //! [`last_minute`] its dumps, [`victims`] where those were whom a program killed, [`clock`] makes their times comparable,
-//! [`document`] is what is published, [`report`] shows it.
+//! [`document`] is what is published, [`report`] shows it, [`nobody_killed`] where
+//! the kernel killed none.
 
 mod clock;
 pub(crate) mod command;
@@ -12,6 +13,7 @@ pub(crate) mod document;
 mod grown;
 mod journal;
 mod last_minute;
+mod nobody_killed;
 pub(crate) mod options;
 mod report;
 mod sources;

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::clock::timestamp;
 use super::document::{KillsDocument, Searched};
+use super::nobody_killed;
 use super::options::WhyOptions;
 use crate::count::counted;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
@@ -23,7 +24,7 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     ": sudo ",
     ": greyctl ",
     ": systemctl ",
@@ -35,6 +36,7 @@ const PROGRAMS: [&str; 11] = [
     ": kubectl ",
     ": oomctl",
     ": cat ",
+    ": sysctl ",
 ];
 
 /// The whole report.
@@ -44,12 +46,15 @@ pub(super) fn render(
     zone: &TimeZone,
     width: Option<usize>,
 ) -> String {
-    let mut text = String::new();
+    let mut text = nobody_killed::render(&document.nobody_killed, zone, width);
     if document.kills.is_empty() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
         text.push_str(&none_found(document, options, zone, width));
     } else {
         let remark = counted(document.kills.len() as u64, "kill", "kills");
-        text.push_str(heading("Killed", &remark, width).trim_start_matches('\n'));
+        text.push_str(&heading("Killed", &remark, width));
         for kill in &document.kills {
             text.push_str(&one(kill, zone, width));
         }
@@ -66,7 +71,7 @@ pub(super) fn render(
             text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
         }
     }
-    text
+    text.trim_start_matches('\n').to_owned()
 }
 
 fn none_found(
@@ -106,12 +111,17 @@ fn none_found(
     text
 }
 
-fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
-    let when = match (kill.at, kill.since_boot_seconds) {
+/// When something was, as far as the log says.
+pub(super) fn when(at: Option<Moment>, since_boot: Option<f64>, zone: &TimeZone) -> String {
+    match (at, since_boot) {
         (Some(at), _) => local(at, zone),
         (None, Some(seconds)) => format!("{seconds:.6} s since an unknown boot"),
         (None, None) => "at an unknown time".to_owned(),
-    };
+    }
+}
+
+fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
+    let when = when(kill.at, kill.since_boot_seconds, zone);
     let who = match (&kill.name, kill.pid, &kill.unit, &kill.cgroup) {
         (Some(name), Some(pid), _, _) => format!("{} ({pid})", name.to_process_name()),
         (Some(name), None, _, _) => name.to_process_name(),
@@ -251,7 +261,7 @@ pub(super) fn advice(line: &str, width: Option<usize>) -> String {
     text
 }
 
-fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
+pub(super) fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
     let mut table = Table::new(vec![
         Column::number("PID", 0),
         Column::number("RSS", 0),

@@ -14,6 +14,7 @@ use crate::history::{write_growth, write_growth_of};
 
 mod before_them;
 mod no_kill;
+mod nobody_killed;
 mod reasons;
 
 fn captured(name: &str) -> String {

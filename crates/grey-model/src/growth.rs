@@ -13,8 +13,11 @@ pub struct Growth {
     pub pid: u32,
     /// Its name.
     pub name: KernelText,
-    /// By how much; all that it held where it started in that time.
+    /// By how much; all that it held where it is new.
     pub growth_bytes: Bytes,
+    /// Whether it started in that time: what it held at last is then its growth,
+    /// which says less than that of who grew all the time.
+    pub is_new: bool,
     /// Whether it was in the cgroup that was at its limit, or below it; `null`
     /// where no cgroup's limit was the reason, or its cgroup is not known.
     pub in_limited_cgroup: Option<bool>,
@@ -42,4 +45,7 @@ pub struct LastMinute {
     /// What grew in that time, by the samples of history, in the order of the
     /// kill's own `grew`; `null` where fewer than two of them are of that time.
     pub grew: Option<Vec<Growth>>,
+    /// How much of that time these samples cover, from the first to the last;
+    /// `null` with `grew`.
+    pub grew_covers_seconds: Option<f64>,
 }

@@ -405,6 +405,9 @@ pub struct Kill {
     /// where there is no history of that time, or a saved log was searched, which
     /// may be another machine's.
     pub grew: Option<Vec<Growth>>,
+    /// How much of these five minutes history has, from its first sample to its
+    /// last; `null` with `grew`.
+    pub grew_covers_seconds: Option<f64>,
     /// The minute before it, where a recorder has kept one (`history --dump`);
     /// `null` where none covers the kill's time, or a saved log was searched.
     pub last_minute: Option<LastMinute>,

@@ -86,6 +86,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         whole_group: false,
         consumers: None,
         grew: None,
+        grew_covers_seconds: None,
         last_minute: None,
         explanation: Vec::new(),
         advice: Vec::new(),

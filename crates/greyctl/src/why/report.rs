@@ -3,20 +3,16 @@
 //! Pure: a document becomes text.
 
 use grey_model::{
-    Consumer, CountedKills, ExitCodeExplanation, Growth, KernelText, Kill, Killer, LastMinute,
-    Moment, Shortage,
+    Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, Moment, Shortage,
 };
 use jiff::tz::TimeZone;
 
 use super::clock::timestamp;
 use super::document::{KillsDocument, Searched};
-use super::nobody_killed;
 use super::options::WhyOptions;
+use super::{growth, nobody_killed};
 use crate::count::counted;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
-
-/// The most processes that are shown to have grown.
-const MOST_GROWN: usize = 3;
 
 /// How many of those that used the most are shown; JSON has more.
 const MOST_CONSUMERS: usize = 5;
@@ -141,12 +137,11 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
     if let Some(consumers) = &kill.consumers {
         text.push_str(&largest(consumers, width));
     }
-    for growth in kill.grew.iter().flatten().take(MOST_GROWN) {
-        let line = format!("in the 5 minutes before, {}", grew(growth));
+    for line in growth::before(kill) {
         text.push_str(&item("", &line, width));
     }
     if let Some(minute) = &kill.last_minute {
-        for line in last_minute(minute) {
+        for line in growth::last_minute(minute) {
             text.push_str(&item("", &line, width));
         }
     }
@@ -154,46 +149,6 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         text.push_str(&advice(line, width));
     }
     text
-}
-
-/// What the last minute was like, each a sentence.
-fn last_minute(minute: &LastMinute) -> Vec<String> {
-    let covers = minute.covers_seconds;
-    let mut parts = Vec::new();
-    if let (Some(before), Some(least)) =
-        (minute.available_before_bytes, minute.least_available_bytes)
-    {
-        parts.push(format!("available memory went from {before} to {least}"));
-    }
-    if let (Some(before), Some(then)) = (minute.swap_before_bytes, minute.swap_bytes)
-        && before != then
-    {
-        parts.push(format!("swap from {before} to {then}"));
-    }
-    if let Some(stalled) = minute.stalled_seconds {
-        parts.push(format!("tasks waited {stalled:.1} s for memory"));
-    }
-    let mut lines = Vec::new();
-    if !parts.is_empty() {
-        let (what, dump) = (parts.join(", "), &minute.dump);
-        lines.push(format!("in the last {covers:.0} s, {what} ({dump})"));
-    }
-    for growth in minute.grew.iter().flatten().take(MOST_GROWN) {
-        lines.push(format!("in the last {covers:.0} s, {}", grew(growth)));
-    }
-    lines
-}
-
-/// Who grew by how much; of who was not in the cgroup at its limit, that it was
-/// not.
-fn grew(growth: &Growth) -> String {
-    let (name, pid) = (growth.name.to_process_name(), growth.pid);
-    let bytes = growth.growth_bytes;
-    let outside = match growth.in_limited_cgroup {
-        Some(false) => ", outside of the control group at its limit",
-        _ => "",
-    };
-    format!("{name} ({pid}) grew by {bytes}{outside}")
 }
 
 fn by(kill: &Kill) -> &'static str {
@@ -367,19 +322,5 @@ mod tests {
         );
         let plain = advice("give the machine swap", None);
         assert_eq!(plain, "  -> give the machine swap\n");
-    }
-    #[test]
-    fn who_was_not_in_the_cgroup_at_its_limit_is_told_so() {
-        let growth = |in_limited_cgroup| Growth {
-            pid: 7,
-            name: KernelText::from("web"),
-            growth_bytes: grey_model::Bytes::from_mib(1),
-            in_limited_cgroup,
-        };
-        for plain in [None, Some(true)] {
-            assert_eq!(grew(&growth(plain)), "web (7) grew by 1.0 MiB");
-        }
-        let outside = "web (7) grew by 1.0 MiB, outside of the control group at its limit";
-        assert_eq!(grew(&growth(Some(false))), outside);
     }
 }

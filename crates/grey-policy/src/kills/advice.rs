@@ -224,7 +224,7 @@ pub(super) fn spare(kill: &Kill, facts: &KillFacts<'_>) -> Option<String> {
 pub(super) fn unprotect(name: &KernelText, facts: &KillFacts<'_>) -> Option<String> {
     let word = there(name_target(name), facts)?;
     Some(format!(
-        "have it killed after all others in place of never: greyctl memory-enforce --target {word} \
+        "have the largest of them killed after all others, in place of never: greyctl memory-enforce --target {word} \
          --oom-score-adj -500"
     ))
 }

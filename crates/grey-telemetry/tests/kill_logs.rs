@@ -291,3 +291,12 @@ proptest! {
         feed_everything(&text);
     }
 }
+
+#[test]
+fn each_line_of_a_real_log_is_in_a_known_form() {
+    for (number, log) in all_captured().iter().enumerate() {
+        let findings = search(log);
+        let spoken = findings.lines - findings.blank_lines;
+        assert_eq!(findings.known_lines, spoken, "log {number}");
+    }
+}

@@ -55,6 +55,8 @@ pub(crate) struct Searched {
     pub(crate) name: String,
     /// How many lines or records it had, without blank ones.
     pub(crate) lines: u64,
+    /// How many of them are in no known form: what they tell is not understood.
+    pub(crate) unknown_lines: u64,
     /// When its first line was written; `null` when it does not say.
     pub(crate) from: Option<Moment>,
     /// Until when it tells of everything: when it was read, where that is this
@@ -66,4 +68,12 @@ pub(crate) struct Searched {
     pub(crate) incomplete: bool,
     /// Why it could not be read, or not to its end; `null` when it was.
     pub(crate) problem: Option<String>,
+}
+
+impl Searched {
+    /// Whether most of it was not understood: then it says little that it tells of
+    /// no kill.
+    pub(crate) const fn is_mostly_unknown(&self) -> bool {
+        self.unknown_lines > self.lines / 2
+    }
 }

@@ -92,10 +92,16 @@ fn none_found(
         .filter(|log| log.lines > 0)
         .map(|log| log.name.as_str())
         .collect();
-    let place = if names.is_empty() {
-        "what was searched, which is empty".to_owned()
-    } else {
-        KernelText::from(&names.join(" and ")).to_string()
+    let understood = document.searched.iter().find(|log| log.is_mostly_unknown());
+    let names = KernelText::from(&names.join(" and ")).to_string();
+    let place = match understood {
+        _ if names.is_empty() => "what was searched, which is empty".to_owned(),
+        Some(log) => format!(
+            "what was understood of {names}: {} of {}",
+            log.lines.saturating_sub(log.unknown_lines),
+            counted(log.lines, "line", "lines")
+        ),
+        None => names,
     };
     let mut text = String::new();
     for line in wrap(
@@ -293,8 +299,16 @@ fn searched(logs: &[Searched], zone: &TimeZone, width: Option<usize>) -> String 
             None => String::new(),
         };
         let lines = counted(log.lines, "line", "lines");
+        let unknown = match log.unknown_lines {
+            0 => String::new(),
+            unknown => format!(" ({unknown} in no known form)"),
+        };
         let name = KernelText::from(&log.name);
-        text.push_str(&item("", &format!("{name}: {lines}{span}{state}"), width));
+        text.push_str(&item(
+            "",
+            &format!("{name}: {lines}{unknown}{span}{state}"),
+            width,
+        ));
     }
     text
 }

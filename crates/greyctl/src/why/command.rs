@@ -11,6 +11,7 @@ use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::mount::find_cgroup_mode;
 use grey_telemetry::cgroup::tree::{TreeBounds, read_tree};
 use grey_telemetry::target::{ResolveTargetError, Resolver};
+use jiff::Timestamp;
 
 use super::clock::{Clock, moment, timestamp};
 use super::document::{self, KillsDocument};
@@ -54,11 +55,14 @@ fn killed(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let clock = Clock::read();
-    let kernel = open_kernel(global)?;
     let since = options
         .since
         .as_ref()
         .map(|since| since.timestamp(clock.now, &clock.zone));
+    if let Some(since) = since.filter(|since| clock.is_ahead(*since, options.log.is_some())) {
+        return Err(in_the_future(since, &clock));
+    }
+    let kernel = open_kernel(global)?;
     let mut found = match &options.log {
         Some(path) => sources::saved(path, &clock)?,
         None => {
@@ -137,6 +141,15 @@ fn killed(
         ))?;
     }
     Ok(Exit::Success)
+}
+
+fn in_the_future(since: Timestamp, clock: &Clock) -> Failure {
+    let since = report::local(since, &clock.zone);
+    Failure::new(
+        Exit::Usage,
+        format!("no log can tell of kills since {since}: that is in the future"),
+    )
+    .hint("--since is how long ago (10m, 2h), a time of the last day (10:04), or a date")
 }
 
 /// So many things that kills name are looked for: there is a limit to what a log

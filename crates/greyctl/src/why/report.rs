@@ -5,6 +5,7 @@
 use grey_model::{
     Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, Moment, Shortage,
 };
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::clock::timestamp;
@@ -84,7 +85,7 @@ fn none_found(
         who.push_str(&format!(" of process {pid}"));
     }
     let since = document.since.map_or_else(String::new, |since| {
-        format!(" since {}", local(since, zone))
+        format!(" since {}", local(timestamp(since), zone))
     });
     let names: Vec<&str> = document
         .searched
@@ -116,7 +117,7 @@ fn none_found(
 /// When something was, as far as the log says.
 pub(super) fn when(at: Option<Moment>, since_boot: Option<f64>, zone: &TimeZone) -> String {
     match (at, since_boot) {
-        (Some(at), _) => local(at, zone),
+        (Some(at), _) => local(timestamp(at), zone),
         (None, Some(seconds)) => format!("{seconds:.6} s since an unknown boot"),
         (None, None) => "at an unknown time".to_owned(),
     }
@@ -289,7 +290,11 @@ fn searched(logs: &[Searched], zone: &TimeZone, width: Option<usize>) -> String 
     for log in logs {
         let span = match (log.from, log.until) {
             (Some(from), Some(until)) => {
-                format!(", {} to {}", local(from, zone), local(until, zone))
+                format!(
+                    ", {} to {}",
+                    local(timestamp(from), zone),
+                    local(timestamp(until), zone)
+                )
             }
             _ => String::new(),
         };
@@ -313,9 +318,9 @@ fn searched(logs: &[Searched], zone: &TimeZone, width: Option<usize>) -> String 
     text
 }
 
-fn local(at: Moment, zone: &TimeZone) -> String {
-    timestamp(at)
-        .to_zoned(zone.clone())
+/// A time of day where we are.
+pub(super) fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone())
         .strftime("%Y-%m-%d %H:%M:%S")
         .to_string()
 }

@@ -132,3 +132,27 @@ fn a_log_of_which_most_lines_are_not_understood_is_no_clean_bill() {
     assert!(!ran.stdout.contains("note: /"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("understood"), "{}", ran.stdout);
 }
+
+#[test]
+fn a_moment_in_the_future_is_refused() {
+    let kernel = host();
+    kernel.write("quiet.log", "[    1.000000] all is well\n");
+    let saved = kernel.path("quiet.log").to_str().unwrap().to_owned();
+    for more in [&[][..], &["--log", &saved]] {
+        let since = ["--since", "2099-01-01"];
+        let command = with_logs(&kernel, KILLED, None);
+        let ran = match more {
+            [] => why(&kernel, command, &since),
+            _ => run(command, &[&["why", "--killed"], more, &since[..]].concat()),
+        };
+        assert_eq!((ran.exit, &*ran.stdout), (2, ""), "{more:?}");
+        let told = "no log can tell of kills since 2099-01-01 00:00:00: that is in the future";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    let now = why(
+        &kernel,
+        with_logs(&kernel, KILLED, None),
+        &["--since", "now"],
+    );
+    assert_eq!(now.exit, 0, "{}", now.stderr);
+}

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::growth::{Growth, LastMinute};
 use crate::identity::CgroupPath;
 use crate::limit::MemoryLimit;
 use crate::moment::{CivilTime, Moment};
+use crate::nobody_killed::NobodyKilledRecord;
 use crate::text::KernelText;
 use crate::units::{Bytes, Pages, Percent};
 
@@ -74,6 +76,8 @@ pub enum KillRecord {
     Unit(UnitRecord),
     /// A program that watches memory sent a signal.
     Program(ProgramKill),
+    /// The kernel's out-of-memory killer killed nobody.
+    Nobody(Box<NobodyKilledRecord>),
 }
 
 /// Whose memory was out.
@@ -401,6 +405,9 @@ pub struct Kill {
     /// where there is no history of that time, or a saved log was searched, which
     /// may be another machine's.
     pub grew: Option<Vec<Growth>>,
+    /// How much of these five minutes history has, from its first sample to its
+    /// last; `null` with `grew`.
+    pub grew_covers_seconds: Option<f64>,
     /// The minute before it, where a recorder has kept one (`history --dump`);
     /// `null` where none covers the kill's time, or a saved log was searched.
     pub last_minute: Option<LastMinute>,
@@ -426,45 +433,6 @@ pub struct Consumer {
     pub oom_score_adj: i16,
     /// Whether it is the one that was killed.
     pub killed: bool,
-}
-
-/// What grew in the minutes before a kill.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Growth {
-    /// Which process.
-    pub pid: u32,
-    /// Its name.
-    pub name: KernelText,
-    /// By how much; all that it held where it started in that time.
-    pub growth_bytes: Bytes,
-    /// Whether it was in the cgroup that was at its limit, or below it; `null`
-    /// where no cgroup's limit was the reason, or its cgroup is not known.
-    pub in_limited_cgroup: Option<bool>,
-}
-
-/// The minute before a kill, as the recorder's ring has it: ten readings a second
-/// of the machine, and no processes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct LastMinute {
-    /// The dump's name, for `history --dump`.
-    pub dump: String,
-    /// How long before the kill its first reading was taken.
-    pub covers_seconds: f64,
-    /// What was available then; `null` where the kernel did not say.
-    pub available_before_bytes: Option<Bytes>,
-    /// The least that was available until the kill.
-    pub least_available_bytes: Option<Bytes>,
-    /// What was in swap at its beginning.
-    pub swap_before_bytes: Option<Bytes>,
-    /// What was in swap in the last reading before the kill.
-    pub swap_bytes: Option<Bytes>,
-    /// For how long some task waited for memory until the kill.
-    pub stalled_seconds: Option<f64>,
-    /// What grew in that time, by the samples of history, in the order of the
-    /// kill's own `grew`; `null` where fewer than two of them are of that time.
-    pub grew: Option<Vec<Growth>>,
 }
 
 /// What an exit code says of how a process ended.

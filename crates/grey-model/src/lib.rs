@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod effect;
 pub mod facts;
 pub mod group;
+pub mod growth;
 pub mod host;
 pub mod identity;
 pub mod kill;
@@ -23,6 +24,7 @@ pub mod limit;
 pub mod mapping;
 pub mod meminfo;
 pub mod moment;
+pub mod nobody_killed;
 pub mod owner;
 pub mod plan;
 pub mod pressure;
@@ -56,12 +58,13 @@ pub use doctor::{
 pub use effect::{Effect, Verdict};
 pub use facts::{Features, PreflightFacts, Privileges, TargetProcesses, UnitFacts};
 pub use group::{GroupBy, ProcessGroup};
+pub use growth::{Growth, LastMinute};
 pub use host::{CgroupMode, HostFacts, SystemTotals};
 pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use kill::{
-    Constraint, Consumer, CountedKills, CounterUse, DeviceZone, ExitCodeExplanation, Growth,
-    KernelKill, Kill, KillRecord, Killer, LastMinute, LogTime, LoggedRecord, MemoryRequest,
-    OomdCause, OomdKill, ProgramKill, Shortage, TaskRow, UnitEvent, UnitRecord, WallTime,
+    Constraint, Consumer, CountedKills, CounterUse, DeviceZone, ExitCodeExplanation, KernelKill,
+    Kill, KillRecord, Killer, LogTime, LoggedRecord, MemoryRequest, OomdCause, OomdKill,
+    ProgramKill, Shortage, TaskRow, UnitEvent, UnitRecord, WallTime,
 };
 pub use ksm::{KsmState, ProcessKsm};
 pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};
@@ -72,6 +75,7 @@ pub use limit::MemoryLimit;
 pub use mapping::{MappedMemory, MappingKind};
 pub use meminfo::Meminfo;
 pub use moment::{CivilTime, Moment};
+pub use nobody_killed::{NobodyKilled, NobodyKilledRecord, NobodyReason};
 pub use owner::{Owner, is_unit_name};
 pub use plan::{
     CgroupFile, Change, Guard, Knob, KnobValue, KsmFile, OneShot, Plan, PlanStep, Refusal,

@@ -27,6 +27,7 @@ mod theirs;
 
 pub use comparison::{CompareError, compare};
 pub use kills::{
-    KillFacts, TimedRecord, explain_exit_code, explain_kills, named_targets, unlogged_kills,
+    KillFacts, TimedRecord, explain_exit_code, explain_kills, explain_nobody_killed, named_targets,
+    unlogged_kills,
 };
 pub use plan::plan;

@@ -252,6 +252,9 @@ const PIECES: &[&[u8]] = &[
     b") total-vm:",
     b"7",
     b"18446744073709551616",
+    b"Out of memory and no killable processes",
+    b"Kernel panic - not syncing: ",
+    b"System is deadlocked on memory",
     b"Tasks in /",
     b" are going to be killed due to memory.oom.group",
     b"Killed /",
@@ -289,5 +292,14 @@ proptest! {
         let half = again % (text.len() + 1);
         text.extend_from_within(half..);
         feed_everything(&text);
+    }
+}
+
+#[test]
+fn each_line_of_a_real_log_is_in_a_known_form() {
+    for (number, log) in all_captured().iter().enumerate() {
+        let findings = search(log);
+        let spoken = findings.lines - findings.blank_lines;
+        assert_eq!(findings.known_lines, spoken, "log {number}");
     }
 }

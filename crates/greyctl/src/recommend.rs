@@ -74,7 +74,11 @@ pub(crate) fn command_of(user: &str, global: &GlobalOptions, words: &str, state:
 }
 
 /// Programs whose command in a sentence only root may run.
-const ROOTS: [&str; 2] = [": greyctl memory-enforce ", ": systemctl set-property "];
+const ROOTS: [&str; 3] = [
+    ": greyctl memory-enforce ",
+    ": systemctl set-property ",
+    ": sysctl -w ",
+];
 
 /// A sentence of advice for who is not root: with sudo before what needs it. A
 /// plan alone needs no root.
@@ -228,6 +232,10 @@ mod tests {
             (
                 "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
                 "plan it: greyctl memory-enforce --target /a --limit 64M --simulation",
+            ),
+            (
+                "set it: sysctl -w kernel.panic=30",
+                "set it: sudo sysctl -w kernel.panic=30",
             ),
             (
                 "see it: greyctl memory-diagnose",

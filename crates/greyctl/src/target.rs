@@ -130,6 +130,9 @@ fn failure(global: &GlobalOptions, kernel: &Kernel, error: &ResolveTargetError) 
              sudo",
         );
     }
+    if let Some(word) = called_so(kernel, error) {
+        failure = failure.hint(format!("a program is called so: name it as {word}"));
+    }
     let of_cgroups = matches!(
         error,
         ResolveTargetError::NoSuchCgroup { .. } | ResolveTargetError::NoSuchThing { .. }
@@ -146,6 +149,18 @@ fn failure(global: &GlobalOptions, kernel: &Kernel, error: &ResolveTargetError) 
         format!("see what there is: {look}")
     });
     failure.hint(hint)
+}
+
+/// The word for the programs whose name is the number that no process has.
+fn called_so(kernel: &Kernel, error: &ResolveTargetError) -> Option<String> {
+    let ResolveTargetError::NoSuchProcess { pid } = error else {
+        return None;
+    };
+    let named = Target::Name(pid.to_string());
+    match resolve_target(kernel, &named) {
+        Ok(_) | Err(ResolveTargetError::Ambiguous { .. }) => named.to_word(),
+        Err(_) => None,
+    }
 }
 
 /// Whether a diagnosis lists the control groups of this machine.

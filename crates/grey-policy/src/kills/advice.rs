@@ -14,6 +14,9 @@ use grey_model::{
 use super::{KillFacts, TimedRecord, shortage};
 use crate::theirs;
 
+/// Who has this as its `oom_score_adj` is never killed.
+pub(super) const NEVER: i16 = -1000;
+
 /// No limit below this is set by us (`memory-enforce` refuses it).
 const LOWEST_LIMIT: u64 = 64 << 20;
 
@@ -58,6 +61,14 @@ pub fn named_targets(records: &[TimedRecord], has_systemd: bool) -> Vec<Target> 
             KillRecord::Unit(unit) => {
                 unit_target(&unit.unit).map(&mut add);
                 [None, None]
+            }
+            KillRecord::Nobody(nobody) => {
+                let tasks = nobody.report.tasks.iter();
+                let protected = tasks.clone().find(|row| row.oom_score_adj == NEVER);
+                for row in tasks.take(1).chain(protected) {
+                    name_target(&row.name).map(&mut add);
+                }
+                [nobody.report.limit_cgroup.as_ref(), None]
             }
             KillRecord::Program(_) => [None, None],
         };
@@ -206,6 +217,15 @@ pub(super) fn spare(kill: &Kill, facts: &KillFacts<'_>) -> Option<String> {
                  --oom-score-adj -500"
             )
         },
+    ))
+}
+
+/// How to let the kernel kill this program where it must.
+pub(super) fn unprotect(name: &KernelText, facts: &KillFacts<'_>) -> Option<String> {
+    let word = there(name_target(name), facts)?;
+    Some(format!(
+        "have the largest of them killed after all others, in place of never: greyctl memory-enforce --target {word} \
+         --oom-score-adj -500"
     ))
 }
 

@@ -64,7 +64,7 @@ pub(super) fn victim(kill: &KernelKill) -> String {
 
 /// Usage and limit of the counter that had the least room. In version 1 that
 /// can be memory and swap together.
-fn crossed(kill: &KernelKill) -> Option<(Bytes, MemoryLimit)> {
+pub(super) fn crossed(kill: &KernelKill) -> Option<(Bytes, MemoryLimit)> {
     let room = |counter: &CounterUse| match counter.limit {
         MemoryLimit::Bytes(limit) => limit.0.saturating_sub(counter.usage.0),
         MemoryLimit::Max => u64::MAX,
@@ -140,7 +140,9 @@ fn victim_memory(kill: &KernelKill) -> Option<String> {
 /// How many of those in the report the kernel may choose: with -1000 it never does.
 fn candidates(kill: &KernelKill) -> usize {
     let tasks = kill.tasks.iter();
-    tasks.filter(|task| task.oom_score_adj > -1000).count()
+    tasks
+        .filter(|task| task.oom_score_adj > advice::NEVER)
+        .count()
 }
 
 /// Who used the most, and why the victim was chosen if it was another.
@@ -193,7 +195,7 @@ fn what_is_missing(kill: &KernelKill, killer: Killer) -> Option<String> {
 }
 
 /// The largest of the table, those with the most memory and swap first.
-fn consumers(kill: &KernelKill, page_size: PageSize) -> Option<Vec<Consumer>> {
+pub(super) fn consumers(kill: &KernelKill, page_size: PageSize) -> Option<Vec<Consumer>> {
     if kill.tasks.is_empty() {
         return None;
     }
@@ -210,7 +212,7 @@ fn consumers(kill: &KernelKill, page_size: PageSize) -> Option<Vec<Consumer>> {
 
 /// The page size of the machine that wrote the report: the victim is in it in
 /// pages and in KiB. `default` where it is not in both.
-fn page_size_of(kill: &KernelKill, default: PageSize) -> PageSize {
+pub(super) fn page_size_of(kill: &KernelKill, default: PageSize) -> PageSize {
     let in_pages = kill.tasks.iter().find(|row| kill.pid == Some(row.pid));
     let (Some(row), Some(in_bytes)) = (in_pages, resident(kill)) else {
         return default;

@@ -49,7 +49,7 @@ pub fn explain_kills(records: &[TimedRecord], facts: &KillFacts<'_>) -> Vec<Kill
             KillRecord::Program(program) => {
                 add_program(&mut kills, by_others::program(record, program));
             }
-            KillRecord::Kernel(_) | KillRecord::Unit(_) => {}
+            KillRecord::Kernel(_) | KillRecord::Unit(_) | KillRecord::Nobody(_) => {}
         }
     }
     // Who did it before that it was done.
@@ -119,7 +119,7 @@ pub(super) fn kernel_reports(records: &[TimedRecord]) -> Vec<(TimedRecord, Kerne
     reports
 }
 
-fn is_same_report(one: &TimedRecord, other: &TimedRecord) -> bool {
+pub(super) fn is_same_report(one: &TimedRecord, other: &TimedRecord) -> bool {
     let same_host = match (&one.host, &other.host) {
         (Some(one), Some(other)) => one == other,
         _ => true,

@@ -3,7 +3,7 @@
 //!
 //! [`explain_kills`] puts together what different logs say of the same kill;
 //! [`by_kernel`], [`by_others`] and [`exit_code`] put it in words, [`counters`]
-//! finds kills that no log shows. Pure: times are resolved before.
+//! finds kills that no log shows, [`nobody`] tells where the kernel killed none. Pure: times are resolved before.
 
 mod advice;
 mod by_kernel;
@@ -11,6 +11,7 @@ mod by_others;
 mod counters;
 mod exit_code;
 mod merge;
+mod nobody;
 mod shortage;
 mod watchdog;
 
@@ -22,6 +23,7 @@ pub use advice::named_targets;
 pub use counters::unlogged_kills;
 pub use exit_code::explain_exit_code;
 pub use merge::explain_kills;
+pub use nobody::explain_nobody_killed;
 
 /// A record whose time is resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +86,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         whole_group: false,
         consumers: None,
         grew: None,
+        grew_covers_seconds: None,
         last_minute: None,
         explanation: Vec::new(),
         advice: Vec::new(),

@@ -38,17 +38,24 @@ pub(super) fn explanation(kill: &KernelKill, page_size: PageSize) -> Vec<String>
                 .to_owned(),
         );
     }
-    match (kill.swap_free, kill.swap_total) {
-        // Nothing was to be swapped out for it.
-        _ if shortage == Shortage::Nothing => {}
-        (_, Some(Bytes(0))) => lines.push("the machine has no swap".to_owned()),
-        (Some(free), Some(total)) => lines.push(format!("{free} of {total} of swap was free")),
-        _ => {}
+    // Nothing was to be swapped out for it.
+    if shortage != Shortage::Nothing {
+        lines.extend(swap_then(kill));
     }
     lines
 }
 
-fn reason(kill: &KernelKill, shortage: Shortage, page_size: PageSize) -> String {
+/// How much swap there was.
+pub(super) fn swap_then(kill: &KernelKill) -> Option<String> {
+    match (kill.swap_free, kill.swap_total) {
+        (_, Some(Bytes(0))) => Some("the machine has no swap".to_owned()),
+        (Some(free), Some(total)) => Some(format!("{free} of {total} of swap was free")),
+        _ => None,
+    }
+}
+
+/// What there was too little of, as the end of a sentence.
+pub(super) fn reason(kill: &KernelKill, shortage: Shortage, page_size: PageSize) -> String {
     let asked_by = || {
         let name = kill.asked_by.as_ref().map(KernelText::to_process_name);
         name.unwrap_or_else(|| "a program".to_owned())
@@ -94,7 +101,7 @@ fn reason(kill: &KernelKill, shortage: Shortage, page_size: PageSize) -> String 
 }
 
 /// What may be concluded from that, and what not.
-const fn what_it_means(shortage: Shortage) -> Option<&'static str> {
+pub(super) const fn what_it_means(shortage: Shortage) -> Option<&'static str> {
     match shortage {
         Shortage::Machine => None,
         Shortage::CpusetNodes | Shortage::PolicyNodes => {

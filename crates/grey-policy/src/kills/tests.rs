@@ -4,6 +4,7 @@
 mod advice;
 mod by_others;
 mod exit_codes;
+mod nobody;
 mod shortage;
 
 use grey_model::{

@@ -6,6 +6,8 @@
 //! one after the other, and what does not agree with itself is thrown away
 //! rather than mixed: the pid of the victim, and the cgroup of the numbers.
 
+mod nobody;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -227,6 +229,8 @@ impl Assembly {
         match line {
             KernelLine::AskedByHand => self.by_hand = Some((time, printer.host)),
             KernelLine::HandIgnored => self.by_hand = None,
+            KernelLine::NobodyToKill => self.nobody_to_kill(time, printer),
+            KernelLine::Panicked(reason) => self.panicked(time, printer, reason),
             KernelLine::Invoked { asked_by, request } => {
                 let mut report = Report::new(time, printer);
                 report.has_beginning = true;

@@ -6,7 +6,7 @@
 
 use grey_model::{
     Bytes, CgroupPath, Constraint, CounterUse, DeviceZone, KernelText, MemoryLimit, MemoryRequest,
-    Pages, TaskRow,
+    NobodyReason, Pages, TaskRow,
 };
 
 use super::find::{leading_number, number_after, position, signed_after, split, split_last};
@@ -17,6 +17,10 @@ const NO_LIMIT_KIB: u64 = 9_007_199_254_000_000;
 
 /// The order that SysRq F asks with.
 const SYSRQ_ORDER: i64 = -1;
+
+/// What the kernel says where it found nobody whom it may kill; before Linux 4.19
+/// as the reason of its panic.
+const NO_CANDIDATE: &[u8] = b"Out of memory and no killable processes";
 
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +34,13 @@ pub enum KernelLine {
     },
     /// `sysrq: Manual OOM execution`: somebody asked with SysRq F.
     AskedByHand,
-    /// `OOM request ignored`: nobody was to be killed for that.
+    /// `sysrq: OOM request ignored`: nobody was to be killed for that.
     HandIgnored,
+    /// `Out of memory and no killable processes...`: of the machine as of a control
+    /// group.
+    NobodyToKill,
+    /// `Kernel panic - not syncing: ...` for want of memory.
+    Panicked(NobodyReason),
     /// `memory: usage ...`.
     Memory(CounterUse),
     /// `swap: usage ...`.
@@ -139,7 +148,9 @@ pub fn parse_kernel_line(text: &[u8]) -> Option<KernelLine> {
         }
         b'T' if text.starts_with(b"Tasks in ") => group_kill(text),
         b's' if text == b"sysrq: Manual OOM execution" => Some(KernelLine::AskedByHand),
-        b'O' if text.starts_with(b"OOM request ignored") => Some(KernelLine::HandIgnored),
+        b's' if text.starts_with(b"sysrq: OOM request ignored") => Some(KernelLine::HandIgnored),
+        b'O' if text.starts_with(NO_CANDIDATE) => Some(KernelLine::NobodyToKill),
+        b'K' => panicked(text).map(KernelLine::Panicked),
         b'o' if text.starts_with(b"oom-kill:") => summary(text).map(KernelLine::Summary),
         b'o' if text.starts_with(b"oom_reaper: reaped process ") => {
             let (pid, name) = process(split(text, b"reaped process ")?.1, b"), now ")?;
@@ -353,6 +364,26 @@ fn process(text: &[u8], end: &[u8]) -> Option<(u32, KernelText)> {
     Some((narrow(pid)?, KernelText::from(name)))
 }
 
+/// `Kernel panic - not syncing: System is deadlocked on memory`, or that
+/// `vm.panic_on_oom` is set.
+fn panicked(text: &[u8]) -> Option<NobodyReason> {
+    let why = text.strip_prefix(b"Kernel panic - not syncing: ")?;
+    let known: [(&[u8], NobodyReason); 4] = [
+        (b"System is deadlocked on memory", NobodyReason::NoCandidate),
+        (NO_CANDIDATE, NobodyReason::NoCandidate),
+        (
+            b"Out of memory: system-wide panic_on_oom is enabled",
+            NobodyReason::PanicOnOom,
+        ),
+        (
+            b"Out of memory: compulsory panic_on_oom is enabled",
+            NobodyReason::PanicOnOomCompulsory,
+        ),
+    ];
+    let reason = known.iter().find(|(begins, _)| why.starts_with(begins));
+    reason.map(|(_, reason)| *reason)
+}
+
 /// `oom_kill_process: 12 callbacks suppressed`.
 fn suppressed(text: &[u8]) -> Option<KernelLine> {
     let rest = text.strip_prefix(b"oom_kill_process: ")?;
@@ -521,7 +552,7 @@ mod tests {
             Some(KernelLine::AskedByHand)
         );
         assert_eq!(
-            is("OOM request ignored. No task eligible"),
+            is("sysrq: OOM request ignored. No task eligible"),
             Some(KernelLine::HandIgnored)
         );
         assert_eq!(
@@ -555,8 +586,32 @@ mod tests {
                 ..
             }))
         ));
+        assert_eq!(
+            is("Out of memory and no killable processes..."),
+            Some(KernelLine::NobodyToKill)
+        );
+        for (why, reason) in [
+            ("System is deadlocked on memory", NobodyReason::NoCandidate),
+            (
+                "Out of memory and no killable processes...",
+                NobodyReason::NoCandidate,
+            ),
+            (
+                "Out of memory: system-wide panic_on_oom is enabled",
+                NobodyReason::PanicOnOom,
+            ),
+            (
+                "Out of memory: compulsory panic_on_oom is enabled",
+                NobodyReason::PanicOnOomCompulsory,
+            ),
+        ] {
+            let line = format!("Kernel panic - not syncing: {why}");
+            assert_eq!(is(&line), Some(KernelLine::Panicked(reason)), "{line}");
+        }
         for other in [
             "",
+            "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009",
+            "---[ end Kernel panic - not syncing: System is deadlocked on memory ]---",
             "x: Killed process 7 (x)",
             "kmem: usage 0kB, limit 1kB, failcnt 0",
         ] {

@@ -25,6 +25,8 @@ pub struct KillLog {
     lines: u64,
     blank_lines: u64,
     known_lines: u64,
+    /// Whether the line before was in a known form.
+    is_after_known: bool,
     kernel_lines: u64,
     cut_lines: u64,
     first: Option<LogTime>,
@@ -40,8 +42,8 @@ pub struct LogFindings {
     pub lines: u64,
     /// How many of them hold nothing but blanks.
     pub blank_lines: u64,
-    /// How many of them are in a form that is known: they say when or who, or are
-    /// of a report that is known.
+    /// How many of them are in a form that is known: they say when or who, are of a
+    /// report that is known, or go on what such a line has begun.
     pub known_lines: u64,
     /// How many of them the kernel wrote, or nobody that is known.
     pub kernel_lines: u64,
@@ -98,10 +100,11 @@ impl KillLog {
         self.cut_lines += u64::from(std::mem::take(&mut self.is_cut));
         self.blank_lines += u64::from(line.trim_ascii().is_empty());
         let is_known = match parse_line(&line) {
-            Some(parsed) => self.take(&parsed),
+            Some(parsed) => self.take(&parsed) || goes_on(&line, self.is_after_known),
             None => is_entry(&line),
         };
         self.known_lines += u64::from(is_known);
+        self.is_after_known = is_known;
         self.line = line;
         self.line.clear();
     }
@@ -154,6 +157,12 @@ impl KillLog {
             });
         }
     }
+}
+
+/// Whether it is of the entry that a known line has begun, such as what
+/// `/dev/kmsg` says of a device, or is a remark of journalctl.
+fn goes_on(line: &[u8], is_after_known: bool) -> bool {
+    (is_after_known && line.starts_with(b" ")) || line.starts_with(b"-- ")
 }
 
 /// Whether it is an entry of the journal, of which nothing was taken.
@@ -233,5 +242,10 @@ mod tests {
             assert_eq!(known(other), (0, 0), "{}", other.escape_ascii());
         }
         assert_eq!(known(b"\n \t\n\r\n"), (0, 3));
+        // What goes on in the next lines, of what is known alone.
+        let device = b"6,1,2,-;pci 0000:00:01.0: x\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:01.0";
+        assert_eq!(known(device), (3, 0));
+        assert_eq!(known(b"milk\n  and bread"), (0, 0));
+        assert_eq!(known(b"-- Boot 0123456789abcdef --"), (1, 0));
     }
 }

@@ -51,6 +51,16 @@ impl Clock {
         }
     }
 
+    /// Whether no line of a log can be from then on: it is later than now, or,
+    /// of a saved log, than it can be in any zone.
+    pub(super) fn is_ahead(&self, at: Timestamp, is_saved: bool) -> bool {
+        let latest = match is_saved {
+            true => self.now.checked_add(AHEAD).unwrap_or(Timestamp::MAX),
+            false => self.now,
+        };
+        at > latest
+    }
+
     /// When this boot began.
     pub(super) fn boot(&self) -> Option<Moment> {
         self.booted?.earlier_by(self.suspended)
@@ -185,6 +195,16 @@ mod tests {
             clock().boot(),
             moment("2026-03-01T07:00:00Z".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn what_is_later_than_now_is_ahead_and_of_a_saved_log_what_no_zone_has() {
+        let clock = clock();
+        let in_hours = |hours| clock.now + SignedDuration::from_hours(hours);
+        for (hours, of_ours, of_saved) in [(0, false, false), (1, true, false), (37, true, true)] {
+            assert_eq!(clock.is_ahead(in_hours(hours), false), of_ours, "{hours}");
+            assert_eq!(clock.is_ahead(in_hours(hours), true), of_saved, "{hours}");
+        }
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //!
 //! Never changes anything.
 
-use grey_model::{CgroupPath, CountedKills, Kill, Moment, Target};
+use grey_model::{CgroupPath, CountedKills, Kill, Moment, NobodyKilled, Target};
 use grey_policy::{
-    KillFacts, TimedRecord, explain_exit_code, explain_kills, named_targets, unlogged_kills,
+    KillFacts, TimedRecord, explain_exit_code, explain_kills, explain_nobody_killed, named_targets,
+    unlogged_kills,
 };
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::mount::find_cgroup_mode;
 use grey_telemetry::cgroup::tree::{TreeBounds, read_tree};
 use grey_telemetry::target::{ResolveTargetError, Resolver};
+use jiff::Timestamp;
 
 use super::clock::{Clock, moment, timestamp};
 use super::document::{self, KillsDocument};
@@ -53,11 +55,14 @@ fn killed(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let clock = Clock::read();
-    let kernel = open_kernel(global)?;
     let since = options
         .since
         .as_ref()
         .map(|since| since.timestamp(clock.now, &clock.zone));
+    if let Some(since) = since.filter(|since| clock.is_ahead(*since, options.log.is_some())) {
+        return Err(in_the_future(since, &clock));
+    }
+    let kernel = open_kernel(global)?;
     let mut found = match &options.log {
         Some(path) => sources::saved(path, &clock)?,
         None => {
@@ -89,10 +94,17 @@ fn killed(
     };
     let since = since.and_then(moment);
     let mut kills = explain_kills(&found.records, &facts);
-    let undated = kills.iter().filter(|kill| kill.at.is_none()).count();
+    let mut nobody_killed = explain_nobody_killed(&found.records, &facts);
+    let undated = kills.iter().filter(|kill| kill.at.is_none()).count()
+        + nobody_killed
+            .iter()
+            .filter(|case| case.at.is_none())
+            .count();
     kills.retain(|kill| is_wanted(kill, options, since));
+    nobody_killed.retain(|case| concerns(case, options, since));
     let is_root = rustix::process::geteuid().is_root();
-    for line in kills.iter_mut().flat_map(|kill| &mut kill.advice) {
+    let advice = kills.iter_mut().flat_map(|kill| &mut kill.advice);
+    for line in advice.chain(nobody_killed.iter_mut().flat_map(|case| &mut case.advice)) {
         *line = at_places(global, line);
         if !is_root {
             *line = with_sudo(line);
@@ -116,6 +128,7 @@ fn killed(
         searched: found.searched,
         notes,
         kills,
+        nobody_killed,
     };
     if options.json {
         output.json(&document)?;
@@ -128,6 +141,15 @@ fn killed(
         ))?;
     }
     Ok(Exit::Success)
+}
+
+fn in_the_future(since: Timestamp, clock: &Clock) -> Failure {
+    let since = report::local(since, &clock.zone);
+    Failure::new(
+        Exit::Usage,
+        format!("no log can tell of kills since {since}: that is in the future"),
+    )
+    .hint("--since is how long ago (10m, 2h), a time of the last day (10:04), or a date")
 }
 
 /// So many things that kills name are looked for: there is a limit to what a log
@@ -173,37 +195,62 @@ fn counted(
     Some(unlogged_kills(&tree.groups, &records))
 }
 
-fn is_wanted(kill: &Kill, options: &WhyOptions, since: Option<Moment>) -> bool {
-    let in_time = match (kill.at, since) {
+/// Of what has no time nobody knows that it is too old.
+fn is_since(at: Option<Moment>, since: Option<Moment>) -> bool {
+    match (at, since) {
         (Some(at), Some(since)) => at >= since,
-        // Of what has no time nobody knows that it is too old.
         _ => true,
+    }
+}
+
+/// Whether it is about those who were asked for: a machine that stops ends all.
+fn concerns(case: &NobodyKilled, options: &WhyOptions, since: Option<Moment>) -> bool {
+    let in_cgroup = |name: &String| {
+        let limited = case.limit_cgroup.as_ref();
+        limited.is_some_and(|path| is_within(path, name))
     };
+    let is_theirs = match &options.name {
+        Some(name) => in_cgroup(name),
+        None => options.pid.is_none(),
+    };
+    is_since(case.at, since) && (is_theirs || case.machine_stopped != Some(false))
+}
+
+fn is_wanted(kill: &Kill, options: &WhyOptions, since: Option<Moment>) -> bool {
     let is_pid = options.pid.is_none_or(|pid| kill.pid == Some(pid));
     let is_named = options
         .name
         .as_ref()
         .is_none_or(|name| is_called(kill, name));
-    in_time && is_pid && is_named
+    is_since(kill.at, since) && is_pid && is_named
 }
 
 /// Whether the process, its unit or its cgroup has this name; a unit and its cgroup
 /// also without the `.service`, as for systemctl.
 fn is_called(kill: &Kill, name: &str) -> bool {
-    let service = format!("{name}.service");
-    let (name, service) = (name.as_bytes(), service.as_bytes());
+    let in_cgroup = kill
+        .cgroup
+        .as_ref()
+        .is_some_and(|path| is_within(path, name));
+    let of_unit = kill
+        .unit
+        .as_ref()
+        .is_some_and(|it| is_unit(it.as_bytes(), name));
+    let name = name.as_bytes();
     let is_process = kill.name.as_ref().is_some_and(|it| it.as_bytes() == name);
-    let is_unit = |it: &[u8]| it == name || it == service;
     let is_cut = kill
         .name
         .as_ref()
         .is_some_and(|it| name.len() > NAME_LENGTH && it.as_bytes() == &name[..NAME_LENGTH]);
-    let in_cgroup = kill
-        .cgroup
-        .as_ref()
-        .is_some_and(|path| path.as_bytes() == name || path.components().any(is_unit));
-    let of_unit = kill.unit.as_ref().is_some_and(|it| is_unit(it.as_bytes()));
     is_process || is_cut || of_unit || in_cgroup
+}
+
+fn is_unit(it: &[u8], name: &str) -> bool {
+    it == name.as_bytes() || it.strip_suffix(b".service") == Some(name.as_bytes())
+}
+
+fn is_within(path: &CgroupPath, name: &str) -> bool {
+    path.as_bytes() == name.as_bytes() || path.components().any(|part| is_unit(part, name))
 }
 
 fn time_notes(kills: &[Kill], clock: &Clock, undated: usize, has_since: bool) -> Vec<String> {

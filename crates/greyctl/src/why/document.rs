@@ -2,7 +2,7 @@
 //!
 //! Plain data. What no log says is `null`, never 0.
 
-use grey_model::{CountedKills, ExitCodeExplanation, Kill, Moment};
+use grey_model::{CountedKills, ExitCodeExplanation, Kill, Moment, NobodyKilled};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub(crate) struct KillsDocument {
     pub(crate) schema: &'static str,
     /// The kills, oldest first as far as their times are known.
     pub(crate) kills: Vec<Kill>,
+    /// Times at which memory was out and the kernel killed nobody: it stopped the
+    /// machine, or went on without.
+    pub(crate) nobody_killed: Vec<NobodyKilled>,
     /// The exit code that was asked about; `null` when none was.
     pub(crate) exit_code: Option<ExitCodeExplanation>,
     /// Kills that the control groups have counted and no log shows any more;
@@ -52,6 +55,8 @@ pub(crate) struct Searched {
     pub(crate) name: String,
     /// How many lines or records it had, without blank ones.
     pub(crate) lines: u64,
+    /// How many of them are in no known form: what they tell is not understood.
+    pub(crate) unknown_lines: u64,
     /// When its first line was written; `null` when it does not say.
     pub(crate) from: Option<Moment>,
     /// Until when it tells of everything: when it was read, where that is this
@@ -63,4 +68,12 @@ pub(crate) struct Searched {
     pub(crate) incomplete: bool,
     /// Why it could not be read, or not to its end; `null` when it was.
     pub(crate) problem: Option<String>,
+}
+
+impl Searched {
+    /// Whether most of it was not understood: then it says little that it tells of
+    /// no kill.
+    pub(crate) const fn is_mostly_unknown(&self) -> bool {
+        self.unknown_lines > self.lines / 2
+    }
 }

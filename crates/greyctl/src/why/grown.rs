@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use grey_model::{
     Bytes, CgroupPath, Growth, Kill, Moment, ProcessField, ProcessKey, ProcessSample, Sample,
@@ -18,7 +19,7 @@ use crate::cli::GlobalOptions;
 use crate::history::command::{folder, missing, open_beside};
 
 /// How long before a kill is looked at, in milliseconds: 5 minutes.
-const BEFORE: u64 = 300_000;
+pub(super) const BEFORE: u64 = 300_000;
 
 /// Fills in `grew` of each kill whose time is known; what of history could not be
 /// read, in sentences.
@@ -34,7 +35,8 @@ pub(super) fn fill(global: &GlobalOptions, kills: &mut [Kill]) -> Vec<String> {
             continue;
         };
         let limited = Limited::of(kill);
-        kill.grew = grown(&mut history, at.saturating_sub(BEFORE)..=at, &limited);
+        let before = grown(&mut history, at.saturating_sub(BEFORE)..=at, &limited);
+        (kill.grew, kill.grew_covers_seconds) = before.map(Grown::parts).unzip();
         kill.last_minute = minutes.before(at, |from| grown(&mut history, from..=at, &limited));
     }
     missing(&history)
@@ -48,9 +50,23 @@ pub(super) fn unix_milliseconds(at: Moment) -> Option<u64> {
 /// A time of history, in milliseconds since 1970.
 type Span = std::ops::RangeInclusive<u64>;
 
+/// Who grew, and in how much of the time.
+#[derive(Debug)]
+pub(super) struct Grown {
+    grew: Vec<Growth>,
+    covers: Duration,
+}
+
+impl Grown {
+    /// As documents have it.
+    pub(super) fn parts(self) -> (Vec<Growth>, f64) {
+        (self.grew, self.covers.as_secs_f64())
+    }
+}
+
 /// Who grew in `span` and was still there then; `None` where nothing was
 /// recorded then.
-fn grown(history: &mut History, span: Span, limited: &Limited) -> Option<Vec<Growth>> {
+fn grown(history: &mut History, span: Span, limited: &Limited) -> Option<Grown> {
     let mut tally = Tally::since(*span.start());
     let read = history.samples(*span.start(), *span.end(), |sample| {
         tally.add(sample);
@@ -96,14 +112,26 @@ impl Limited {
 /// until then: who was killed may be gone from the last ones.
 const LAST: u64 = 3;
 
-/// What each process held first and last, and in which sample that was.
+/// What a process held.
+#[derive(Debug)]
+struct Held {
+    first: u64,
+    last: u64,
+    /// In which sample it was seen last.
+    seen: u64,
+    is_new: bool,
+}
+
+/// What each process held first and last.
 #[derive(Debug)]
 struct Tally {
     /// When the time begins, in milliseconds since 1970.
     from_unix_ms: u64,
     ticks_per_second: u64,
-    known: BTreeMap<ProcessKey, (u64, u64, u64)>,
+    known: BTreeMap<ProcessKey, Held>,
     samples: u64,
+    /// When the first sample and the last were taken.
+    taken: Option<(u64, u64)>,
 }
 
 impl Tally {
@@ -114,6 +142,7 @@ impl Tally {
             ticks_per_second: rustix::param::clock_ticks_per_second(),
             known: BTreeMap::new(),
             samples: 0,
+            taken: None,
         }
     }
 
@@ -121,6 +150,8 @@ impl Tally {
     /// nothing when it began.
     fn add(&mut self, sample: Sample) {
         self.samples += 1;
+        let (first, _) = self.taken.unwrap_or((sample.at_unix_ms, 0));
+        self.taken = Some((first, sample.at_unix_ms));
         let gone_by = sample.at_unix_ms.saturating_sub(self.from_unix_ms);
         // Before a boot nobody ran: a time that began then began with none.
         let begin_ms = sample.since_boot_ms.checked_sub(gone_by);
@@ -132,17 +163,20 @@ impl Tally {
                 (Some(begin_ms), Some(started)) => started > begin_ms,
                 (Some(_), None) => false,
             };
-            let before = if is_new { 0 } else { held };
-            let first = (before, held, self.samples);
-            let entry = self.known.entry(process.key).or_insert(first);
-            (entry.1, entry.2) = (held, self.samples);
+            let entry = self.known.entry(process.key).or_insert(Held {
+                first: if is_new { 0 } else { held },
+                last: held,
+                seen: self.samples,
+                is_new,
+            });
+            (entry.last, entry.seen) = (held, self.samples);
         }
     }
 
     /// Who grew and was still there at the end: those of the cgroup at its limit,
     /// then those of whom nobody knows, then the others, each by growth. `None`
     /// with fewer than two samples: of one moment alone nobody can tell what grew.
-    fn grown(self, limited: &Limited) -> Option<Vec<Growth>> {
+    fn grown(self, limited: &Limited) -> Option<Grown> {
         let samples = self.samples;
         if samples < 2 {
             return None;
@@ -150,12 +184,13 @@ impl Tally {
         let mut grew: Vec<Growth> = self
             .known
             .into_iter()
-            .filter(|(_, (first, last, seen))| last > first && seen + LAST > samples)
-            .map(|(key, (first, last, _))| Growth {
+            .filter(|(_, held)| held.last > held.first && held.seen + LAST > samples)
+            .map(|(key, held)| Growth {
                 in_limited_cgroup: limited.holds(&key),
                 pid: key.id.pid,
                 name: key.name,
-                growth_bytes: Bytes(last - first),
+                growth_bytes: Bytes(held.last - held.first),
+                is_new: held.is_new,
             })
             .collect();
         grew.sort_by_key(|growth| {
@@ -166,7 +201,11 @@ impl Tally {
             };
             (rank, Reverse(growth.growth_bytes), growth.pid)
         });
-        Some(grew)
+        let (first, last) = self.taken?;
+        Some(Grown {
+            grew,
+            covers: Duration::from_millis(last.saturating_sub(first)),
+        })
     }
 }
 
@@ -227,7 +266,7 @@ mod tests {
         for (later, processes) in (0..).zip(samples) {
             tally.add(sample(later, uptime, processes));
         }
-        tally.grown(limited).unwrap()
+        tally.grown(limited).unwrap().grew
     }
 
     /// The pids of who grew, in their order.
@@ -252,10 +291,11 @@ mod tests {
             ];
             let grew = grew(uptime, samples, &Limited::default());
             let of_it = grew.iter().find(|growth| growth.pid == 7);
-            of_it.map(|growth| growth.growth_bytes)
+            of_it.map(|growth| (growth.growth_bytes, growth.is_new))
         };
-        assert_eq!(growth(UPTIME, UPTIME + 500), Some(Bytes::from_mib(60)));
-        assert_eq!(growth(UPTIME, UPTIME - 500), Some(Bytes::from_mib(36)));
+        let (whole, since) = (Bytes::from_mib(60), Bytes::from_mib(36));
+        assert_eq!(growth(UPTIME, UPTIME + 500), Some((whole, true)));
+        assert_eq!(growth(UPTIME, UPTIME - 500), Some((since, false)));
         // Also where it stays as it was when it was first seen.
         let stays = vec![
             vec![process(1, None, 10)],
@@ -272,7 +312,10 @@ mod tests {
             sample.since_boot_ms = later * 10;
             tally.add(sample);
         }
-        let grew = tally.grown(&Limited::default()).unwrap();
+        let grown = tally.grown(&Limited::default()).unwrap();
+        assert_eq!(grown.covers, Duration::from_secs(1));
+        let grew = grown.grew;
+        assert!(grew[0].is_new);
         assert_eq!(grew[0].growth_bytes, Bytes::from_mib(60));
     }
 
@@ -333,6 +376,6 @@ mod tests {
     fn of_one_moment_nothing_has_grown_and_nothing_is_known() {
         let mut tally = Tally::since(BEGIN);
         tally.add(sample(0, UPTIME, vec![process(1, None, 10)]));
-        assert_eq!(tally.grown(&Limited::default()), None);
+        assert!(tally.grown(&Limited::default()).is_none());
     }
 }

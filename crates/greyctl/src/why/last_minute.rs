@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 
-use grey_model::{Bytes, Growth, LastMinute, Sample, SystemField};
+use grey_model::{Bytes, LastMinute, Sample, SystemField};
 use grey_telemetry::history::{Dump, dumps, read_dump};
+
+use super::grown::Grown;
 
 /// The dumps that can be read.
 pub(super) struct Minutes {
@@ -27,7 +29,7 @@ impl Minutes {
     pub(super) fn before(
         &self,
         at_unix_ms: u64,
-        grown: impl FnOnce(u64) -> Option<Vec<Growth>>,
+        grown: impl FnOnce(u64) -> Option<Grown>,
     ) -> Option<LastMinute> {
         let covering = self.there.iter().filter_map(|dump| {
             let (from, until, _) = dump.holds.as_ref().ok()?;
@@ -44,6 +46,7 @@ impl Minutes {
         let swap = known(SystemField::SwapUsed);
         let stalled = known(SystemField::PressureSome);
         let stalled = stalled.first().zip(stalled.last());
+        let (grew, grew_covers_seconds) = grown(from).map(Grown::parts).unzip();
         Some(LastMinute {
             dump: dump.name.clone(),
             covers_seconds: seconds(at_unix_ms.saturating_sub(from).saturating_mul(1000)),
@@ -52,7 +55,8 @@ impl Minutes {
             swap_before_bytes: bytes(swap.first()),
             swap_bytes: bytes(swap.last()),
             stalled_seconds: stalled.map(|(first, last)| seconds(last.saturating_sub(*first))),
-            grew: grown(from),
+            grew,
+            grew_covers_seconds,
         })
     }
 }

@@ -4,14 +4,17 @@
 //! [`options`] is the command line, [`command`] puts it together, [`sources`]
 //! and [`journal`] read the logs, [`grown`] asks history,
 //! [`last_minute`] its dumps, [`victims`] where those were whom a program killed, [`clock`] makes their times comparable,
-//! [`document`] is what is published, [`report`] shows it.
+//! [`document`] is what is published, [`report`] shows it, [`growth`] who grew, and
+//! [`nobody_killed`] where the kernel killed none.
 
 mod clock;
 pub(crate) mod command;
 pub(crate) mod document;
 mod grown;
+mod growth;
 mod journal;
 mod last_minute;
+mod nobody_killed;
 pub(crate) mod options;
 mod report;
 mod sources;

@@ -3,19 +3,17 @@
 //! Pure: a document becomes text.
 
 use grey_model::{
-    Consumer, CountedKills, ExitCodeExplanation, Growth, KernelText, Kill, Killer, LastMinute,
-    Moment, Shortage,
+    Consumer, CountedKills, ExitCodeExplanation, KernelText, Kill, Killer, Moment, Shortage,
 };
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::clock::timestamp;
 use super::document::{KillsDocument, Searched};
 use super::options::WhyOptions;
+use super::{growth, nobody_killed};
 use crate::count::counted;
 use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
-
-/// The most processes that are shown to have grown.
-const MOST_GROWN: usize = 3;
 
 /// How many of those that used the most are shown; JSON has more.
 const MOST_CONSUMERS: usize = 5;
@@ -23,7 +21,7 @@ const MOST_CONSUMERS: usize = 5;
 const INDENT: usize = 2;
 
 /// Programs that advice names: their command line stands alone, to be copied.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     ": sudo ",
     ": greyctl ",
     ": systemctl ",
@@ -35,6 +33,7 @@ const PROGRAMS: [&str; 11] = [
     ": kubectl ",
     ": oomctl",
     ": cat ",
+    ": sysctl ",
 ];
 
 /// The whole report.
@@ -44,12 +43,15 @@ pub(super) fn render(
     zone: &TimeZone,
     width: Option<usize>,
 ) -> String {
-    let mut text = String::new();
+    let mut text = nobody_killed::render(&document.nobody_killed, zone, width);
     if document.kills.is_empty() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
         text.push_str(&none_found(document, options, zone, width));
     } else {
         let remark = counted(document.kills.len() as u64, "kill", "kills");
-        text.push_str(heading("Killed", &remark, width).trim_start_matches('\n'));
+        text.push_str(&heading("Killed", &remark, width));
         for kill in &document.kills {
             text.push_str(&one(kill, zone, width));
         }
@@ -66,7 +68,7 @@ pub(super) fn render(
             text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
         }
     }
-    text
+    text.trim_start_matches('\n').to_owned()
 }
 
 fn none_found(
@@ -83,7 +85,7 @@ fn none_found(
         who.push_str(&format!(" of process {pid}"));
     }
     let since = document.since.map_or_else(String::new, |since| {
-        format!(" since {}", local(since, zone))
+        format!(" since {}", local(timestamp(since), zone))
     });
     let names: Vec<&str> = document
         .searched
@@ -91,10 +93,16 @@ fn none_found(
         .filter(|log| log.lines > 0)
         .map(|log| log.name.as_str())
         .collect();
-    let place = if names.is_empty() {
-        "what was searched, which is empty".to_owned()
-    } else {
-        KernelText::from(&names.join(" and ")).to_string()
+    let understood = document.searched.iter().find(|log| log.is_mostly_unknown());
+    let names = KernelText::from(&names.join(" and ")).to_string();
+    let place = match understood {
+        _ if names.is_empty() => "what was searched, which is empty".to_owned(),
+        Some(log) => format!(
+            "what was understood of {names}: {} of {}",
+            log.lines.saturating_sub(log.unknown_lines),
+            counted(log.lines, "line", "lines")
+        ),
+        None => names,
     };
     let mut text = String::new();
     for line in wrap(
@@ -106,12 +114,17 @@ fn none_found(
     text
 }
 
-fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
-    let when = match (kill.at, kill.since_boot_seconds) {
-        (Some(at), _) => local(at, zone),
+/// When something was, as far as the log says.
+pub(super) fn when(at: Option<Moment>, since_boot: Option<f64>, zone: &TimeZone) -> String {
+    match (at, since_boot) {
+        (Some(at), _) => local(timestamp(at), zone),
         (None, Some(seconds)) => format!("{seconds:.6} s since an unknown boot"),
         (None, None) => "at an unknown time".to_owned(),
-    };
+    }
+}
+
+fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
+    let when = when(kill.at, kill.since_boot_seconds, zone);
     let who = match (&kill.name, kill.pid, &kill.unit, &kill.cgroup) {
         (Some(name), Some(pid), _, _) => format!("{} ({pid})", name.to_process_name()),
         (Some(name), None, _, _) => name.to_process_name(),
@@ -131,12 +144,11 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
     if let Some(consumers) = &kill.consumers {
         text.push_str(&largest(consumers, width));
     }
-    for growth in kill.grew.iter().flatten().take(MOST_GROWN) {
-        let line = format!("in the 5 minutes before, {}", grew(growth));
+    for line in growth::before(kill) {
         text.push_str(&item("", &line, width));
     }
     if let Some(minute) = &kill.last_minute {
-        for line in last_minute(minute) {
+        for line in growth::last_minute(minute) {
             text.push_str(&item("", &line, width));
         }
     }
@@ -144,46 +156,6 @@ fn one(kill: &Kill, zone: &TimeZone, width: Option<usize>) -> String {
         text.push_str(&advice(line, width));
     }
     text
-}
-
-/// What the last minute was like, each a sentence.
-fn last_minute(minute: &LastMinute) -> Vec<String> {
-    let covers = minute.covers_seconds;
-    let mut parts = Vec::new();
-    if let (Some(before), Some(least)) =
-        (minute.available_before_bytes, minute.least_available_bytes)
-    {
-        parts.push(format!("available memory went from {before} to {least}"));
-    }
-    if let (Some(before), Some(then)) = (minute.swap_before_bytes, minute.swap_bytes)
-        && before != then
-    {
-        parts.push(format!("swap from {before} to {then}"));
-    }
-    if let Some(stalled) = minute.stalled_seconds {
-        parts.push(format!("tasks waited {stalled:.1} s for memory"));
-    }
-    let mut lines = Vec::new();
-    if !parts.is_empty() {
-        let (what, dump) = (parts.join(", "), &minute.dump);
-        lines.push(format!("in the last {covers:.0} s, {what} ({dump})"));
-    }
-    for growth in minute.grew.iter().flatten().take(MOST_GROWN) {
-        lines.push(format!("in the last {covers:.0} s, {}", grew(growth)));
-    }
-    lines
-}
-
-/// Who grew by how much; of who was not in the cgroup at its limit, that it was
-/// not.
-fn grew(growth: &Growth) -> String {
-    let (name, pid) = (growth.name.to_process_name(), growth.pid);
-    let bytes = growth.growth_bytes;
-    let outside = match growth.in_limited_cgroup {
-        Some(false) => ", outside of the control group at its limit",
-        _ => "",
-    };
-    format!("{name} ({pid}) grew by {bytes}{outside}")
 }
 
 fn by(kill: &Kill) -> &'static str {
@@ -251,7 +223,7 @@ pub(super) fn advice(line: &str, width: Option<usize>) -> String {
     text
 }
 
-fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
+pub(super) fn largest(consumers: &[Consumer], width: Option<usize>) -> String {
     let mut table = Table::new(vec![
         Column::number("PID", 0),
         Column::number("RSS", 0),
@@ -318,7 +290,11 @@ fn searched(logs: &[Searched], zone: &TimeZone, width: Option<usize>) -> String 
     for log in logs {
         let span = match (log.from, log.until) {
             (Some(from), Some(until)) => {
-                format!(", {} to {}", local(from, zone), local(until, zone))
+                format!(
+                    ", {} to {}",
+                    local(timestamp(from), zone),
+                    local(timestamp(until), zone)
+                )
             }
             _ => String::new(),
         };
@@ -328,15 +304,23 @@ fn searched(logs: &[Searched], zone: &TimeZone, width: Option<usize>) -> String 
             None => String::new(),
         };
         let lines = counted(log.lines, "line", "lines");
+        let unknown = match log.unknown_lines {
+            0 => String::new(),
+            unknown => format!(" ({unknown} in no known form)"),
+        };
         let name = KernelText::from(&log.name);
-        text.push_str(&item("", &format!("{name}: {lines}{span}{state}"), width));
+        text.push_str(&item(
+            "",
+            &format!("{name}: {lines}{unknown}{span}{state}"),
+            width,
+        ));
     }
     text
 }
 
-fn local(at: Moment, zone: &TimeZone) -> String {
-    timestamp(at)
-        .to_zoned(zone.clone())
+/// A time of day where we are.
+pub(super) fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone())
         .strftime("%Y-%m-%d %H:%M:%S")
         .to_string()
 }
@@ -357,19 +341,5 @@ mod tests {
         );
         let plain = advice("give the machine swap", None);
         assert_eq!(plain, "  -> give the machine swap\n");
-    }
-    #[test]
-    fn who_was_not_in_the_cgroup_at_its_limit_is_told_so() {
-        let growth = |in_limited_cgroup| Growth {
-            pid: 7,
-            name: KernelText::from("web"),
-            growth_bytes: grey_model::Bytes::from_mib(1),
-            in_limited_cgroup,
-        };
-        for plain in [None, Some(true)] {
-            assert_eq!(grew(&growth(plain)), "web (7) grew by 1.0 MiB");
-        }
-        let outside = "web (7) grew by 1.0 MiB, outside of the control group at its limit";
-        assert_eq!(grew(&growth(Some(false))), outside);
     }
 }

@@ -40,15 +40,17 @@ impl Found {
     /// Takes what one log held.
     fn add(&mut self, findings: LogFindings, log: &Log, clock: &Clock) {
         let lines = spoken(&findings);
+        let unknown_lines = lines.saturating_sub(findings.known_lines);
         let assembled = findings.assembled;
         let time = |time: Option<grey_model::LogTime>| {
             time.and_then(|time| clock.resolve(time, log.of_this_boot).0)
         };
         self.has_kernel_lines |= findings.kernel_lines > 0;
-        self.searched.push(Searched {
+        let searched = Searched {
             kind: log.kind,
             name: log.name.clone(),
             lines,
+            unknown_lines,
             from: time(findings.first),
             until: time(findings.last).max(log.read_to_now),
             incomplete: log.incomplete
@@ -57,8 +59,15 @@ impl Found {
                 || assembled.unfinished > 0
                 || findings.cut_lines > 0,
             problem: log.problem.clone(),
-        });
+        };
         let name = &log.name;
+        if searched.is_mostly_unknown() {
+            self.notes.push(format!(
+                "{name}: {unknown_lines} of its {lines} lines are in no known form, so that it may be \
+                 no log of the kernel or of systemd: {KNOWN}"
+            ));
+        }
+        self.searched.push(searched);
         let mut note = |count: u64, what: &str| {
             if count > 0 {
                 self.notes.push(format!("{name}: {what}: {count}"));
@@ -160,6 +169,10 @@ const fn spoken(findings: &LogFindings) -> u64 {
     findings.lines.saturating_sub(findings.blank_lines)
 }
 
+/// The forms of a log.
+const KNOWN: &str = "known are what dmesg prints with a time on each line, journalctl (short forms \
+                     and -o json), syslog's files, and /dev/kmsg as it is";
+
 /// How a log is saved.
 const SAVE: &str = "save one: dmesg > kernel.log, or journalctl -k -o json > kernel.log";
 
@@ -173,10 +186,7 @@ fn no_known_form(name: &str, findings: &LogFindings) -> Failure {
              its {lines} none is in a form that is known"
         ),
     )
-    .hint(
-        "known are what dmesg prints with a time on each line, journalctl (short forms and -o \
-         json), syslog's files, and /dev/kmsg as it is",
-    )
+    .hint(KNOWN)
     .hint(SAVE)
 }
 
@@ -324,6 +334,7 @@ fn unread(kind: LogKind, name: String, error: &(dyn std::error::Error + 'static)
         kind,
         name,
         lines: 0,
+        unknown_lines: 0,
         from: None,
         until: None,
         incomplete: true,

@@ -364,9 +364,19 @@ pub(crate) fn write_seconds(
     now: jiff::Timestamp,
     processes: impl Fn(u64) -> Vec<ProcessSample>,
 ) {
+    write_from(folder, now, 0, processes);
+}
+
+/// The same without the seconds before `first`.
+pub(crate) fn write_from(
+    folder: &std::path::Path,
+    now: jiff::Timestamp,
+    first: u64,
+    processes: impl Fn(u64) -> Vec<ProcessSample>,
+) {
     let now = u64::try_from(now.as_millisecond()).unwrap();
     let mut writer = HistoryWriter::open(folder, HistoryOptions::default()).unwrap();
-    for second in 0..600_u64 {
+    for second in first..600_u64 {
         let sample = Sample {
             at_unix_ms: now - (600 - second) * 1000,
             since_boot_ms: 1_000_000 + second * 1000,

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
 use crate::harness::{Ran, forbid, greyctl, host, is_taken, on, pasted, run, unprivileged_on};
-use crate::history::{write_growth, write_growth_of};
+use crate::history::{holding, write_from, write_growth, write_growth_of};
 
 mod before_them;
 mod no_kill;
+mod nobody_killed;
 mod reasons;
 
 fn captured(name: &str) -> String {

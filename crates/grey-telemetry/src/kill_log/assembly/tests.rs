@@ -6,6 +6,8 @@ use grey_model::{Bytes, MemoryLimit};
 
 use super::*;
 
+mod nobody;
+
 fn assemble(lines: &[(Option<&str>, &str)]) -> Assembled {
     let mut assembly = Assembly::default();
     for (caller, text) in lines {
@@ -376,7 +378,7 @@ fn who_asks_by_hand_gets_the_next_kill_of_the_machine_and_no_other() {
     let by_hand = Some(MemoryRequest::SysRq);
     // The kernel leaves the first lines of many reports out.
     assert_eq!(asked(&[ASKED, &first, &second]), [by_hand, None]);
-    let ignored = "OOM request ignored. No task eligible";
+    let ignored = "sysrq: OOM request ignored. No task eligible";
     assert_eq!(asked(&[ASKED, ignored, &first]), [None]);
     let group = "Memory cgroup out of memory: Killed process 9 (x) total-vm:8kB";
     assert_eq!(asked(&[ASKED, group, &first]), [None, by_hand]);

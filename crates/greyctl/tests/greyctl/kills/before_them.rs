@@ -28,6 +28,47 @@ fn what_had_grown_before_a_kill_is_told_from_history() {
 }
 
 #[test]
+fn no_longer_time_is_told_of_than_was_recorded_and_who_is_new_hides_nobody() {
+    let kernel = host();
+    let explained = || why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();
+    let at = explained()["kills"][0]["at"].as_str().unwrap().to_owned();
+    // Four start 10 s before the kill, one leaks all the time.
+    let processes = |second: u64| {
+        let mut all = vec![holding(500, "leak", None, 100 + second)];
+        if second >= 590 {
+            let starts = (501..505).map(|pid| {
+                let mut process = holding(pid, "burst", None, 400);
+                process.key.id.start_time_ticks = 159_000;
+                process
+            });
+            all.extend(starts);
+        }
+        all
+    };
+    let folder = kernel.path("state/history");
+    write_from(&folder, at.parse().unwrap(), 575, processes);
+    let document = explained();
+    assert_valid("grey.kills.v1", &document);
+    let kill = &document["kills"][0];
+    assert_eq!(kill["grew_covers_seconds"], 24.0);
+    let new: Vec<_> = kill["grew"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|growth| (growth["name"].as_str().unwrap(), growth["is_new"] == true))
+        .collect();
+    assert_eq!(new[..4], [("burst", true); 4]);
+    assert_eq!(new[4], ("leak", false));
+    let shown = why(&kernel, with_logs(&kernel, KILLED, None), &[]).stdout;
+    for told in [
+        "in the 5 minutes before, burst (501) is new and grew to 400.0 MiB",
+        "in the 24 s that were recorded before, leak (500) grew by 24.0 MiB",
+    ] {
+        assert!(shown.contains(told), "{shown}");
+    }
+}
+
+#[test]
 fn who_filled_the_cgroup_at_its_limit_is_told_before_who_grew_more_elsewhere() {
     let kernel = host();
     let explained = || why(&kernel, with_logs(&kernel, KILLED, None), &["--json"]).json();

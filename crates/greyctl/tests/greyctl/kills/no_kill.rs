@@ -102,6 +102,57 @@ fn a_log_of_which_no_line_is_understood_is_no_log_without_kills() {
         let ran = search(text);
         assert_eq!(ran.exit, 0, "{}", ran.stderr);
         assert!(ran.stdout.starts_with("No kill is told of in "));
+        assert!(!ran.stdout.contains("understood"), "{}", ran.stdout);
     }
     assert!(search("\n \n").stdout.contains("which is empty"));
+}
+
+#[test]
+fn a_log_of_which_most_lines_are_not_understood_is_no_clean_bill() {
+    let kernel = host();
+    let other = "\u{1}q\u{7f}x%\n".repeat(99);
+    kernel.write("odd.log", format!("{other}[    1.000000] all is well\n"));
+    let path = kernel.path("odd.log").to_str().unwrap().to_owned();
+    let ran = run(on(&kernel), &["why", "--killed", "--log", &path]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    for told in [
+        "No kill is told of in what was understood of",
+        ": 1 of 100 lines.",
+        "100 lines (99 in no known form)",
+        "99 of its 100 lines are in no known form, so that it may be no log",
+    ] {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    assert_eq!(explained(&path, &[])["searched"][0]["unknown_lines"], 99);
+    // Where it is the less of it, it is told beside the log's name alone.
+    let known = "[    1.000000] all is well\n".repeat(99);
+    kernel.write("odd.log", format!("{other}{known}[    1.0] well\n"));
+    let ran = run(on(&kernel), &["why", "--killed", "--log", &path]);
+    assert!(ran.stdout.contains("199 lines (99 in no known form)"));
+    assert!(!ran.stdout.contains("note: /"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("understood"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_moment_in_the_future_is_refused() {
+    let kernel = host();
+    kernel.write("quiet.log", "[    1.000000] all is well\n");
+    let saved = kernel.path("quiet.log").to_str().unwrap().to_owned();
+    for more in [&[][..], &["--log", &saved]] {
+        let since = ["--since", "2099-01-01"];
+        let command = with_logs(&kernel, KILLED, None);
+        let ran = match more {
+            [] => why(&kernel, command, &since),
+            _ => run(command, &[&["why", "--killed"], more, &since[..]].concat()),
+        };
+        assert_eq!((ran.exit, &*ran.stdout), (2, ""), "{more:?}");
+        let told = "no log can tell of kills since 2099-01-01 00:00:00: that is in the future";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    let now = why(
+        &kernel,
+        with_logs(&kernel, KILLED, None),
+        &["--since", "now"],
+    );
+    assert_eq!(now.exit, 0, "{}", now.stderr);
 }

@@ -1,4 +1,4 @@
-//! Processes without a name, as `why` and the other commands show them.
+//! Processes without a name, or with a number for one, as `why` and the other commands show them.
 
 use super::*;
 
@@ -63,5 +63,31 @@ fn a_process_without_a_name_is_shown_as_one_everywhere() {
         if arguments[0] == "memory-enforce" {
             assert!(shown.contains("(no name) goes"), "{shown}");
         }
+    }
+}
+
+#[test]
+fn a_program_that_is_called_like_a_pid_is_hinted_at_where_no_process_has_it() {
+    let told = "a program is called so: name it as name:1234";
+    let called = |pid, name| FakeProcess::new(pid, 1, name, "/solo");
+    let both = || host().with_cgroup(&FakeCgroup::new("solo", 1 << 20, &[400, 401]));
+    for kernel in [
+        both().with_process(&called(400, "1234")),
+        both()
+            .with_process(&called(400, "1234"))
+            .with_process(&called(401, "1234")),
+    ] {
+        for arguments in [
+            &["why", "1234"][..],
+            &["memory-diagnose", "--target", "1234"],
+            &["memory-enforce", "--target", "1234", "--oom-score-adj", "5"],
+        ] {
+            let ran = run(on(&kernel), arguments);
+            assert_eq!(ran.exit, 2, "{arguments:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains(told), "{arguments:?}: {}", ran.stderr);
+        }
+        assert_eq!(run(on(&kernel), &["why", "name:1234"]).exit, 0);
+        let other = run(on(&kernel), &["why", "1235"]);
+        assert!(!other.stderr.contains("called so"), "{}", other.stderr);
     }
 }

@@ -22,7 +22,7 @@ use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
-use super::groups::groups;
+use super::groups::{groups, since_boot};
 use super::leaks::document::LeakDetection;
 use super::leaks::{self, Watched};
 use super::notes;
@@ -58,19 +58,25 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let mut diagnosis = match (&options.at, &options.since) {
-        (Some(moment), _) => recorded::at(global, moment)?,
-        (None, Some(since)) => judge_history(global, options, since)?,
-        (None, None) => take_after(global, &options.targets, |kernel, targets| {
-            options
-                .detect_leaks
-                .then(|| look_for_leaks(global, kernel, targets, options, output))
-                .transpose()
-        })?,
+    let by = options.by.map(GroupBy::from);
+    let (mut diagnosis, since_boot) = match (&options.at, &options.since) {
+        (Some(moment), _) => {
+            let (diagnosis, then) = recorded::at(global, moment, &options.targets, by)?;
+            (diagnosis, Some(then))
+        }
+        (None, Some(since)) => (judge_history(global, options, since)?, since_boot()),
+        (None, None) => {
+            let diagnosis = take_after(global, &options.targets, |kernel, targets| {
+                options
+                    .detect_leaks
+                    .then(|| look_for_leaks(global, kernel, targets, options, output))
+                    .transpose()
+            })?;
+            (diagnosis, since_boot())
+        }
     };
-    if let Some(by) = options.by.map(GroupBy::from) {
-        let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
-        diagnosis.groups = Some(groups(global, processes, by, now));
+    if let Some(by) = by {
+        diagnosis.groups = Some(groups(global, &diagnosis, by, since_boot));
         diagnosis.grouped_by = Some(by);
     }
     if options.cold {
@@ -154,11 +160,7 @@ fn judge_history(
 /// What to do where the kernel does not know what is cold.
 fn look_anew(global: &GlobalOptions, targets: &[Target]) -> String {
     let words = "memory-diagnose --cold --for 60s";
-    let command = match targets {
-        [target] => recommend::command_on(global, words, target),
-        _ => None,
-    };
-    match command {
+    match recommend::command_on_all(global, words, targets) {
         Some(command) => format!("have the kernel look what is used from now on: {command}"),
         None => "have the kernel look what is used from now on, with --for 60s".to_owned(),
     }
@@ -197,11 +199,7 @@ fn single_reading(
     let long = exact(leaks::enough(interval));
     let interval = exact(interval);
     let words = format!("memory-diagnose --detect-leaks --for {long} --interval {interval}");
-    let command = match options.targets.as_slice() {
-        [] => Some(recommend::command(global, &words)),
-        [target] => recommend::command_on(global, &words, target),
-        _ => None,
-    };
+    let command = recommend::command_on_all(global, &words, &options.targets);
     failure.hint(match command {
         Some(command) => format!("look for as long as a verdict takes: {command}"),
         None => format!("look for as long as a verdict takes, with --for {long}"),

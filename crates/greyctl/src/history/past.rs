@@ -5,7 +5,8 @@
 use std::ops::ControlFlow;
 
 use grey_model::{
-    CgroupField, CgroupSample, ProcessField, ProcessSample, RowName, Sample, Snapshot, SystemField,
+    Bytes, CgroupField, CgroupSample, Owner, ProcessField, ProcessMemory, ProcessSample, RowName,
+    Sample, Snapshot, SystemField,
 };
 use grey_telemetry::history::{History, HistoryError};
 use jiff::tz::TimeZone;
@@ -125,6 +126,34 @@ pub(crate) fn snapshot(sample: &Sample) -> Result<Snapshot, Failure> {
             Exit::Failed,
             format!("failed to compare a sample of history: {error}"),
         )
+    })
+}
+
+/// Gives the processes of `sample`'s snapshot what is shown of them, and not
+/// compared: PSS as the recorder had it, and the unit and the container that the
+/// path of the cgroup tells.
+pub(crate) fn complete(processes: &mut [ProcessMemory], sample: &Sample) {
+    let systemd = has_systemd(sample);
+    for (memory, kept) in processes.iter_mut().zip(&sample.processes) {
+        let owner = memory.cgroup.as_ref().map(|path| Owner::of(path, systemd));
+        memory.unit = owner.as_ref().and_then(Owner::unit).map(str::to_owned);
+        memory.container = owner.as_ref().and_then(Owner::container);
+        memory.pss = kept.values.get(ProcessField::Pss).map(Bytes);
+    }
+}
+
+/// Whether systemd managed the machine: it makes these three before all others,
+/// and nobody else does.
+pub(crate) fn has_systemd(sample: &Sample) -> bool {
+    const ITS_OWN: [&[u8]; 3] = [b"init.scope", b"system.slice", b"user.slice"];
+    let of_processes = sample.processes.iter();
+    let of_processes = of_processes.filter_map(|process| process.key.cgroup.as_ref());
+    let groups = sample.cgroups.iter().flatten().map(|group| &group.path);
+    let mut paths = of_processes.chain(groups);
+    paths.any(|path| {
+        path.components()
+            .next()
+            .is_some_and(|first| ITS_OWN.contains(&first))
     })
 }
 

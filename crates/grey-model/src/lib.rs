@@ -86,7 +86,7 @@ pub use sample::{
     ProcessField, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
 };
 pub use shell::shell_word;
-pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};
+pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};
 pub use text::KernelText;

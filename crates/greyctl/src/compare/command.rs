@@ -15,7 +15,7 @@ use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompare
 use super::only::Only;
 use super::{file, report};
 use crate::cli::{DiffOptions, GlobalOptions};
-use crate::diagnose::command::take;
+use crate::diagnose::command::{take, take_again};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::history;
@@ -33,7 +33,13 @@ pub(crate) fn run(
     options: &DiffOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
+    let mut gone = Vec::new();
+    let mut again = |targets: &[Target], before: &Snapshot| {
+        let before = before.targets.as_deref().unwrap_or_default();
+        let (after, missing) = take_again(global, targets, before)?;
+        gone = missing;
+        Ok(Taken::now(file::snapshot(&after)?))
+    };
     let mut of_samples = None;
     let (mut before, mut after, command) = match (&options.before, &options.after) {
         _ if options.begin.is_some() => {
@@ -44,17 +50,14 @@ pub(crate) fn run(
         (Some(before), Some(after)) => (load(before)?, load(after)?, None),
         (Some(before), None) => {
             let before = load(before)?;
-            let after = now(&targets_of(&before.snapshot)?)?;
-            (before, Taken::now(after), None)
+            let after = again(&targets_of(&before.snapshot)?, &before.snapshot)?;
+            (before, after, None)
         }
         (None, _) => {
-            let before = now(&options.targets)?;
+            let before = file::snapshot(&take(global, &options.targets)?)?;
             let ran = run_command(&options.command)?;
-            (
-                Taken::now(before),
-                Taken::now(now(&options.targets)?),
-                Some(ran),
-            )
+            let after = again(&options.targets, &before)?;
+            (Taken::now(before), after, Some(ran))
         }
     };
     if of_samples.is_none() && command.is_none() {
@@ -70,6 +73,7 @@ pub(crate) fn run(
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
     notes.extend(report::of_targets(&before.snapshot, &options.targets));
+    notes.extend(gone.iter().map(report::of_gone));
     if let Some(comparability) = &of_samples {
         comparability.forget_bounds(&mut comparison);
         notes.extend(report::notes_of_history(comparability));

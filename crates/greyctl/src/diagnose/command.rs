@@ -146,7 +146,11 @@ fn judge_history(
     if recorded.is_empty() {
         return Err(history::command::no_sample(global, &history, from, until));
     }
-    let is_recorded = |target: &Target| recorded.has(&Scope::typed(std::slice::from_ref(target)));
+    let is_recorded = |target: &Target, _: &Failure| {
+        let scope = Scope::typed(std::slice::from_ref(target));
+        let said = format!("{target} is only in history: it has no account of now");
+        recorded.has(&scope).then(|| (Vec::new(), said))
+    };
     let mut diagnosis = take_with(global, &options.targets, is_recorded, |kernel, _| {
         let scope = Scope::typed(&options.targets);
         Ok(Some(leaks::recall(kernel, &scope, &recorded)))
@@ -223,14 +227,40 @@ pub(crate) fn take_after(
     targets: &[Target],
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
 ) -> Result<Diagnosis, Failure> {
-    take_with(global, targets, |_| false, watch)
+    take_with(global, targets, |_, _| None, watch)
 }
 
-/// The same, where a target that is gone `may_be_gone`: it has no account then.
+/// Makes a diagnosis of what is left of `before`, which was found for the same
+/// `targets`; and tells which of them are gone.
+///
+/// # Errors
+/// A [`Failure`] as for [`run`].
+pub(crate) fn take_again(
+    global: &GlobalOptions,
+    targets: &[Target],
+    before: &[ResolvedTarget],
+) -> Result<(Diagnosis, Vec<Target>), Failure> {
+    let mut gone = Vec::new();
+    let stand_in = |target: &Target, failure: &Failure| {
+        let typed = target.to_string();
+        let found = before.iter().filter(|found| found.typed == typed);
+        let found: Vec<ResolvedTarget> = found.cloned().collect();
+        // Not what may not be looked at any more.
+        (!found.is_empty() && failure.exit == Exit::Usage).then(|| {
+            gone.push(target.clone());
+            (found, format!("{target} is gone"))
+        })
+    };
+    let diagnosis = take_with(global, targets, stand_in, |_, _| Ok(None))?;
+    Ok((diagnosis, gone))
+}
+
+/// The same, where a target that is `gone` may be: with what stands in for it, and
+/// what is to be said.
 fn take_with(
     global: &GlobalOptions,
     targets: &[Target],
-    may_be_gone: impl Fn(&Target) -> bool,
+    mut gone: impl FnMut(&Target, &Failure) -> Option<(Vec<ResolvedTarget>, String)>,
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
 ) -> Result<Diagnosis, Failure> {
     let kernel = open_kernel(global)?;
@@ -238,12 +268,10 @@ fn take_with(
     let mut resolver = Resolver::new(&kernel);
     for target in targets {
         let found = match resolve_all(global, &kernel, &mut resolver, target, &mut remarks) {
-            Err(failure) if !may_be_gone(target) => return Err(failure),
-            Err(_) => {
-                remarks.push(format!(
-                    "{target} is only in history: it has no account of now"
-                ));
-                continue;
+            Err(failure) => {
+                let (stand_in, said) = gone(target, &failure).ok_or(failure)?;
+                remarks.push(said);
+                stand_in
             }
             Ok(found) => found,
         };

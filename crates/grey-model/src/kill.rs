@@ -312,6 +312,10 @@ pub struct Kill {
     pub uid: Option<u32>,
     /// Who killed it.
     pub killer: Killer,
+    /// Who it was one of, where `killer` is `unknown` and that much is known: the
+    /// kernel, for whichever reason, or systemd-oomd, too; `null` with every other
+    /// killer, and where it can have been anybody.
+    pub can_be: Option<Vec<Killer>>,
     /// What there was not enough of, where the killer is `kernel-global`; `null`
     /// with every other one.
     pub shortage: Option<Shortage>,

@@ -192,7 +192,13 @@ fn by(kill: &Kill) -> &'static str {
         Killer::KernelGlobal => global(kill.shortage),
         Killer::SystemdOomd => "systemd-oomd (systemd-oomd)",
         Killer::Signal => "a signal of a person or a program (signal)",
-        Killer::Unknown => "not known (unknown)",
+        Killer::Unknown => match kill.can_be.as_deref() {
+            None => "unknown",
+            Some(killers) if killers.contains(&Killer::SystemdOomd) => {
+                "the kernel's out-of-memory killer or systemd-oomd (unknown)"
+            }
+            Some(_) => "the kernel's out-of-memory killer, for whichever reason (unknown)",
+        },
     }
 }
 

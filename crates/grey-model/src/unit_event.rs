@@ -2,6 +2,8 @@
 //!
 //! In its log's own terms: what it comes to is decided elsewhere.
 
+use std::time::Duration;
+
 use crate::text::KernelText;
 
 /// What systemd says of a unit.
@@ -21,8 +23,13 @@ pub enum UnitEvent {
     /// systemd-oomd killed processes of it; how many, where it is said.
     OomdKilled(Option<u64>),
     /// It failed with the result `oom-kill`: the kernel had counted an out-of-memory
-    /// kill in its control group, or systemd-oomd had killed there.
-    FailedByOom,
+    /// kill in its control group, or systemd-oomd had killed there. systemd says so
+    /// once the last process of the unit has ended, however long that takes.
+    FailedByOom {
+        /// For how long it had run by then, at most: since its run before had
+        /// ended, or the machine was booted; `None` where the log has neither.
+        ran_for: Option<Duration>,
+    },
     /// A process of it ended by a signal.
     EndedBy {
         /// The signal's number.

@@ -143,7 +143,7 @@ pub(super) fn unit(
             ],
             ..blank(record, Killer::SystemdOomd)
         },
-        UnitEvent::FailedByOom => Kill {
+        UnitEvent::FailedByOom { .. } => Kill {
             signal: Some(SIGKILL),
             can_be: Some([&KERNEL[..], &[Killer::SystemdOomd]].concat()),
             explanation: vec![

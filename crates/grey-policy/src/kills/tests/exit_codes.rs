@@ -37,7 +37,7 @@ fn what_systemd_says_of_the_out_of_memory_killer_counts_as_its_kill() {
     };
     let records = [
         unit(1, "a.service", UnitEvent::KernelKilled),
-        unit(100, "b.service", UnitEvent::FailedByOom),
+        unit(100, "b.service", FAILED_BY_OOM),
         unit(200, "c.service", UnitEvent::PassedOn { signal: 9 }),
         at(300, kernel(cut)),
         at(400, kernel(of_machine())),

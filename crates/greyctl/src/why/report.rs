@@ -12,7 +12,7 @@ use super::clock::timestamp;
 use super::document::{KillsDocument, Searched};
 use super::options::WhyOptions;
 use crate::count::counted;
-use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
+use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, noted, wrap};
 
 /// The most processes that are shown to have grown.
 const MOST_GROWN: usize = 3;
@@ -62,9 +62,7 @@ pub(super) fn render(
     }
     text.push_str(&searched(&document.searched, zone, width));
     for note in &document.notes {
-        for line in wrap(&format!("note: {note}"), width) {
-            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
-        }
+        text.push_str(&noted(note, width));
     }
     text
 }

@@ -31,7 +31,7 @@ use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::cold::measure::Measuring;
 use crate::cold::reading::read_cold;
-use crate::compare::file::save;
+use crate::compare::file::{require_file, save};
 use crate::duration::{exact, short};
 use crate::enforcer::disposable_program;
 use crate::exit_code::Exit;
@@ -58,6 +58,9 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
+    if let Some(path) = &options.save {
+        require_file(path)?;
+    }
     let by = options.by.map(GroupBy::from);
     let (mut diagnosis, since_boot) = match (&options.at, &options.since) {
         (Some(moment), _) => {

@@ -423,3 +423,26 @@ fn a_link_is_replaced_by_the_diagnosis_and_what_it_leads_to_is_left_alone() {
     assert!(stderr.contains("no regular file"), "{stderr}");
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 }
+
+#[test]
+fn the_name_of_the_standard_output_is_refused_before_anything_is_read() {
+    let kernel = host();
+    let save = |path: &str, more: &[&str]| {
+        let mut command = on(&kernel);
+        command.current_dir(kernel.path("."));
+        run(
+            command,
+            &[&["memory-diagnose", "--save", path], more].concat(),
+        )
+    };
+    for more in [&[][..], &["-t", "nosuch"]] {
+        let ran = save("-", more);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""));
+        for says in ["`-`: it is the standard output", "--json"] {
+            assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        }
+    }
+    assert!(!kernel.path("-").exists());
+    assert_eq!(save("./-", &[]).exit, 0);
+    assert!(kernel.path("-").exists());
+}

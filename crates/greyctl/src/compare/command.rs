@@ -8,6 +8,7 @@ use grey_model::{KernelText, Sample, Snapshot, SystemField, Target};
 use grey_policy::comparable::{Comparability, Extent, keep_comparable};
 use grey_policy::compare;
 use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::between::run_command;
@@ -108,6 +109,11 @@ fn of_history(
     options: &DiffOptions,
 ) -> Result<(Taken, Taken, Comparability), Failure> {
     let mut history = history::command::open(global)?;
+    if let (Some(begin), Some(end)) = (&options.begin, &options.end) {
+        let (now, zone) = (Timestamp::now(), TimeZone::system());
+        let [begin, end] = [begin, end].map(|moment| moment.unix_ms(now, &zone));
+        history::command::require_order(global, begin, end, ["diff -b", "-e"])?;
+    }
     let mut at = |moment: &Moment, words: &str| -> Result<Sample, Failure> {
         let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
         history::past::take_cgroups(&mut history, &mut sample)

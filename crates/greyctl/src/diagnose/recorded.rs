@@ -11,6 +11,7 @@ use grey_model::{
 
 use super::document::{self, Diagnosis, Swap};
 use super::leaks::document::LeakDetection;
+use super::smaller;
 use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 use crate::history;
@@ -50,6 +51,8 @@ pub(super) fn at(
     }
     if by.is_some() || !targets.is_empty() {
         notes.push(of_the_largest(&sample));
+        let by = by.unwrap_or(GroupBy::Program);
+        notes.extend(smaller::notes(&sample, targets, by));
     }
     diagnosis.notes = notes;
     diagnosis.taken_in_seconds = begun.elapsed().as_secs_f64();

@@ -60,7 +60,8 @@ impl CgroupsOf {
     }
 }
 
-/// Gives a sample without cgroups those of the last one before it that has some.
+/// Gives a sample without cgroups those of the last one before it that has some,
+/// and the groups of processes that were read with them.
 ///
 /// # Errors
 /// [`HistoryError`] when a file cannot be read.
@@ -77,14 +78,15 @@ pub(crate) fn take_cgroups(
         if before.boot == boot
             && let Some(cgroups) = before.cgroups
         {
-            found = Some((before.at_unix_ms, cgroups));
+            found = Some((before.at_unix_ms, cgroups, before.groups));
         }
         ControlFlow::Continue(())
     };
     history.samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)?;
     Ok(match found {
-        Some((at, cgroups)) => {
+        Some((at, cgroups, groups)) => {
             sample.cgroups = Some(cgroups);
+            sample.groups = groups;
             CgroupsOf::Before(at)
         }
         None => CgroupsOf::Nothing,

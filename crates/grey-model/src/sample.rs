@@ -122,6 +122,8 @@ fields! {
     ScannedKswapd = "scanned_kswapd_pages",
     /// Pages that allocating tasks and kswapd took, since boot.
     Reclaimed = "reclaimed_pages",
+    /// Free pages on the lists of single CPUs, which `Free` and `Available` lack.
+    FreePerCpuLists = "free_per_cpu_lists_bytes",
 }
 
 fields! {
@@ -167,7 +169,7 @@ fields! {
     /// Slab that can.
     SlabReclaimable = "slab_reclaimable_bytes",
     /// Kernel memory other than slab of it and everything below, with the buffers
-    /// of sockets. Since 5.18.
+    /// of sockets; before 5.18 the parts of it that the kernel tells.
     KernelOther = "kernel_other_bytes",
     /// Cgroups below that were removed and have not gone.
     Dying = "dying_cgroups",

@@ -53,9 +53,16 @@ impl Scope {
         &self.cgroups
     }
 
-    /// Whether nothing was asked for by name.
-    pub(crate) const fn is_everything(&self) -> bool {
-        self.everything
+    /// Whether what was asked for can be told by names and cgroups alone: nothing
+    /// that was found, and no pid.
+    pub(crate) fn tells_by_name(&self) -> bool {
+        let is_pid = |target: &Target| matches!(target, Target::Pid(_));
+        self.everything || (!self.typed.is_empty() && !self.typed.iter().any(is_pid))
+    }
+
+    /// Whether this pid was asked for.
+    pub(crate) fn has_pid(&self, pid: u32) -> bool {
+        self.typed.contains(&Target::Pid(pid))
     }
 
     /// Whether this process was asked for.

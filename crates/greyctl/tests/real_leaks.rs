@@ -1,5 +1,5 @@
 //! Real programs beside each other: one leaks, one collects its garbage, one
-//! ends meanwhile, one is restarted.
+//! ends meanwhile, one is restarted, one leaks memory that it shares.
 //!
 //! Touches only processes that it started. This program is its own helper:
 //! started with one of the words of [`play_a_part`], it plays that part instead
@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use serde_json::Value;
 
 /// Readings are this far apart.
@@ -40,8 +41,12 @@ fn main() -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    let tests: [Test; 5] = [
+    let tests: [Test; 6] = [
         ("a_program_that_leaks_is_found", leaking),
+        (
+            "a_program_that_leaks_shared_memory_is_found_by_that",
+            sharing,
+        ),
         ("a_program_that_collects_its_garbage_is_no_leak", collecting),
         ("a_program_that_ends_meanwhile_is_told_so", ending),
         (
@@ -65,6 +70,7 @@ struct Seen {
     exit: Option<i32>,
     document: Value,
     leaking: u32,
+    sharing: u32,
     collecting: u32,
     ending: u32,
     before_restart: u32,
@@ -74,12 +80,13 @@ struct Seen {
 static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let (mut leaking, mut collecting) =
         (start("leak", LONGEST_LIFE), start("collect", LONGEST_LIFE));
+    let mut sharing = start("share", LONGEST_LIFE);
     let (mut ending, mut first) = (start("end", SHORT_LIFE), start("restart", SHORT_LIFE));
     let mut command = Command::new(env!("CARGO_BIN_EXE_greyctl"));
     command
         .args(["memory-diagnose", "--json", "--detect-leaks"])
         .args(["--for", WINDOW, "--interval", INTERVAL]);
-    for child in [&leaking, &collecting, &ending, &first] {
+    for child in [&leaking, &sharing, &collecting, &ending, &first] {
         command.args(["--target", &child.id().to_string()]);
     }
     let greyctl = command
@@ -95,7 +102,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     ending.wait().unwrap();
     let ran = greyctl.wait_with_output().unwrap();
     let after_restart = second.id();
-    for child in [&mut leaking, &mut collecting, &mut second] {
+    for child in [&mut leaking, &mut sharing, &mut collecting, &mut second] {
         // One that has ended by itself cannot be killed.
         let _ = child.kill();
         child.wait().unwrap();
@@ -106,6 +113,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         exit: ran.status.code(),
         document,
         leaking: leaking.id(),
+        sharing: sharing.id(),
         collecting: collecting.id(),
         ending: ending.id(),
         before_restart: first.id(),
@@ -115,8 +123,12 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
 
 impl Seen {
     fn of(&self, pid: u32) -> Option<&Value> {
+        self.of_kind(pid, "anonymous")
+    }
+
+    fn of_kind(&self, pid: u32, of: &str) -> Option<&Value> {
         let leaks = self.document["leaks"].as_array().unwrap();
-        leaks.iter().find(|leak| leak["pid"] == pid)
+        (leaks.iter()).find(|leak| leak["pid"] == pid && leak["of"] == of)
     }
 }
 
@@ -139,6 +151,16 @@ fn leaking(seen: &Seen) -> Result<(), String> {
             && leak["exhausts_in_seconds"].as_f64() > Some(0.0)
     });
     expect(fits, leak)
+}
+
+fn sharing(seen: &Seen) -> Result<(), String> {
+    let own = seen.of(seen.sharing);
+    let calm = own.is_some_and(|leak| leak["verdict"] == "stable");
+    let leak = seen.of_kind(seen.sharing, "shmem");
+    let fits = leak.is_some_and(|leak| {
+        leak["verdict"] == "leak" && leak["growth_bytes"].as_u64() > Some(20 << 20)
+    });
+    expect(calm && fits, (own, leak))
 }
 
 fn collecting(seen: &Seen) -> Result<(), String> {
@@ -183,7 +205,7 @@ fn play_a_part(part: &str) -> bool {
     let mut held: Vec<Vec<u8>> = vec![room()];
     touch(&mut held[0], 20 * MIB);
     let step = match part {
-        "leak" => MIB / 4,
+        "leak" | "share" => MIB / 4,
         "collect" => MIB / 2,
         "end" | "restart" => 0,
         _ => return false,
@@ -191,14 +213,18 @@ fn play_a_part(part: &str) -> bool {
     let seconds = std::env::var(LIFE).ok().and_then(|life| life.parse().ok());
     let life = seconds.map_or(LONGEST_LIFE, Duration::from_secs);
     while started.elapsed() < life {
-        if held.last().is_none_or(|last| last.len() + step > 60 * MIB) {
+        if part == "share" {
+            share(step);
+        } else if held.last().is_none_or(|last| last.len() + step > 60 * MIB) {
             held.push(room());
         }
         if part == "collect" && held[0].len() > 40 * MIB {
             held[0] = room();
             touch(&mut held[0], 20 * MIB);
         }
-        if let Some(last) = held.last_mut() {
+        if part != "share"
+            && let Some(last) = held.last_mut()
+        {
             let more = last.len() + step;
             touch(last, more);
         }
@@ -212,4 +238,14 @@ fn play_a_part(part: &str) -> bool {
 fn touch(memory: &mut Vec<u8>, length: usize) {
     memory.resize(length.min(memory.capacity()), 1);
     std::hint::black_box(memory);
+}
+
+/// Maps so much more memory that children would share, and touches it.
+#[expect(unsafe_code, reason = "no safe interface maps shared anonymous memory")]
+fn share(length: usize) {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::SHARED | MapFlags::POPULATE;
+    // SAFETY: a new mapping at an address that the kernel chooses; nobody uses it.
+    // WHY: this is the memory that the test is about.
+    unsafe { mmap_anonymous(std::ptr::null_mut(), length, protection, flags) }.unwrap();
 }

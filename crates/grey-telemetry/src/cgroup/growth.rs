@@ -3,7 +3,7 @@
 //!
 //! Never adds what is unknown: an amount with a missing part is `None`.
 
-use grey_model::{Bytes, CgroupId, CgroupMemory, CgroupMemoryStat, CgroupPath, GrowthOf};
+use grey_model::{Bytes, CgroupId, CgroupMemory, CgroupMemoryStat, CgroupPath, GrowthOf, Meminfo};
 
 use crate::ascii;
 use crate::cgroup::descendants::parse_dying_descendants;
@@ -30,7 +30,9 @@ pub struct CgroupGrowth {
     pub slab: Option<Bytes>,
     /// Slab that the kernel frees when memory is needed.
     pub slab_reclaimable: Option<Bytes>,
-    /// Kernel memory other than slab, and the buffers of sockets. Since 5.18.
+    /// Kernel memory other than slab, and the buffers of sockets. Before 5.18
+    /// the sum of what of it the kernel tells: stacks, page tables (since 5.11),
+    /// per-CPU memory (since 5.9), sockets.
     pub kernel: Option<Bytes>,
     /// Cgroups below that were removed and have not gone, a count.
     pub dying: Option<u64>,
@@ -44,6 +46,24 @@ impl CgroupGrowth {
         let stat = memory.stat.as_ref();
         let growth = stat.map(Growth::of).unwrap_or_default();
         Self::new(&memory.path, memory.id, growth, memory.swap_current, None)
+    }
+
+    /// The same of the whole machine, as its root cgroup: for machines that account
+    /// cgroups by version 1 alone. Its anonymous memory is that of processes, which
+    /// are followed one by one.
+    #[must_use]
+    pub fn of_machine(meminfo: &Meminfo) -> Self {
+        let kernel = [meminfo.page_tables, meminfo.kernel_stack, meminfo.percpu];
+        Self {
+            path: CgroupPath::root(),
+            id: CgroupId(0),
+            anonymous: None,
+            shmem: meminfo.shmem,
+            slab: meminfo.s_unreclaim,
+            slab_reclaimable: meminfo.s_reclaimable,
+            kernel: kernel.into_iter().flatten().reduce(Bytes::saturating_add),
+            dying: None,
+        }
     }
 
     fn new(
@@ -161,15 +181,65 @@ impl Growth {
             shmem: stat.shmem,
             slab: stat.slab_unreclaimable,
             slab_reclaimable: stat.slab_reclaimable,
-            // The buffers of sockets are charged beside `kernel`.
-            kernel: stat.kernel.zip(slab).map(|(kernel, slab)| {
-                let sock = stat.sock.unwrap_or_default();
-                kernel.saturating_sub(slab).saturating_add(sock)
-            }),
+            kernel: match stat.kernel.zip(slab) {
+                Some((kernel, slab)) => {
+                    // The buffers of sockets are charged beside `kernel`.
+                    let sock = stat.sock.unwrap_or_default();
+                    Some(kernel.saturating_sub(slab).saturating_add(sock))
+                }
+                // The same parts at each reading, whichever this kernel tells.
+                None => [stat.kernel_stack, stat.pagetables, stat.percpu, stat.sock]
+                    .into_iter()
+                    .flatten()
+                    .reduce(Bytes::saturating_add),
+            },
         }
     }
 }
 
 fn sum(one: Option<Bytes>, other: Option<Bytes>) -> Option<Bytes> {
     Some(one?.saturating_add(other?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_machine_there_is_what_is_no_processs_own() {
+        let meminfo = Meminfo {
+            anon_pages: Some(Bytes(1)),
+            shmem: Some(Bytes(2)),
+            s_unreclaim: Some(Bytes(3)),
+            s_reclaimable: Some(Bytes(4)),
+            page_tables: Some(Bytes(50)),
+            kernel_stack: Some(Bytes(600)),
+            percpu: None,
+            ..Meminfo::default()
+        };
+        let amounts: Vec<(GrowthOf, u64)> = CgroupGrowth::of_machine(&meminfo)
+            .amounts()
+            .map(|(of, bytes)| (of, bytes.0))
+            .collect();
+        assert_eq!(
+            amounts,
+            [
+                (GrowthOf::Shmem, 2),
+                (GrowthOf::Slab, 3),
+                (GrowthOf::SlabReclaimable, 4),
+                (GrowthOf::Kernel, 650),
+            ]
+        );
+    }
+
+    #[test]
+    fn before_there_was_a_line_for_it_kernel_memory_is_the_sum_of_its_parts() {
+        let parts = "kernel_stack 100\npercpu 20\nsock 3\nslab_reclaimable 7000\n\
+                     slab_unreclaimable 50000\n";
+        let kernel = |text: String| Growth::of(&parse_memory_stat(text.as_bytes())).kernel;
+        assert_eq!(kernel(parts.to_owned()), Some(Bytes(123)));
+        let all = kernel(format!("{parts}kernel 57200\n"));
+        assert_eq!(all, Some(Bytes(203)));
+        assert_eq!(kernel("anon 5\n".to_owned()), None);
+    }
 }

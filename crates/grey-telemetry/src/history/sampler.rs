@@ -4,7 +4,7 @@
 //! Cheap enough for each second: see `process/largest.rs`. Never invents: what
 //! could not be read is absent.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grey_model::{BootId, Bytes, Meminfo, Sample, SystemField, SystemValues, Vmstat};
 use rustix::time::{ClockId, clock_gettime};
@@ -14,10 +14,15 @@ use crate::proc::boot_id::read_boot_id;
 use crate::proc::meminfo::read_meminfo;
 use crate::proc::pressure::read_memory_pressure;
 use crate::proc::vmstat::read_vmstat;
+use crate::proc::zoneinfo::read_per_cpu_free_lists;
 use crate::process::{LargestOptions, LargestProcesses};
 use crate::read::ReadError;
 use crate::roots::Kernel;
 use crate::sys::zram::read_zram;
+
+/// zoneinfo has lines for each CPU of each zone. On a machine with so many that
+/// it takes longer than this, it is read as often as cgroups are.
+const DEAR: Duration = Duration::from_micros(250);
 
 /// The most processes of a sample, whatever is asked for.
 pub const MOST_PROCESSES: usize = 10_000;
@@ -67,6 +72,8 @@ pub struct Sampler {
     buffer: Vec<u8>,
     /// What zram took when it was last read, and whether there is any.
     zram: (Bytes, bool),
+    /// How long the lists of single CPUs took when they were last read.
+    lists_took: Duration,
     taken: u64,
 }
 
@@ -90,6 +97,7 @@ impl Sampler {
             largest: LargestProcesses::new(kernel.page_size, largest),
             buffer,
             zram: (Bytes::ZERO, true),
+            lists_took: Duration::ZERO,
             taken: 0,
         })
     }
@@ -117,6 +125,10 @@ impl Sampler {
             self.zram = (memory, !devices.is_empty());
         }
         let mut system = self.system(kernel)?;
+        if reads_cgroups || self.lists_took <= DEAR {
+            let lists = self.lists_of_cpus(kernel);
+            system.set(SystemField::FreePerCpuLists, lists);
+        }
         let processes = self.largest.tick(kernel)?;
         let count = self.largest.count() as u64;
         system.set(SystemField::Processes, Some(count));
@@ -131,6 +143,14 @@ impl Sampler {
                 .then(|| largest_cgroups(kernel, self.options.cgroups, &mut self.buffer)),
             groups: reads_cgroups.then(|| self.largest.groups(kernel, self.options.groups)),
         })
+    }
+
+    /// Right after meminfo: pages move between these lists and what is free.
+    fn lists_of_cpus(&mut self, kernel: &Kernel) -> Option<u64> {
+        let began = Instant::now();
+        let lists = read_per_cpu_free_lists(kernel, &mut self.buffer);
+        self.lists_took = began.elapsed();
+        lists.ok().flatten().map(Bytes::get)
     }
 
     fn system(&mut self, kernel: &Kernel) -> Result<SystemValues, ReadError> {

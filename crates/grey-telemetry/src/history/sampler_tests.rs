@@ -30,6 +30,9 @@ fn a_sample_has_the_numbers_of_the_kernel() {
         meminfo.mem_free.map(Bytes::get)
     );
     assert!(sample.system.get(SystemField::PressureSome).is_some());
+    let lists = read_per_cpu_free_lists(&kernel, &mut buffer).unwrap();
+    let kept = sample.system.get(SystemField::FreePerCpuLists);
+    assert_eq!(kept.map(Bytes), Some(lists.unwrap()));
     let builder = sample
         .processes
         .iter()
@@ -62,6 +65,25 @@ fn a_sample_has_the_numbers_of_the_kernel() {
     assert!(growth[0].dying.is_some());
     assert_eq!(known(CgroupField::Dying), growth[0].dying);
     assert_eq!(known(CgroupField::Id), Some(growth[0].id.0));
+}
+
+#[test]
+fn lists_of_cpus_that_are_dear_to_read_are_read_with_the_cgroups() {
+    let fake = FakeKernel::full();
+    let kernel = open(&fake);
+    let options = SamplerOptions {
+        cgroups_every: 2,
+        ..SamplerOptions::default()
+    };
+    let mut sampler = Sampler::new(&kernel, options).unwrap();
+    let mut has = |took: Duration| {
+        sampler.lists_took = took;
+        let sample = sampler.sample(&kernel).unwrap();
+        sample.system.get(SystemField::FreePerCpuLists).is_some()
+    };
+    let dear = DEAR + Duration::from_micros(1);
+    assert_eq!([has(dear), has(dear), has(dear)], [true, false, true]);
+    assert!(has(Duration::ZERO));
 }
 
 #[test]

@@ -24,13 +24,15 @@ pub struct AnonymousMemory {
     /// Anonymous memory in memory and in swap. Pages that it shares with its
     /// parent since a fork are counted for both.
     pub anonymous: Bytes,
+    /// Resident shared memory and tmpfs that it maps, which others may map, too.
+    pub shared: Option<Bytes>,
 }
 
 /// Reads the process `pid`; `None` when it has no memory of its own (a kernel
 /// thread, a zombie, one that is ending), and before Linux 4.5, which does not tell its parts.
 ///
 /// # Kernel
-/// `RssAnon` and `VmSwap` of `/proc/PID/status`. The counters may lag by a few
+/// `RssAnon`, `VmSwap` and `RssShmem` of `/proc/PID/status`. The counters may lag by a few
 /// dozen pages a thread.
 ///
 /// # Errors
@@ -63,5 +65,6 @@ pub fn read_anonymous(
         id,
         program,
         anonymous: resident.saturating_add(status.swap.unwrap_or_default()),
+        shared: status.rss_shmem,
     }))
 }

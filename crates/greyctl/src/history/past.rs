@@ -17,8 +17,9 @@ use crate::failure::Failure;
 use crate::moment::shown;
 
 /// The rows of the breakdown that a sample knows.
-pub(crate) const ROWS: [(RowName, SystemField); 9] = [
+pub(crate) const ROWS: [(RowName, SystemField); 10] = [
     (RowName::Free, SystemField::Free),
+    (RowName::FreePerCpuLists, SystemField::FreePerCpuLists),
     (RowName::Anonymous, SystemField::Anonymous),
     (RowName::FileCache, SystemField::FileCache),
     (RowName::Shared, SystemField::Shared),

@@ -162,6 +162,7 @@ fn classes(sample: &Sample) -> Classes {
         (Class::Kernel, SystemField::Zram),
         (Class::Kernel, SystemField::Zswap),
         (Class::Free, SystemField::Free),
+        (Class::Free, SystemField::FreePerCpuLists),
     ] {
         let bytes = sample.system.get(field).map_or(0, signed);
         classes.add(class, bytes);

@@ -90,6 +90,23 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
 }
 
 #[test]
+fn free_pages_that_moved_to_the_lists_of_cpus_are_not_in_use_since_a_moment_either() {
+    let kernel = host();
+    record(&kernel);
+    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let zoneinfo = fs::read_to_string(kernel.path("proc/zoneinfo")).unwrap();
+    let moved = zoneinfo.replacen("count:    256", "count:    1256", 1);
+    assert_ne!(moved, zoneinfo);
+    kernel.write("proc/zoneinfo", moved);
+    let document = run(on(&kernel), &["diff", "-b", &begin, "--json"]).json();
+    let system = &document["system"];
+    let (lists, used) = (4000 << 10, -(4000 << 10));
+    assert_eq!(system["per_cpu_free_lists_delta_bytes"], lists, "{system}");
+    assert_eq!(system["used_delta_bytes"], used, "{system}");
+}
+
+#[test]
 fn moments_are_narrowed_to_a_target() {
     let kernel = host();
     record(&kernel);

@@ -14,11 +14,13 @@ use serde::Serialize;
 pub(crate) struct LeakDetection {
     /// How long and how often it was looked.
     pub(crate) leak_window: Option<LeakWindow>,
-    /// Every process that was seen, the worst verdict first.
+    /// Every process that was seen, the worst verdict first; one that maps much
+    /// shared memory twice.
     pub(crate) leaks: Option<Vec<ProcessLeak>>,
     /// The same processes folded by unit, else container, else program.
     pub(crate) leak_groups: Option<Vec<GroupLeak>>,
-    /// Every cgroup of version 2, one entry for each kind of memory.
+    /// Every cgroup of version 2, one entry for each kind of memory; where there is
+    /// none, the machine's tmpfs, slab and other kernel memory as `/`.
     pub(crate) leak_cgroups: Option<Vec<CgroupLeak>>,
     /// Cgroups below which removed cgroups pile up.
     pub(crate) dying_cgroups: Option<Vec<DyingCgroups>>,
@@ -53,7 +55,8 @@ pub(crate) struct LeakWindow {
     pub(crate) needs_seconds: f64,
 }
 
-/// A process, judged by its anonymous memory and swap.
+/// A process, judged by its anonymous memory and swap, and where it maps shared
+/// memory worth speaking of, once more by that.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ProcessLeak {
     /// Which process; after a restart the latest one.
@@ -67,6 +70,12 @@ pub(crate) struct ProcessLeak {
     pub(crate) name: KernelText,
     /// Whether it ended before the last reading.
     pub(crate) ended: bool,
+    /// Whether it still ran and was too small to be recorded at the end: what it
+    /// held then is not known.
+    pub(crate) out_of_sight: bool,
+    /// What was followed: `anonymous` for every process; `shmem` is shared memory
+    /// that it maps, as far as the machine has more of that, too.
+    pub(crate) of: GrowthOf,
     /// The judgement.
     #[serde(flatten)]
     pub(crate) judgement: LeakJudgement,

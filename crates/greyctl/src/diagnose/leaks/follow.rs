@@ -13,6 +13,7 @@ use grey_telemetry::cgroup::CgroupGrowth;
 use grey_telemetry::process::{AnonymousMemory, Program};
 
 use super::document::GroupKind;
+use super::shared::{SharedMemory, SharedTrace};
 
 /// More processes than this are not followed.
 pub(super) const MOST_PROCESSES: usize = 20_000;
@@ -49,7 +50,10 @@ pub(super) struct Subject {
     /// What it runs.
     program: Program,
     pub(super) trace: Trace,
+    pub(super) shared: SharedTrace,
     pub(super) ended: bool,
+    /// Whether it still ran, and what it held at the end is not known.
+    pub(super) is_out_of_sight: bool,
     /// How often it was restarted.
     life: u64,
 }
@@ -81,13 +85,14 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    /// Takes the readings of all processes at the time `at`. `facts` is asked
-    /// once for each program that is new; one that it does not know is asked
-    /// for again the next time.
+    /// Takes the readings of all processes at the time `at`, when the machine had
+    /// so much shared memory. `facts` is asked once for each program that is new;
+    /// one that it does not know is asked for again the next time.
     pub(super) fn take_processes(
         &mut self,
         at: Duration,
         readings: &[AnonymousMemory],
+        machine: Option<Bytes>,
         mut facts: impl FnMut(ProcessId) -> Option<Facts>,
     ) {
         let now: HashSet<ProcessId> = readings.iter().map(|reading| reading.id).collect();
@@ -100,6 +105,9 @@ impl Followed {
             };
             let subject = &mut self.subjects[index];
             subject.take(at, reading.anonymous);
+            if let Some((mapped, machine)) = reading.shared.zip(machine) {
+                subject.take_shared(at, SharedMemory { mapped, machine });
+            }
             let members = sums.entry(subject.facts.group.clone()).or_default();
             members.push(((reading.id, subject.life), reading.anonymous));
         }
@@ -195,7 +203,9 @@ impl Subject {
             facts,
             program,
             trace: Trace::new(),
+            shared: SharedTrace::default(),
             ended: false,
+            is_out_of_sight: false,
             life: 0,
         }
     }
@@ -223,6 +233,11 @@ impl Subject {
     pub(super) fn take(&mut self, at: Duration, amount: Bytes) {
         let life = self.life;
         self.trace.push(TracePoint { at, amount, life });
+    }
+
+    /// A reading of the shared memory that it maps.
+    pub(super) fn take_shared(&mut self, at: Duration, now: SharedMemory) {
+        self.shared.take(at, self.life, now);
     }
 
     /// Another process, or another program in the same one, goes on in its place.

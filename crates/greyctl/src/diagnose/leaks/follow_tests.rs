@@ -12,6 +12,7 @@ fn reading(pid: u32, start: u64, amount: u64) -> AnonymousMemory {
         },
         program: program("", start),
         anonymous: Bytes(amount),
+        shared: None,
     }
 }
 
@@ -43,7 +44,7 @@ fn named(name: &str) -> Facts {
 fn followed(ticks: &[&[AnonymousMemory]]) -> Followed {
     let mut followed = Followed::default();
     for (second, readings) in (0..).zip(ticks) {
-        followed.take_processes(Duration::from_secs(second), readings, |id| {
+        followed.take_processes(Duration::from_secs(second), readings, None, |id| {
             Some(match id.pid {
                 pid @ ..=100 => named(&format!("p{pid}")),
                 _ => named("web"),
@@ -88,7 +89,7 @@ fn running(programs: &[Program]) -> Followed {
             program: program.clone(),
             ..reading(7, 1, 10 + second)
         };
-        followed.take_processes(Duration::from_secs(second), &[reading], |_| {
+        followed.take_processes(Duration::from_secs(second), &[reading], None, |_| {
             Some(named(&program.name.to_string()))
         });
     }
@@ -143,7 +144,7 @@ fn a_process_that_becomes_the_program_asked_for_is_its_restart() {
         (2, vec![child(program("web", 3))]),
     ] {
         let name = readings[0].program.name.to_string();
-        seen.take_processes(Duration::from_secs(second), &readings, |id| {
+        seen.take_processes(Duration::from_secs(second), &readings, None, |id| {
             let is_web = id.pid == 101 || name == "web";
             let wanted = id.pid == 101;
             Some(match is_web {
@@ -182,7 +183,7 @@ fn a_reused_pid_is_another_process() {
     let mut seen = Followed::default();
     for (second, start, name) in [(0, 1, "old"), (1, 2, "new")] {
         let readings = [reading(7, start, 5)];
-        seen.take_processes(Duration::from_secs(second), &readings, |_| {
+        seen.take_processes(Duration::from_secs(second), &readings, None, |_| {
             Some(named(name))
         });
     }
@@ -218,13 +219,18 @@ fn who_was_not_asked_for_is_not_followed_and_asked_about_once() {
     let mut seen = Followed::default();
     let mut asked = 0;
     for second in 0..3 {
-        seen.take_processes(Duration::from_secs(second), &[reading(7, 1, 5)], |_| {
-            asked += 1;
-            Some(Facts {
-                wanted: false,
-                ..named("other")
-            })
-        });
+        seen.take_processes(
+            Duration::from_secs(second),
+            &[reading(7, 1, 5)],
+            None,
+            |_| {
+                asked += 1;
+                Some(Facts {
+                    wanted: false,
+                    ..named("other")
+                })
+            },
+        );
     }
     assert_eq!((seen.subjects.len(), asked), (0, 1));
 }

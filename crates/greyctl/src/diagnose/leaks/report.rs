@@ -2,7 +2,7 @@
 //!
 //! Pure. Never shows a number that was not judged: it is a dash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use grey_model::{GrowthOf, LeakJudgement, LeakVerdict, Percent};
@@ -28,16 +28,19 @@ pub(in super::super) fn sections(diagnosis: &Diagnosis, extent: Extent) -> Strin
     let (Some(window), Some(processes)) = (&found.leak_window, &found.leaks) else {
         return String::new();
     };
-    let mut text = processes_section(processes, window, extent);
+    let is_asked_for = diagnosis.targets.is_some();
+    let mut text = processes_section(processes, window, is_asked_for, extent);
     let groups: Vec<&GroupLeak> = found
         .leak_groups
         .iter()
         .flatten()
-        .filter(|group| extent.verbose || group.processes > 1)
+        .filter(|group| {
+            extent.verbose || group.processes > 1 || is_worse_than_its_processes(group, processes)
+        })
         .collect();
     text.push_str(&groups_section(&groups, extent));
     let cgroups: Vec<&CgroupLeak> = found.leak_cgroups.iter().flatten().collect();
-    text.push_str(&cgroups_section(&cgroups, extent));
+    text.push_str(&cgroups_section(&cgroups, is_asked_for, extent));
     for dying in found.dying_cgroups.iter().flatten() {
         if matches!(dying.verdict, LeakVerdict::Leak | LeakVerdict::Growing) {
             let sentence = format!(
@@ -53,14 +56,31 @@ pub(in super::super) fn sections(diagnosis: &Diagnosis, extent: Extent) -> Strin
     text
 }
 
-fn processes_section(processes: &[ProcessLeak], window: &LeakWindow, extent: Extent) -> String {
-    let leaking = processes
-        .iter()
+/// Whether a group of one tells what no row of a process does: over history, its
+/// process may be missing among the largest.
+fn is_worse_than_its_processes(group: &GroupLeak, processes: &[ProcessLeak]) -> bool {
+    let of_it = processes.iter().filter(|leak| leak.group == group.group);
+    let worst = of_it.map(|leak| leak.judgement.verdict).min();
+    let verdict = group.judgement.verdict;
+    let grows = matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing);
+    grows && worst.is_none_or(|worst| verdict < worst)
+}
+
+fn processes_section(
+    all: &[ProcessLeak],
+    window: &LeakWindow,
+    is_asked_for: bool,
+    extent: Extent,
+) -> String {
+    let leaking = (all.iter())
         .filter(|leak| leak.judgement.verdict == LeakVerdict::Leak)
-        .count();
+        .map(|leak| leak.id)
+        .collect::<BTreeSet<_>>()
+        .len();
+    let processes = all.iter().filter(|leak| leak.of == GrowthOf::Anonymous);
     let mut remark = format!(
         "{leaking} of {}, by anonymous memory and swap; {} over {}",
-        counted(processes.len() as u64, "process", "processes"),
+        counted(processes.count() as u64, "process", "processes"),
         counted(window.readings, "reading", "readings"),
         time(window.seconds),
     );
@@ -73,12 +93,32 @@ fn processes_section(processes: &[ProcessLeak], window: &LeakWindow, extent: Ext
         Column::text("NAME", 0).gives_way(10),
         Column::text("GROUP", 4).gives_way(10),
     ]));
-    let (shown, calm) = chosen(processes, |leak| &leak.judgement, extent);
+    // Each process is counted once: its shared memory is a row where it tells more.
+    let telling: Vec<&ProcessLeak> = (all.iter())
+        .filter(|leak| {
+            extent.verbose || leak.of == GrowthOf::Anonymous || !is_calm(&leak.judgement)
+        })
+        .collect();
+    let (shown, calm) = chosen(
+        &telling,
+        |leak| &leak.judgement,
+        |leak| !is_asked_for && (is_calm(&leak.judgement) || is_past(leak.ended, &leak.judgement)),
+        extent,
+    );
     for leak in &shown {
-        let name = if leak.ended {
-            format!("{} (ended)", leak.name.to_process_name())
-        } else {
-            leak.name.to_process_name()
+        let name = leak.name.to_process_name();
+        let of = Some(leak.of).filter(|of| *of != GrowthOf::Anonymous);
+        let marks: Vec<&str> = [
+            of.map(GrowthOf::label),
+            leak.ended.then_some("ended"),
+            leak.out_of_sight.then_some("out of sight"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let name = match marks.is_empty() {
+            true => name,
+            false => format!("{name} ({})", marks.join(", ")),
         };
         table.row(row(
             [
@@ -97,7 +137,12 @@ fn processes_section(processes: &[ProcessLeak], window: &LeakWindow, extent: Ext
 }
 
 fn groups_section(groups: &[&GroupLeak], extent: Extent) -> String {
-    let (shown, calm) = chosen(groups, |leak| &leak.judgement, extent);
+    let (shown, calm) = chosen(
+        groups,
+        |leak| &leak.judgement,
+        |leak| is_calm(&leak.judgement) || is_past(leak.ended, &leak.judgement),
+        extent,
+    );
     if shown.is_empty() {
         return String::new();
     }
@@ -129,13 +174,22 @@ fn groups_section(groups: &[&GroupLeak], extent: Extent) -> String {
     text
 }
 
-fn cgroups_section(cgroups: &[&CgroupLeak], extent: Extent) -> String {
+fn cgroups_section(cgroups: &[&CgroupLeak], is_asked_for: bool, extent: Extent) -> String {
     let telling: Vec<&CgroupLeak> = cgroups
         .iter()
         .filter(|leak| extent.verbose || !is_explained(leak, cgroups))
         .copied()
         .collect();
-    let (shown, calm) = chosen(&telling, |leak| &leak.judgement, extent);
+    let is_row = |leak: &CgroupLeak| is_asked_for && leak.of == GrowthOf::Anonymous;
+    let (shown, calm) = chosen(
+        &telling,
+        |leak| &leak.judgement,
+        |leak| {
+            let quiet = is_calm(&leak.judgement) || is_past(leak.ended, &leak.judgement);
+            quiet && !is_row(leak)
+        },
+        extent,
+    );
     if shown.is_empty() {
         return String::new();
     }
@@ -238,19 +292,34 @@ fn row(first: [Value; 3], judgement: &LeakJudgement) -> Vec<Value> {
     values
 }
 
+/// Nothing to look at.
+const fn is_calm(judgement: &LeakJudgement) -> bool {
+    matches!(
+        judgement.verdict,
+        LeakVerdict::Stable | LeakVerdict::TooShort
+    )
+}
+
+/// Of what is over, that it grew steadily is news, and that it came and went is
+/// not: each compiler of a build does.
+const fn is_past(ended: bool, judgement: &LeakJudgement) -> bool {
+    ended
+        && matches!(
+            judgement.verdict,
+            LeakVerdict::WarmUp | LeakVerdict::Sawtooth | LeakVerdict::Step
+        )
+}
+
 /// What the table shows, and a sentence about the rest.
 fn chosen<Entry>(
     entries: &[Entry],
     judgement: impl Fn(&Entry) -> &LeakJudgement,
+    is_quiet: impl Fn(&Entry) -> bool,
     extent: Extent,
 ) -> (Vec<&Entry>, String) {
-    let calm = |entry: &Entry| {
-        let verdict = judgement(entry).verdict;
-        matches!(verdict, LeakVerdict::Stable | LeakVerdict::TooShort)
-    };
     let mut shown: Vec<&Entry> = entries
         .iter()
-        .filter(|entry| extent.verbose || !calm(entry))
+        .filter(|entry| extent.verbose || !is_quiet(entry))
         .collect();
     if !extent.verbose {
         shown.truncate(extent.top);

@@ -1,7 +1,7 @@
 //! Which verdicts are shown, and how their numbers read.
 
 use super::*;
-use grey_model::CgroupPath;
+use grey_model::{CgroupPath, KernelText, ProcessId};
 
 fn judgement(verdict: LeakVerdict, slope: f64) -> LeakJudgement {
     LeakJudgement {
@@ -52,7 +52,7 @@ fn what_is_calm_or_beyond_the_top_is_counted() {
         judgement(LeakVerdict::Stable, 0.0),
         judgement(LeakVerdict::TooShort, 0.0),
     ];
-    let (shown, rest) = chosen(&entries, |entry| entry, extent(1));
+    let (shown, rest) = chosen(&entries, |entry| entry, is_calm, extent(1));
     assert_eq!(shown.len(), 1);
     assert_eq!(rest, "not shown: 1 growing, 1 stable, 1 too short");
 }
@@ -90,4 +90,93 @@ fn times_have_the_units_that_people_think_in() {
     ] {
         assert_eq!(time(seconds), text);
     }
+}
+
+fn process(pid: u32, of: GrowthOf, verdict: LeakVerdict, ended: bool) -> ProcessLeak {
+    ProcessLeak {
+        id: ProcessId {
+            pid,
+            start_time_ticks: 1,
+        },
+        group: KernelText::from("group"),
+        cgroup: None,
+        name: KernelText::from("name"),
+        ended,
+        out_of_sight: false,
+        of,
+        judgement: judgement(verdict, 1.0),
+    }
+}
+
+/// The section of these processes; the pids of its rows, and its last line.
+fn section(processes: &[ProcessLeak], is_asked_for: bool) -> (String, Vec<String>, String) {
+    let window = LeakWindow {
+        asked_seconds: 60.0,
+        seconds: 60.0,
+        interval_seconds: 5.0,
+        readings: 13,
+        ended_early: false,
+        needs_seconds: 30.0,
+    };
+    let text = processes_section(processes, &window, is_asked_for, extent(10));
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let rows = text.lines().filter_map(|line| {
+        let first = line.split_whitespace().next()?;
+        first.parse::<u32>().is_ok().then(|| line.trim().to_owned())
+    });
+    let last = text.lines().last().unwrap_or_default().trim().to_owned();
+    (text.clone(), rows.collect(), last)
+}
+
+#[test]
+fn shared_memory_that_grows_is_a_row_of_its_own_and_a_process_counts_once() {
+    let (own, shared) = (GrowthOf::Anonymous, GrowthOf::Shmem);
+    let processes = [
+        process(1, shared, LeakVerdict::Leak, false),
+        process(2, shared, LeakVerdict::Leak, true),
+        process(1, own, LeakVerdict::Leak, false),
+        process(2, own, LeakVerdict::Stable, true),
+        process(3, own, LeakVerdict::Stable, false),
+        process(3, shared, LeakVerdict::Stable, false),
+    ];
+    let (text, rows, last) = section(&processes, false);
+    assert!(text.contains("2 of 3 processes"), "{text}");
+    assert_eq!(rows.len(), 3, "{text}");
+    assert!(rows[0].contains("name (tmpfs and shared)"), "{text}");
+    assert!(rows[1].contains("name (tmpfs and shared, ended)"), "{text}");
+    assert_eq!(last, "not shown: 2 stable");
+}
+
+#[test]
+fn what_was_asked_for_has_its_row_and_what_came_and_went_has_none() {
+    let own = GrowthOf::Anonymous;
+    let processes = [
+        process(1, own, LeakVerdict::Growing, true),
+        process(2, own, LeakVerdict::Sawtooth, true),
+        process(3, own, LeakVerdict::Sawtooth, false),
+        process(4, own, LeakVerdict::Stable, false),
+    ];
+    let (text, rows, last) = section(&processes, false);
+    assert_eq!(rows.len(), 2, "{text}");
+    assert_eq!(last, "not shown: 1 sawtooth, 1 stable");
+    let (text, rows, _) = section(&processes, true);
+    assert_eq!(rows.len(), 4, "{text}");
+}
+
+#[test]
+fn a_group_of_one_has_a_row_where_no_process_of_it_tells_as_much() {
+    let group = |verdict| GroupLeak {
+        kind: super::super::document::GroupKind::Program,
+        group: KernelText::from("group"),
+        processes: 1,
+        ended: false,
+        judgement: judgement(verdict, 1.0),
+    };
+    let of_it = |verdict| [process(1, GrowthOf::Anonymous, verdict, false)];
+    let (leak, growing) = (LeakVerdict::Leak, LeakVerdict::Growing);
+    let stable = LeakVerdict::Stable;
+    assert!(is_worse_than_its_processes(&group(leak), &[]));
+    assert!(is_worse_than_its_processes(&group(leak), &of_it(growing)));
+    assert!(!is_worse_than_its_processes(&group(leak), &of_it(leak)));
+    assert!(!is_worse_than_its_processes(&group(stable), &[]));
 }

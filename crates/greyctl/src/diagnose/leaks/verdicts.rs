@@ -21,6 +21,7 @@ use super::document::{
     CgroupLeak, DyingCgroups, GroupLeak, LeakDetection, LeakWindow, ProcessLeak,
 };
 use super::follow::{MOST_PROCESSES, Subject};
+use super::shared;
 use super::watch::Watched;
 use crate::count::counted;
 use crate::duration::short;
@@ -78,9 +79,12 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
         .followed
         .subjects
         .iter()
-        .map(|subject| process(subject, &rule, &rooms, watched))
+        .flat_map(|subject| process(subject, &rule, &rooms))
         .collect();
-    leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id));
+    let subjects = &watched.followed.subjects;
+    let shared = subjects.iter().map(|subject| &subject.shared);
+    let doubted = shared::doubt(&mut leaks, shared);
+    leaks.sort_by_key(|leak| (order(&leak.judgement), leak.id, leak.of));
     let mut groups: Vec<GroupLeak> = watched
         .followed
         .groups
@@ -125,7 +129,7 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
     cgroups.sort_by_key(|leak| (order(&leak.judgement), leak.cgroup.clone(), leak.of));
     dying.sort_by_key(|entry| (entry.verdict, Reverse(entry.growth), entry.cgroup.clone()));
     remark(watched, &mut diagnosis.notes);
-    diagnosis.notes.extend(unknown);
+    diagnosis.notes.extend(unknown.into_iter().chain(doubted));
     LeakDetection {
         leak_window: Some(window(watched)),
         leaks: Some(leaks),
@@ -158,18 +162,29 @@ fn process(
     subject: &Subject,
     rule: &LeakRule,
     rooms: &Rooms<'_>,
-    watched: &Watched,
-) -> ProcessLeak {
+) -> impl Iterator<Item = ProcessLeak> {
     let path = subject.facts.cgroup.as_ref();
     let room = path.map_or(rooms.machine(), |path| rooms.of_cgroup(path));
-    ProcessLeak {
-        id: subject.id,
-        group: subject.facts.group.1.clone(),
-        cgroup: subject.facts.cgroup.clone(),
-        name: subject.facts.name.clone(),
-        ended: subject.ended,
-        judgement: verdict(&subject.trace, rule, room, watched.lasted),
-    }
+    let own = Some((GrowthOf::Anonymous, &subject.trace));
+    let shared = subject.shared.judged();
+    let shared = shared.map(|trace| (GrowthOf::Shmem, trace));
+    [own, shared]
+        .into_iter()
+        .flatten()
+        .map(move |(of, trace)| ProcessLeak {
+            id: subject.id,
+            group: subject.facts.group.1.clone(),
+            cgroup: subject.facts.cgroup.clone(),
+            name: subject.facts.name.clone(),
+            ended: subject.ended,
+            out_of_sight: subject.is_out_of_sight,
+            of,
+            judgement: if subject.ended || subject.is_out_of_sight {
+                judge_ended(trace, rule)
+            } else {
+                judge_trace(trace, rule, room)
+            },
+        })
 }
 
 fn dying_cgroups(path: &CgroupPath, trace: &Trace) -> DyingCgroups {
@@ -282,6 +297,8 @@ impl<'diagnosis> Rooms<'diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::leaks::document::GroupKind;
+    use crate::diagnose::leaks::follow::Facts;
 
     #[test]
     fn no_more_cgroups_pile_up_than_there_are() {
@@ -293,6 +310,47 @@ mod tests {
         }));
         let dying = dying_cgroups(&CgroupPath::root(), &trace);
         assert_eq!((dying.count, dying.growth), (1000, Some(1000)));
+    }
+
+    #[test]
+    fn who_leaks_does_so_until_it_ends_or_is_out_of_sight() {
+        let id = grey_model::ProcessId {
+            pid: 7,
+            start_time_ticks: 1,
+        };
+        let facts = Facts {
+            name: "leaker".into(),
+            cgroup: None,
+            command_line: None,
+            group: (GroupKind::Program, "leaker".into()),
+            wanted: true,
+        };
+        let program = grey_telemetry::process::Program {
+            name: "leaker".into(),
+            layout: None,
+        };
+        let rooms = Rooms {
+            is_now: true,
+            machine: Some(Bytes::from_mib(1000)),
+            swap_free: Bytes::ZERO,
+            cgroups: HashMap::new(),
+        };
+        let of = |ended, is_out_of_sight| {
+            let mut subject = Subject::new(id, facts.clone(), program.clone());
+            for second in 0..60 {
+                let held = Bytes::from_mib(100 + second);
+                subject.take(Duration::from_secs(second), held);
+            }
+            (subject.ended, subject.is_out_of_sight) = (ended, is_out_of_sight);
+            let rule = LeakRule::default();
+            let leak = process(&subject, &rule, &rooms);
+            let leak = leak.map(|leak| (leak.judgement.verdict, leak.out_of_sight));
+            leak.collect::<Vec<_>>()
+        };
+        let (leak, growing) = (LeakVerdict::Leak, LeakVerdict::Growing);
+        assert_eq!(of(false, false), [(leak, false)]);
+        assert_eq!(of(true, false), [(growing, false)]);
+        assert_eq!(of(false, true), [(growing, true)]);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use grey_model::{KernelText, ProcessId, ResolvedTarget};
+use grey_model::{CgroupPath, KernelText, ProcessId, ResolvedTarget};
 use grey_telemetry::Kernel;
-use grey_telemetry::cgroup::{TreeBounds, read_growth_tree};
+use grey_telemetry::cgroup::{CgroupGrowth, TreeBounds, read_growth_tree};
+use grey_telemetry::proc::meminfo::read_meminfo;
 use grey_telemetry::process::{
     AnonymousMemory, Detail, ProcessList, Scratch, read_anonymous, read_process,
 };
@@ -148,6 +149,8 @@ impl<'kernel> Reader<'kernel> {
     fn read(&mut self, followed: &mut Followed, at: Duration) -> Result<u64, Failure> {
         let mut unreadable = 0;
         self.readings.clear();
+        let meminfo = read_meminfo(self.kernel, &mut self.buffer);
+        let meminfo = meminfo.unwrap_or_default();
         let pids = self
             .list
             .refresh(&self.kernel.proc)
@@ -166,10 +169,16 @@ impl<'kernel> Reader<'kernel> {
             scope,
             ..
         } = self;
-        followed.take_processes(at, readings, |id| facts(kernel, id, scope, scratch));
+        followed.take_processes(at, readings, meminfo.shmem, |id| {
+            facts(kernel, id, scope, scratch)
+        });
         for tree in self.scope.trees() {
             let bounds = TreeBounds::default();
-            let groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
+            let mut groups = read_growth_tree(self.kernel, tree, bounds, &mut self.buffer);
+            // By version 1 none is accounted; what there is of it grows all the same.
+            if groups.is_empty() && *tree == CgroupPath::root() {
+                groups.push(CgroupGrowth::of_machine(&meminfo));
+            }
             followed.take_cgroups(at, &groups);
         }
         Ok(unreadable)

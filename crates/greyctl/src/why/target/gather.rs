@@ -7,8 +7,7 @@
 use std::cmp::Reverse;
 
 use grey_model::{
-    Bytes, CgroupMemory, CgroupPath, GrowthOf, ProcessMemory, ProcessState, ResolvedTarget,
-    TargetKind,
+    Bytes, CgroupMemory, CgroupPath, ProcessMemory, ProcessState, ResolvedTarget, TargetKind,
 };
 use grey_telemetry::Kernel;
 use grey_telemetry::cgroup::read_processes_of;
@@ -361,7 +360,7 @@ fn trend(source: TrendSource, diagnosis: &Diagnosis, target: &ResolvedTarget) ->
         .find(|leak| target.processes.contains(&leak.id))?;
     Some(Trend {
         source,
-        of: GrowthOf::Anonymous,
+        of: leak.of,
         process: Some(leak.id),
         name: Some(leak.name.clone()),
         judgement: leak.judgement,

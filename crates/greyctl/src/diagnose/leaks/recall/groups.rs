@@ -28,14 +28,14 @@ type Members = Vec<Vec<(Member, Bytes)>>;
 /// The groups as they were recorded, at these times; `group` says to which each
 /// key belongs, and `started` when a process did.
 pub(super) fn recorded(
-    readings: &[(Duration, &[GroupSample])],
+    readings: &[(Duration, Vec<&GroupSample>)],
     group: impl Fn(&GroupKey) -> (GroupKind, KernelText),
     started: impl Fn(u64) -> Duration,
 ) -> BTreeMap<(GroupKind, KernelText), Group> {
     let mut groups: BTreeMap<(GroupKind, KernelText), Group> = BTreeMap::new();
     for (at, samples) in readings {
         let mut sums: BTreeMap<(GroupKind, KernelText), (u64, Bytes, u64)> = BTreeMap::new();
-        for sample in *samples {
+        for sample in samples {
             let value = |field| sample.values.get(field);
             let amount = |field| Bytes(value(field).unwrap_or_default());
             let oldest = value(GroupField::OldestStart).unwrap_or_default();

@@ -11,7 +11,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use grey_model::{
@@ -31,6 +31,7 @@ use self::lives::{Life, Seen, follow, seen, without_its_end};
 pub(crate) use self::samples::Recorded;
 use super::document::GroupKind;
 use super::follow::{Facts, Followed, Group};
+use super::shared::SharedMemory;
 use super::verdicts::enough;
 use super::watch::Watched;
 use crate::count::counted;
@@ -53,6 +54,7 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
     let readings = u32::try_from(times.len()).unwrap_or(u32::MAX);
     let interval = lasted / readings.saturating_sub(1).max(1);
     let mut followed = Followed::default();
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
     let all = seen(&recorded.processes);
     let chosen = Chosen {
         kernel,
@@ -61,13 +63,14 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         times: &times,
         ticks_per_second: rustix::param::clock_ticks_per_second(),
         running: running(kernel, recorded),
+        is_now: now.saturating_sub(recorded.until_unix_ms) <= NOW_MS,
     };
     follow(
         all.iter().map(|seen| chosen.life(seen)).collect(),
         &mut followed,
     );
     // Of single processes that were asked for, there are no sums.
-    let has_groups = scope.is_everything() && !recorded.groups.is_empty();
+    let has_groups = scope.tells_by_name() && !recorded.groups.is_empty();
     followed.groups = if has_groups {
         chosen.recorded_groups(&since)
     } else {
@@ -82,7 +85,12 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
             .collect();
         followed.take_cgroups(since(*ms), &growths);
     }
-    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    let has_cgroups = recorded.has_cgroups();
+    if !has_cgroups && scope.has_cgroup(&CgroupPath::root()) {
+        for (at, (_, then)) in times.iter().zip(&recorded.processes) {
+            followed.take_cgroups(*at, &[CgroupGrowth::of_machine(&then.machine)]);
+        }
+    }
     Watched {
         followed,
         asked: lasted,
@@ -91,12 +99,15 @@ pub(crate) fn recall(kernel: &Kernel, scope: &Scope, recorded: &Recorded) -> Wat
         readings: readings.into(),
         ended_early: false,
         unreadable: 0,
-        lasted_of_cgroups: recorded.cgroups.last().map_or(lasted, |(ms, _)| since(*ms)),
+        lasted_of_cgroups: match recorded.cgroups.last() {
+            Some((ms, _)) if has_cgroups => since(*ms),
+            _ => lasted,
+        },
         lasted_of_groups: match recorded.groups.last() {
             Some((ms, _)) if has_groups => since(*ms),
             _ => lasted,
         },
-        is_now: now.saturating_sub(recorded.until_unix_ms) <= NOW_MS,
+        is_now: chosen.is_now,
         groups_are_whole: has_groups || recorded.has_all_processes(),
         remarks: remarks(recorded, now),
     }
@@ -112,6 +123,11 @@ impl Recorded {
             .chain(cgroups)
             .min()
             .unwrap_or_default()
+    }
+
+    /// Whether any sample has a cgroup.
+    fn has_cgroups(&self) -> bool {
+        self.cgroups.iter().any(|(_, groups)| !groups.is_empty())
     }
 
     /// Whether each sample has every process that there was.
@@ -139,9 +155,11 @@ struct Chosen<'all> {
     recorded: &'all Recorded,
     times: &'all [Duration],
     ticks_per_second: u64,
-    /// Who runs now; `None` where that cannot be known, or where the samples are
-    /// of another boot.
-    running: Option<HashSet<ProcessId>>,
+    /// Who runs now, and what each holds; `None` where that cannot be known, or
+    /// where the samples are of another boot.
+    running: Option<HashMap<ProcessId, Bytes>>,
+    /// Whether the last sample is of now.
+    is_now: bool,
 }
 
 impl Chosen<'_> {
@@ -161,7 +179,7 @@ impl Chosen<'_> {
         let run = seen.unbroken(enough);
         let is_in_last = seen.last_index() + 1 == readings.len();
         let has_ended = match &self.running {
-            Some(running) => !running.contains(&seen.id),
+            Some(running) => !running.contains_key(&seen.id),
             None => seen.was_seen_to_end(readings),
         };
         let ended = !is_in_last && has_ended;
@@ -173,19 +191,62 @@ impl Chosen<'_> {
                 .iter()
                 .map(|&(index, held)| (self.times[index], held))
                 .collect(),
+            shared: self.shared(seen, run),
             is_enough: enough(run),
             started_ms: self.started_ms(seen),
             last_ms: readings[seen.last_index()].0,
             ended,
+            is_out_of_sight: !ended && !self.goes_on(seen, run),
+            is_asked_for: self.scope.has_pid(seen.id.pid),
         }
+    }
+
+    /// Whether at the end it still holds about what it held at the end of `run`.
+    /// Who is not in the last sample is smaller than those that are, and may have
+    /// been so throughout.
+    fn goes_on(&self, seen: &Seen<'_>, run: &[(usize, Bytes)]) -> bool {
+        let (Some(&(index, held)), Some(&end)) = (run.last(), self.times.last()) else {
+            return false;
+        };
+        if index + 1 == self.times.len() {
+            return true;
+        }
+        let still = |holds: Bytes| holds >= held.scale(9, 10);
+        let now = self.running.as_ref().filter(|_| self.is_now);
+        if let Some(&holds) = now.and_then(|running| running.get(&seen.id)) {
+            return still(holds);
+        }
+        let last = seen.last_index();
+        let since = end.saturating_sub(self.times[last]);
+        since <= end / 10 && seen.held.last().is_some_and(|&(_, holds)| still(holds))
+    }
+
+    /// What shared memory it mapped in the same samples.
+    fn shared(&self, seen: &Seen<'_>, run: &[(usize, Bytes)]) -> Vec<(Duration, SharedMemory)> {
+        let ([(first, _), ..], [.., (last, _)]) = (run, run) else {
+            return Vec::new();
+        };
+        let is_in_run = |index: &usize| (first..=last).contains(&index);
+        let shared = seen.shared.iter().filter(|(index, _)| is_in_run(index));
+        shared
+            .map(|&(index, shared)| (self.times[index], shared))
+            .collect()
     }
 
     fn recorded_groups(
         &self,
         since: &impl Fn(u64) -> Duration,
     ) -> BTreeMap<(GroupKind, KernelText), Group> {
-        let readings: Vec<(Duration, &[GroupSample])> = (self.recorded.groups.iter())
-            .map(|(ms, groups)| (since(*ms), &groups[..]))
+        let nobody = ProcessId {
+            pid: 0,
+            start_time_ticks: 0,
+        };
+        let is_wanted = |key: &GroupKey| self.scope.has(nobody, &key.name, key.cgroup.as_ref());
+        let readings: Vec<(Duration, Vec<&GroupSample>)> = (self.recorded.groups.iter())
+            .map(|(ms, groups)| {
+                let wanted = groups.iter().filter(|group| is_wanted(&group.key));
+                (since(*ms), wanted.collect())
+            })
             .collect();
         let group = |key: &GroupKey| self.group_of(&key.name, key.cgroup.as_ref());
         groups::recorded(&readings, group, |start_time_ticks| {
@@ -248,7 +309,7 @@ fn group_of(
 }
 
 /// Who of the recorded boot runs now; `None` where that cannot be known.
-fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashSet<ProcessId>> {
+fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashMap<ProcessId, Bytes>> {
     let mut buffer = Vec::new();
     let boot = read_boot_id(kernel, &mut buffer).ok().flatten();
     let is_this_boot = boot.is_some_and(|boot: BootId| Some(boot) == recorded.boot);
@@ -259,7 +320,7 @@ fn running(kernel: &Kernel, recorded: &Recorded) -> Option<HashSet<ProcessId>> {
     let pids = list.refresh(&kernel.proc).ok()?;
     let running = pids.iter().filter_map(|&pid| {
         let read = read_anonymous(kernel, pid, &mut buffer).ok().flatten();
-        read.map(|memory| memory.id)
+        read.map(|memory| (memory.id, memory.anonymous))
     });
     Some(running.collect())
 }
@@ -303,12 +364,16 @@ fn remarks(recorded: &Recorded, now_unix_ms: u64) -> Vec<String> {
         let samples = counted(recorded.without_processes, "sample has", "samples have");
         remarks.push(format!("leaks: {samples} no processes"));
     }
-    remarks.extend(how_often("cgroups", &recorded.cgroups));
+    if recorded.has_cgroups() {
+        remarks.extend(how_often("cgroups", &recorded.cgroups));
+    }
     remarks.extend(how_often("groups", &recorded.groups));
     let mut groups = recorded.cgroups.iter().flat_map(|(_, groups)| groups);
-    if recorded.cgroups.iter().all(|(_, groups)| groups.is_empty()) {
+    if !recorded.has_cgroups() {
         remarks.push(
-            "leaks: no cgroups were recorded in this time: only those of version 2 are".to_owned(),
+            "leaks: no cgroups were recorded in this time: only those of version 2 are; of the \
+             machine as a whole its tmpfs, slab and page tables are judged, as `/`"
+                .to_owned(),
         );
     } else if groups.any(|group| group.values.get(CgroupField::Anonymous).is_none()) {
         remarks.push(

@@ -6,7 +6,10 @@
 
 use std::ops::ControlFlow;
 
-use grey_model::{BootId, CgroupSample, GroupSample, ProcessSample, Sample};
+use grey_model::{
+    BootId, Bytes, CgroupSample, GroupSample, Meminfo, ProcessSample, Sample, SystemField,
+    SystemValues,
+};
 use grey_telemetry::history::{History, HistoryError};
 use jiff::Timestamp;
 
@@ -41,6 +44,8 @@ pub(super) struct ProcessesThen {
     pub(super) largest: Vec<ProcessSample>,
     /// Whether these are all that there were.
     pub(super) are_all: bool,
+    /// What of the machine can leak beside them.
+    pub(super) machine: Meminfo,
 }
 
 impl Recorded {
@@ -107,9 +112,12 @@ impl Gathered {
             self.recorded.without_processes += 1;
         } else {
             let count = u64::try_from(sample.processes.len()).ok();
-            let are_all = sample.system.get(grey_model::SystemField::Processes) == count;
-            let largest = sample.processes;
-            self.processes.take(at, ProcessesThen { largest, are_all });
+            let then = ProcessesThen {
+                are_all: sample.system.get(SystemField::Processes) == count,
+                machine: machine(&sample.system),
+                largest: sample.processes,
+            };
+            self.processes.take(at, then);
         }
         if let Some(cgroups) = sample.cgroups {
             self.cgroups.take(at, cgroups);
@@ -127,6 +135,18 @@ impl Gathered {
             until_unix_ms: self.last.map_or(0, |(_, unix_ms)| unix_ms),
             ..self.recorded
         }
+    }
+}
+
+/// What of the machine can leak and is no process's own.
+fn machine(system: &SystemValues) -> Meminfo {
+    let bytes = |field| system.get(field).map(Bytes);
+    Meminfo {
+        shmem: bytes(SystemField::Shared),
+        s_reclaimable: bytes(SystemField::SlabReclaimable),
+        s_unreclaim: bytes(SystemField::SlabUnreclaimable),
+        page_tables: bytes(SystemField::PageTables),
+        ..Meminfo::default()
     }
 }
 

@@ -97,6 +97,32 @@ fn points(trace: &Trace) -> Vec<(u64, u64)> {
 }
 
 #[test]
+fn shared_memory_of_a_process_is_judged_by_what_the_machine_has_more_of() {
+    let samples = |machine: fn(u64) -> u64| -> Vec<Sample> {
+        (0..4)
+            .map(|second| {
+                let mut leaker = process(7, "leaker", 0, 100);
+                let mapped = Some(20 * (second + 1) * MIB);
+                leaker.values = leaker.values.with(ProcessField::Shared, mapped);
+                let system = SystemValues::default();
+                Sample {
+                    system: system.with(SystemField::Shared, Some(machine(second) * MIB)),
+                    ..sample("one", second, vec![leaker])
+                }
+            })
+            .collect()
+    };
+    let shared = |samples: &[Sample]| {
+        let watched = recalled(samples);
+        watched.followed.subjects[0].shared.judged().map(points)
+    };
+    let grown = shared(&samples(|second| 500 + 20 * second));
+    assert_eq!(grown, Some(vec![(0, 20), (0, 40), (0, 60), (0, 80)]));
+    let touched = shared(&samples(|_| 500));
+    assert_eq!(touched, Some(vec![(0, 20); 4]));
+}
+
+#[test]
 fn who_is_not_in_the_last_sample_is_judged_too() {
     // Another process took its room.
     let watched = recalled(&each_second(4, |second| match second {
@@ -181,9 +207,12 @@ fn a_restart_is_one_that_began_after_the_end() {
 
 #[test]
 fn what_an_earlier_life_held_is_told_of_it_alone() {
-    let lives = |seconds| {
+    let lives = |seconds, step: u64| {
         let watched = recalled(&each_second(seconds, |second| match second {
-            0..=39 => vec![process(7, "web", 0, 10 + second), process(6, "calm", 0, 1)],
+            0..=39 => {
+                let web = process(7, "web", 0, 10 + second * step);
+                vec![web, process(6, "calm", 0, 1)]
+            }
             _ => vec![process(6, "calm", 0, 1), process(9, "web", 140, 5)],
         }));
         let found = told(&watched).into_iter();
@@ -193,8 +222,61 @@ fn what_an_earlier_life_held_is_told_of_it_alone() {
             .collect::<Vec<_>>()
     };
     // The present one is not long enough: then the last that was is told, too.
-    assert_eq!(lives(45), [(7, true, 40), (9, false, 1 + 5)]);
-    assert_eq!(lives(80), [(9, false, 1 + 40)]);
+    assert_eq!(lives(45, 0), [(7, true, 40), (9, false, 1 + 5)]);
+    assert_eq!(lives(80, 0), [(9, false, 1 + 40)]);
+    // One that may have leaked is told whatever came after it.
+    assert_eq!(lives(80, 1), [(7, true, 40), (9, false, 1 + 40)]);
+}
+
+#[test]
+fn a_restart_comes_soon_after_the_end_and_only_where_no_other_ran() {
+    let lives = |start: u64, others: &[u32]| {
+        let watched = recalled(&each_second(300, |second| {
+            let mut all = vec![process(6, "calm", 0, 1)];
+            all.extend(others.iter().map(|pid| process(*pid, "web", 20, 3)));
+            match second {
+                0..=39 => all.push(process(7, "web", 0, 10)),
+                _ if second > start => all.push(process(9, "web", FIRST + start, 5)),
+                _ => {}
+            }
+            all
+        }));
+        let subjects = watched.followed.subjects.iter();
+        let mut nine = subjects.filter(|subject| subject.id.pid == 9);
+        let trace = points(&nine.next().unwrap().trace);
+        trace.last().map(|(life, _)| *life)
+    };
+    assert_eq!(lives(45, &[]), Some(1));
+    assert_eq!(lives(39 + 119, &[]), Some(1));
+    assert_eq!(lives(39 + 121, &[]), Some(0));
+    assert_eq!(lives(45, &[8]), Some(0));
+}
+
+#[test]
+fn who_goes_on_out_of_sight_is_told_as_that_unless_it_was_just_seen() {
+    let seen = |missing: &dyn Fn(u64) -> bool, last: u64| {
+        let watched = recalled(&each_second(100, |second| {
+            let mut all = vec![process(8, "large", 0, 500)];
+            if !missing(second) {
+                let held = if second > 90 { last } else { 100 + second };
+                all.push(process(7, "leaker", 0, held));
+            } else {
+                all.push(process(9, "larger", 0, 400));
+            }
+            all
+        }));
+        let subjects = watched.followed.subjects.iter();
+        let mut leaker = subjects.filter(|subject| subject.id.pid == 7);
+        let leaker = leaker.next().unwrap();
+        (leaker.ended, leaker.is_out_of_sight)
+    };
+    assert_eq!(seen(&|_| false, 200), (false, false));
+    assert_eq!(seen(&|second| second > 95, 200), (false, false));
+    assert_eq!(seen(&|second| second > 80, 200), (false, true));
+    // Not long enough since it came back, and it holds less.
+    let gap = |second| (85..=90).contains(&second) || second > 95;
+    assert_eq!(seen(&gap, 184), (false, false));
+    assert_eq!(seen(&gap, 90), (false, true));
 }
 
 #[test]
@@ -234,8 +316,8 @@ fn who_was_not_asked_for_counts_as_the_restart_of_one_that_was() {
         _ => vec![process(6, "calm", 0, 1), process(9, "web", 102, 20)],
     });
     let watched = recalled_of(&samples, &[Target::Pid(7)]);
-    let web = vec![(0, 10), (1, 20), (1, 20)];
-    assert_eq!(told(&watched), [(9, false, web)]);
+    let (web, itself) = (vec![(0, 10), (1, 20), (1, 20)], vec![(0, 10); 2]);
+    assert_eq!(told(&watched), [(7, true, itself), (9, false, web)]);
     let named = |text: &str| text.parse::<Target>().unwrap();
     for (target, found) in [
         ("name:calm", true),
@@ -338,6 +420,12 @@ fn recorded_groups_are_judged_by_all_their_processes() {
     assert_eq!(workers.processes, 5 + 2);
     assert!(watched.groups_are_whole);
     assert_eq!(watched.lasted_of_groups, Duration::from_secs(4));
+    // By name they are found, and no other.
+    for (name, is_there) in [("name:worker", true), ("name:other", false)] {
+        let named = recalled_of(&samples, &[name.parse().unwrap()]);
+        assert_eq!(named.followed.groups.contains_key(&key), is_there, "{name}");
+        assert!(named.groups_are_whole);
+    }
     // Of those of one process that was asked for, there are no sums.
     let single = recalled_of(&samples, &[Target::Pid(7)]);
     assert_eq!(group(&single, "worker"), [(0, 10); 6]);
@@ -452,6 +540,47 @@ fn a_cgroup_is_followed_by_each_kind_of_its_memory_and_one_made_again_is_another
     assert_eq!(watched.lasted_of_cgroups, Duration::from_secs(3));
     let other = recalled_of(&samples, &["/other".parse().unwrap()]);
     assert!(other.followed.cgroups.is_empty());
+}
+
+#[test]
+fn without_cgroups_what_grows_on_the_machine_is_told_of_it() {
+    let samples: Vec<Sample> = (0..4)
+        .map(|second| {
+            let system = SystemValues::default()
+                .with(SystemField::Shared, Some((10 + second) * MIB))
+                .with(SystemField::SlabUnreclaimable, Some((20 + second) * MIB))
+                .with(SystemField::PageTables, Some((30 + second) * MIB));
+            Sample {
+                system,
+                ..sample("one", second, vec![process(7, "web", 0, 10)])
+            }
+        })
+        .collect();
+    let watched = recalled(&samples);
+    let told = (watched.followed.cgroups.iter())
+        .map(|((path, of), trace)| (path.to_string(), *of, points(trace)));
+    let grown = |from: u64| (from..from + 4).map(|mib| (0, mib)).collect::<Vec<_>>();
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("/".to_owned(), GrowthOf::Shmem, grown(10)),
+            ("/".to_owned(), GrowthOf::Slab, grown(20)),
+            ("/".to_owned(), GrowthOf::Kernel, grown(30)),
+        ]
+    );
+    assert_eq!(watched.lasted_of_cgroups, Duration::from_secs(3));
+    // Whose target is something else did not ask for it, and who has cgroups has
+    // that of the machine among them.
+    let other = recalled_of(&samples, &[Target::Pid(7)]);
+    assert!(other.followed.cgroups.is_empty());
+    let mut with = samples;
+    with[0] = with_cgroup(with[0].clone(), "/web", 1, Some(1));
+    let paths = recalled(&with).followed.cgroups.into_keys();
+    assert!(
+        paths
+            .map(|(path, _)| path)
+            .all(|path| path != CgroupPath::root())
+    );
 }
 
 #[test]

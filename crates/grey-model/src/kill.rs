@@ -13,6 +13,7 @@ use crate::limit::MemoryLimit;
 use crate::moment::{CivilTime, Moment};
 use crate::nobody_killed::NobodyKilledRecord;
 use crate::text::KernelText;
+use crate::unit_event::UnitRecord;
 use crate::units::{Bytes, Pages, Percent};
 
 /// Who ended a process.
@@ -272,64 +273,6 @@ pub enum OomdCause {
     Other(KernelText),
 }
 
-/// What systemd says of a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnitRecord {
-    /// Which unit.
-    pub unit: KernelText,
-    /// What.
-    pub event: UnitEvent,
-}
-
-/// What became of a unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnitEvent {
-    /// The kernel's out-of-memory killer killed a process of it.
-    KernelKilled,
-    /// systemd-oomd killed processes of it; how many, where it is said.
-    OomdKilled(Option<u64>),
-    /// It failed with the result `oom-kill`: the kernel had counted an out-of-memory
-    /// kill in its control group, or systemd-oomd had killed there.
-    FailedByOom,
-    /// A process of it ended by a signal.
-    EndedBy {
-        /// The signal's number.
-        signal: u8,
-    },
-    /// A process of it ended by itself with the exit status of a shell or an
-    /// engine whose own process was ended by a signal: 128 and the signal, which
-    /// systemd prints as `137/n/a`.
-    PassedOn {
-        /// The signal's number.
-        signal: u8,
-    },
-    /// Somebody asked systemd to send a signal.
-    SignalRequested {
-        /// The signal's number.
-        signal: u8,
-        /// To which process.
-        pid: u32,
-        /// Its name.
-        name: KernelText,
-    },
-    /// Its watchdog ran out, and systemd sends it a signal.
-    WatchdogRanOut {
-        /// How long it had not told that it is alive, in systemd's words; `None`
-        /// where it asked for the signal itself (`WATCHDOG=trigger`).
-        limit: Option<KernelText>,
-    },
-    /// systemd itself sent a signal: a stop that took too long, a process that was
-    /// left over, or a watchdog that ran out.
-    KilledBySystemd {
-        /// The signal's number.
-        signal: u8,
-        /// To which process.
-        pid: u32,
-        /// Its name.
-        name: KernelText,
-    },
-}
-
 /// A signal that a program sent which watches memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramKill {
@@ -373,6 +316,10 @@ pub struct Kill {
     pub uid: Option<u32>,
     /// Who killed it.
     pub killer: Killer,
+    /// Who it was one of, where `killer` is `unknown` and that much is known: the
+    /// kernel, for whichever reason, or systemd-oomd, too; `null` with every other
+    /// killer, and where it can have been anybody.
+    pub can_be: Option<Vec<Killer>>,
     /// What there was not enough of, where the killer is `kernel-global`; `null`
     /// with every other one.
     pub shortage: Option<Shortage>,

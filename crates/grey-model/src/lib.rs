@@ -37,6 +37,7 @@ pub mod snapshot;
 pub mod swap;
 pub mod target;
 pub mod text;
+mod unit_event;
 pub mod units;
 pub mod vmstat;
 
@@ -64,7 +65,7 @@ pub use identity::{BootId, CgroupId, CgroupPath, ProcessId};
 pub use kill::{
     Constraint, Consumer, CountedKills, CounterUse, DeviceZone, ExitCodeExplanation, KernelKill,
     Kill, KillRecord, Killer, LogTime, LoggedRecord, MemoryRequest, OomdCause, OomdKill,
-    ProgramKill, Shortage, TaskRow, UnitEvent, UnitRecord, WallTime,
+    ProgramKill, Shortage, TaskRow, WallTime,
 };
 pub use ksm::{KsmState, ProcessKsm};
 pub use leak::{GrowthOf, LeakJudgement, LeakVerdict, Trace, TracePoint};
@@ -90,9 +91,10 @@ pub use sample::{
     ProcessField, ProcessKey, ProcessSample, ProcessValues, Sample, SystemField, SystemValues,
 };
 pub use shell::shell_word;
-pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap, SnapshotTarget};
+pub use snapshot::{Snapshot, SnapshotRow, SnapshotSwap};
 pub use swap::{SwapDevice, SwapKind, Zram, Zswap};
 pub use target::{ResolvedTarget, Target, TargetKind};
 pub use text::KernelText;
+pub use unit_event::{UnitEvent, UnitRecord};
 pub use units::{Bytes, PageSize, Pages, ParseSizeError, Percent};
 pub use vmstat::Vmstat;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::cgroup::CgroupMemory;
 use crate::host::{HostFacts, SystemTotals};
 use crate::process::ProcessMemory;
+use crate::target::ResolvedTarget;
 
 /// A machine's memory at one instant.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -26,7 +27,7 @@ pub struct Snapshot {
     /// Swap in use.
     pub swap: SnapshotSwap,
     /// What it was limited to; `None` for the whole machine.
-    pub targets: Option<Vec<SnapshotTarget>>,
+    pub targets: Option<Vec<ResolvedTarget>>,
     /// The processes.
     pub processes: Vec<ProcessMemory>,
     /// The control groups with a memory account of version 2.
@@ -51,11 +52,4 @@ pub struct SnapshotRow {
 pub struct SnapshotSwap {
     /// In bytes.
     pub used_bytes: u64,
-}
-
-/// A target that the snapshot was limited to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct SnapshotTarget {
-    /// As it was typed.
-    pub typed: String,
 }

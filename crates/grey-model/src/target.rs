@@ -176,7 +176,8 @@ pub struct ResolvedTarget {
     /// cgroup and below it.
     pub processes: Vec<ProcessId>,
     /// Processes in the same cgroup that are not the target's: an action on
-    /// the cgroup would touch them too. 0 for cgroups and units.
+    /// the cgroup would touch them too. 0 for cgroups and units, and of history,
+    /// which does not tell whose child a process was.
     pub bystanders: u64,
 }
 

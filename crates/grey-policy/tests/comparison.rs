@@ -254,7 +254,10 @@ fn a_cgroup_made_again_under_its_path_went_and_appeared() {
 fn a_target_is_not_compared_with_the_whole_machine() {
     let before = document(1000, vec![]);
     let mut after = document(1000, vec![]);
-    after["targets"] = json!([{ "typed": "web" }]);
+    after["targets"] = json!([{
+        "typed": "web", "kind": "cgroup", "name": "web", "process": null, "cgroup": "/web",
+        "owner": null, "processes": [], "bystanders": 0,
+    }]);
     let error = compare(&snapshot(&before), &snapshot(&after)).unwrap_err();
     let expected = CompareError::OtherTargets {
         before: "the whole machine".to_owned(),

@@ -147,8 +147,8 @@ pub(crate) struct DiagnoseOptions {
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<Fold>,
     /// Show what history has of this moment instead of looking now: "10m ago",
-    /// 10:04
-    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["targets", "by", "detect_leaks", "since", "interval", "window"])]
+    /// 10:04; of its largest processes and cgroups
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["detect_leaks", "cold", "since", "interval", "window"])]
     pub(crate) at: Option<Moment>,
     #[command(flatten)]
     pub(crate) rows: Rows,

@@ -22,9 +22,22 @@ pub(crate) fn command(global: &GlobalOptions, words: &str) -> String {
 /// The same about a target, which is named so that a shell and greyctl take it
 /// for what it is; `None` where no word does that.
 pub(crate) fn command_on(global: &GlobalOptions, words: &str, target: &Target) -> Option<String> {
-    let all = format!("{words} --target /");
+    command_on_all(global, words, std::slice::from_ref(target))
+}
+
+/// The same about several; without one, it is about the machine.
+pub(crate) fn command_on_all(
+    global: &GlobalOptions,
+    words: &str,
+    targets: &[Target],
+) -> Option<String> {
+    let all = format!("{words}{}", " --target /".repeat(targets.len()));
     debug_assert!(is_command(&all), "greyctl has no `{all}`");
-    let mut command = format!("greyctl {words} --target {}", target.to_word()?);
+    let mut command = format!("greyctl {words}");
+    for target in targets {
+        command.push_str(" --target ");
+        command.push_str(&target.to_word()?);
+    }
     push_places(&mut command, global, &|name| std::env::var_os(name));
     Some(command)
 }

@@ -6,7 +6,7 @@ use grey_model::{
     Bytes, Constraint, Consumer, CounterUse, KernelKill, Kill, Killer, MemoryLimit, PageSize,
 };
 
-use super::{KillFacts, SIGKILL, TimedRecord, advice, blank, shortage, who};
+use super::{KERNEL, KillFacts, SIGKILL, TimedRecord, advice, blank, shortage, who};
 
 /// How many of the table's processes are shown.
 const MOST_CONSUMERS: usize = 10;
@@ -38,6 +38,7 @@ pub(super) fn explain(record: &TimedRecord, kill: &KernelKill, facts: &KillFacts
         consumers: consumers(kill, page_size),
         ..blank(record, killer)
     };
+    explained.can_be = (killer == Killer::Unknown).then(|| KERNEL.to_vec());
     explained.shortage = (killer == Killer::KernelGlobal).then(|| shortage::of(kill));
     explained.explanation = match killer {
         Killer::KernelCgroup => cgroup_limit(kill),

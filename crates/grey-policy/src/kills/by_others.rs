@@ -8,7 +8,7 @@ use std::time::Duration;
 use grey_model::{KernelText, Kill, Killer, Moment, OomdCause, OomdKill, ProgramKill, UnitEvent};
 
 use super::advice::{SEE_USERS, for_oomd, see_unit, unit_word};
-use super::{KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, watchdog, who};
+use super::{KERNEL, KillFacts, SIGKILL, SIGTERM, TimedRecord, blank, exit_code, watchdog, who};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -118,6 +118,7 @@ pub(super) fn unit(
     let kill = match event {
         UnitEvent::KernelKilled => Kill {
             signal: Some(SIGKILL),
+            can_be: Some(KERNEL.to_vec()),
             explanation: vec![format!(
                 "the kernel's out-of-memory killer killed a process of {unit}; its own report is \
                  not in what was searched, so that it is not known whose memory was out"
@@ -142,8 +143,9 @@ pub(super) fn unit(
             ],
             ..blank(record, Killer::SystemdOomd)
         },
-        UnitEvent::FailedByOom => Kill {
+        UnitEvent::FailedByOom { .. } => Kill {
             signal: Some(SIGKILL),
+            can_be: Some([&KERNEL[..], &[Killer::SystemdOomd]].concat()),
             explanation: vec![
                 format!(
                     "{unit} failed with the result oom-kill: systemd saw that the kernel counted an \

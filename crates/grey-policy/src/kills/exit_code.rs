@@ -87,28 +87,16 @@ fn meaning(signal: u8) -> String {
 }
 
 fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) {
-    let by = |killers: &[Killer]| {
-        kills
-            .iter()
-            .filter(|kill| kill.signal == Some(SIGKILL) && killers.contains(&kill.killer))
-            .count()
-    };
-    let kernel = by(&[Killer::KernelCgroup, Killer::KernelGlobal]);
-    let oomd = by(&[Killer::SystemdOomd]);
-    let others = by(&[Killer::Signal, Killer::Unknown]);
-    match (kernel, oomd, others) {
-        (0, 0, 0) if searched => explained.explanation.push(
+    let found = Found::of(kills);
+    match found {
+        Found::NOTHING if searched => explained.explanation.push(
             "no log that was searched tells of a kill: if the process ran in the searched time on \
              this machine, it was not the out-of-memory killer. Most of the others leave nothing in \
              a log"
                 .to_owned(),
         ),
-        (0, 0, 0) => {}
-        _ => explained.explanation.push(format!(
-            "of the kills with SIGKILL that were found, the kernel's out-of-memory killer did \
-             {kernel}, systemd-oomd {oomd}, and somebody else, or nobody knows who, {others}: \
-             compare the name and the time"
-        )),
+        Found::NOTHING => {}
+        _ => explained.explanation.push(found.to_sentence()),
     }
     if explained.signal.is_some() {
         explained.explanation.push(
@@ -124,6 +112,58 @@ fn sigkill(explained: &mut ExitCodeExplanation, kills: &[Kill], searched: bool) 
             .to_owned(),
         "and of a pod, the kubelet: kubectl describe pod POD".to_owned(),
     ];
+}
+
+/// Kills with SIGKILL, by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    kernel: u64,
+    oomd: u64,
+    /// One of these two.
+    either: u64,
+    others: u64,
+}
+
+impl Found {
+    const NOTHING: Self = Self {
+        kernel: 0,
+        oomd: 0,
+        either: 0,
+        others: 0,
+    };
+
+    fn of(kills: &[Kill]) -> Self {
+        let mut found = Self::NOTHING;
+        for kill in kills.iter().filter(|kill| kill.signal == Some(SIGKILL)) {
+            let may_be_oomds = |killers: &Vec<Killer>| killers.contains(&Killer::SystemdOomd);
+            match (kill.killer, kill.can_be.as_ref().map(may_be_oomds)) {
+                (Killer::KernelCgroup | Killer::KernelGlobal, _)
+                | (Killer::Unknown, Some(false)) => found.kernel += 1,
+                (Killer::SystemdOomd, _) => found.oomd += 1,
+                (Killer::Unknown, Some(true)) => found.either += 1,
+                (Killer::Signal, _) | (Killer::Unknown, None) => found.others += 1,
+            }
+        }
+        found
+    }
+
+    fn to_sentence(self) -> String {
+        let Self {
+            kernel,
+            oomd,
+            either,
+            others,
+        } = self;
+        let either = match either {
+            0 => String::new(),
+            either => format!("one of these two {either}, "),
+        };
+        format!(
+            "of the kills with SIGKILL that were found, the kernel's out-of-memory killer did \
+             {kernel}, systemd-oomd {oomd}, {either}and somebody else, or nobody knows who, \
+             {others}: compare the name and the time"
+        )
+    }
 }
 
 fn sigterm(explained: &mut ExitCodeExplanation, kills: &[Kill]) {

@@ -31,10 +31,6 @@ const NAME_LENGTH: usize = 15;
 /// systemd tells of a kill at the latest this much after it.
 const UNIT_LAG: Duration = Duration::from_secs(30);
 
-/// How long after a kill its unit has failed at the latest: the 90 s that a stop of
-/// what is left of it may take by default, twice.
-const OOM_LAG: Duration = Duration::from_secs(180);
-
 /// Explains every kill that the records tell of, in the order in which they
 /// happened as far as that is known.
 #[must_use]
@@ -79,7 +75,7 @@ const fn names_a_killer(event: &UnitEvent) -> bool {
 }
 
 const fn names_a_result(event: &UnitEvent) -> bool {
-    matches!(event, UnitEvent::FailedByOom)
+    matches!(event, UnitEvent::FailedByOom { .. })
 }
 
 const fn names_an_end(event: &UnitEvent) -> bool {
@@ -243,14 +239,17 @@ fn add_unit(
     facts: &KillFacts<'_>,
 ) {
     name_whom_systemd_names(kills, record, unit, event);
-    let is_oom_end = names_an_end(event) && failed_by_oom(records, record, unit);
+    let of_oom = names_an_end(event) || names_a_result(event);
+    let run = of_oom
+        .then(|| failed_by_oom(records, record, unit))
+        .flatten();
+    let is_oom_end = names_an_end(event) && run.is_some();
     let about = kills.iter_mut().filter(|kill| {
         let is_its = is_of_unit(kill, unit) || is_named_after(kill, unit);
         is_its
-            && match event {
-                _ if is_oom_end => can_be(kill, &UnitEvent::FailedByOom) && is_lately(kill, record),
-                UnitEvent::FailedByOom => can_be(kill, event) && is_lately(kill, record),
-                _ => can_be(kill, event) && can_have_caused(kill, record),
+            && match &run {
+                Some(run) => can_have_failed(kill) && is_in(run, kill, record),
+                None => can_be(kill, event) && can_have_caused(kill, record),
             }
     });
     // Of several that programs killed, the last before the unit's end.
@@ -282,26 +281,52 @@ fn add_unit(
     kills.push(kill);
 }
 
-/// Whether systemd says of the unit, after this end of a process of it and once the
-/// others have ended, that memory was why it failed.
-fn failed_by_oom(records: &[TimedRecord], record: &TimedRecord, unit: &KernelText) -> bool {
+/// A run of a unit that failed for memory.
+struct Run {
+    /// When it began at the earliest, where that is known.
+    since: Option<When>,
+}
+
+/// The run of the unit in which this was, where systemd says of it, once the last
+/// process of it has ended, that memory was why it failed. How long that takes is
+/// the unit's own affair (`TimeoutStopSec=`).
+fn failed_by_oom(records: &[TimedRecord], record: &TimedRecord, unit: &KernelText) -> Option<Run> {
     let mut later = records
         .iter()
         .skip_while(|other| !std::ptr::eq(*other, record))
         .filter(|other| other.host == record.host);
-    later.any(|other| {
-        let is_it = matches!(&other.record, KillRecord::Unit(of_unit)
-            if of_unit.unit == *unit && names_a_result(&of_unit.event));
-        is_it && is_near(when_logged(other), when_logged(record), OOM_LAG)
+    let logged = when_logged(record);
+    later.find_map(|other| {
+        let KillRecord::Unit(of_unit) = &other.record else {
+            return None;
+        };
+        let UnitEvent::FailedByOom { ran_for } = &of_unit.event else {
+            return None;
+        };
+        let failed = when_logged(other);
+        let since = ran_for.map(|ran_for| earlier_by(failed, ran_for));
+        let is_its = of_unit.unit == *unit
+            && is_near(failed, logged, Duration::MAX)
+            && !is_before(failed, logged)
+            && since.is_none_or(|since| !is_before(logged, since));
+        is_its.then_some(Run { since })
     })
 }
 
-/// Whether the kill is the one for which systemd had to end the unit until then. One
-/// of which only that result tells is a little later than the end.
-fn is_lately(kill: &Kill, record: &TimedRecord) -> bool {
-    let (killed, ended) = (when(kill), when_logged(record));
-    is_near(killed, ended, UNIT_LAG)
-        || (!is_before(ended, killed) && is_near(killed, ended, OOM_LAG))
+fn earlier_by((at, since_boot): When, duration: Duration) -> When {
+    (
+        at.and_then(|at| at.earlier_by(duration)),
+        since_boot.map(|since_boot| since_boot - duration.as_secs_f64()),
+    )
+}
+
+/// Whether the kill was in this run of its unit, before what systemd logged. One of
+/// which only that result tells is a little later than the end.
+fn is_in(run: &Run, kill: &Kill, record: &TimedRecord) -> bool {
+    let (killed, logged) = (when(kill), when_logged(record));
+    let is_before_it = is_near(killed, logged, UNIT_LAG)
+        || (is_near(killed, logged, Duration::MAX) && !is_before(logged, killed));
+    is_before_it && run.since.is_none_or(|since| !is_before(killed, since))
 }
 
 /// A process of which systemd says that it is the unit's is the unit's, whoever
@@ -353,15 +378,16 @@ fn can_have_caused(kill: &Kill, record: &TimedRecord) -> bool {
     is_near(sent, ended, UNIT_LAG) && !(kill.program.is_some() && is_before(ended, sent))
 }
 
+/// Whether a kill can be why a unit failed with the result `oom-kill`.
+const fn can_have_failed(kill: &Kill) -> bool {
+    !matches!(kill.killer, Killer::Signal)
+}
+
 /// Whether a kill can be what systemd saw of the unit.
 fn can_be(kill: &Kill, event: &UnitEvent) -> bool {
-    let by_kernel = matches!(
-        kill.killer,
-        Killer::KernelCgroup | Killer::KernelGlobal | Killer::Unknown
-    );
     match event {
-        UnitEvent::KernelKilled => by_kernel,
-        UnitEvent::FailedByOom => by_kernel || kill.killer == Killer::SystemdOomd,
+        UnitEvent::FailedByOom { .. } => can_have_failed(kill),
+        UnitEvent::KernelKilled => can_have_failed(kill) && kill.killer != Killer::SystemdOomd,
         UnitEvent::OomdKilled(_) => kill.killer == Killer::SystemdOomd,
         UnitEvent::PassedOn { signal } => kill.signal == Some(*signal),
         UnitEvent::EndedBy { signal: SIGKILL } => kill.signal == Some(SIGKILL),

@@ -74,6 +74,7 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         name: None,
         uid: None,
         killer,
+        can_be: None,
         shortage: None,
         program: None,
         signal: None,
@@ -92,6 +93,9 @@ pub(crate) fn blank(record: &TimedRecord, killer: Killer) -> Kill {
         advice: Vec::new(),
     }
 }
+
+/// The kernel's out-of-memory killer, for whichever reason.
+pub(crate) const KERNEL: [Killer; 2] = [Killer::KernelCgroup, Killer::KernelGlobal];
 
 /// `postgres (1234)`, as far as it is known.
 pub(crate) fn who(name: Option<&KernelText>, pid: Option<u32>) -> String {

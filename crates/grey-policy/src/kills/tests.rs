@@ -31,6 +31,9 @@ const SYSTEMD: KillFacts<'static> = KillFacts {
     ..FACTS
 };
 
+/// Of a unit that had run since before the log.
+const FAILED_BY_OOM: UnitEvent = UnitEvent::FailedByOom { ran_for: None };
+
 fn path(text: &str) -> Option<CgroupPath> {
     CgroupPath::new(text.as_bytes())
 }

@@ -29,6 +29,14 @@ pub(super) fn is_apart(one: LogTime, other: LogTime, span: Duration) -> bool {
     }
 }
 
+/// How far apart two lines were logged, by a clock that both have.
+pub(super) fn distance(one: LogTime, other: LogTime) -> Option<Duration> {
+    match (one.since_boot, other.since_boot) {
+        (Some(one), Some(other)) => Some(one.abs_diff(other)),
+        _ => between(one.wall, other.wall),
+    }
+}
+
 fn between(one: WallTime, other: WallTime) -> Option<Duration> {
     match (one, other) {
         (WallTime::At(one), WallTime::At(other)) => Some(one.distance(other)),

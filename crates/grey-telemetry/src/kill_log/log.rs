@@ -8,6 +8,7 @@ use grey_model::{KernelText, KillRecord, LogTime, LoggedRecord};
 use super::assembly::{Assembled, Assembly};
 use super::find::position;
 use super::line::{Line, Source, parse_line};
+use super::runs::Runs;
 use super::service::{Nohang, mentions_a_kill, parse_service_line};
 
 /// The most of one line that is read; the rest of it is passed over.
@@ -18,6 +19,7 @@ pub const LONGEST_LINE: usize = 64 << 10;
 pub struct KillLog {
     assembly: Assembly,
     nohang: Nohang,
+    runs: Runs,
     /// The line that is coming.
     line: Vec<u8>,
     /// Whether more of it was passed over.
@@ -126,16 +128,21 @@ impl KillLog {
                 self.record(time, host, record);
             }
             Source::Program(name) => {
-                let record = parse_service_line(Some(name), &line.text);
+                let mut record = parse_service_line(Some(name), &line.text);
+                if &**name == b"systemd" {
+                    self.runs.line(time, host, &line.text, record.as_mut());
+                }
                 self.record(time, host, record);
             }
             Source::Unknown => {
                 let mut is_known = self.kernel(time, host, line);
+                let mut record = None;
                 if mentions_a_kill(&line.text) {
-                    let record = parse_service_line(None, &line.text);
+                    record = parse_service_line(None, &line.text);
                     is_known |= record.is_some();
-                    self.record(time, host, record);
                 }
+                self.runs.line(time, host, &line.text, record.as_mut());
+                self.record(time, host, record);
                 return is_known;
             }
         }
@@ -144,6 +151,7 @@ impl KillLog {
 
     fn kernel(&mut self, time: LogTime, host: Option<&KernelText>, line: &Line<'_>) -> bool {
         self.kernel_lines += 1;
+        self.runs.kernel_line(time, host, &line.text);
         self.assembly
             .kernel_line(time, host, line.caller.as_deref(), &line.text)
     }

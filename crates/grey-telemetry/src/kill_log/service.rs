@@ -80,12 +80,14 @@ fn swap(cause: &[u8]) -> Option<OomdCause> {
 }
 
 /// `UNIT: what happened`.
-fn unit(text: &[u8]) -> Option<UnitRecord> {
+pub(super) fn of_unit(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (unit, said) = split(text, b": ")?;
     // Unit names have a kind, and no spaces.
-    if !unit.contains(&b'.') || unit.contains(&b' ') {
-        return None;
-    }
+    (unit.contains(&b'.') && !unit.contains(&b' ')).then_some((unit, said))
+}
+
+fn unit(text: &[u8]) -> Option<UnitRecord> {
+    let (unit, said) = of_unit(text)?;
     Some(UnitRecord {
         unit: KernelText::from(unit),
         event: unit_event(said)?,
@@ -105,7 +107,7 @@ fn unit_event(said: &[u8]) -> Option<UnitEvent> {
     // kills of any limit and of the machine, or what systemd-oomd marks
     // (unit_check_oomd_kill); not with OOMPolicy=continue. systemd.exec(5).
     if said.starts_with(b"Failed with result 'oom-kill'") {
-        return Some(UnitEvent::FailedByOom);
+        return Some(UnitEvent::FailedByOom { ran_for: None });
     }
     if let Some((_, rest)) = split(said, b"rocess exited, code=killed, status=") {
         return Some(UnitEvent::EndedBy {
@@ -305,7 +307,10 @@ mod tests {
             })
         );
         let failed = "web.service: Failed with result 'oom-kill'.";
-        assert_eq!(event(failed), Some(UnitEvent::FailedByOom));
+        assert_eq!(
+            event(failed),
+            Some(UnitEvent::FailedByOom { ran_for: None })
+        );
         assert!(mentions_a_kill(failed.as_bytes()));
         for (said, limit) in [
             ("timeout (limit 30s)!", Some("30s")),

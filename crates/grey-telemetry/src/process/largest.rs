@@ -406,7 +406,8 @@ impl Reader {
     }
 }
 
-fn since_boot_ms() -> u64 {
+/// Now, in milliseconds since boot.
+pub(super) fn since_boot_ms() -> u64 {
     let now = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

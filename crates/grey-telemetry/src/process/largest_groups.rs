@@ -1,6 +1,7 @@
 //! All processes folded by name and cgroup, at the price of what is new: name and
-//! cgroup of a process are read when it is first seen, and once more the next
-//! time, as it may have executed another program or been moved meanwhile.
+//! cgroup of a process are read when it is first seen, and of one that had just
+//! started once more the next time, as it may have executed another program or
+//! been moved meanwhile.
 //!
 //! Never counts a process that is ending.
 
@@ -10,8 +11,11 @@ use std::sync::Arc;
 
 use grey_model::{GroupField, GroupKey, GroupSample, GroupValues};
 
-use super::largest::LargestProcesses;
+use super::largest::{LargestProcesses, since_boot_ms};
 use crate::roots::Kernel;
+
+/// Who has run for so long, in milliseconds, has become the program that it stays.
+const SETTLED_MS: u64 = 10_000;
 
 /// Who each process is, by its serial number in the tracker.
 #[derive(Debug, Default)]
@@ -25,7 +29,7 @@ pub(super) struct GroupNames {
 struct Named {
     key: Arc<GroupKey>,
     started: u64,
-    /// Whether it was asked for twice.
+    /// Whether it had run for long when it was asked for, or was asked for twice.
     is_settled: bool,
 }
 
@@ -57,6 +61,8 @@ impl LargestProcesses {
     pub fn groups(&mut self, kernel: &Kernel, most: usize) -> Vec<GroupSample> {
         let mut sums: HashMap<Arc<GroupKey>, Sum> = HashMap::new();
         let mut here = HashSet::new();
+        let started_ms = since_boot_ms().saturating_sub(SETTLED_MS);
+        let settled = started_ms.saturating_mul(rustix::param::clock_ticks_per_second()) / 1000;
         for process in self.tracker.processes() {
             if !process.statm().has_memory() {
                 continue;
@@ -83,7 +89,7 @@ impl LargestProcesses {
                 let named = Named {
                     key: names.shared(key),
                     started,
-                    is_settled: is_settled.is_some(),
+                    is_settled: is_settled.is_some() || started <= settled,
                 };
                 names.named.insert(serial, named);
             } else if is_settled == Some(false) {

@@ -264,28 +264,53 @@ fn groups_are_the_sums_of_all_processes_also_of_those_that_are_not_the_largest()
     assert_eq!(grouped(&mut largest, &kernel, 2), [own, other]);
 }
 
+/// A small process that started at the tick `started` beside two large ones, by the
+/// names that it has from look to look: how it is called each time.
+fn called(
+    tree: &Imitation,
+    started: u64,
+    names: &[&[u8]],
+) -> (Kernel, LargestProcesses, Vec<String>) {
+    for (pid, pages) in [(1, 40), (2, 30), (3, 10)] {
+        process(tree, pid, pages);
+    }
+    let (kernel, mut largest) = follow(tree, OPTIONS);
+    let mut called = Vec::new();
+    for name in names {
+        tree.stat(3, name, 'S', 0, started);
+        largest.tick(&kernel).unwrap();
+        called.extend(single(&mut largest, &kernel));
+    }
+    (kernel, largest, called)
+}
+
+/// The groups of one process.
+fn single(largest: &mut LargestProcesses, kernel: &Kernel) -> Vec<String> {
+    let groups = grouped(largest, kernel, 40).into_iter();
+    let single = groups.filter(|(_, numbers)| numbers[0] == 1);
+    single.map(|(name, _)| name).collect()
+}
+
 #[test]
 fn who_is_new_is_asked_twice_who_it_is_and_not_each_time() {
     let tree = Imitation::new();
-    for (pid, pages) in [(1, 40), (2, 30), (3, 10)] {
-        process(&tree, pid, pages);
-    }
-    let (kernel, mut largest) = follow(&tree, OPTIONS);
-    let mut names = |name: &[u8]| {
-        tree.stat(3, name, 'S', 0, 30);
-        largest.tick(&kernel).unwrap();
-        let groups = grouped(&mut largest, &kernel, 40);
-        let single = groups.into_iter().filter(|(_, numbers)| numbers[0] == 1);
-        single.map(|(name, _)| name).collect::<Vec<_>>()
-    };
     // Forked, and then another program.
-    assert_eq!(names(b"sh"), ["sh in /group"]);
-    assert_eq!(names(b"cc1"), ["cc1 in /group"]);
-    assert_eq!(names(b"renamed"), ["cc1 in /group"]);
+    let just_now = u64::MAX;
+    let names: [&[u8]; 3] = [b"sh", b"cc1", b"renamed"];
+    let (kernel, mut largest, called) = called(&tree, just_now, &names);
+    assert_eq!(called, ["sh in /group", "cc1 in /group", "cc1 in /group"]);
     // When it is one of the largest, everything is known anew.
     tree.statm(3, 50, 1);
     tree.statm(2, 5, 1);
-    assert_eq!(names(b"renamed"), ["renamed in /group"]);
+    largest.tick(&kernel).unwrap();
+    assert_eq!(single(&mut largest, &kernel), ["renamed in /group"]);
+}
+
+#[test]
+fn who_has_run_for_long_is_asked_once_who_it_is() {
+    let names: [&[u8]; 2] = [b"daemon", b"renamed"];
+    let (_, _, called) = called(&Imitation::new(), 30, &names);
+    assert_eq!(called, ["daemon in /group", "daemon in /group"]);
 }
 
 #[test]

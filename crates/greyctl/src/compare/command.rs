@@ -8,6 +8,7 @@ use grey_model::{KernelText, Sample, Snapshot, SystemField, Target};
 use grey_policy::comparable::{Comparability, Extent, keep_comparable};
 use grey_policy::compare;
 use grey_telemetry::history::{MOST_PROCESSES, SamplerOptions};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::between::run_command;
@@ -15,7 +16,7 @@ use super::document::{self, CommandRun, Compared, ComparisonDocument, NotCompare
 use super::only::Only;
 use super::{file, report};
 use crate::cli::{DiffOptions, GlobalOptions};
-use crate::diagnose::command::take;
+use crate::diagnose::command::{take, take_again};
 use crate::exit_code::Exit;
 use crate::failure::Failure;
 use crate::history;
@@ -33,7 +34,13 @@ pub(crate) fn run(
     options: &DiffOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let now = |targets: &[Target]| file::snapshot(&take(global, targets)?);
+    let mut gone = Vec::new();
+    let mut again = |targets: &[Target], before: &Snapshot| {
+        let before = before.targets.as_deref().unwrap_or_default();
+        let (after, missing) = take_again(global, targets, before)?;
+        gone = missing;
+        Ok(Taken::now(file::snapshot(&after)?))
+    };
     let mut of_samples = None;
     let (mut before, mut after, command) = match (&options.before, &options.after) {
         _ if options.begin.is_some() => {
@@ -44,17 +51,14 @@ pub(crate) fn run(
         (Some(before), Some(after)) => (load(before)?, load(after)?, None),
         (Some(before), None) => {
             let before = load(before)?;
-            let after = now(&targets_of(&before.snapshot)?)?;
-            (before, Taken::now(after), None)
+            let after = again(&targets_of(&before.snapshot)?, &before.snapshot)?;
+            (before, after, None)
         }
         (None, _) => {
-            let before = now(&options.targets)?;
+            let before = file::snapshot(&take(global, &options.targets)?)?;
             let ran = run_command(&options.command)?;
-            (
-                Taken::now(before),
-                Taken::now(now(&options.targets)?),
-                Some(ran),
-            )
+            let after = again(&options.targets, &before)?;
+            (Taken::now(before), after, Some(ran))
         }
     };
     if of_samples.is_none() && command.is_none() {
@@ -70,6 +74,7 @@ pub(crate) fn run(
     })?;
     let mut notes = report::notes(&before.snapshot, &after.snapshot, &comparison);
     notes.extend(report::of_targets(&before.snapshot, &options.targets));
+    notes.extend(gone.iter().map(report::of_gone));
     if let Some(comparability) = &of_samples {
         comparability.forget_bounds(&mut comparison);
         notes.extend(report::notes_of_history(comparability));
@@ -104,6 +109,11 @@ fn of_history(
     options: &DiffOptions,
 ) -> Result<(Taken, Taken, Comparability), Failure> {
     let mut history = history::command::open(global)?;
+    if let (Some(begin), Some(end)) = (&options.begin, &options.end) {
+        let (now, zone) = (Timestamp::now(), TimeZone::system());
+        let [begin, end] = [begin, end].map(|moment| moment.unix_ms(now, &zone));
+        history::command::require_order(global, begin, end, ["diff -b", "-e"])?;
+    }
     let mut at = |moment: &Moment, words: &str| -> Result<Sample, Failure> {
         let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
         history::past::take_cgroups(&mut history, &mut sample)

@@ -19,6 +19,9 @@ use crate::failure::{Failure, is_denied};
 /// The largest file that is read: over 100,000 processes.
 const LARGEST: u64 = 256 << 20;
 
+/// The name of the standard output among files.
+const STDOUT: &str = "-";
+
 /// What every document of ours begins with, and who took it.
 #[derive(Deserialize)]
 struct Header {
@@ -43,17 +46,7 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         );
         Failure::new(exit, text).hint("name a file that you may write, where there is room")
     };
-    let is_other = fs::metadata(path).is_ok_and(|facts| !facts.is_file());
-    if is_other || names_an_open_file(path) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "failed to save the diagnosis to `{}`: it is no regular file",
-                path.display()
-            ),
-        )
-        .hint("to print it, use --json"));
-    }
+    require_file(path)?;
     let beside = beside(path);
     let written = write(diagnosis, &beside)
         .and_then(|()| fs::rename(&beside, path))
@@ -63,6 +56,24 @@ pub(crate) fn save(diagnosis: &Diagnosis, path: &Path) -> Result<(), Failure> {
         let _ = fs::remove_file(&beside);
         failed(error)
     })
+}
+
+/// Refuses what is no file, and what stands for the standard output elsewhere.
+///
+/// # Errors
+/// A [`Failure`] that says what prints the diagnosis.
+pub(crate) fn require_file(path: &Path) -> Result<(), Failure> {
+    let is_other = fs::metadata(path).is_ok_and(|facts| !facts.is_file());
+    let what = if path.as_os_str() == STDOUT {
+        "it is the standard output, and no name of a file"
+    } else if is_other || names_an_open_file(path) {
+        "it is no regular file"
+    } else {
+        return Ok(());
+    };
+    let path = path.display();
+    let said = format!("failed to save the diagnosis to `{path}`: {what}");
+    Err(Failure::new(Exit::Usage, said).hint("to print it, use --json"))
 }
 
 /// Whether `path` is a link to what a process has open, as `/dev/stdout` is:

@@ -10,6 +10,7 @@ use grey_policy::comparable::Comparability;
 
 use crate::exit_code::Exit;
 use crate::failure::Failure;
+use crate::history::target::KEPT;
 use crate::scope::Scope;
 
 /// Processes and cgroups of the targets, in either moment.
@@ -39,9 +40,7 @@ impl Only {
                 only.take_cgroups(scope, groups.map(|group| &group.path));
             }
         })
-        .map_err(|failure| {
-            failure.detail("history keeps the largest processes and cgroups of each sample alone")
-        })
+        .map_err(|failure| failure.detail(KEPT))
     }
 
     /// The same of two diagnoses.

@@ -84,6 +84,11 @@ pub(crate) fn of_targets(snapshot: &Snapshot, named: &[Target]) -> Option<String
     })
 }
 
+/// Of what there is nothing at the second look.
+pub(crate) fn of_gone(target: &Target) -> String {
+    format!("`{target}` is gone: of it there is nothing any more in the second")
+}
+
 /// Where the free pages are counted that `MemFree` and `MemAvailable` leave out;
 /// nothing where that makes no difference.
 fn of_listed(delta: Option<i64>) -> Option<String> {

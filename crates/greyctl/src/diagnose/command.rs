@@ -22,7 +22,7 @@ use grey_telemetry::user::UserNames;
 use grey_telemetry::{Kernel, ReadError, Resolver};
 
 use super::document::{self, Diagnosis, Ksm, Swap};
-use super::groups::groups;
+use super::groups::{groups, since_boot};
 use super::leaks::document::LeakDetection;
 use super::leaks::{self, Watched};
 use super::notes;
@@ -31,7 +31,7 @@ use super::report::{self, Extent};
 use crate::cli::{DiagnoseOptions, GlobalOptions};
 use crate::cold::measure::Measuring;
 use crate::cold::reading::read_cold;
-use crate::compare::file::save;
+use crate::compare::file::{require_file, save};
 use crate::duration::{exact, short};
 use crate::enforcer::disposable_program;
 use crate::exit_code::Exit;
@@ -58,19 +58,28 @@ pub(crate) fn run(
     options: &DiagnoseOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let mut diagnosis = match (&options.at, &options.since) {
-        (Some(moment), _) => recorded::at(global, moment)?,
-        (None, Some(since)) => judge_history(global, options, since)?,
-        (None, None) => take_after(global, &options.targets, |kernel, targets| {
-            options
-                .detect_leaks
-                .then(|| look_for_leaks(global, kernel, targets, options, output))
-                .transpose()
-        })?,
+    if let Some(path) = &options.save {
+        require_file(path)?;
+    }
+    let by = options.by.map(GroupBy::from);
+    let (mut diagnosis, since_boot) = match (&options.at, &options.since) {
+        (Some(moment), _) => {
+            let (diagnosis, then) = recorded::at(global, moment, &options.targets, by)?;
+            (diagnosis, Some(then))
+        }
+        (None, Some(since)) => (judge_history(global, options, since)?, since_boot()),
+        (None, None) => {
+            let diagnosis = take_after(global, &options.targets, |kernel, targets| {
+                options
+                    .detect_leaks
+                    .then(|| look_for_leaks(global, kernel, targets, options, output))
+                    .transpose()
+            })?;
+            (diagnosis, since_boot())
+        }
     };
-    if let Some(by) = options.by.map(GroupBy::from) {
-        let (processes, now) = (&diagnosis.processes, diagnosis.taken_at_unix_seconds);
-        diagnosis.groups = Some(groups(global, processes, by, now));
+    if let Some(by) = by {
+        diagnosis.groups = Some(groups(global, &diagnosis, by, since_boot));
         diagnosis.grouped_by = Some(by);
     }
     if options.cold {
@@ -140,7 +149,11 @@ fn judge_history(
     if recorded.is_empty() {
         return Err(history::command::no_sample(global, &history, from, until));
     }
-    let is_recorded = |target: &Target| recorded.has(&Scope::typed(std::slice::from_ref(target)));
+    let is_recorded = |target: &Target, _: &Failure| {
+        let scope = Scope::typed(std::slice::from_ref(target));
+        let said = format!("{target} is only in history: it has no account of now");
+        recorded.has(&scope).then(|| (Vec::new(), said))
+    };
     let mut diagnosis = take_with(global, &options.targets, is_recorded, |kernel, _| {
         let scope = Scope::typed(&options.targets);
         Ok(Some(leaks::recall(kernel, &scope, &recorded)))
@@ -154,11 +167,7 @@ fn judge_history(
 /// What to do where the kernel does not know what is cold.
 fn look_anew(global: &GlobalOptions, targets: &[Target]) -> String {
     let words = "memory-diagnose --cold --for 60s";
-    let command = match targets {
-        [target] => recommend::command_on(global, words, target),
-        _ => None,
-    };
-    match command {
+    match recommend::command_on_all(global, words, targets) {
         Some(command) => format!("have the kernel look what is used from now on: {command}"),
         None => "have the kernel look what is used from now on, with --for 60s".to_owned(),
     }
@@ -197,11 +206,7 @@ fn single_reading(
     let long = exact(leaks::enough(interval));
     let interval = exact(interval);
     let words = format!("memory-diagnose --detect-leaks --for {long} --interval {interval}");
-    let command = match options.targets.as_slice() {
-        [] => Some(recommend::command(global, &words)),
-        [target] => recommend::command_on(global, &words, target),
-        _ => None,
-    };
+    let command = recommend::command_on_all(global, &words, &options.targets);
     failure.hint(match command {
         Some(command) => format!("look for as long as a verdict takes: {command}"),
         None => format!("look for as long as a verdict takes, with --for {long}"),
@@ -225,14 +230,40 @@ pub(crate) fn take_after(
     targets: &[Target],
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
 ) -> Result<Diagnosis, Failure> {
-    take_with(global, targets, |_| false, watch)
+    take_with(global, targets, |_, _| None, watch)
 }
 
-/// The same, where a target that is gone `may_be_gone`: it has no account then.
+/// Makes a diagnosis of what is left of `before`, which was found for the same
+/// `targets`; and tells which of them are gone.
+///
+/// # Errors
+/// A [`Failure`] as for [`run`].
+pub(crate) fn take_again(
+    global: &GlobalOptions,
+    targets: &[Target],
+    before: &[ResolvedTarget],
+) -> Result<(Diagnosis, Vec<Target>), Failure> {
+    let mut gone = Vec::new();
+    let stand_in = |target: &Target, failure: &Failure| {
+        let typed = target.to_string();
+        let found = before.iter().filter(|found| found.typed == typed);
+        let found: Vec<ResolvedTarget> = found.cloned().collect();
+        // Not what may not be looked at any more.
+        (!found.is_empty() && failure.exit == Exit::Usage).then(|| {
+            gone.push(target.clone());
+            (found, format!("{target} is gone"))
+        })
+    };
+    let diagnosis = take_with(global, targets, stand_in, |_, _| Ok(None))?;
+    Ok((diagnosis, gone))
+}
+
+/// The same, where a target that is `gone` may be: with what stands in for it, and
+/// what is to be said.
 fn take_with(
     global: &GlobalOptions,
     targets: &[Target],
-    may_be_gone: impl Fn(&Target) -> bool,
+    mut gone: impl FnMut(&Target, &Failure) -> Option<(Vec<ResolvedTarget>, String)>,
     watch: impl FnOnce(&Kernel, &[ResolvedTarget]) -> Result<Option<Watched>, Failure>,
 ) -> Result<Diagnosis, Failure> {
     let kernel = open_kernel(global)?;
@@ -240,12 +271,10 @@ fn take_with(
     let mut resolver = Resolver::new(&kernel);
     for target in targets {
         let found = match resolve_all(global, &kernel, &mut resolver, target, &mut remarks) {
-            Err(failure) if !may_be_gone(target) => return Err(failure),
-            Err(_) => {
-                remarks.push(format!(
-                    "{target} is only in history: it has no account of now"
-                ));
-                continue;
+            Err(failure) => {
+                let (stand_in, said) = gone(target, &failure).ok_or(failure)?;
+                remarks.push(said);
+                stand_in
             }
             Ok(found) => found,
         };

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use grey_model::{Bytes, GroupBy, KernelText, ProcessField, ProcessGroup, ProcessMemory, roughly};
+use grey_model::{Bytes, GroupBy, KernelText, ProcessField, ProcessGroup, roughly};
 use grey_policy::groups::{GroupFacts, Idleness, fold, idle_holders};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -21,26 +21,32 @@ use crate::table::{Column, Table, Tone, Value, heading};
 /// How much of history is read for idleness: a day.
 const LOOKED_BACK: Duration = Duration::from_secs(24 * 3600);
 
-/// Folds `processes`.
-pub(super) fn groups(
-    global: &GlobalOptions,
-    processes: &[ProcessMemory],
-    by: GroupBy,
-    now_unix_seconds: f64,
-) -> Vec<ProcessGroup> {
-    let now = Duration::try_from_secs_f64(now_unix_seconds).unwrap_or_default();
-    let boottime = Duration::try_from(clock_gettime(ClockId::Boottime));
-    let facts = GroupFacts {
-        since_boot_seconds: boottime.ok().map(|boottime| boottime.as_secs()),
-        ticks_per_second: rustix::param::clock_ticks_per_second(),
-        idle_seconds: idleness(global, processes, now).seconds_at(now.as_secs()),
-    };
-    fold(processes, by, &facts)
+/// The time since the machine was booted; `None` where nobody knows.
+pub(super) fn since_boot() -> Option<Duration> {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).ok()
 }
 
-/// What history says of the CPU time of `processes`; nothing where there is no
-/// history: to be idle must be known.
-fn idleness(global: &GlobalOptions, processes: &[ProcessMemory], now: Duration) -> Idleness {
+/// Folds the processes of `diagnosis`, which was taken so long after boot.
+pub(super) fn groups(
+    global: &GlobalOptions,
+    diagnosis: &Diagnosis,
+    by: GroupBy,
+    since_boot: Option<Duration>,
+) -> Vec<ProcessGroup> {
+    let taken_at = Duration::try_from_secs_f64(diagnosis.taken_at_unix_seconds);
+    let taken_at = taken_at.unwrap_or_default();
+    let facts = GroupFacts {
+        since_boot_seconds: since_boot.map(|since_boot| since_boot.as_secs()),
+        ticks_per_second: rustix::param::clock_ticks_per_second(),
+        idle_seconds: idleness(global, diagnosis, taken_at).seconds_at(taken_at.as_secs()),
+    };
+    fold(&diagnosis.processes, by, &facts)
+}
+
+/// What history says of the CPU time of the processes; nothing where there is no
+/// history: to be idle must be known. What had the same pid before the machine was
+/// booted is another.
+fn idleness(global: &GlobalOptions, diagnosis: &Diagnosis, now: Duration) -> Idleness {
     let mut idleness = Idleness::default();
     let Ok(Some(mut history)) = open_beside(global) else {
         return idleness;
@@ -48,8 +54,10 @@ fn idleness(global: &GlobalOptions, processes: &[ProcessMemory], now: Duration) 
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let until = milliseconds(now);
     let from = milliseconds(now.saturating_sub(LOOKED_BACK));
+    let boot = diagnosis.host.boot_id.as_ref();
     let read = history.samples(from, until, |sample| {
-        for process in &sample.processes {
+        let of_then = sample.processes.iter();
+        for process in of_then.filter(|_| boot.is_none_or(|boot| *boot == sample.boot)) {
             if let Some(ticks) = process.values.get(ProcessField::CpuTime) {
                 idleness.take(process.key.id, sample.at_unix_ms / 1000, ticks);
             }
@@ -59,7 +67,7 @@ fn idleness(global: &GlobalOptions, processes: &[ProcessMemory], now: Duration) 
     if read.is_err() {
         return Idleness::default();
     }
-    for process in processes {
+    for process in &diagnosis.processes {
         if let Some(ticks) = process.cpu_time_ticks {
             idleness.take(process.id, now.as_secs(), ticks);
         }
@@ -88,7 +96,10 @@ pub(super) fn table(diagnosis: &Diagnosis, extent: Extent) -> String {
         true => groups.len(),
         false => groups.len().min(extent.top),
     };
-    let remark = format!("{shown} of {}", groups.len());
+    let mut remark = format!("{shown} of {}", groups.len());
+    if diagnosis.recorded {
+        remark.push_str(", of the processes that were kept");
+    }
     let mut text = heading(title(by), &remark, extent.width);
     let mut table = Table::new(vec![
         Column::text("NAME", 0).gives_way(12),

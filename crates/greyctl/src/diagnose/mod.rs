@@ -13,5 +13,6 @@ mod notes;
 pub(crate) mod processes;
 mod recorded;
 mod report;
+mod smaller;
 
 pub(crate) use command::run;

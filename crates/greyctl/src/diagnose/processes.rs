@@ -148,7 +148,11 @@ pub(crate) fn name(process: &ProcessMemory) -> String {
 
 /// What a target turned out to be, and what its processes hold together.
 pub(crate) fn target(target: &ResolvedTarget, diagnosis: &Diagnosis, extent: Extent) -> String {
-    let mut text = heading("Target", "", extent.width);
+    let remark = match diagnosis.recorded {
+        true => "as far as it was kept",
+        false => "",
+    };
+    let mut text = heading("Target", remark, extent.width);
     let most = extent.width.map(|width| width.saturating_sub(2));
     for line in wrap(&describe(target), most) {
         text.push_str(&format!("  {line}\n"));

@@ -2,28 +2,40 @@
 //!
 //! Never fills in what history does not keep: it is absent, and a note says so.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grey_model::{
-    Breakdown, BreakdownRow, Bytes, CgroupField, Meminfo, MemoryLimit, ProcessField, RowName,
-    Sample, SystemField, Vmstat,
+    Breakdown, BreakdownRow, Bytes, CgroupField, CgroupPath, GroupBy, Meminfo, MemoryLimit,
+    ResolvedTarget, RowName, Sample, SystemField, Target, Vmstat,
 };
 
 use super::document::{self, Diagnosis, Swap};
 use super::leaks::document::LeakDetection;
+use super::smaller;
 use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 use crate::history;
+use crate::history::folds;
 use crate::history::past::ROWS;
 use crate::moment::Moment;
+use crate::scope::Scope;
 
-/// What history knows of `moment`.
+/// What history knows of `moment`, or of the targets then, to be folded `by`; and
+/// how long after boot that was.
 ///
 /// # Errors
-/// A [`Failure`] when there is no history, the moment is outside of it, or its
-/// sample lacks what every machine has.
-pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, Failure> {
+/// A [`Failure`] when there is no history, the moment is outside of it, its sample
+/// lacks what every machine has, has nothing of a target, or not by what is folded.
+pub(super) fn at(
+    global: &GlobalOptions,
+    moment: &Moment,
+    targets: &[Target],
+    by: Option<GroupBy>,
+) -> Result<(Diagnosis, Duration), Failure> {
     let begun = Instant::now();
+    if let Some(by) = by {
+        folds::require(global, "memory-diagnose", targets, moment, by)?;
+    }
     let mut history = history::command::open(global)?;
     let words = "memory-diagnose --at";
     let mut sample = history::command::sample_at(global, &mut history, moment, words)?;
@@ -33,9 +45,42 @@ pub(super) fn at(global: &GlobalOptions, moment: &Moment) -> Result<Diagnosis, F
         .map_err(|error| history::record::history_failure(&error))?;
     notes.extend(cgroups.note());
     let mut diagnosis = diagnosis(&sample)?;
+    if !targets.is_empty() {
+        let found = history::target::resolve_all(global, &sample, targets, &mut notes)?;
+        narrow(&mut diagnosis, found);
+    }
+    if by.is_some() || !targets.is_empty() {
+        notes.push(of_the_largest(&sample));
+        let by = by.unwrap_or(GroupBy::Program);
+        notes.extend(smaller::notes(&sample, targets, by));
+    }
     diagnosis.notes = notes;
     diagnosis.taken_in_seconds = begun.elapsed().as_secs_f64();
-    Ok(diagnosis)
+    Ok((diagnosis, Duration::from_millis(sample.since_boot_ms)))
+}
+
+/// Leaves everybody out but the targets, and every cgroup that they are in.
+fn narrow(diagnosis: &mut Diagnosis, targets: Vec<ResolvedTarget>) {
+    let scope = Scope::of(&targets);
+    let is_above = |path: &CgroupPath| {
+        let mut of_targets = targets.iter().filter_map(|target| target.cgroup.as_ref());
+        of_targets.any(|cgroup| path.contains(cgroup))
+    };
+    let (processes, cgroups) = (&mut diagnosis.processes, &mut diagnosis.cgroups);
+    processes.retain(|process| scope.has(process.id, &process.name, process.cgroup.as_ref()));
+    cgroups.retain(|group| scope.has_cgroup(&group.path) || is_above(&group.path));
+    diagnosis.targets = Some(targets);
+}
+
+/// That what is summed up here is not all that there was.
+fn of_the_largest(sample: &Sample) -> String {
+    let kept = sample.processes.len();
+    let of = sample.system.get(SystemField::Processes);
+    let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+    format!(
+        "sums are of the {kept}{of} processes alone that were kept, which were the largest of the \
+         machine then: smaller ones are in none of them"
+    )
 }
 
 fn notes() -> Vec<String> {
@@ -69,9 +114,7 @@ fn diagnosis(sample: &Sample) -> Result<Diagnosis, Failure> {
         ..Meminfo::default()
     };
     let mut processes = snapshot.processes;
-    for (process, kept) in processes.iter_mut().zip(&sample.processes) {
-        process.pss = kept.values.get(ProcessField::Pss).map(Bytes);
-    }
+    history::past::complete(&mut processes, sample);
     let mut cgroups = snapshot.cgroups;
     for (group, kept) in cgroups.iter_mut().zip(sample.cgroups.iter().flatten()) {
         let limit = kept.values.get(CgroupField::Limit);

@@ -403,9 +403,25 @@ pub(crate) fn bounds(
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let at = |moment: &Moment| moment.unix_ms(now, &zone);
     let (from, until) = (from.map_or(0, at), until.map_or(u64::MAX, at));
+    require_order(global, from, until, [words, "--until"])?;
+    Ok((from, until))
+}
+
+/// Refuses an end before the beginning. `words` are the command up to where the
+/// beginning stands, and what stands before the end, for a hint.
+///
+/// # Errors
+/// A [`Failure`] with the command that has the two in order.
+pub(crate) fn require_order(
+    global: &GlobalOptions,
+    from: u64,
+    until: u64,
+    [words, before_end]: [&str; 2],
+) -> Result<(), Failure> {
     if from <= until {
-        return Ok((from, until));
+        return Ok(());
     }
+    let zone = TimeZone::system();
     let said = format!(
         "the end, {}, is before the beginning, {}",
         shown(until, &zone),
@@ -414,7 +430,7 @@ pub(crate) fn bounds(
     let failure = Failure::new(Exit::Usage, said);
     Err(match typed(until).zip(typed(from)) {
         Some((earlier, later)) => {
-            let words = format!("{words} {earlier} --until {later}");
+            let words = format!("{words} {earlier} {before_end} {later}");
             let command = recommend::command(global, &words);
             failure.hint(format!("look at the time between them: {command}"))
         }

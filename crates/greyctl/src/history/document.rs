@@ -118,8 +118,9 @@ pub(crate) struct PublishedSample {
     /// one moment is shown with the last before it that has some; `null` where
     /// there are none.
     pub(crate) cgroups_at_unix_ms: Option<u64>,
-    /// The largest groups of processes, of all that there were; `null` in samples
-    /// that did not read them, and in history of before format 2.
+    /// The largest groups of processes, of all that there were, read when the
+    /// cgroups were; `null` in samples that did not read them, and in history of
+    /// before format 2.
     pub(crate) groups: Option<Vec<PublishedGroup>>,
 }
 

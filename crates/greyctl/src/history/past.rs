@@ -5,7 +5,8 @@
 use std::ops::ControlFlow;
 
 use grey_model::{
-    CgroupField, CgroupSample, ProcessField, ProcessSample, RowName, Sample, Snapshot, SystemField,
+    Bytes, CgroupField, CgroupSample, Owner, ProcessField, ProcessMemory, ProcessSample, RowName,
+    Sample, Snapshot, SystemField,
 };
 use grey_telemetry::history::{History, HistoryError};
 use jiff::tz::TimeZone;
@@ -60,7 +61,8 @@ impl CgroupsOf {
     }
 }
 
-/// Gives a sample without cgroups those of the last one before it that has some.
+/// Gives a sample without cgroups those of the last one before it that has some,
+/// and the groups of processes that were read with them.
 ///
 /// # Errors
 /// [`HistoryError`] when a file cannot be read.
@@ -77,14 +79,15 @@ pub(crate) fn take_cgroups(
         if before.boot == boot
             && let Some(cgroups) = before.cgroups
         {
-            found = Some((before.at_unix_ms, cgroups));
+            found = Some((before.at_unix_ms, cgroups, before.groups));
         }
         ControlFlow::Continue(())
     };
     history.samples(until.saturating_sub(CGROUPS_BEFORE_MS), until, each)?;
     Ok(match found {
-        Some((at, cgroups)) => {
+        Some((at, cgroups, groups)) => {
             sample.cgroups = Some(cgroups);
+            sample.groups = groups;
             CgroupsOf::Before(at)
         }
         None => CgroupsOf::Nothing,
@@ -126,6 +129,34 @@ pub(crate) fn snapshot(sample: &Sample) -> Result<Snapshot, Failure> {
             Exit::Failed,
             format!("failed to compare a sample of history: {error}"),
         )
+    })
+}
+
+/// Gives the processes of `sample`'s snapshot what is shown of them, and not
+/// compared: PSS as the recorder had it, and the unit and the container that the
+/// path of the cgroup tells.
+pub(crate) fn complete(processes: &mut [ProcessMemory], sample: &Sample) {
+    let systemd = has_systemd(sample);
+    for (memory, kept) in processes.iter_mut().zip(&sample.processes) {
+        let owner = memory.cgroup.as_ref().map(|path| Owner::of(path, systemd));
+        memory.unit = owner.as_ref().and_then(Owner::unit).map(str::to_owned);
+        memory.container = owner.as_ref().and_then(Owner::container);
+        memory.pss = kept.values.get(ProcessField::Pss).map(Bytes);
+    }
+}
+
+/// Whether systemd managed the machine: it makes these three before all others,
+/// and nobody else does.
+pub(crate) fn has_systemd(sample: &Sample) -> bool {
+    const ITS_OWN: [&[u8]; 3] = [b"init.scope", b"system.slice", b"user.slice"];
+    let of_processes = sample.processes.iter();
+    let of_processes = of_processes.filter_map(|process| process.key.cgroup.as_ref());
+    let groups = sample.cgroups.iter().flatten().map(|group| &group.path);
+    let mut paths = of_processes.chain(groups);
+    paths.any(|path| {
+        path.components()
+            .next()
+            .is_some_and(|first| ITS_OWN.contains(&first))
     })
 }
 

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Instant;
 
 use grey_model::GroupBy;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::commands::Told;
@@ -17,15 +16,14 @@ use super::past::Past;
 use super::plain::{self, Extent};
 use super::sampler::{Sampler, Wish};
 use super::source::{Live, Source, unreadable};
-use super::state::{State, View, is_in_history};
+use super::state::{State, View};
 use super::terminal;
 use crate::cli::{Fold, GlobalOptions};
 use crate::environment;
 use crate::exit_code::Exit;
 use crate::failure::Failure;
-use crate::moment::typed;
+use crate::history::folds;
 use crate::output::Output;
-use crate::recommend;
 use crate::roots::open_kernel;
 
 /// So many of each list are printed when nobody says.
@@ -41,7 +39,9 @@ pub(crate) fn run(
     options: &WatchOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    require_fold(global, options)?;
+    if let (Some(moment), Some(fold)) = (&options.at, options.by) {
+        folds::require(global, "memory-watch", &[], moment, GroupBy::from(fold))?;
+    }
     let lookup = |name: &str| std::env::var_os(name);
     let has_screen = !options.no_clear && environment::has_screen(lookup);
     match output.terminal().filter(|_| has_screen) {
@@ -54,35 +54,6 @@ pub(crate) fn run(
         }
         None => print(global, options, output),
     }
-}
-
-/// Refuses to fold processes of history by what it does not keep.
-fn require_fold(global: &GlobalOptions, options: &WatchOptions) -> Result<(), Failure> {
-    let (Some(moment), Some(fold)) = (&options.at, options.by) else {
-        return Ok(());
-    };
-    if is_in_history(GroupBy::from(fold)) {
-        return Ok(());
-    }
-    let lacks = match fold {
-        Fold::Tree => "parents",
-        _ => "users",
-    };
-    let failure = Failure::new(
-        Exit::Usage,
-        format!("history does not keep the {lacks} of processes: they cannot be folded by them"),
-    );
-    let at = moment.unix_ms(Timestamp::now(), &TimeZone::system());
-    Err(match typed(at) {
-        Some(at) => {
-            let words = format!("memory-watch --by unit --at {at}");
-            let command = recommend::command(global, &words);
-            failure.hint(format!(
-                "by unit, container, program or cgroup they can: {command}"
-            ))
-        }
-        None => failure,
-    })
 }
 
 fn view(

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use grey_model::{
-    Bytes, CgroupField, CgroupSample, KernelText, Meminfo, Owner, ProcessField, ProcessId,
-    ProcessMemory, ProcessSample, Sample, SystemField, TracePoint,
+    Bytes, CgroupField, CgroupSample, KernelText, Meminfo, ProcessField, ProcessId, ProcessMemory,
+    ProcessSample, Sample, SystemField, TracePoint,
 };
 use grey_telemetry::history::History;
 
@@ -24,7 +24,7 @@ use crate::diagnose::document::Swap;
 use crate::diagnose::leaks::growth;
 use crate::failure::Failure;
 use crate::history::command::{open, sample_at};
-use crate::history::past::snapshot;
+use crate::history::past::{complete, snapshot};
 use crate::history::record::history_failure;
 use crate::moment::Moment;
 
@@ -88,16 +88,16 @@ impl Past {
     /// A [`Failure`] when a file cannot be read, or the sample lacks what every
     /// machine has.
     pub(super) fn look(&mut self, wish: &Wish) -> Result<Shot, Failure> {
-        let known = snapshot(&self.current)?;
+        let mut known = snapshot(&self.current)?;
+        complete(&mut known.processes, &self.current);
         let before = self.before()?;
         let (follow, stalls) = follow_all(&before);
         let at = self.current.since_boot_ms;
-        let systemd = has_systemd(&self.current);
         let processes: Vec<ProcessRow> = known
             .processes
             .into_iter()
             .zip(&self.current.processes)
-            .map(|(memory, kept)| row(memory, kept, at, systemd))
+            .map(|(memory, kept)| row(memory, kept, at))
             .collect();
         let since_boot_seconds = Some(at / 1000);
         let groups = wish
@@ -187,31 +187,11 @@ fn swap(sample: &Sample) -> Swap {
     Swap::new(&meminfo, Vec::new(), Vec::new(), None)
 }
 
-/// Whether systemd managed the machine: it makes these three before all others,
-/// and nobody else does.
-fn has_systemd(sample: &Sample) -> bool {
-    const ITS_OWN: [&[u8]; 3] = [b"init.scope", b"system.slice", b"user.slice"];
-    let of_processes = sample.processes.iter();
-    let of_processes = of_processes.filter_map(|process| process.key.cgroup.as_ref());
-    let groups = sample.cgroups.iter().flatten().map(|group| &group.path);
-    let mut paths = of_processes.chain(groups);
-    paths.any(|path| {
-        path.components()
-            .next()
-            .is_some_and(|first| ITS_OWN.contains(&first))
-    })
-}
-
-/// A process of a sample taken `at` so many milliseconds after boot. The path of
-/// its cgroup tells its unit and its container.
-fn row(mut memory: ProcessMemory, kept: &ProcessSample, at: u64, systemd: bool) -> ProcessRow {
-    let owner = memory.cgroup.as_ref().map(|path| Owner::of(path, systemd));
-    memory.unit = owner.as_ref().and_then(Owner::unit).map(str::to_owned);
-    memory.container = owner.as_ref().and_then(Owner::container);
-    let value = |field| kept.values.get(field);
-    memory.rss_anon = value(ProcessField::Anonymous).map(Bytes);
-    memory.pss = value(ProcessField::Pss).map(Bytes);
-    let read_at = memory.pss.and_then(|_| value(ProcessField::PssAt));
+/// A process of a sample taken `at` so many milliseconds after boot.
+fn row(memory: ProcessMemory, kept: &ProcessSample, at: u64) -> ProcessRow {
+    let read_at = memory
+        .pss
+        .and_then(|_| kept.values.get(ProcessField::PssAt));
     ProcessRow {
         life: memory.id.start_time_ticks,
         memory,
@@ -410,10 +390,10 @@ mod tests {
             };
             let mut sample = sample(0, 0);
             sample.processes = paths.iter().map(inside).collect();
-            let systemd = has_systemd(&sample);
-            let known = snapshot(&sample).unwrap().processes.remove(0);
-            let row = row(known, &sample.processes[0], 0, systemd);
-            (row.memory.unit, row.memory.container)
+            let mut known = snapshot(&sample).unwrap().processes;
+            complete(&mut known, &sample);
+            let process = known.remove(0);
+            (process.unit, process.container)
         };
         let unit = "/system.slice/web.service";
         assert_eq!(found(&[unit]), (Some("web.service".to_owned()), None));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use grey_model::GroupBy;
 
 use super::shot::Key;
+use crate::history::folds;
 
 /// What the table lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,12 +124,6 @@ const FOLDS: [GroupBy; 6] = [
     GroupBy::Tree,
 ];
 
-/// Whether samples of history have by what groups are folded: of a process they
-/// keep its name and its cgroup, whose path tells the unit and the container.
-pub(super) const fn is_in_history(by: GroupBy) -> bool {
-    !matches!(by, GroupBy::User | GroupBy::Tree)
-}
-
 /// What lies on top of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Overlay {
@@ -225,7 +220,7 @@ impl State {
     pub(super) fn folds(&self) -> Vec<GroupBy> {
         let folds = FOLDS.into_iter();
         folds
-            .filter(|by| !self.past || is_in_history(*by))
+            .filter(|by| !self.past || folds::is_kept(*by))
             .collect()
     }
 

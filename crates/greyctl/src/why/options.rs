@@ -67,7 +67,8 @@ pub(crate) struct WhyOptions {
         allow_negative_numbers = true
     )]
     pub(crate) pid: Option<u32>,
-    /// Only kills of processes with this name, or in this unit or cgroup
+    /// Only kills of processes with this name, or in this unit or cgroup, of which
+    /// .service may be left out
     #[arg(requires = "killed", conflicts_with = "target", long, value_name = "NAME", allow_hyphen_values = true,
           value_parser = NoOption::<String>::new())]
     pub(crate) name: Option<String>,

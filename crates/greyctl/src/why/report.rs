@@ -13,7 +13,7 @@ use super::document::{KillsDocument, Searched};
 use super::options::WhyOptions;
 use super::{growth, nobody_killed};
 use crate::count::counted;
-use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, wrap};
+use crate::table::{BOLD, Column, DIM, Table, Tone, Value, heading, noted, wrap};
 
 /// How many of those that used the most are shown; JSON has more.
 const MOST_CONSUMERS: usize = 5;
@@ -64,9 +64,7 @@ pub(super) fn render(
     }
     text.push_str(&searched(&document.searched, zone, width));
     for note in &document.notes {
-        for line in wrap(&format!("note: {note}"), width) {
-            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
-        }
+        text.push_str(&noted(note, width));
     }
     text.trim_start_matches('\n').to_owned()
 }
@@ -164,7 +162,13 @@ fn by(kill: &Kill) -> &'static str {
         Killer::KernelGlobal => global(kill.shortage),
         Killer::SystemdOomd => "systemd-oomd (systemd-oomd)",
         Killer::Signal => "a signal of a person or a program (signal)",
-        Killer::Unknown => "not known (unknown)",
+        Killer::Unknown => match kill.can_be.as_deref() {
+            None => "unknown",
+            Some(killers) if killers.contains(&Killer::SystemdOomd) => {
+                "the kernel's out-of-memory killer or systemd-oomd (unknown)"
+            }
+            Some(_) => "the kernel's out-of-memory killer, for whichever reason (unknown)",
+        },
     }
 }
 

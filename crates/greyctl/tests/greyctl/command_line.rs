@@ -18,6 +18,7 @@ fn help_describes_every_command() {
         &["diff", "-h"],
         &["record", "-h"],
         &["history", "-h"],
+        &["why", "-h"],
         &["doctor", "-h"],
     ] {
         let ran = run_at(greyctl(), 80, arguments);

@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::documents::assert_valid;
-use crate::harness::{contents, host, on, run};
+use crate::harness::{contents, give_away, host, on, run, unprivileged_on};
 
 /// Saves a diagnosis of `kernel` as `name` and gives its path.
 fn saved(kernel: &FakeKernel, name: &str) -> String {
@@ -252,6 +252,66 @@ fn a_command_that_fails_or_is_killed_is_told_beside_its_comparison() {
 }
 
 #[test]
+fn a_target_that_ends_between_the_two_looks_has_gone_and_is_compared() {
+    let changed_on = |kernel: &FakeKernel, arguments: &[&str]| {
+        let ran = run(on(kernel), arguments);
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let document = ran.json();
+        assert_valid("grey.comparison.v1", &document);
+        let notes = document["notes"].as_array().unwrap().iter();
+        let told = notes.filter(|note| note.as_str().unwrap().starts_with("`builder` is gone"));
+        (changed(&document), told.count())
+    };
+    let went = |pid: u64| (pid, "went".to_owned());
+    // While a command ran, and since a diagnosis was saved.
+    let kernel = host();
+    let end = format!("rm -r {}", kernel.path("proc/310").display());
+    let diff = ["diff", "--json", "-t", "builder", "-t", "cc1", "--"];
+    let found = changed_on(&kernel, &[&diff[..], &["sh", "-c", &end]].concat());
+    // The cgroup that it was in is there, and has not gone.
+    assert_eq!(found, ((vec![went(310)], vec![]), 1));
+    let kernel = host();
+    let path = kernel.path("a.json").to_str().unwrap().to_owned();
+    let save = ["memory-diagnose", "-t", "builder", "--save", &path];
+    assert_eq!(run(on(&kernel), &save).exit, 0);
+    kernel.remove("proc/310");
+    let found = changed_on(&kernel, &["diff", "--json", &path]);
+    assert_eq!(found, ((vec![went(310)], vec![]), 1));
+    // A unit goes with its cgroup, and those above it stay.
+    let kernel = host();
+    let unit = kernel.path("cgroup/system.slice/nginx.service");
+    let procs = [100, 101].map(|pid| kernel.path(format!("proc/{pid}")).display().to_string());
+    let end = format!("rm -r {} {}", unit.display(), procs.join(" "));
+    let diff = ["diff", "--json", "-t", "nginx.service", "--", "sh", "-c"];
+    let ((processes, cgroups), _) = changed_on(&kernel, &[&diff[..], &[&end]].concat());
+    assert_eq!(processes, [went(101), went(100)]);
+    assert_eq!(cgroups, ["/system.slice/nginx.service"]);
+    // What was never there is refused before anything runs.
+    let mark = kernel.path("mark");
+    let touch = [
+        "diff",
+        "-t",
+        "nosuch",
+        "--",
+        "touch",
+        mark.to_str().unwrap(),
+    ];
+    assert_eq!((run(on(&kernel), &touch).exit, mark.exists()), (2, false));
+}
+
+#[test]
+fn what_may_not_be_looked_at_any_more_is_not_said_to_be_gone() {
+    let kernel = host();
+    let close = format!("chmod 0 {}", kernel.path("proc/310").display());
+    let diff = ["diff", "-t", "310", "--", "sh", "-c", &close];
+    // The user who runs it must own what is closed.
+    give_away(&kernel.path("proc/310"));
+    let ran = run(unprivileged_on(&kernel), &diff);
+    assert_eq!((ran.exit, ran.stdout.as_str()), (6, ""), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("is gone"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_is_no_diagnosis_is_refused_and_named() {
     let kernel = host();
     let good = saved(&kernel, "good.json");
@@ -362,4 +422,27 @@ fn a_link_is_replaced_by_the_diagnosis_and_what_it_leads_to_is_left_alone() {
     let stderr = String::from_utf8(ran.unwrap().stderr).unwrap();
     assert!(stderr.contains("no regular file"), "{stderr}");
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn the_name_of_the_standard_output_is_refused_before_anything_is_read() {
+    let kernel = host();
+    let save = |path: &str, more: &[&str]| {
+        let mut command = on(&kernel);
+        command.current_dir(kernel.path("."));
+        run(
+            command,
+            &[&["memory-diagnose", "--save", path], more].concat(),
+        )
+    };
+    for more in [&[][..], &["-t", "nosuch"]] {
+        let ran = save("-", more);
+        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""));
+        for says in ["`-`: it is the standard output", "--json"] {
+            assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        }
+    }
+    assert!(!kernel.path("-").exists());
+    assert_eq!(save("./-", &[]).exit, 0);
+    assert!(kernel.path("-").exists());
 }

@@ -378,6 +378,41 @@ fn without_a_kernel_log_it_is_not_supported() {
 }
 
 #[test]
+fn a_unit_that_ends_long_after_its_kill_was_killed_once() {
+    let kill = |second: u32| {
+        let group = "/system.slice/web.service";
+        let pid = 100 + second;
+        format!(
+            "[{second:>5}.000000] box kernel: oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),\
+             cpuset=/,mems_allowed=0,oom_memcg={group},task_memcg={group},task=web,pid={pid},uid=0\n\
+             [{second:>5}.000001] box kernel: Memory cgroup out of memory: Killed process {pid} \
+             (web) total-vm:9kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:9kB \
+             oom_score_adj:0\n"
+        )
+    };
+    let said = |second: u32, said: &str| {
+        format!("[{second:>5}.000000] box systemd[1]: web.service: {said}\n")
+    };
+    let failed = |second| said(second, "Failed with result 'oom-kill'.");
+    let killers = |lines: &[String]| -> Vec<String> {
+        let kernel = host();
+        kernel.write("log", lines.concat());
+        let document = explained(kernel.path("log").to_str().unwrap(), &[]);
+        let kills = document["kills"].as_array().unwrap().iter();
+        kills
+            .map(|kill| kill["killer"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(killers(&[kill(10), failed(910)]), ["kernel-cgroup"]);
+    // Of the next run the kernel's report is not there, but it was killed, too.
+    let succeeded = said(500, "Deactivated successfully.");
+    for end in [succeeded, failed(500)] {
+        let found = killers(&[kill(10), end, failed(520)]);
+        assert_eq!(found, ["kernel-cgroup", "unknown"]);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for arguments in [
         &["why"][..],

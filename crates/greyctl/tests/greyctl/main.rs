@@ -19,6 +19,7 @@ mod history;
 mod history_damage;
 mod history_leaks;
 mod history_moments;
+mod history_targets;
 mod interruption;
 mod kills;
 mod leaks;

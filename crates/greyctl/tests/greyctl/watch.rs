@@ -139,16 +139,27 @@ fn history_is_folded_by_what_it_has_and_not_by_what_it_lacks() {
         ("container", "docker:"),
         ("cgroup", "/build/web"),
     ] {
-        let ran = watch(&kernel, &["--at", "now", "--by", fold]);
-        assert!(ran.stdout.contains(group), "{fold}: {}", ran.stdout);
+        for command in ["memory-watch", "memory-diagnose"] {
+            let ran = run(on(&kernel), &[command, "--at", "now", "--by", fold]);
+            assert!(ran.stdout.contains(group), "{fold}: {}", ran.stdout);
+        }
     }
     for (fold, lacks) in [("user", "users"), ("tree", "parents")] {
-        let ran = watch(&kernel, &["--at", "now", "--by", fold]);
-        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{fold}");
-        let says = format!("history does not keep the {lacks} of processes");
-        assert!(ran.stderr.contains(&says), "{}", ran.stderr);
-        let hinted = pasted(&only_command(&ran));
-        assert!(hinted.stdout.contains("nginx.service"), "{}", hinted.stdout);
+        for command in [
+            &["memory-watch"][..],
+            &["memory-diagnose"],
+            &["memory-diagnose", "-t", "nginx.service"],
+        ] {
+            let arguments = [command, &["--at", "now", "--by", fold]].concat();
+            let ran = run(on(&kernel), &arguments);
+            assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{fold}");
+            let says = format!("history does not keep the {lacks} of processes");
+            assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+            let hinted = pasted(&only_command(&ran));
+            assert!(hinted.stdout.contains("nginx.service"), "{}", hinted.stdout);
+            let narrowed = !hinted.stdout.contains("(none)");
+            assert_eq!(narrowed, arguments.contains(&"-t"), "{}", hinted.stdout);
+        }
     }
 }
 

@@ -123,7 +123,7 @@ fn systemds_word_alone_leaves_the_limit_unknown() {
 fn failed_by_oom(before: &[TimedRecord], signal: u8) -> Vec<Kill> {
     let mut records = before.to_vec();
     records.push(at(100, unit_record(UnitEvent::EndedBy { signal })));
-    records.push(at(101, unit_record(UnitEvent::FailedByOom)));
+    records.push(at(101, unit_record(FAILED_BY_OOM)));
     let unsearched = KillFacts {
         kernel_log_searched: false,
         ..SYSTEMD
@@ -179,20 +179,72 @@ fn an_end_long_before_a_unit_failed_for_memory_is_its_own() {
     let kills = failed_by_oom(&before, 9);
     let killers: Vec<Killer> = kills.iter().map(|kill| kill.killer).collect();
     assert_eq!(killers, [Killer::Signal, Killer::Unknown]);
-    // Its other processes may take their time, but not for ever.
-    let group = "/system.slice/web.service";
-    let stopped = |second| {
-        let end = unit_record(UnitEvent::EndedBy { signal: 15 });
-        [
-            at(second, kernel(of_cgroup(group, group))),
-            at(second + 5, end),
-        ]
-    };
-    assert_eq!(failed_by_oom(&stopped(10), 9).len(), 1);
-    assert_eq!(failed_by_oom(&stopped(-300), 9).len(), 3);
     // A kill in the next run of the unit says nothing of this one.
+    let group = "/system.slice/web.service";
     let next = [at(160, kernel(of_cgroup(group, group)))];
     assert_eq!(failed_by_oom(&next, 9).len(), 2);
+}
+
+#[test]
+fn however_long_a_unit_takes_to_end_after_a_kill_it_is_one_kill() {
+    let group = "/system.slice/web.service";
+    let killed = |second| at(second, kernel(of_cgroup(group, group)));
+    let stopped = |second| {
+        let end = unit_record(UnitEvent::EndedBy { signal: 15 });
+        [killed(second), at(second + 5, end)]
+    };
+    for second in [10, -300, -86_400] {
+        let kills = failed_by_oom(&stopped(second), 9);
+        assert_eq!(kills.len(), 1, "{second}: {kills:#?}");
+        assert_eq!(kills[0].killer, Killer::KernelCgroup);
+    }
+    // Two kills are two, and the result is of neither alone.
+    assert_eq!(failed_by_oom(&[killed(-300), killed(-200)], 9).len(), 2);
+    let oomd = KillRecord::Oomd(OomdKill {
+        cgroup: path(group),
+        cause: OomdCause::Other(KernelText::from("the moon")),
+    });
+    assert_eq!(failed_by_oom(&[at(-300, oomd)], 9).len(), 1);
+}
+
+#[test]
+fn a_kill_of_an_earlier_run_is_not_why_this_one_failed() {
+    let group = "/system.slice/web.service";
+    let killed = |second| at(second, kernel(of_cgroup(group, group)));
+    let failed = |second, ran_for| {
+        let ran_for = Some(Duration::from_secs(ran_for));
+        at(second, unit_record(UnitEvent::FailedByOom { ran_for }))
+    };
+    let times = |records: &[TimedRecord]| -> Vec<(Killer, Option<Moment>)> {
+        let kills = explain_kills(records, &SYSTEMD).into_iter();
+        kills.map(|kill| (kill.killer, kill.at)).collect()
+    };
+    let moment = |second: i64| Moment::from_unix_microseconds(second * 1_000_000);
+    // The kernel's report of the second is lost; it was so soon, or so late.
+    for second in [20, 100, 5000] {
+        let records = [
+            killed(10),
+            failed(11, 5),
+            failed(second, second.unsigned_abs() - 11),
+        ];
+        let expected = [
+            (Killer::KernelCgroup, moment(10)),
+            (Killer::Unknown, moment(second)),
+        ];
+        assert_eq!(times(&records), expected);
+        // An end of the second run is the second kill's, too.
+        let end = at(second - 1, unit_record(UnitEvent::EndedBy { signal: 15 }));
+        let [first, failed, again] = records;
+        assert_eq!(times(&[first, failed, end, again]).len(), 2);
+    }
+    // What ended before that run, or after it, is no end of it.
+    let end = |second| at(second, unit_record(UnitEvent::EndedBy { signal: 15 }));
+    assert_eq!(times(&[end(80), failed(100, 19)]).len(), 2);
+    assert_eq!(times(&[end(120), failed(100, 19)]).len(), 2);
+    // Both reports are there: each is its own run's.
+    let both = [killed(10), failed(11, 5), killed(300), failed(900, 889)];
+    let expected = [10, 300].map(|second| (Killer::KernelCgroup, moment(second)));
+    assert_eq!(times(&both), expected);
 }
 
 #[test]

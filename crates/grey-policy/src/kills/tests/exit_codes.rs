@@ -25,6 +25,44 @@ fn exit_code_137_may_be_the_killer_and_143_never_is() {
 }
 
 #[test]
+fn what_systemd_says_of_the_out_of_memory_killer_counts_as_its_kill() {
+    let unit = |seconds, unit: &str, event| {
+        let unit = KernelText::from(unit);
+        at(seconds, KillRecord::Unit(UnitRecord { unit, event }))
+    };
+    let cut = KernelKill {
+        pid: Some(7),
+        told: 1,
+        ..KernelKill::default()
+    };
+    let records = [
+        unit(1, "a.service", UnitEvent::KernelKilled),
+        unit(100, "b.service", FAILED_BY_OOM),
+        unit(200, "c.service", UnitEvent::PassedOn { signal: 9 }),
+        at(300, kernel(cut)),
+        at(400, kernel(of_machine())),
+    ];
+    let kills = explain_kills(&records, &SYSTEMD);
+    assert_eq!(kills.len(), 5);
+    let oomd = [&KERNEL[..], &[Killer::SystemdOomd]].concat();
+    let can_be: Vec<_> = kills.iter().map(|kill| kill.can_be.clone()).collect();
+    let kernels = || Some(KERNEL.to_vec());
+    assert_eq!(can_be, [kernels(), Some(oomd), None, kernels(), None]);
+    let told = explain_exit_code(137, &kills, true).explanation;
+    let counted = "killer did 3, systemd-oomd 0, one of these two 1, and somebody else, or nobody \
+                   knows who, 1:";
+    assert!(says(&told, counted), "{told:#?}");
+    let told = explain_exit_code(137, &kills[2..], true).explanation;
+    assert!(says(
+        &told,
+        "killer did 2, systemd-oomd 0, and somebody else"
+    ));
+    // That a unit failed by it is enough to say something.
+    let told = explain_exit_code(137, &kills[1..2], true).explanation;
+    assert!(says(&told, "one of these two 1"), "{told:#?}");
+}
+
+#[test]
 fn without_a_kill_in_a_log_137_need_not_be_of_somebody() {
     for code in [9, 137] {
         let explained = explain_exit_code(code, &[], true).explanation;

@@ -9,8 +9,8 @@ use ratatui::text::{Line, Span};
 
 use super::super::look::Look;
 use super::super::series::RATE_FROM;
-use super::super::shot::{Detail, Key, Moved, Shot};
-use super::table::lines as paint;
+use super::super::shot::{Detail, Key, Moved, ProcessRow, Shot};
+use super::table::{carried, carried_for, lines as paint};
 use crate::count::counted;
 use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, processes};
@@ -39,6 +39,9 @@ pub(super) fn lines(shot: &Shot, key: &Key, width: usize, look: Look) -> Vec<Lin
                     pane.process(memory);
                     pane.trend(detail);
                     pane.parts_of_process(memory);
+                    if let Some(row) = row.filter(|_| read.is_none()) {
+                        pane.age_of(row);
+                    }
                 }
                 None => pane.say(&format!("process {} is gone", id.pid), Tone::Warning),
             }
@@ -153,6 +156,21 @@ impl Pane {
         );
     }
 
+    /// How old what was not read for this look is. History has no USS.
+    fn age_of(&mut self, row: &ProcessRow) {
+        let Some(age) = carried_for(row).map(roughly) else {
+            return;
+        };
+        let which = match row.memory.uss {
+            Some(_) => "PSS and USS",
+            None => "PSS",
+        };
+        self.say(
+            &format!("{which} of {age} ago, carried on since"),
+            Tone::Dim,
+        );
+    }
+
     fn group(&mut self, group: &ProcessGroup) {
         let name = group.name.as_ref().map_or_else(
             || "(none)".to_owned(),
@@ -180,13 +198,15 @@ impl Pane {
     }
 
     fn members(&mut self, group: &ProcessGroup, shot: &Shot) {
-        let mut members: Vec<&ProcessMemory> = group
+        let mut members: Vec<&ProcessRow> = group
             .members
             .iter()
             .filter_map(|id| shot.process(*id))
-            .map(|row| &row.memory)
             .collect();
-        members.sort_by_key(|memory| (std::cmp::Reverse(memory.pss.or(memory.rss)), memory.id));
+        members.sort_by_key(|row| {
+            let memory = &row.memory;
+            (std::cmp::Reverse(memory.pss.or(memory.rss)), memory.id)
+        });
         let mut table = Table::new(vec![
             Column::number("PID", 0),
             Column::number("RSS", 0),
@@ -194,11 +214,12 @@ impl Pane {
             Column::number("SWAP", 2).optional(),
             Column::text("NAME", 0).gives_way(6),
         ]);
-        for memory in members.into_iter().take(MEMBERS) {
+        for row in members.into_iter().take(MEMBERS) {
+            let memory = &row.memory;
             table.row(vec![
                 Value::new(memory.id.pid),
                 Value::or_unknown(memory.rss),
-                Value::or_unknown(memory.pss),
+                carried(row, memory.pss),
                 processes::swapped(memory.swap),
                 Value::new(processes::name(memory)),
             ]);

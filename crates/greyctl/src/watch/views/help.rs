@@ -34,8 +34,8 @@ const KEYS: &[(&str, &str)] = &[
 /// What the columns mean.
 const MEANINGS: &[&str] = &[
     "RSS counts shared pages for each process, PSS divides them, USS is what would be free if \
-     it ended. PSS is read a few processes at a time: ~ and AGE tell how long ago, and that it \
-     was carried on since. Of a group, ~ says that of some members it is unknown.",
+     it ended. PSS and USS are read a few processes at a time: ~ and AGE tell how long ago, and that \
+     they were carried on since. Of a group, ~ says that of some members it is unknown.",
     "+/MIN is the change of anonymous memory and swap, of a control group of tmpfs and kernel \
      memory, too, by the last minute; extrapolated where that is less, from 30 s on. LEAK and growing \
      are verdicts of the rule of memory-diagnose --detect-leaks, on what was seen since this \

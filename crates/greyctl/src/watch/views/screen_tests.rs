@@ -259,6 +259,35 @@ fn a_detail_of_each_kind() {
 }
 
 #[test]
+fn what_was_carried_on_since_it_was_read_is_told_where_it_is_opened() {
+    for (view, told) in [
+        (
+            View::Processes,
+            "PSS and USS of 1m 35s ago, carried on since",
+        ),
+        (View::Groups, "~9.0 MiB"),
+    ] {
+        let opened = |pss_age| {
+            let mut model = model(view);
+            model.state.filter = "builder".to_owned();
+            for row in &mut model.shot.as_mut().unwrap().processes {
+                row.pss_age = row.pss_age.and(pss_age);
+            }
+            text(&mut model, COLORLESS, (80, 30));
+            keys(&mut model, &[KeyCode::Enter]);
+            text(&mut model, COLORLESS, (80, 30))
+        };
+        let carried = opened(Some(Duration::from_secs(95)));
+        assert!(carried.contains(told), "{carried}");
+        let fresh = opened(Some(Duration::from_millis(500)));
+        assert!(
+            fresh.contains("builder") && !fresh.contains(told),
+            "{fresh}"
+        );
+    }
+}
+
+#[test]
 fn however_little_room_a_heading_has_its_numbers_are_in_it() {
     let mut model = model(View::Processes);
     model.state.by = GroupBy::Container;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grey_model::{LeakVerdict, roughly};
+use grey_model::{Bytes, LeakVerdict, roughly};
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
@@ -18,7 +18,7 @@ use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, groups, processes};
 use crate::table::{Column, LaidOut, Table, Tone, Value};
 
-/// PSS is told with its age from here on.
+/// PSS and USS are told with their age from here on.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// Amounts are about this wide; a column that stays as wide does not jump.
@@ -143,28 +143,35 @@ fn columns(view: View, width: usize) -> Vec<Titled> {
 
 fn of_process(row: &ProcessRow, depth: usize) -> Vec<Value> {
     let memory = &row.memory;
-    let age = row.pss_age.filter(|age| *age >= FRESH);
     let line = memory.command_line.as_ref();
     let line = line.filter(|line| !line.is_empty());
-    // What was carried on since it was read is a guess.
-    let pss = memory.pss.map(|pss| match age {
-        Some(_) => format!("~{pss}"),
-        None => pss.to_string(),
-    });
-    let seconds = age.map(roughly);
     let mut values = vec![
         Value::new(memory.id.pid),
         Value::or_unknown(processes::user(memory)),
         Value::or_unknown(memory.rss),
-        Value::or_unknown(pss),
-        Value::or_unknown(seconds).tone(Tone::Dim),
-        Value::or_unknown(memory.uss),
+        carried(row, memory.pss),
+        Value::or_unknown(carried_for(row).map(roughly)).tone(Tone::Dim),
+        carried(row, memory.uss),
         processes::swapped(memory.swap),
     ];
     values.extend(of_trend(row.trend));
     values.push(Value::new(indented(&processes::name(memory), depth)));
     values.push(Value::or_unknown(line).tone(Tone::Dim));
     values
+}
+
+/// For how long PSS and USS were carried on since they were read, where that is
+/// told.
+pub(super) fn carried_for(row: &ProcessRow) -> Option<Duration> {
+    row.pss_age.filter(|age| *age >= FRESH)
+}
+
+/// PSS or USS of `row`: a guess where it was carried on since it was read.
+pub(super) fn carried(row: &ProcessRow, amount: Option<Bytes>) -> Value {
+    Value::or_unknown(amount.map(|amount| match carried_for(row) {
+        Some(_) => format!("~{amount}"),
+        None => amount.to_string(),
+    }))
 }
 
 fn of_group(row: &GroupRow) -> Vec<Value> {

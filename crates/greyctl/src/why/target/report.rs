@@ -5,7 +5,7 @@
 use grey_model::ResolvedTarget;
 
 use super::document::{Account, WhyDocument};
-use crate::table::{DIM, heading, wrap};
+use crate::table::{DIM, heading, noted, wrap};
 use crate::target::describe;
 use crate::why::report::{advice, item};
 
@@ -16,9 +16,7 @@ pub(super) fn render(document: &WhyDocument, width: Option<usize>) -> String {
         text.push_str(&one(account, width));
     }
     for note in &document.notes {
-        for line in wrap(&format!("note: {note}"), width) {
-            text.push_str(&format!("{DIM}{line}{DIM:#}\n"));
-        }
+        text.push_str(&noted(note, width));
     }
     text.trim_start_matches('\n').to_owned()
 }

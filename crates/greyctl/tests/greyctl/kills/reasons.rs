@@ -65,3 +65,43 @@ fn the_heading_of_a_kill_says_what_there_was_too_little_of() {
         assert_eq!(shown.contains(machine), shortage == "machine", "{shown}");
     }
 }
+
+#[test]
+fn the_heading_of_an_unknown_killer_says_who_it_can_have_been_and_that_once() {
+    let kernels = json!(["kernel-cgroup", "kernel-global"]);
+    let oomds = json!(["kernel-cgroup", "kernel-global", "systemd-oomd"]);
+    for (line, heading, can_be) in [
+        (
+            "A process of this unit has been killed by the OOM killer.",
+            "by the kernel's out-of-memory killer, for whichever reason (unknown)",
+            kernels,
+        ),
+        (
+            "Failed with result 'oom-kill'.",
+            "by the kernel's out-of-memory killer or systemd-oomd (unknown)",
+            oomds,
+        ),
+        (
+            "Main process exited, code=exited, status=137/n/a",
+            "by unknown",
+            Value::Null,
+        ),
+    ] {
+        let kernel = host();
+        let line = format!("Nov 21 18:29:06 box systemd[1]: web.service: {line}\n");
+        kernel.write("log", line);
+        let path = kernel.path("log").to_str().unwrap().to_owned();
+        let kill = explained(&path, &[])["kills"][0].clone();
+        assert_eq!(
+            (&kill["killer"], &kill["can_be"]),
+            (&json!("unknown"), &can_be)
+        );
+        let shown = run(on(&kernel), &["why", "--killed", "--log", &path]).stdout;
+        let by: Vec<&str> = shown
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("by "))
+            .collect();
+        assert_eq!(by, [heading]);
+    }
+}

@@ -177,25 +177,44 @@ fn bash(kernel: &FakeKernel, shell: &[&str], script: &str) -> Output {
         .unwrap()
 }
 
+/// Records twice where no file may have a byte: a limit on the length of files
+/// stands for the disk's.
+fn record_without_room(kernel: &FakeKernel) {
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\" record --for 100ms";
+    for _ in 0..2 {
+        let ran = bash(kernel, &["env"], script);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<std::ffi::OsString> {
+    let names = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_history_that_finds_no_room_to_begin_leaves_no_file_behind() {
+    let kernel = host();
+    let folder = kernel.path("state/history");
+    record_without_room(&kernel);
+    assert_eq!(names_in(&folder), ["lock"]);
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    assert!(!samples(&kernel).is_empty());
+}
+
 #[test]
 fn what_finds_no_room_stays_in_the_tail_and_leaves_no_empty_shard() {
     let kernel = host();
     let folder = recorded(&kernel);
     let tail = fs::read(folder.join("tail")).unwrap();
-    // A limit on the length of files stands for the disk's.
-    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\" record --for 100ms";
-    for _ in 0..2 {
-        let ran = bash(&kernel, &["env"], script);
-        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-    }
+    record_without_room(&kernel);
     assert!(
         fs::read(folder.join("tail")).unwrap() == tail,
         "the tail is another"
     );
-    let names = fs::read_dir(&folder).unwrap();
-    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["lock", "tail"]);
+    assert_eq!(names_in(&folder), ["lock", "tail"]);
     assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
     assert!(samples(&kernel).len() > 600);
 }

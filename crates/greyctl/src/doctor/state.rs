@@ -155,7 +155,8 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         ControlFlow::Break(())
     });
     let told = |loss: &grey_telemetry::history::Loss| {
-        let samples = loss.samples.map_or_else(String::new, |count| {
+        let missing = loss.samples.filter(|_| !loss.is_repeated());
+        let samples = missing.map_or_else(String::new, |count| {
             format!(" ({})", counted(count, "sample", "samples"))
         });
         format!("{}: {}{samples}", name_of(&loss.path), loss.reason)

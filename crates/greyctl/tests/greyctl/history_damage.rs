@@ -161,6 +161,26 @@ fn a_dump_of_a_newer_version_is_called_that() {
     }
 }
 
+#[test]
+fn a_shard_that_was_copied_is_told_and_its_samples_are_given_once() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    // Puts the tail into a shard.
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    let taken = samples(&kernel);
+    let names = names_in(&folder).into_iter();
+    let mut shards = names.filter(|name| name.as_encoded_bytes().ends_with(b".shard"));
+    let shard = folder.join(shards.next().unwrap());
+    fs::copy(shard, folder.join("2020-01-01-00.shard")).unwrap();
+    assert_eq!(samples(&kernel), taken);
+    let ran = run(on(&kernel), &["history"]);
+    let told = "are no loss: the same samples are there already, and are given once";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    let doctor = run(on(&kernel), &["doctor", "--json"]).stdout;
+    assert!(doctor.contains("are given once"), "{doctor}");
+    assert!(!doctor.contains("(0 samples)"), "{doctor}");
+}
+
 /// Runs `script` in bash with the directory of the history in `$H`, and greyctl
 /// on `kernel` as its arguments.
 fn bash(kernel: &FakeKernel, shell: &[&str], script: &str) -> Output {

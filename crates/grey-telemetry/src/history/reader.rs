@@ -409,6 +409,22 @@ impl History {
         Ok(best)
     }
 
+    /// The sample that was taken last, whatever the clock said; `None` when there
+    /// is none that can be read.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when a file cannot be read.
+    pub fn last(&mut self) -> Result<Option<Sample>, HistoryError> {
+        let mut last = self.tail.last().cloned();
+        for index in (0..self.blocks.len()).rev() {
+            if last.is_some() {
+                break;
+            }
+            last = self.block(index)?.pop();
+        }
+        Ok(last)
+    }
+
     /// The samples of one block; none when it is damaged wherever it lies, which
     /// is told.
     fn block(&mut self, index: usize) -> Result<Vec<Sample>, HistoryError> {

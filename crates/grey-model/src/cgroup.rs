@@ -64,6 +64,8 @@ cgroup_stat! {
     kernel_stack = "kernel_stack", "kernel_stack_bytes";
     /// Page tables. Since 5.11.
     pagetables = "pagetables", "pagetables_bytes";
+    /// Page tables of virtual machines and devices. Since 6.1.
+    sec_pagetables = "sec_pagetables", "sec_pagetables_bytes";
     /// Per-CPU memory.
     percpu = "percpu", "percpu_bytes";
     /// Network buffers.

@@ -208,7 +208,8 @@ pub struct HistoryFacts {
     pub size: Bytes,
     /// How many samples can be read; `None` where it could not be opened.
     pub samples: Option<u64>,
-    /// How long ago the last one was taken; negative: in the future.
+    /// How long ago the one was taken that was taken last, whatever the clock said of
+    /// others; negative: in the future.
     pub last_age_seconds: Option<i64>,
     /// Whether a recorder is at work now; `None` where that could not be asked.
     pub is_being_recorded: Option<bool>,

@@ -199,7 +199,7 @@ impl Table {
         for row in &self.rows {
             let cells = chosen.iter().map(|(index, most)| {
                 let value = &row[*index];
-                paint(Cell::new(cut(&value.text, *most)), value.tone)
+                paint(Cell::new(cut_in_tree(&value.text, *most)), value.tone)
             });
             table.add_row(cells);
         }
@@ -225,7 +225,7 @@ impl Table {
     pub(crate) fn laid_out(&self, width: usize) -> LaidOut {
         let chosen = self.choose(Some(width));
         let padded = |text: &str, index: usize, most: usize| {
-            let text = cut(text, most);
+            let text = cut_in_tree(text, most);
             let pad = " ".repeat(most.saturating_sub(text.width()));
             let gap = " ".repeat(GAP);
             match self.columns[index].right {
@@ -269,7 +269,7 @@ impl Table {
                 let fits = lines.iter().all(|line| line.width() <= most);
                 // The place in a tree is at the beginning of its line.
                 if column.gives_way.is_some() && (!fits || value.starts_with(' ')) {
-                    lines = vec![cut(value, most)];
+                    lines = vec![cut_in_tree(value, most)];
                 }
                 for (number, line) in lines.iter().enumerate() {
                     let title = if number == 0 { &title } else { "" };
@@ -358,6 +358,21 @@ impl Table {
 /// How wide columns of these widths are together.
 fn needed(chosen: &[(usize, usize)]) -> usize {
     chosen.iter().map(|(_, wide)| wide + GAP).sum()
+}
+
+/// So much of a name is seen, however deep in a tree it stands.
+const LEAST_OF_NAME: usize = 8;
+
+/// The same as [`cut`], where spaces before a name tell its depth: these give way
+/// first, as far as the name needs it.
+fn cut_in_tree(text: &str, most: usize) -> String {
+    let name = text.trim_start_matches(' ');
+    let depth = text.len() - name.len();
+    if depth == 0 || text.width() <= most {
+        return cut(text, most);
+    }
+    let room = most.saturating_sub(LEAST_OF_NAME.min(name.width()));
+    cut(&format!("{}{name}", " ".repeat(depth.min(room))), most)
 }
 
 /// Cuts `text` to `most` columns; an ellipsis shows that something is missing.

@@ -85,7 +85,8 @@ pub struct Loss {
     pub bytes: u64,
     /// What is wrong with them, in words.
     pub reason: String,
-    /// How many samples were in it, where that is known.
+    /// How many samples were in it, where that is known; none where it only
+    /// repeats others.
     pub samples: Option<u64>,
     /// From when to when the samples in it were, or between which others, where
     /// that is known, in milliseconds since 1970.
@@ -93,6 +94,12 @@ pub struct Loss {
 }
 
 impl Loss {
+    /// Whether nothing is missing: it repeats what is there.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        matches!(self.samples, Some(0))
+    }
+
     /// Whether the whole file could not be read: what is in it may be good.
     #[must_use]
     pub const fn is_of_whole_file(&self) -> bool {

@@ -35,6 +35,7 @@ mod open_tail;
 mod prune;
 mod reader;
 mod recover;
+mod repeated;
 mod ring;
 mod sampler;
 mod tail;

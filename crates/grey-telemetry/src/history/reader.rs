@@ -16,6 +16,7 @@ use super::block::{self, HEADER, Header, LARGEST};
 use super::directory::{self, TAIL, open_to_read, shards};
 use super::error::{HistoryError, Loss, NewerFile};
 use super::files::{Fault, LONGEST_INDEXED, block_at, next_block, read_tail_file, written_unix_ms};
+use super::repeated::{self, Given};
 use super::tail::{Damage, Tail};
 
 /// From when to when there are samples, in milliseconds since 1970.
@@ -29,13 +30,29 @@ pub struct HistorySpan {
     pub samples: u64,
 }
 
+/// Where a block lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) shard: usize,
+    pub(super) payload_at: u64,
+}
+
 /// A block and where it lies.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) shard: usize,
-    pub(super) payload_at: u64,
+    pub(super) place: Place,
     pub(super) header: Header,
+    /// Where the same block lies, too.
+    pub(super) copies: Vec<Place>,
+    /// Another block has samples of the same boot and the same numbers.
+    pub(super) shares_numbers: bool,
 }
+
+/// What is said of a block that lies in the files twice.
+const REPEATED: &str = "the same samples are there already, and are given once";
+
+/// What is said of a block of which some samples are in another.
+const SHARED: &str = "some of its samples are in another block, too, and are given once";
 
 /// One shard's file.
 #[derive(Debug)]
@@ -118,10 +135,7 @@ impl History {
             let indexed = history.index(&path);
             history.unless_lost(&path, indexed, is_lost)?;
         }
-        // A clock that was set back has put later blocks into earlier days.
-        history
-            .blocks
-            .sort_by_key(|found| (found.header.first, found.header.from_unix_ms));
+        history.settle();
         for damage in &tail.damage {
             history.lose_of_tail(&tail_path, damage, &tail);
         }
@@ -155,6 +169,20 @@ impl History {
             between_unix_ms: None,
         });
         Ok(R::default())
+    }
+
+    /// Puts the blocks into their order, and tells of those that are there twice.
+    fn settle(&mut self) {
+        for repeated in repeated::settle(&mut self.blocks) {
+            self.losses.push(Loss {
+                path: self.shards[repeated.shard].path.clone(),
+                from_byte: repeated.bytes.start,
+                bytes: repeated.bytes.end - repeated.bytes.start,
+                reason: REPEATED.to_owned(),
+                samples: Some(0),
+                between_unix_ms: Some(repeated.between_unix_ms),
+            });
+        }
     }
 
     fn read_tail(&mut self, path: &Path) -> Result<Tail, HistoryError> {
@@ -241,9 +269,13 @@ impl History {
                     let payload_at = at + HEADER as u64;
                     at = payload_at + u64::from(header.stored);
                     self.blocks.push(Found {
-                        shard: self.shards.len(),
-                        payload_at,
+                        place: Place {
+                            shard: self.shards.len(),
+                            payload_at,
+                        },
                         header,
+                        copies: Vec::new(),
+                        shares_numbers: false,
                     });
                 }
                 Err(fault) => {
@@ -323,12 +355,19 @@ impl History {
         mut each: impl FnMut(Sample) -> ControlFlow<()>,
     ) -> Result<(), HistoryError> {
         let wanted = from_unix_ms..=until_unix_ms;
+        let mut given = Given::default();
         for index in 0..self.blocks.len() {
             let header = &self.blocks[index].header;
             if header.until_unix_ms < from_unix_ms || header.from_unix_ms > until_unix_ms {
                 continue;
             }
-            for sample in self.block(index)? {
+            let mut samples = self.block(index)?;
+            let found = &self.blocks[index];
+            if found.shares_numbers && given.take_out(&found.header.boot, &mut samples) {
+                let loss = self.loss_of(index, SHARED, 0);
+                self.lose(loss);
+            }
+            for sample in samples {
                 if wanted.contains(&sample.at_unix_ms) && each(sample).is_break() {
                     return Ok(());
                 }
@@ -370,11 +409,44 @@ impl History {
         Ok(best)
     }
 
-    /// The samples of one block; none when it is damaged, which is told.
+    /// The sample that was taken last, whatever the clock said; `None` when there
+    /// is none that can be read.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when a file cannot be read.
+    pub fn last(&mut self) -> Result<Option<Sample>, HistoryError> {
+        let mut last = self.tail.last().cloned();
+        for index in (0..self.blocks.len()).rev() {
+            if last.is_some() {
+                break;
+            }
+            last = self.block(index)?.pop();
+        }
+        Ok(last)
+    }
+
+    /// The samples of one block; none when it is damaged wherever it lies, which
+    /// is told.
     fn block(&mut self, index: usize) -> Result<Vec<Sample>, HistoryError> {
         let found = &self.blocks[index];
-        let shard = &self.shards[found.shard];
-        let length = usize::try_from(found.header.stored).unwrap_or(usize::MAX);
+        for place in std::iter::once(&found.place).chain(&found.copies) {
+            let Some(payload) = self.payload(*place, &found.header)? else {
+                // It has grown too old meanwhile.
+                return Ok(Vec::new());
+            };
+            if let Some(samples) = block::open(&found.header, &payload) {
+                return Ok(samples);
+            }
+        }
+        let loss = self.loss_of(index, "a block is damaged", found.header.count.into());
+        self.lose(loss);
+        Ok(Vec::new())
+    }
+
+    /// The bytes of a block; `None` when its file is there no more.
+    fn payload(&self, place: Place, header: &Header) -> Result<Option<Vec<u8>>, HistoryError> {
+        let shard = &self.shards[place.shard];
+        let length = usize::try_from(header.stored).unwrap_or(usize::MAX);
         let mut payload = vec![0; length.min(LARGEST)];
         let opened;
         let file = match &shard.file {
@@ -384,29 +456,32 @@ impl History {
                     opened = file;
                     &opened
                 }
-                // It has grown too old meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(HistoryError::file("read", &shard.path)(error)),
             },
         };
-        file.read_exact_at(&mut payload, found.payload_at)
+        file.read_exact_at(&mut payload, place.payload_at)
             .map_err(HistoryError::file("read", &shard.path))?;
-        if let Some(samples) = block::open(&found.header, &payload) {
-            return Ok(samples);
-        }
-        let header = &found.header;
-        let loss = Loss {
-            path: shard.path.clone(),
-            from_byte: found.payload_at,
+        Ok(Some(payload))
+    }
+
+    fn loss_of(&self, index: usize, reason: &str, samples: u64) -> Loss {
+        let Found { place, header, .. } = &self.blocks[index];
+        Loss {
+            path: self.shards[place.shard].path.clone(),
+            from_byte: place.payload_at,
             bytes: header.stored.into(),
-            reason: "a block is damaged".to_owned(),
-            samples: Some(header.count.into()),
+            reason: reason.to_owned(),
+            samples: Some(samples),
             between_unix_ms: Some((header.from_unix_ms, header.until_unix_ms)),
-        };
+        }
+    }
+
+    /// Tells of `loss`, once.
+    fn lose(&mut self, loss: Loss) {
         if !self.losses.contains(&loss) {
             self.losses.push(loss);
         }
-        Ok(Vec::new())
     }
 
     /// The number that the next sample takes.

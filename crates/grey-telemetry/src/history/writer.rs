@@ -251,14 +251,20 @@ impl HistoryWriter {
         let header = tail::header(&sample.boot);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let made = rustix::fs::open(&new, flags, Mode::from_raw_mode(0o600))
-            .map_err(io::Error::from)
+        let failed = || HistoryError::file("begin", &path);
+        let mut file = rustix::fs::open(&new, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
-            .and_then(|mut file| file.write_all(&header).map(|()| file))
-            .and_then(|file| fs::rename(&new, &path).map(|()| file))
-            // The name is on the disk before anything that is counted on.
-            .and_then(|file| self.directory.sync().map(|()| file));
-        let file = made.map_err(HistoryError::file("begin", &path))?;
+            .map_err(|errno| failed()(errno.into()))?;
+        let named = file
+            .write_all(&header)
+            .and_then(|()| fs::rename(&new, &path));
+        if let Err(error) = named {
+            // It would only be in the way.
+            let _ = fs::remove_file(&new);
+            return Err(failed()(error));
+        }
+        // The name is on the disk before anything that is counted on.
+        self.directory.sync().map_err(failed())?;
         Ok(OpenTail::new(file, self.next, sample))
     }
 

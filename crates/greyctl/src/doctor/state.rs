@@ -145,6 +145,8 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         }
     };
     let span = history.span();
+    // By the order of taking: the clock may have been ahead, and set back since.
+    let last = history.last();
     let started = Instant::now();
     let mut looked_at_all = true;
     let read = history.samples(0, u64::MAX, |_| {
@@ -155,7 +157,8 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         ControlFlow::Break(())
     });
     let told = |loss: &grey_telemetry::history::Loss| {
-        let samples = loss.samples.map_or_else(String::new, |count| {
+        let missing = loss.samples.filter(|_| !loss.is_repeated());
+        let samples = missing.map_or_else(String::new, |count| {
             format!(" ({})", counted(count, "sample", "samples"))
         });
         format!("{}: {}{samples}", name_of(&loss.path), loss.reason)
@@ -180,7 +183,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         open_to_others: open_to_others(folder),
         size: size(folder),
         samples: Some(span.map_or(0, |span| span.samples)),
-        last_age_seconds: span.and_then(|span| age(span.until_unix_ms)),
+        last_age_seconds: last.ok().flatten().and_then(|last| age(last.at_unix_ms)),
         is_being_recorded: is_being_recorded(folder).ok(),
         lost,
         unreadable,

@@ -121,11 +121,11 @@ pub(crate) fn sample_at(
     let Some(span) = history.span() else {
         return Err(nothing_in(global, history));
     };
-    let latest = match moment {
-        Moment::Now => u64::MAX,
-        _ => wanted,
+    let found = match moment {
+        Moment::Now => history.last(),
+        _ => history.at(wanted),
     };
-    let Some(sample) = history.at(latest).map_err(failed)? else {
+    let Some(sample) = found.map_err(failed)? else {
         return Err(outside(global, wanted, &span, words));
     };
     let distance = wanted.saturating_sub(sample.at_unix_ms);

@@ -89,8 +89,8 @@ pub(crate) struct Lost {
     pub(crate) bytes: u64,
     /// What is wrong with them.
     pub(crate) reason: String,
-    /// How many samples they were, as far as can be told; `null` where that is
-    /// unknown.
+    /// How many samples they were, as far as can be told; 0 where they only repeat
+    /// others; `null` where that is unknown.
     pub(crate) samples: Option<u64>,
     /// From when the samples in it were, in milliseconds since 1970; `null`
     /// where that is unknown.

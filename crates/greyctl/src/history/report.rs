@@ -27,6 +27,9 @@ pub(crate) fn loss(loss: &Loss) -> String {
     let lost = counted(loss.bytes, "byte", "bytes");
     let (path, from) = (loss.path.display(), loss.from_byte);
     let place = format!("{lost} of `{path}` at byte {from}");
+    if loss.is_repeated() {
+        return format!("{place} are no loss: {}", loss.reason);
+    }
     let (what, verb) = match loss.samples {
         Some(count) => (
             counted(count, "sample", "samples"),

@@ -42,6 +42,7 @@ pub(crate) fn run(
     if let (Some(moment), Some(fold)) = (&options.at, options.by) {
         folds::require(global, "memory-watch", &[], moment, GroupBy::from(fold))?;
     }
+    require_one_look(options)?;
     let lookup = |name: &str| std::env::var_os(name);
     let has_screen = !options.no_clear && environment::has_screen(lookup);
     match output.terminal().filter(|_| has_screen) {
@@ -54,6 +55,17 @@ pub(crate) fn run(
         }
         None => print(global, options, output),
     }
+}
+
+/// A moment is looked at once.
+fn require_one_look(options: &WatchOptions) -> Result<(), Failure> {
+    if options.at.is_none() || options.count.is_none_or(|count| count == 1) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        "a moment of history is looked at once: --count with --at can only be 1",
+    ))
 }
 
 fn view(

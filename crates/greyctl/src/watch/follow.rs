@@ -157,11 +157,8 @@ impl Follow {
         let Some(kind) = entry.worst().filter(is_marked).or_else(most) else {
             return Moved::default();
         };
-        let trace = kind.series.trace();
-        let amounts = trace.points().iter().map(|point| point.amount.0);
         Moved {
-            readings: amounts.collect(),
-            span: trace.span(),
+            trace: kind.series.trace(),
             trend: Trend {
                 per_minute: kind.series.per_minute(),
                 verdict: kind.verdict,
@@ -287,7 +284,7 @@ mod tests {
             (moved.trend.of, moved.trend.per_minute),
             (of, Some(60 << 20))
         );
-        assert_eq!(moved.readings.first(), Some(&(100 << 20)));
+        assert_eq!(moved.trace.points()[0].amount, Bytes::from_mib(100));
     }
 
     #[test]
@@ -356,7 +353,7 @@ mod tests {
         watch(&mut follow, 1, |_| 1);
         follow.begin(true);
         follow.forget_gone(|_| true);
-        assert_eq!(follow.moved(&key(1)).readings.len(), 0);
+        assert_eq!(follow.moved(&key(1)).trace.points().len(), 0);
     }
 
     #[test]
@@ -364,7 +361,7 @@ mod tests {
         let mut follow = Follow::default();
         follow.begin(true);
         watch(&mut follow, 1, |_| 1);
-        let before = follow.moved(&key(1)).readings.len();
+        let before = follow.moved(&key(1)).trace.points().len();
         follow.begin(false);
         let late = TracePoint {
             at: Duration::from_secs(500),
@@ -374,8 +371,8 @@ mod tests {
         follow.take(key(1), late);
         follow.take(key(2), late);
         follow.forget_gone(|_| true);
-        assert_eq!(follow.moved(&key(1)).readings.len(), before);
-        assert_eq!(follow.moved(&key(2)).readings.len(), 1);
+        assert_eq!(follow.moved(&key(1)).trace.points().len(), before);
+        assert_eq!(follow.moved(&key(2)).trace.points().len(), 1);
     }
 
     #[test]
@@ -385,6 +382,6 @@ mod tests {
         watch(&mut follow, 1, |_| 1);
         follow.begin(true);
         follow.forget_gone(|key| matches!(key, Key::Cgroup(_)));
-        assert!(!follow.moved(&key(1)).readings.is_empty());
+        assert!(!follow.moved(&key(1)).trace.points().is_empty());
     }
 }

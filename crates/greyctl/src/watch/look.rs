@@ -86,12 +86,23 @@ impl Look {
     /// The last `width` of `values` as a line whose top is `most`.
     pub(super) fn spark(self, values: &[f64], most: f64, width: usize) -> String {
         let from = values.len().saturating_sub(width);
-        let glyphs = if self.unicode { SPARKS } else { ASCII_SPARKS };
+        let glyphs = self.sparks();
         let drawn = values[from..].iter().map(|value| {
             let share = if most > 0.0 { value / most } else { 0.0 };
             glyphs[cells(share, glyphs.len() - 1)]
         });
         drawn.collect()
+    }
+
+    /// Shares of 0 to 1 as a line, each at the level that is nearest.
+    pub(super) fn levels(self, shares: impl Iterator<Item = f64>) -> String {
+        let glyphs = self.sparks();
+        let top = glyphs.len() - 1;
+        shares.map(|share| glyphs[nearest(share, top)]).collect()
+    }
+
+    const fn sparks(self) -> [&'static str; 8] {
+        if self.unicode { SPARKS } else { ASCII_SPARKS }
     }
 
     /// Takes out of `buffer` what is not ASCII, where that must be; and what
@@ -113,14 +124,19 @@ pub(super) fn cells(share: f64, width: usize) -> usize {
     if share.is_nan() || share <= 0.0 || width == 0 {
         return 0;
     }
+    nearest(share, width).clamp(1, width)
+}
+
+/// The same, rounded.
+fn nearest(share: f64, width: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "between 0 and a small width"
     )]
-    let full = (share.min(1.0) * width as f64).round() as usize;
-    full.clamp(1, width)
+    let full = (share.clamp(0.0, 1.0) * width as f64).round() as usize;
+    full
 }
 
 #[cfg(test)]

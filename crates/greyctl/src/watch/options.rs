@@ -54,7 +54,7 @@ pub(crate) struct WatchOptions {
     pub(crate) count: Option<u64>,
     /// Show what history has of this moment: "10m ago", 10:04; the left and the
     /// right arrow step through the samples
-    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["interval", "count"])]
+    #[arg(long, value_name = "MOMENT", conflicts_with = "interval")]
     pub(crate) at: Option<Moment>,
     /// Never offer to undo anything
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grey_model::{
     Breakdown, Bytes, CgroupMemory, CgroupPath, GroupBy, GrowthOf, KernelText, LeakVerdict,
-    Pressure, ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals,
+    Pressure, ProcessGroup, ProcessId, ProcessMemory, RowName, SystemTotals, Trace,
 };
 
 use super::fold;
@@ -259,10 +259,8 @@ pub(super) struct Detail {
 /// One kind of memory over time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Moved {
-    /// The readings, the oldest first, in bytes.
-    pub(super) readings: Vec<u64>,
-    /// Over what time.
-    pub(super) span: Duration,
+    /// The readings.
+    pub(super) trace: Trace,
     /// Which kind, and how it changes.
     pub(super) trend: Trend,
 }

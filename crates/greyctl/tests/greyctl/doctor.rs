@@ -3,8 +3,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use grey_fake_kernel::{FakeKernel, FakeProcess};
+use grey_model::{BootId, Sample, SystemValues};
 use grey_telemetry::history::{HistoryOptions, HistoryWriter};
 use serde_json::Value;
 
@@ -252,16 +254,32 @@ fn a_shard_that_cannot_be_read_is_not_called_damaged() {
 #[test]
 fn more_shards_than_a_process_may_have_files_are_read() {
     let kernel = sound();
-    let record = ["record", "--interval", "100ms", "--for", "100ms"];
-    assert_eq!(run(on(&kernel), &record).exit, 0);
+    let day = Duration::from_secs(24 * 3600);
+    let options = HistoryOptions {
+        max_age: day * 1000,
+        ..HistoryOptions::default()
+    };
     let folder = kernel.path("state/history");
-    let shard = newest_shard(&folder);
-    for day in 1..=28 {
-        for month in 1..=4 {
-            let copy = folder.join(format!("2001-{month:02}-{day:02}-00.shard"));
-            std::fs::copy(&shard, copy).unwrap();
-        }
+    let mut writer = HistoryWriter::open(&folder, options).unwrap();
+    // Each day has a shard of its own, the last one's is the tail.
+    for number in 0..=112 {
+        let since = u64::try_from((day * number).as_millis()).unwrap();
+        let sample = Sample {
+            at_unix_ms: 978_350_400_000 + since,
+            since_boot_ms: since,
+            boot: BootId("2b6a1d3c-0000-4000-8000-000000000000".to_owned()),
+            system: SystemValues::default(),
+            processes: Vec::new(),
+            cgroups: None,
+            groups: None,
+        };
+        writer.append(&sample).unwrap();
     }
+    drop(writer);
+    let names = std::fs::read_dir(&folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name());
+    let shards = names.filter(|name| name.as_encoded_bytes().ends_with(b".shard"));
+    assert!(shards.count() >= 112);
     let mut limited = Command::new("bash");
     limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
     let whole = on(&kernel);

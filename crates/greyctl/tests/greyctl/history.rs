@@ -404,3 +404,30 @@ pub(crate) fn write_samples(folder: &std::path::Path, samples: impl Iterator<Ite
         writer.append(&sample).unwrap();
     }
 }
+
+/// History of a clock that went two hours ahead and came back.
+fn set_back(kernel: &FakeKernel) {
+    let folder = kernel.path("state/history");
+    let now = jiff::Timestamp::now();
+    write_growth(&folder, now + jiff::SignedDuration::from_hours(2));
+    write_growth(&folder, now);
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_came_back_is_not_called_wrong_by_doctor() {
+    let kernel = host();
+    set_back(&kernel);
+    let doctor = run(on(&kernel), &["doctor"]).stdout;
+    assert!(!doctor.contains("in the future"), "{doctor}");
+    assert!(!doctor.contains("set back"), "{doctor}");
+    assert!(doctor.contains("1200 samples in"), "{doctor}");
+}
+
+#[test]
+fn of_now_is_the_sample_that_was_taken_last_also_after_a_clock_was_ahead() {
+    let kernel = host();
+    set_back(&kernel);
+    let last = samples(&kernel).pop().unwrap();
+    let shown = run(on(&kernel), &["history", "--at", "now", "--json"]).json();
+    assert_eq!(shown["samples"][0]["at_unix_ms"], last["at_unix_ms"]);
+}

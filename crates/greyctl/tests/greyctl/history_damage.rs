@@ -161,6 +161,26 @@ fn a_dump_of_a_newer_version_is_called_that() {
     }
 }
 
+#[test]
+fn a_shard_that_was_copied_is_told_and_its_samples_are_given_once() {
+    let kernel = host();
+    let folder = recorded(&kernel);
+    // Puts the tail into a shard.
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    let taken = samples(&kernel);
+    let names = names_in(&folder).into_iter();
+    let mut shards = names.filter(|name| name.as_encoded_bytes().ends_with(b".shard"));
+    let shard = folder.join(shards.next().unwrap());
+    fs::copy(shard, folder.join("2020-01-01-00.shard")).unwrap();
+    assert_eq!(samples(&kernel), taken);
+    let ran = run(on(&kernel), &["history"]);
+    let told = "are no loss: the same samples are there already, and are given once";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    let doctor = run(on(&kernel), &["doctor", "--json"]).stdout;
+    assert!(doctor.contains("are given once"), "{doctor}");
+    assert!(!doctor.contains("(0 samples)"), "{doctor}");
+}
+
 /// Runs `script` in bash with the directory of the history in `$H`, and greyctl
 /// on `kernel` as its arguments.
 fn bash(kernel: &FakeKernel, shell: &[&str], script: &str) -> Output {
@@ -177,25 +197,44 @@ fn bash(kernel: &FakeKernel, shell: &[&str], script: &str) -> Output {
         .unwrap()
 }
 
+/// Records twice where no file may have a byte: a limit on the length of files
+/// stands for the disk's.
+fn record_without_room(kernel: &FakeKernel) {
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\" record --for 100ms";
+    for _ in 0..2 {
+        let ran = bash(kernel, &["env"], script);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<std::ffi::OsString> {
+    let names = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_history_that_finds_no_room_to_begin_leaves_no_file_behind() {
+    let kernel = host();
+    let folder = kernel.path("state/history");
+    record_without_room(&kernel);
+    assert_eq!(names_in(&folder), ["lock"]);
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    assert!(!samples(&kernel).is_empty());
+}
+
 #[test]
 fn what_finds_no_room_stays_in_the_tail_and_leaves_no_empty_shard() {
     let kernel = host();
     let folder = recorded(&kernel);
     let tail = fs::read(folder.join("tail")).unwrap();
-    // A limit on the length of files stands for the disk's.
-    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\" record --for 100ms";
-    for _ in 0..2 {
-        let ran = bash(&kernel, &["env"], script);
-        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-    }
+    record_without_room(&kernel);
     assert!(
         fs::read(folder.join("tail")).unwrap() == tail,
         "the tail is another"
     );
-    let names = fs::read_dir(&folder).unwrap();
-    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["lock", "tail"]);
+    assert_eq!(names_in(&folder), ["lock", "tail"]);
     assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
     assert!(samples(&kernel).len() > 600);
 }

@@ -213,6 +213,19 @@ fn a_directory_that_is_no_procfs_is_an_error_and_no_empty_screen() {
 }
 
 #[test]
+fn a_moment_is_looked_at_once_and_that_may_be_said() {
+    let kernel = host();
+    assert_eq!(run(on(&kernel), &["record", "--for", "100ms"]).exit, 0);
+    let at = |more: &[&str]| watch(&kernel, &[&["--at", "now"], more].concat());
+    let one = at(&["--count", "1"]);
+    assert_eq!(one.exit, 0, "{}", one.stderr);
+    assert_eq!(one.stdout, at(&[]).stdout);
+    let two = at(&["--count", "2"]);
+    assert_eq!(two.exit, 2, "{}", two.stdout);
+    assert!(two.stderr.contains("can only be 1"), "{}", two.stderr);
+}
+
+#[test]
 fn options_that_make_no_sense_are_refused() {
     for arguments in [
         &["--interval", "0"][..],

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::harness::{Ran, as_nobody, greyctl, host, is_taken, on, run, run_at};
 use crate::leaks::wait_until_it_handles_interrupts;
 
+mod kernel_memory;
 mod no_name;
 mod shared_memory;
 

@@ -23,6 +23,7 @@ mod damage;
 mod directory;
 mod killed;
 mod order;
+mod repeated;
 mod room;
 mod versions;
 

@@ -156,7 +156,7 @@ fn a_detail_reads_the_page_tables_and_has_the_trend() {
     let detail = shot.detail.unwrap();
     assert_eq!(detail.key, key);
     assert!(detail.process.unwrap().pss_file.is_some());
-    assert_eq!(detail.moved.readings.len(), 2);
+    assert_eq!(detail.moved.trace.points().len(), 2);
 }
 
 #[test]
@@ -190,7 +190,9 @@ fn each_kind_of_a_control_groups_memory_is_followed() {
         kernel.write(stat, grown(key));
         let moved = sampler.look(&wish).unwrap().detail.unwrap().moved;
         assert_eq!(moved.trend.of, What::Kind(of), "{key}");
-        assert_eq!(moved.readings[1] - moved.readings[0], 64 << 20, "{key}");
+        let points = moved.trace.points();
+        let grown = points[1].amount.signed_difference(points[0].amount);
+        assert_eq!(grown, 64 << 20, "{key}");
     }
 }
 
@@ -237,7 +239,12 @@ fn a_look_between_two_others_leaves_no_reading() {
     assert_eq!(shot.stalls.len(), 1);
     let worker = process(&shot, 101).unwrap().memory.id;
     assert_eq!(
-        sampler.follow.moved(&Key::Process(worker)).readings.len(),
+        sampler
+            .follow
+            .moved(&Key::Process(worker))
+            .trace
+            .points()
+            .len(),
         1
     );
 }

@@ -8,11 +8,10 @@ use grey_model::{Bytes, CgroupMemory, ProcessGroup, ProcessMemory, roughly};
 use ratatui::text::{Line, Span};
 
 use super::super::look::Look;
-use super::super::series::RATE_FROM;
-use super::super::shot::{Detail, Key, Moved, ProcessRow, Shot};
+use super::super::shot::{Detail, Key, ProcessRow, Shot};
 use super::table::{carried, carried_for, lines as paint};
+use super::trend;
 use crate::count::counted;
-use crate::diagnose::machine::signed;
 use crate::diagnose::{cgroups, processes};
 use crate::table::{Column, Table, Tone, Value, wrap};
 
@@ -278,117 +277,11 @@ impl Pane {
 
     fn trend(&mut self, detail: Option<&Detail>) {
         let moved = detail.map(|detail| &detail.moved);
-        let Some(moved) = moved.filter(|moved| moved.readings.len() > 1) else {
+        let Some(moved) = moved.filter(|moved| moved.trace.points().len() > 1) else {
             return;
         };
-        self.say(&trend_sentence(moved), Tone::Plain);
-        #[expect(clippy::cast_precision_loss, reason = "a drawing")]
-        let values: Vec<f64> = moved.readings.iter().map(|bytes| *bytes as f64).collect();
-        let (low, high) = values
-            .iter()
-            .fold((f64::MAX, 0.0_f64), |(low, high), value| {
-                (low.min(*value), high.max(*value))
-            });
-        let above: Vec<f64> = values.iter().map(|value| value - low).collect();
-        let spark = self.look.spark(&above, high - low, self.width.min(60));
-        self.lines.push(Line::from(Span::raw(spark)));
-    }
-}
-
-/// Which kind of memory: from the first reading to the last, what lay beyond both, and the rate once
-/// there was time for one.
-fn trend_sentence(moved: &Moved) -> String {
-    let (readings, trend) = (&moved.readings, moved.trend);
-    let first = readings.first().copied().unwrap_or_default();
-    let last = readings.last().copied().unwrap_or_default();
-    let least = readings.iter().min().copied().unwrap_or_default();
-    let most = readings.iter().max().copied().unwrap_or_default();
-    let span = roughly(moved.span);
-    let mut text = format!(
-        "{}, from {} to {} in {span}",
-        trend.of.label(),
-        Bytes(first),
-        Bytes(last)
-    );
-    if least < first.min(last) {
-        text.push_str(&format!(", least {}", Bytes(least)));
-    }
-    if most > first.max(last) {
-        text.push_str(&format!(", most {}", Bytes(most)));
-    }
-    match trend.per_minute {
-        _ if moved.span < RATE_FROM => text.push_str(", too short for a rate"),
-        Some(change) if change > 0 => text.push_str(&format!(", +{} a minute", signed(change))),
-        Some(change) => text.push_str(&format!(", {} a minute", signed(change))),
-        None => {}
-    }
-    if let Some(verdict) = trend.verdict {
-        text.push_str(&format!(", {verdict}"));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use grey_model::{GrowthOf, LeakVerdict};
-
-    use super::*;
-    use crate::watch::shot::{Trend, What};
-
-    fn sentence(seconds: u64, mebibytes: &[u64], trend: Trend) -> String {
-        trend_sentence(&Moved {
-            readings: mebibytes.iter().map(|amount| amount << 20).collect(),
-            span: Duration::from_secs(seconds),
-            trend,
-        })
-    }
-
-    #[test]
-    fn a_trend_goes_from_the_first_reading_to_the_last_and_what_lay_beyond_is_told() {
-        let falling = Trend {
-            per_minute: Some(-(6 << 20)),
-            verdict: Some(LeakVerdict::Stable),
-            ..Trend::default()
-        };
-        assert_eq!(
-            sentence(60, &[9, 2, 7, 3], falling),
-            "anonymous and swap, from 9.0 MiB to 3.0 MiB in 1m, least 2.0 MiB, -6.0 MiB a minute, \
-             stable"
-        );
-        assert_eq!(
-            sentence(60, &[3, 8, 4], Trend::default()),
-            "anonymous and swap, from 3.0 MiB to 4.0 MiB in 1m, most 8.0 MiB"
-        );
-    }
-
-    #[test]
-    fn the_kind_that_moved_is_named() {
-        let of_tmpfs = Trend {
-            verdict: Some(LeakVerdict::Leak),
-            of: What::Kind(GrowthOf::Shmem),
-            ..Trend::default()
-        };
-        assert_eq!(
-            sentence(60, &[1, 4], of_tmpfs),
-            "tmpfs and shared, from 1.0 MiB to 4.0 MiB in 1m, leak"
-        );
-    }
-
-    #[test]
-    fn of_a_few_seconds_no_rate_is_told() {
-        let growing = Trend {
-            per_minute: Some(6 << 20),
-            ..Trend::default()
-        };
-        assert_eq!(
-            sentence(29, &[1, 4], growing),
-            "anonymous and swap, from 1.0 MiB to 4.0 MiB in 29s, too short for a rate"
-        );
-        assert_eq!(
-            sentence(30, &[1, 4], growing),
-            "anonymous and swap, from 1.0 MiB to 4.0 MiB in 30s, +6.0 MiB a minute"
-        );
+        self.say(&trend::sentence(moved), Tone::Plain);
+        let drawn = trend::drawn(&moved.trace, self.width, self.look);
+        self.lines.push(Line::from(Span::raw(drawn)));
     }
 }

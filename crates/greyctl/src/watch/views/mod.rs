@@ -12,3 +12,4 @@ mod help;
 mod pressure;
 pub(super) mod screen;
 pub(super) mod table;
+mod trend;

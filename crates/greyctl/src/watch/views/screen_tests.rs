@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grey_fake_kernel::{FakeCgroup, FakeKernel, FakeProcess};
-use grey_model::{GroupBy, LeakVerdict};
+use grey_model::{Bytes, GroupBy, LeakVerdict, Trace, TracePoint};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use ratatui::Terminal;
@@ -251,8 +251,13 @@ fn a_detail_of_each_kind() {
         };
         let mut shot = at_noon(sampler(&kernel).look(&wish).unwrap());
         let detail = shot.detail.as_mut().unwrap();
-        detail.moved.readings = (0..60).map(|step| (100 + step) << 20).collect();
-        detail.moved.span = Duration::from_secs(60);
+        let mut readings = Trace::new();
+        readings.extend((0..60).map(|step| TracePoint {
+            at: Duration::from_secs(step),
+            amount: Bytes::from_mib(100 + step),
+            life: 1,
+        }));
+        detail.moved.trace = readings;
         model.shot = Some(shot);
         insta::assert_snapshot!(name, text(&mut model, COLORLESS, (80, 24)));
     }

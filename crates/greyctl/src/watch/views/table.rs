@@ -131,7 +131,8 @@ fn columns(view: View, width: usize) -> Vec<Titled> {
             (Column::number("LOW", 5), None),
             (Column::number("HIGH", 2), None),
             (Column::number("MAX", 1), None),
-            (amount("SWAP", 8).optional(), Some(SortBy::Swap)),
+            // What is all in swap would be nothing without it.
+            (amount("SWAP", 4).optional(), Some(SortBy::Swap)),
             (
                 Column::number("+/MIN", 7).at_least(AMOUNT),
                 Some(SortBy::Change),
@@ -275,6 +276,43 @@ mod tests {
 
     use super::super::super::shot::What;
     use super::*;
+
+    #[test]
+    fn a_name_is_seen_however_deep_it_stands_and_however_narrow_it_is() {
+        let columns = |width| columns(View::Processes, width).into_iter();
+        for (width, depth) in [(80, 1), (80, 9), (80, 16), (120, 16)] {
+            let mut table = Table::new(columns(width).map(|(column, _)| column).collect());
+            for depth in [0, depth] {
+                let amounts = (0..9).map(|_| Value::new("1023.9 MiB"));
+                let name = Value::new(indented("postgres-worker", depth));
+                table.row(amounts.chain([name, Value::unknown()]).collect());
+            }
+            let laid = table.laid_out(width);
+            let wide: usize = laid.rows[1].iter().map(|cell| cell.0.len()).sum();
+            let name = &laid.rows[1].last().unwrap().0;
+            assert!(wide <= width + 2, "{wide}");
+            assert!(name.starts_with(' '), "{name}");
+            assert!(name.contains("postgre"), "{width} {depth}: {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_swap_stays_when_protections_have_no_room() {
+        let mut table = Table::new(
+            columns(View::Cgroups, 80)
+                .into_iter()
+                .map(|(column, _)| column)
+                .collect(),
+        );
+        let amount = || Value::new("1023.9 MiB");
+        let mut row = vec![Value::new("/system.slice/a-long-name.service")];
+        row.extend((0..7).map(|_| amount()));
+        row.push(Value::unknown());
+        table.row(row);
+        let laid = table.laid_out(80);
+        let titles: Vec<&str> = laid.titles.iter().map(|(_, title)| title.trim()).collect();
+        assert_eq!(titles, ["CGROUP", "USAGE", "HIGH", "MAX", "SWAP"]);
+    }
 
     #[test]
     fn a_mark_names_the_kind_that_is_not_anonymous_memory() {

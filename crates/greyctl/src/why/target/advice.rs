@@ -7,8 +7,8 @@ use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetK
 
 use super::document::{Account, AccountKind};
 use super::gather::Closer;
-use super::left_behind;
 use super::parts::swap_room;
+use super::{kernel_memory, left_behind};
 use crate::cli::GlobalOptions;
 use crate::diagnose::document::Diagnosis;
 use crate::recommend::{command, command_on};
@@ -165,11 +165,17 @@ fn take_back(global: &GlobalOptions, account: &Account, diagnosis: &Diagnosis) -
     let left_behind =
         (account.kind == AccountKind::EmptyCgroup).then(|| left_behind::going(account));
     let cache = own.stat.as_ref().and_then(|stat| stat.inactive_file);
+    // It keeps them, however little it is.
+    let of_removed = kernel_memory::many_removed(account).map(|_| left_behind::going(account));
     let (amount, what) = match (left_behind, cold, cache) {
         (Some(left), _, _) if left >= LEAST_LEFT => (left, "what goes of what was left behind"),
         (Some(_), _, _) => return None,
         (_, Some(cold), _) => (cold, "what was not seen in use"),
         (_, None, Some(cache)) if cache >= WORTH => (cache, "page cache that is not in use"),
+        _ if of_removed >= Some(LEAST_LEFT) => (
+            of_removed.unwrap_or_default(),
+            "what may keep the cgroups that were removed",
+        ),
         _ => return None,
     };
     let words = format!("memory-enforce --reclaim {} --simulation", typed(amount));

@@ -79,6 +79,9 @@ pub(crate) struct Account {
     pub(crate) sharing: Option<Sharing>,
     /// The processes, the largest first.
     pub(crate) processes: Vec<Member>,
+    /// How many cgroups below the target's were removed and have not gone; `null`
+    /// of a process, and where the kernel does not tell.
+    pub(crate) dying_cgroups: Option<u64>,
     /// What of it is cold, as far as the kernel tells by itself.
     pub(crate) cold: Option<ColdMemory>,
     /// The target's cgroup, then each above it up to the root, with limits,
@@ -240,6 +243,8 @@ pub(crate) enum Topic {
     Part,
     /// Its processes.
     Processes,
+    /// Cgroups below it that were removed and have not gone.
+    Removed,
     /// Its mappings.
     Mappings,
     /// What it shares.

@@ -11,7 +11,7 @@ use grey_model::{
 };
 
 use super::document::{Account, AccountKind, Finding, SharedWith, Topic, Trend, TrendSource};
-use super::{left_behind, parts, shared_memory};
+use super::{kernel_memory, left_behind, parts, shared_memory};
 use crate::count::counted;
 use crate::diagnose::document::Diagnosis;
 
@@ -39,6 +39,7 @@ pub(super) fn all(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
     let mut findings = vec![total(account, diagnosis)];
     findings.extend(processes(account));
     findings.append(&mut sized);
+    findings.extend(kernel_memory::removed(account));
     findings.extend(limits(account, diagnosis));
     findings.extend(account.cgroups.iter().filter_map(|group| {
         let is_own = account.target.cgroup.as_ref() == Some(&group.path);

@@ -10,7 +10,7 @@ use grey_model::{
     Bytes, CgroupMemory, CgroupPath, ProcessMemory, ProcessState, ResolvedTarget, TargetKind,
 };
 use grey_telemetry::Kernel;
-use grey_telemetry::cgroup::read_processes_of;
+use grey_telemetry::cgroup::{read_dying, read_processes_of};
 use grey_telemetry::process::read_mappings;
 
 use super::document::{Account, AccountKind, Member, Part, PartKind, Sharing, Trend, TrendSource};
@@ -82,6 +82,7 @@ fn account(
         mappings: None,
         sharing: None,
         processes: members.iter().map(|process| member(process)).collect(),
+        dying_cgroups: own.and_then(|own| read_dying(closer.kernel, &own.path, &mut Vec::new())),
         cold: None,
         limits: limits::held(&lineage),
         trend: trend(closer.source, diagnosis, target),

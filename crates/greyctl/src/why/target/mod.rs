@@ -10,6 +10,7 @@ mod command;
 pub(crate) mod document;
 mod findings;
 mod gather;
+mod kernel_memory;
 mod left_behind;
 mod limits;
 mod parts;

@@ -8,7 +8,7 @@ use grey_policy::reclaimable::free_swap;
 
 use super::document::{Account, AccountKind, Finding, PartKind, Topic};
 use super::findings::{MOST_NAMED, finding};
-use super::shared_memory;
+use super::{kernel_memory, shared_memory};
 use crate::diagnose::document::Diagnosis;
 
 /// A part below this share of the whole makes no sentence, in percent.
@@ -99,10 +99,7 @@ fn consists_of(account: &Account, diagnosis: &Diagnosis) -> Vec<Finding> {
                 PartKind::SlabUnreclaimable => {
                     format!("{bytes} is objects of the kernel that are in use")
                 }
-                PartKind::Kernel => format!(
-                    "{bytes} is other memory of the kernel for it (page tables, kernel stacks, \
-                     network buffers)"
-                ),
+                PartKind::Kernel => kernel_memory::told(account, bytes),
                 PartKind::Zswap => {
                     format!("{bytes} is swapped pages, compressed in memory (zswap)")
                 }

@@ -26,9 +26,10 @@ pub(super) struct Told {
 /// What to tell of what `state` shows of `shot`.
 pub(super) fn told(global: &GlobalOptions, state: &State, shot: Option<&Shot>) -> Told {
     let at_unix_ms = shot.map(|shot| shot.at_unix_ms);
+    let diagnosis = diagnosis(state, at_unix_ms);
     let alone = match opened(state) {
-        Some(Key::Group(by, name)) => Some(of_group(global, state, shot, *by, name.as_ref())),
-        Some(Key::Cgroup(path)) if !state.past => Some(of_cgroup(global, path)),
+        Some(Key::Group(by, name)) => Some(of_group(global, &diagnosis, shot, *by, name.as_ref())),
+        Some(Key::Cgroup(path)) => Some(of_cgroup(global, &diagnosis, path)),
         _ => None,
     };
     let (title, command, lack) = match alone {
@@ -54,29 +55,34 @@ const fn opened(state: &State) -> Option<&Key> {
     }
 }
 
+/// A look at now, or at the moment of history that is shown.
+fn diagnosis(state: &State, at_unix_ms: Option<u64>) -> String {
+    match at_unix_ms.filter(|_| state.past).and_then(typed) {
+        Some(at) => format!("memory-diagnose --at {at}"),
+        None => "memory-diagnose".to_owned(),
+    }
+}
+
 /// The command for a group that is opened, or why there is none.
 fn of_group(
     global: &GlobalOptions,
-    state: &State,
+    diagnosis: &str,
     shot: Option<&Shot>,
     by: GroupBy,
     name: Option<&KernelText>,
 ) -> Result<String, String> {
-    if state.past {
-        return Err("no command shows one group of history alone".to_owned());
-    }
     let alone = shot.and_then(|shot| {
         let row = shot.group(by, name)?;
         let target = group_target::target(shot, by, &row.group)?;
-        recommend::command_on(global, "memory-diagnose", &target)
+        recommend::command_on(global, diagnosis, &target)
     });
     alone.ok_or_else(|| "no target selects these processes and no others".to_owned())
 }
 
 /// The command for a control group that is opened, or why there is none.
-fn of_cgroup(global: &GlobalOptions, path: &CgroupPath) -> Result<String, String> {
+fn of_cgroup(global: &GlobalOptions, diagnosis: &str, path: &CgroupPath) -> Result<String, String> {
     let target = Target::Cgroup(path.clone());
-    recommend::command_on(global, "memory-diagnose", &target)
+    recommend::command_on(global, diagnosis, &target)
         .ok_or_else(|| "no target selects it: its name is not UTF-8".to_owned())
 }
 
@@ -114,9 +120,7 @@ fn words(state: &State, at_unix_ms: Option<u64>) -> String {
     if is_filtered(state) {
         return listed(state, moment);
     }
-    if let Some(at) = moment {
-        return format!("history --at {at}");
-    }
+    let diagnosis = diagnosis(state, at_unix_ms);
     let opened = match &state.overlay {
         Overlay::Actions(_) | Overlay::Confirm(..) => return "journal --all".to_owned(),
         Overlay::Help(_) => return "man memory-watch".to_owned(),
@@ -124,10 +128,10 @@ fn words(state: &State, at_unix_ms: Option<u64>) -> String {
     };
     match (state.view, opened) {
         (View::Processes, Some(Key::Process(id))) => {
-            format!("memory-diagnose --target pid:{}", id.pid)
+            format!("{diagnosis} --target pid:{}", id.pid)
         }
-        (View::Groups, _) => format!("memory-diagnose --by {}", fold(state.by)),
-        (View::Processes | View::Cgroups, _) => "memory-diagnose --verbose".to_owned(),
+        (View::Groups, _) => format!("{diagnosis} --by {}", fold(state.by)),
+        (View::Processes | View::Cgroups, _) => format!("{diagnosis} --verbose"),
     }
 }
 
@@ -287,22 +291,19 @@ mod tests {
         let lack = "no target selects these processes and no others";
         assert_eq!(told.lack.as_deref(), Some(lack));
         let told = group(GroupBy::Program, "builder", true);
-        let (title, list) = &told.commands[0];
-        assert_eq!(*title, "The list that it is in:");
-        assert!(
-            list.contains("memory-watch --no-clear --by program --at 2026"),
-            "{list}"
-        );
-        assert!(told.lack.unwrap().contains("history"));
+        let (title, alone) = &told.commands[0];
+        assert_eq!((*title, &told.lack), ("The same, printed:", &None));
+        assert!(alone.contains("memory-diagnose --at 20"), "{alone}");
+        assert!(alone.ends_with(" --target name:builder"), "{alone}");
     }
 
     #[test]
     fn history_is_named_by_its_moment() {
         let mut state = State::new(View::Processes, GroupBy::Program);
         state.past = true;
-        assert_eq!(
-            words(&state, Some(NOON)),
-            "history --at 2026-11-21T12:00:00Z"
-        );
+        let at = "memory-diagnose --at 2026-11-21T12:00:00Z";
+        assert_eq!(words(&state, Some(NOON)), format!("{at} --verbose"));
+        state.view = View::Groups;
+        assert_eq!(words(&state, Some(NOON)), format!("{at} --by program"));
     }
 }

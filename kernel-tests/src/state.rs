@@ -61,18 +61,16 @@ impl KernelState {
     #[must_use]
     pub fn read() -> Self {
         let mut values = Self::read_settings().values;
-        let kernel_threads: Vec<i32> = processes::all()
-            .iter()
-            .filter(|process| process.kernel_thread)
-            .map(|process| process.pid)
-            .collect();
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         for path in cgroup::tree(Path::new("/sys/fs/cgroup")) {
             for file in CGROUP_FILES {
                 read_into(&mut values, &path.join(file));
             }
             let mut pids = cgroup::pids(&path);
-            pids.retain(|pid| *pid != me && !kernel_threads.contains(pid));
+            // Kernel threads come and go at any time: each is asked who it is now.
+            let is_program =
+                |pid| processes::read(pid).is_some_and(|process| !process.kernel_thread);
+            pids.retain(|pid| *pid != me && is_program(*pid));
             pids.sort_unstable();
             let key = path.join("cgroup.procs").display().to_string();
             values.insert(key, format!("{pids:?}").into_bytes());

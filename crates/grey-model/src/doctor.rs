@@ -215,6 +215,8 @@ pub struct HistoryFacts {
     pub is_being_recorded: Option<bool>,
     /// Which parts are damaged, each a sentence.
     pub lost: Vec<String>,
+    /// What is in its files twice, each a sentence: nothing is missing.
+    pub repeated: Vec<String>,
     /// Which files could not be read, each a sentence: what is in them is not
     /// known to be damaged.
     pub unreadable: Vec<String>,

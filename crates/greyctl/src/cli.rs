@@ -185,8 +185,10 @@ pub(crate) struct DiagnoseOptions {
     #[arg(long, value_name = "MOMENT", requires = "detect_leaks",
           conflicts_with_all = ["window", "interval"])]
     pub(crate) since: Option<Moment>,
-    /// Judge what history has until then, also of an earlier boot
-    #[arg(long, value_name = "MOMENT", requires = "since")]
+    /// Judge what history has until then, also of an earlier boot; without --since
+    /// from its beginning
+    #[arg(long, value_name = "MOMENT", requires = "detect_leaks",
+          conflicts_with_all = ["window", "interval", "at"])]
     pub(crate) until: Option<Moment>,
     /// Print one JSON document (grey.diagnosis/v1) with everything in it
     #[arg(long)]

@@ -243,6 +243,15 @@ pub(super) fn history(facts: &DoctorFacts) -> Finding {
                 "use the newer version of greyctl, or another --state-dir",
             );
     }
+    if let Some(first) = history.repeated.first() {
+        let more = and_more(&history.repeated);
+        return CHECK
+            .note(format!("{size}; in its files twice: {first}{more}"), WHY)
+            .by_hand(
+                NoCommand::Cause,
+                "nothing is missing, and each sample is given once: a copy of a file may be deleted",
+            );
+    }
     let age = match history.last_age_seconds {
         Some(age) if age >= 0 => format!("; the last {} ago", span(age)),
         Some(_) => "; the last just now".to_owned(),

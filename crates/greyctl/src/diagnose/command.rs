@@ -38,7 +38,6 @@ use crate::exit_code::Exit;
 use crate::failure::{Failure, is_denied};
 use crate::history;
 use crate::journal::overdue;
-use crate::moment::Moment;
 use crate::output::Output;
 use crate::recommend;
 use crate::roots::{kernel_roots, open_kernel, own_pid};
@@ -67,8 +66,10 @@ pub(crate) fn run(
             let (diagnosis, then) = recorded::at(global, moment, &options.targets, by)?;
             (diagnosis, Some(then))
         }
-        (None, Some(since)) => (judge_history(global, options, since)?, since_boot()),
-        (None, None) => {
+        (None, since) if since.is_some() || options.until.is_some() => {
+            (judge_history(global, options)?, since_boot())
+        }
+        (None, _) => {
             let diagnosis = take_after(global, &options.targets, |kernel, targets| {
                 options
                     .detect_leaks
@@ -131,17 +132,13 @@ fn cold_memory(
     targets.map(|target| measuring.measure(target)).collect()
 }
 
-/// Verdicts on what was recorded since then. What is gone and was recorded may be
+/// Verdicts on what was recorded since then and until then. What is gone and was recorded may be
 /// asked for, too.
-fn judge_history(
-    global: &GlobalOptions,
-    options: &DiagnoseOptions,
-    since: &Moment,
-) -> Result<Diagnosis, Failure> {
+fn judge_history(global: &GlobalOptions, options: &DiagnoseOptions) -> Result<Diagnosis, Failure> {
     let mut history = history::command::open(global)?;
     let words = "memory-diagnose --detect-leaks --since";
-    let until = options.until.as_ref();
-    let (from, until) = history::command::bounds(global, Some(since), until, words)?;
+    let (since, until) = (options.since.as_ref(), options.until.as_ref());
+    let (from, until) = history::command::bounds(global, since, until, words)?;
     history::command::require_some(&history, from, until)
         .map_err(|failure| history::command::look_at_all(global, &history, words, failure))?;
     let recorded = leaks::Recorded::read(&mut history, from, until)

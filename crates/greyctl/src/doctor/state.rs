@@ -157,7 +157,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         ControlFlow::Break(())
     });
     let told = |loss: &grey_telemetry::history::Loss| {
-        let missing = loss.samples.filter(|_| !loss.is_repeated());
+        let missing = loss.samples.filter(|&samples| samples > 0);
         let samples = missing.map_or_else(String::new, |count| {
             format!(" ({})", counted(count, "sample", "samples"))
         });
@@ -168,6 +168,9 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         .iter()
         .partition(|loss| loss.is_of_whole_file());
     let mut unreadable: Vec<String> = closed.into_iter().map(told).collect();
+    let (repeated, damaged): (Vec<_>, Vec<_>) =
+        damaged.into_iter().partition(|loss| loss.is_repeated());
+    let repeated = repeated.into_iter().map(told).collect();
     let mut lost: Vec<String> = damaged.into_iter().map(told).collect();
     if let Err(error) = read {
         looked_at_all = false;
@@ -186,6 +189,7 @@ fn history(folder: &Path) -> Reading<HistoryFacts> {
         last_age_seconds: last.ok().flatten().and_then(|last| age(last.at_unix_ms)),
         is_being_recorded: is_being_recorded(folder).ok(),
         lost,
+        repeated,
         unreadable,
         newer,
         looked_at_all,

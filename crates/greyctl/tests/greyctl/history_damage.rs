@@ -177,7 +177,8 @@ fn a_shard_that_was_copied_is_told_and_its_samples_are_given_once() {
     let told = "are no loss: the same samples are there already, and are given once";
     assert!(ran.stderr.contains(told), "{}", ran.stderr);
     let doctor = run(on(&kernel), &["doctor", "--json"]).stdout;
-    assert!(doctor.contains("are given once"), "{doctor}");
+    assert!(doctor.contains("in its files twice: "), "{doctor}");
+    assert!(!doctor.contains("damaged"), "{doctor}");
     assert!(!doctor.contains("(0 samples)"), "{doctor}");
 }
 

@@ -107,6 +107,19 @@ fn a_leaker_that_was_killed_is_judged_and_marked_as_ended() {
         (&leaker["ended"], &leaker["verdict"]),
         (&false.into(), &"leak".into())
     );
+    // Without a beginning, from that of history.
+    let ran = run(
+        on(&kernel),
+        &[
+            "memory-diagnose",
+            "--detect-leaks",
+            "--until",
+            &until,
+            "--json",
+        ],
+    );
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    assert_eq!(of_name(&ran.json(), "leaker")[0]["verdict"], "leak");
     // The room of now tells nothing of when something was full then.
     assert_eq!(leaker["exhausts_in_seconds"], Value::Null);
 }

@@ -157,6 +157,7 @@ pub(super) fn well() -> DoctorFacts {
                 last_age_seconds: Some(1),
                 is_being_recorded: Some(true),
                 lost: Vec::new(),
+                repeated: Vec::new(),
                 unreadable: Vec::new(),
                 newer: Vec::new(),
                 looked_at_all: true,

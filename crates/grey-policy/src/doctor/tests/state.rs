@@ -166,6 +166,13 @@ fn history_is_judged_by_its_recorder_its_age_and_what_is_damaged() {
                 },
                 Note,
             ),
+            (
+                |it| {
+                    let history = value(&mut it.state.history);
+                    history.repeated.push("a.shard: there".to_owned());
+                },
+                Note,
+            ),
         ],
     );
     let newer = found("history", |it| {

@@ -46,6 +46,12 @@ impl LeakVerdict {
         Self::TooShort,
     ];
 
+    /// Whether something goes on growing.
+    #[must_use]
+    pub const fn grows(self) -> bool {
+        matches!(self, Self::Leak | Self::Growing)
+    }
+
     /// The word that people read, the same as in JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {

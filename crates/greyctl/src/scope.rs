@@ -82,6 +82,16 @@ impl Scope {
             })
     }
 
+    /// Whether the processes of this name in this cgroup were.
+    pub(crate) fn has_group(&self, name: &KernelText, cgroup: Option<&CgroupPath>) -> bool {
+        // No process has it.
+        let nobody = ProcessId {
+            pid: 0,
+            start_time_ticks: 0,
+        };
+        self.has(nobody, name, cgroup)
+    }
+
     /// Whether this cgroup was asked for, itself or a cgroup above it.
     pub(crate) fn has_cgroup(&self, path: &CgroupPath) -> bool {
         let is_below = |tree: &CgroupPath| tree.contains(path);

@@ -115,7 +115,7 @@ pub fn judge(trace: &Trace, rule: &LeakRule, headroom: Option<Bytes>) -> LeakJud
     };
     judgement.restarts = life.restarts;
     judgement.window_seconds = window.as_secs_f64();
-    let grows = matches!(judgement.verdict, LeakVerdict::Leak | LeakVerdict::Growing);
+    let grows = judgement.verdict.grows();
     judgement.exhausts_in_seconds = match (headroom, judgement.slope_bytes_per_second) {
         (Some(headroom), Some(slope)) if grows && slope > 0.0 => Some(number(headroom) / slope),
         _ => None,

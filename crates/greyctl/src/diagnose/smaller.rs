@@ -6,9 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use grey_model::{
-    Bytes, CgroupPath, GroupBy, GroupField, KernelText, Owner, ProcessId, Sample, Target,
-};
+use grey_model::{Bytes, CgroupPath, GroupBy, GroupField, KernelText, Owner, Sample, Target};
 
 use crate::count::counted;
 use crate::history::past::has_systemd;
@@ -16,12 +14,6 @@ use crate::scope::Scope;
 
 /// So many are told, those that held most.
 const MOST: usize = 5;
-
-/// No process has it.
-const NOBODY: ProcessId = ProcessId {
-    pid: 0,
-    start_time_ticks: 0,
-};
 
 /// What is known of the processes that have one name together.
 #[derive(Debug, Default)]
@@ -37,12 +29,13 @@ pub(super) fn notes(sample: &Sample, targets: &[Target], by: GroupBy) -> Vec<Str
     let mut all: BTreeMap<KernelText, Together> = BTreeMap::new();
     for group in sample.groups.iter().flatten() {
         let (program, cgroup) = (&group.key.name, group.key.cgroup.as_ref());
-        if scope.has(NOBODY, program, cgroup)
+        if scope.has_group(program, cgroup)
             && let Some(name) = name(by, program, cgroup, systemd)
         {
             let value = |field| group.values.get(field).unwrap_or_default();
             let together = all.entry(name).or_default();
-            together.counted += value(GroupField::Processes);
+            let processes = value(GroupField::Processes);
+            together.counted = together.counted.saturating_add(processes);
             let held = value(GroupField::Anonymous).saturating_add(value(GroupField::Swap));
             together.held = together.held.saturating_add(held);
         }
@@ -92,8 +85,8 @@ fn sentence(name: &KernelText, together: &Together) -> String {
 #[cfg(test)]
 mod tests {
     use grey_model::{
-        BootId, GroupKey, GroupSample, GroupValues, ProcessKey, ProcessSample, ProcessValues,
-        SystemValues,
+        BootId, GroupKey, GroupSample, GroupValues, ProcessId, ProcessKey, ProcessSample,
+        ProcessValues, SystemValues,
     };
 
     use super::*;

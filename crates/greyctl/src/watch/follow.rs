@@ -150,8 +150,7 @@ impl Follow {
         let Some(entry) = self.entries.get(key) else {
             return Moved::default();
         };
-        let is_marked =
-            |kind: &&Kind| matches!(kind.verdict, Some(LeakVerdict::Leak | LeakVerdict::Growing));
+        let is_marked = |kind: &&Kind| kind.verdict.is_some_and(LeakVerdict::grows);
         // Of several that moved as much, the first.
         let most = || entry.told().min_by_key(|kind| Reverse(kind.moved().0));
         let Some(kind) = entry.worst().filter(is_marked).or_else(most) else {

@@ -29,6 +29,14 @@ pub(crate) fn samples(kernel: &FakeKernel) -> Vec<Value> {
     document["samples"].as_array().unwrap().clone()
 }
 
+/// When the first of them was taken, as it can be typed.
+pub(crate) fn first_moment(kernel: &FakeKernel) -> String {
+    let first = samples(kernel)[0]["at_unix_ms"].as_i64().unwrap();
+    jiff::Timestamp::from_millisecond(first)
+        .unwrap()
+        .to_string()
+}
+
 #[test]
 fn what_is_recorded_is_what_the_kernel_said() {
     let kernel = host();
@@ -259,10 +267,7 @@ fn two_moments_of_history_are_compared() {
         });
     kernel.write("proc/310/status", grown.collect::<String>());
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = jiff::Timestamp::from_millisecond(first)
-        .unwrap()
-        .to_string();
+    let begin = first_moment(&kernel);
     let ran = run(on(&kernel), &["diff", "-b", &begin, "--json"]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     let document = ran.json();

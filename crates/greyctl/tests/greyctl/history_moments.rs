@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::comparison::changed;
 use crate::documents::assert_valid;
 use crate::harness::{host, on, only_command, pasted, run};
-use crate::history::{record, samples, write_growth};
+use crate::history::{first_moment, record, samples, write_growth};
 
 /// History of ten minutes, three hours ago.
 fn recorded_long_ago(kernel: &FakeKernel) -> Timestamp {
@@ -67,8 +67,7 @@ fn a_moment_between_two_recordings_is_told_with_the_last_sample_before() {
 fn without_an_end_a_moment_is_compared_with_the_present() {
     let kernel = host();
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let begin = first_moment(&kernel);
     // After the recorder has ended, and nobody records it.
     kernel.write("proc/310/statm", "300000 200000 10 10 0 200000 0\n");
     for end in [&[][..], &["-e", "now"]] {
@@ -93,8 +92,7 @@ fn without_an_end_a_moment_is_compared_with_the_present() {
 fn free_pages_that_moved_to_the_lists_of_cpus_are_not_in_use_since_a_moment_either() {
     let kernel = host();
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let begin = first_moment(&kernel);
     let zoneinfo = fs::read_to_string(kernel.path("proc/zoneinfo")).unwrap();
     let moved = zoneinfo.replacen("count:    256", "count:    1256", 1);
     assert_ne!(moved, zoneinfo);
@@ -110,8 +108,7 @@ fn free_pages_that_moved_to_the_lists_of_cpus_are_not_in_use_since_a_moment_eith
 fn moments_are_narrowed_to_a_target() {
     let kernel = host();
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let begin = first_moment(&kernel);
     for pid in [310, 311] {
         let statm = format!("proc/{pid}/statm");
         kernel.write(&statm, "300000 200000 10 10 0 200000 0\n");
@@ -143,8 +140,7 @@ fn what_could_not_be_compared_is_that_of_the_target() {
     let kernel = host();
     let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
     assert_eq!(run(on(&kernel), &[&few[..], &["300ms"]].concat()).exit, 0);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let begin = first_moment(&kernel);
     let left_out = |target: &[&str]| {
         let arguments = [&["diff", "-b", &begin, "--json"], target].concat();
         let document = run(on(&kernel), &arguments).json();
@@ -158,8 +154,7 @@ fn what_could_not_be_compared_is_that_of_the_target() {
 fn a_row_has_the_same_name_wherever_it_is_shown() {
     let kernel = host();
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let first = Timestamp::from_millisecond(first).unwrap().to_string();
+    let first = first_moment(&kernel);
     // Every row of the sample is another one now.
     let meminfo = fs::read_to_string(kernel.path("proc/meminfo")).unwrap();
     kernel.write("proc/meminfo", meminfo.replace("0 kB", "4 kB"));
@@ -184,8 +179,7 @@ fn what_a_sample_had_no_room_for_did_not_appear() {
     let kernel = host();
     let few = ["record", "--processes", "2", "--interval", "100ms", "--for"];
     assert_eq!(run(on(&kernel), &[&few[..], &["300ms"]].concat()).exit, 0);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let begin = Timestamp::from_millisecond(first).unwrap().to_string();
+    let begin = first_moment(&kernel);
     // One that begins after it, and one that was too small and is no more.
     let kernel = kernel.with_process(&FakeProcess {
         start_time_ticks: 1 << 40,
@@ -353,8 +347,7 @@ fn a_time_without_samples_is_refused_with_what_there_is() {
 fn a_moment_outside_of_history_is_told_with_the_same_command_that_works() {
     let kernel = host();
     record(&kernel);
-    let first = samples(&kernel)[0]["at_unix_ms"].as_i64().unwrap();
-    let first = Timestamp::from_millisecond(first).unwrap().to_string();
+    let first = first_moment(&kernel);
     let (early, late) = ("2001-01-01 00:00", "2099-01-01 00:00");
     for arguments in [
         &["history", "--at", early][..],

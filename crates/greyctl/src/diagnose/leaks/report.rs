@@ -42,7 +42,7 @@ pub(in super::super) fn sections(diagnosis: &Diagnosis, extent: Extent) -> Strin
     let cgroups: Vec<&CgroupLeak> = found.leak_cgroups.iter().flatten().collect();
     text.push_str(&cgroups_section(&cgroups, is_asked_for, extent));
     for dying in found.dying_cgroups.iter().flatten() {
-        if matches!(dying.verdict, LeakVerdict::Leak | LeakVerdict::Growing) {
+        if dying.verdict.grows() {
             let sentence = format!(
                 "below {} removed cgroups pile up: {} now, {} more in this window ({})",
                 dying.cgroup,
@@ -62,8 +62,7 @@ fn is_worse_than_its_processes(group: &GroupLeak, processes: &[ProcessLeak]) -> 
     let of_it = processes.iter().filter(|leak| leak.group == group.group);
     let worst = of_it.map(|leak| leak.judgement.verdict).min();
     let verdict = group.judgement.verdict;
-    let grows = matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing);
-    grows && worst.is_none_or(|worst| verdict < worst)
+    verdict.grows() && worst.is_none_or(|worst| verdict < worst)
 }
 
 fn processes_section(

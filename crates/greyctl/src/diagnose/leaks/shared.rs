@@ -67,11 +67,7 @@ pub(super) fn doubt<'traces>(
         .max()?;
     let mut growing: Vec<&mut ProcessLeak> = leaks
         .iter_mut()
-        .filter(|leak| leak.of == GrowthOf::Shmem)
-        .filter(|leak| {
-            let verdict = leak.judgement.verdict;
-            matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing)
-        })
+        .filter(|leak| leak.of == GrowthOf::Shmem && leak.judgement.verdict.grows())
         .collect();
     let grown = growing.iter().map(|leak| leak.judgement.growth_bytes);
     let together: Bytes = grown

@@ -142,12 +142,8 @@ pub(in super::super) fn judge(watched: &Watched, diagnosis: &mut Diagnosis) -> L
 /// Of a group of which not all processes are known, what is known may show that it
 /// grows, and never that it does not.
 fn leave_out_unknown(groups: &mut Vec<GroupLeak>) -> Option<String> {
-    let grows = |leak: &GroupLeak| {
-        let verdict = leak.judgement.verdict;
-        matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing)
-    };
     let all = groups.len();
-    groups.retain(grows);
+    groups.retain(|leak| leak.judgement.verdict.grows());
     let left_out = all - groups.len();
     (left_out > 0).then(|| {
         let groups = counted(left_out as u64, "group is", "groups are");

@@ -3,7 +3,7 @@
 //! Pure. Every command only plans: what takes memory or sets a limit is
 //! recommended as a simulation, which says itself what it would do.
 
-use grey_model::{Bytes, CgroupPath, LeakVerdict, ResolvedTarget, Target, TargetKind};
+use grey_model::{Bytes, CgroupPath, ResolvedTarget, Target, TargetKind};
 
 use super::document::{Account, AccountKind};
 use super::gather::Closer;
@@ -129,7 +129,7 @@ fn killed(global: &GlobalOptions, account: &Account) -> Option<String> {
 
 fn leaking(global: &GlobalOptions, account: &Account) -> Option<String> {
     let verdict = account.trend.as_ref()?.judgement.verdict;
-    matches!(verdict, LeakVerdict::Leak | LeakVerdict::Growing).then_some(())?;
+    verdict.grows().then_some(())?;
     let words = "memory-diagnose --detect-leaks --for 10m";
     let line = command_on(global, words, &named(&account.target)?)?;
     Some(format!("see whether it goes on growing: {line}"))

@@ -237,11 +237,7 @@ impl Chosen<'_> {
         &self,
         since: &impl Fn(u64) -> Duration,
     ) -> BTreeMap<(GroupKind, KernelText), Group> {
-        let nobody = ProcessId {
-            pid: 0,
-            start_time_ticks: 0,
-        };
-        let is_wanted = |key: &GroupKey| self.scope.has(nobody, &key.name, key.cgroup.as_ref());
+        let is_wanted = |key: &GroupKey| self.scope.has_group(&key.name, key.cgroup.as_ref());
         let readings: Vec<(Duration, Vec<&GroupSample>)> = (self.recorded.groups.iter())
             .map(|(ms, groups)| {
                 let wanted = groups.iter().filter(|group| is_wanted(&group.key));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grey_model::{Bytes, LeakVerdict, roughly};
+use grey_model::{Bytes, LeakVerdict, MemoryLimit, roughly};
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
@@ -30,7 +30,7 @@ type Titled = (Column, Option<SortBy>);
 /// The table with its rows from `top` on, as many as `page`.
 pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
     let state = &model.state;
-    let mut table = empty(state, width);
+    let mut table = empty(state, Protections::of(rows), width);
     for row in rows.iter().skip(state.top).take(state.page) {
         table.row(values(row));
     }
@@ -40,7 +40,7 @@ pub(super) fn table(model: &Model, rows: &[Row<'_>], width: usize) -> LaidOut {
 /// The same rows as lines, within `width` where there is one; without command
 /// lines, which have no end.
 pub(in super::super) fn printed(list: &State, rows: &[Row<'_>], width: Option<usize>) -> String {
-    let mut table = empty(list, width.unwrap_or(usize::MAX));
+    let mut table = empty(list, Protections::of(rows), width.unwrap_or(usize::MAX));
     for row in rows {
         let mut values = values(row);
         if let (View::Processes, Some(line)) = (list.view, values.last_mut()) {
@@ -53,13 +53,36 @@ pub(in super::super) fn printed(list: &State, rows: &[Row<'_>], width: Option<us
 
 /// Without rows. History has no USS, no users and no limits: what it does not have
 /// takes no column.
-fn empty(list: &State, width: usize) -> Table {
-    let columns = columns(list.view, width).into_iter();
+fn empty(list: &State, set: Protections, width: usize) -> Table {
+    let columns = columns(list.view, set, width).into_iter();
     let column = |(column, _): Titled| match list.past {
         true => column.optional(),
         false => column,
     };
     Table::new(columns.map(column).collect())
+}
+
+/// Which protections any control group has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Protections {
+    min: bool,
+    low: bool,
+}
+
+impl Protections {
+    fn of(rows: &[Row<'_>]) -> Self {
+        let is_set = |limit: Option<MemoryLimit>| {
+            limit.is_some_and(|limit| limit != MemoryLimit::Bytes(Bytes::ZERO))
+        };
+        let mut set = Self::default();
+        for row in rows {
+            if let Subject::Cgroup(cgroup) = row.subject {
+                set.min |= is_set(cgroup.memory.min);
+                set.low |= is_set(cgroup.memory.low);
+            }
+        }
+        set
+    }
 }
 
 fn values(row: &Row<'_>) -> Vec<Value> {
@@ -81,7 +104,7 @@ pub(in super::super) const fn none(view: View) -> &'static str {
 /// Below this width names are cut further, so that there is an amount at all.
 const NARROW: usize = 60;
 
-fn columns(view: View, width: usize) -> Vec<Titled> {
+fn columns(view: View, set: Protections, width: usize) -> Vec<Titled> {
     let least = |wide: usize| if width < NARROW { 6 } else { wide };
     let amount = |title, rank| Column::number(title, rank).at_least(AMOUNT);
     match view {
@@ -127,14 +150,14 @@ fn columns(view: View, width: usize) -> Vec<Titled> {
                 Some(SortBy::Name),
             ),
             (amount("USAGE", 0), Some(SortBy::Memory)),
-            (Column::number("MIN", 6), None),
-            (Column::number("LOW", 5), None),
+            // What nobody has set goes before what is in swap, which may be all.
+            (Column::number("MIN", if set.min { 6 } else { 10 }), None),
+            (Column::number("LOW", if set.low { 5 } else { 9 }), None),
             (Column::number("HIGH", 2), None),
             (Column::number("MAX", 1), None),
-            // What is all in swap would be nothing without it.
-            (amount("SWAP", 4).optional(), Some(SortBy::Swap)),
+            (amount("SWAP", 7).optional(), Some(SortBy::Swap)),
             (
-                Column::number("+/MIN", 7).at_least(AMOUNT),
+                Column::number("+/MIN", 8).at_least(AMOUNT),
                 Some(SortBy::Change),
             ),
             (Column::text("LEAK", 3).optional(), None),
@@ -238,7 +261,7 @@ fn indented(name: &str, depth: usize) -> String {
 /// The line of titles; the one that the list is sorted by stands out.
 pub(super) fn titles(laid: &LaidOut, view: View, order: Order, look: Look) -> Line<'static> {
     // Which there are does not depend on the width.
-    let columns = columns(view, NARROW);
+    let columns = columns(view, Protections::default(), NARROW);
     let spans = laid.titles.iter().map(|(index, title)| {
         let sorted = columns[*index].1 == Some(order.by);
         let style = match sorted {
@@ -279,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_name_is_seen_however_deep_it_stands_and_however_narrow_it_is() {
-        let columns = |width| columns(View::Processes, width).into_iter();
+        let none = Protections::default();
+        let columns = |width| columns(View::Processes, none, width).into_iter();
         for (width, depth) in [(80, 1), (80, 9), (80, 16), (120, 16)] {
             let mut table = Table::new(columns(width).map(|(column, _)| column).collect());
             for depth in [0, depth] {
@@ -297,21 +321,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_swap_stays_when_protections_have_no_room() {
-        let mut table = Table::new(
-            columns(View::Cgroups, 80)
-                .into_iter()
-                .map(|(column, _)| column)
-                .collect(),
+    fn what_is_in_swap_stays_when_protections_that_nobody_set_have_no_room() {
+        let titles = |min, low| {
+            let columns = columns(View::Cgroups, Protections { min, low }, 80).into_iter();
+            let mut table = Table::new(columns.map(|(column, _)| column).collect());
+            let mut row = vec![Value::new("/system.slice/a-long-name.service")];
+            row.extend((0..7).map(|_| Value::new("99.9 MiB")));
+            row.push(Value::unknown());
+            table.row(row);
+            let laid = table.laid_out(80);
+            let titles = laid.titles.iter().map(|(_, title)| title.trim().to_owned());
+            titles.collect::<Vec<String>>()
+        };
+        let least = ["CGROUP", "USAGE", "HIGH", "MAX", "SWAP"];
+        assert!(
+            least
+                .iter()
+                .all(|title| titles(false, false).contains(&(*title).to_owned()))
         );
-        let amount = || Value::new("1023.9 MiB");
-        let mut row = vec![Value::new("/system.slice/a-long-name.service")];
-        row.extend((0..7).map(|_| amount()));
-        row.push(Value::unknown());
-        table.row(row);
-        let laid = table.laid_out(80);
-        let titles: Vec<&str> = laid.titles.iter().map(|(_, title)| title.trim()).collect();
-        assert_eq!(titles, ["CGROUP", "USAGE", "HIGH", "MAX", "SWAP"]);
+        assert_eq!(
+            titles(true, true),
+            ["CGROUP", "USAGE", "MIN", "LOW", "HIGH", "MAX"]
+        );
+        assert_eq!(
+            titles(false, true),
+            ["CGROUP", "USAGE", "LOW", "HIGH", "MAX", "SWAP"]
+        );
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) broken: Vec<String>,
     /// Everything that failed, for the summary.
     pub(crate) failed: Vec<String>,
+    /// The last lines of the guests that broke.
+    consoles: Vec<String>,
 }
 
 /// The examples of the budget library that guests run.
@@ -126,6 +128,9 @@ pub(crate) fn run(
     for (planned, report) in &reports {
         found.count(planned, report);
     }
+    for console in &found.consoles {
+        talk::line(console);
+    }
     // Only a run of everything can say that no guest could show a case.
     if names.is_empty() {
         found.count_skipped_everywhere(&listed, &reports);
@@ -221,7 +226,7 @@ impl Found {
         self.tally.failed += count(missing.len());
         match &report.broken {
             Some(why) => {
-                talk::line(&format!(
+                self.consoles.push(format!(
                     "--- console of {guest}\n{}\n---",
                     report.console_end()
                 ));
@@ -346,6 +351,7 @@ mod tests {
         );
         assert_eq!((found.tally.passed, found.tally.failed), (1, 2));
         assert!(found.broken[0].contains("b, c"), "{:?}", found.broken);
+        assert_eq!(found.consoles.len(), 1);
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &TestArguments) -> u8 {
     if !arguments.fast {
         summary.kernels(workspace, arguments);
     }
-    summary.tell()
+    summary.tell();
+    summary.code()
 }
 
 /// What is off unless a program asks for it, and is tested all the same.
@@ -44,6 +45,8 @@ struct Summary {
     tally: Tally,
     failed: Vec<String>,
     broken: Vec<String>,
+    /// What the failed tests said, told again at the end.
+    said: Vec<String>,
 }
 
 impl Summary {
@@ -101,6 +104,7 @@ impl Summary {
                 let tally = Tally::of_cargo_test(&output, status.success());
                 if tally.failed > 0 {
                     self.failed.extend(failed_tests(&output));
+                    self.said.extend(said_by_failed_tests(&output));
                 }
                 self.tally.add(tally);
             }
@@ -135,15 +139,30 @@ impl Summary {
         }
     }
 
-    fn tell(&self) -> u8 {
-        for name in &self.failed {
-            talk::line(&format!("failed: {name}"));
-        }
-        for why in &self.broken {
-            talk::line(&format!("infrastructure failure: {why}"));
-        }
+    /// What failed goes to stdout, too: whoever keeps only that, or only the end
+    /// of it, still knows what to look at.
+    fn tell(&self) {
         talk::step("done");
-        talk::result(&self.tally.to_string());
+        for said in &self.said {
+            talk::line(said);
+        }
+        for line in self.lines() {
+            talk::result(&line);
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let failed = self.failed.iter().map(|name| format!("failed: {name}"));
+        let broken = self
+            .broken
+            .iter()
+            .map(|why| format!("infrastructure failure: {why}"));
+        let mut lines: Vec<String> = failed.chain(broken).collect();
+        lines.push(self.tally.to_string());
+        lines
+    }
+
+    fn code(&self) -> u8 {
         // A failure that was seen weighs more than one that was not.
         if !self.failed.is_empty() {
             FAILED
@@ -155,6 +174,39 @@ impl Summary {
             PASSED
         }
     }
+}
+
+/// How much of what one failed test said is told again: its end.
+const LINES_TOLD_AGAIN: usize = 40;
+
+/// What libtest kept of the failed tests: from `---- NAME stdout ----` to the
+/// next one or to the list of names.
+fn said_by_failed_tests(output: &str) -> Vec<String> {
+    let mut said: Vec<Vec<&str>> = Vec::new();
+    let mut is_within = false;
+    for line in output.lines() {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            said.push(Vec::new());
+            is_within = true;
+        } else if line == "failures:" {
+            is_within = false;
+        }
+        if let Some(last) = said.last_mut().filter(|_| is_within) {
+            last.push(line);
+        }
+    }
+    said.into_iter().map(|lines| end_of(&lines)).collect()
+}
+
+/// The heading and the last lines.
+fn end_of(lines: &[&str]) -> String {
+    let Some((heading, rest)) = lines.split_first() else {
+        return String::new();
+    };
+    let from = rest.len().saturating_sub(LINES_TOLD_AGAIN);
+    let mut kept = vec![*heading];
+    kept.extend(&rest[from..]);
+    kept.join("\n")
 }
 
 /// The tests that failed, as cargo names them.
@@ -185,10 +237,32 @@ mod tests {
     fn a_broken_tool_is_told_apart_from_a_failed_test() {
         let mut summary = Summary::default();
         summary.one("format", true);
-        assert_eq!(summary.tell(), PASSED);
+        assert_eq!(summary.code(), PASSED);
         summary.broken.push("6.1: hang".to_owned());
-        assert_eq!(summary.tell(), BROKEN);
+        assert_eq!(summary.code(), BROKEN);
         summary.one("tidy", false);
-        assert_eq!(summary.tell(), FAILED);
+        assert_eq!(summary.code(), FAILED);
+        assert_eq!(
+            summary.lines(),
+            [
+                "failed: tidy",
+                "infrastructure failure: 6.1: hang",
+                "1 passed, 1 failed, 0 skipped"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_kept_to_its_end() {
+        let long: String = (0..60).map(|line| format!("line {line}\n")).collect();
+        let output = format!(
+            "test a::c ... FAILED\n\nfailures:\n\n---- a::c stdout ----\n{long}\
+             ---- a::d stdout ----\nshort\n\nfailures:\n    a::c\n    a::d\n"
+        );
+        let said = said_by_failed_tests(&output);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("---- a::c stdout ----\nline 20\n"));
+        assert!(said[0].ends_with("line 59"));
+        assert_eq!(said[1].trim_end(), "---- a::d stdout ----\nshort");
     }
 }

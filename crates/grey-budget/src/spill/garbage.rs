@@ -37,6 +37,23 @@ enum Stay {
     UntilHeld,
 }
 
+/// What became of one record of a segment that is being emptied.
+enum Step {
+    /// So many bytes of it were moved.
+    Moved(u64),
+    /// Nothing can be said of it until what waits for the disk is there.
+    Waits,
+}
+
+/// What becomes of a tombstone when its segment goes.
+enum Tombstone {
+    Needed,
+    Unneeded,
+    /// It and a value of its key are in one segment, and which came first is
+    /// not known without reading it.
+    Unclear,
+}
+
 /// A segment that is being emptied.
 #[derive(Debug)]
 pub(super) struct Compaction {
@@ -131,7 +148,13 @@ impl Writer {
                 continue;
             }
             let before = compaction.at;
-            let moved = self.step(&mut compaction)?;
+            let Step::Moved(moved) = self.step(&mut compaction)? else {
+                if !matches!(self.stay_of(id), Stay::UntilHeld) {
+                    self.compaction = Some(compaction);
+                    return Ok(());
+                }
+                continue;
+            };
             looked_at += compaction.at - before;
             collected.moved = collected.moved.saturating_add(Bytes(moved));
             self.compaction = Some(compaction);
@@ -203,8 +226,8 @@ impl Writer {
             .is_some_and(|numbers| numbers.is_all_dead() && (is_oldest || numbers.tombstones == 0))
     }
 
-    /// Looks at one record; what was moved.
-    fn step(&mut self, compaction: &mut Compaction) -> Result<u64, SpillError> {
+    /// Looks at one record.
+    fn step(&mut self, compaction: &mut Compaction) -> Result<Step, SpillError> {
         let segment = Arc::clone(&compaction.segment);
         let scan = Scan {
             segment: &segment,
@@ -219,11 +242,21 @@ impl Writer {
                 Some((next, _)) => next,
                 None => compaction.end,
             };
-            return Ok(0);
+            return Ok(Step::Moved(0));
         };
         compaction.at = at + header.length();
         if header.kind == Kind::Tombstone {
-            return self.keep_tombstone(segment.id, &header);
+            return Ok(match self.judge_tombstone(segment.id, &header) {
+                Tombstone::Unneeded => Step::Moved(0),
+                Tombstone::Needed => {
+                    self.append_tombstone(header.hash, false)?;
+                    Step::Moved(HEADER as u64)
+                }
+                Tombstone::Unclear => {
+                    compaction.at = at;
+                    Step::Waits
+                }
+            });
         }
         let from = Location {
             segment: segment.id,
@@ -232,7 +265,7 @@ impl Writer {
             value_length: header.value_length,
         };
         if !self.shared.state().is_at(header.hash, from) {
-            return Ok(0);
+            return Ok(Step::Moved(0));
         }
         self.check_floor(header.length())?;
         let is_moved = if header.length() + HEADER as u64 <= WINDOW as u64 {
@@ -242,25 +275,28 @@ impl Writer {
         };
         if !is_moved {
             self.drop_damaged(segment.id, from, &header)?;
-            return Ok(0);
+            return Ok(Step::Moved(0));
         }
-        Ok(header.length())
+        Ok(Step::Moved(header.length()))
     }
 
-    fn keep_tombstone(&mut self, id: NonZeroU32, header: &RecordHeader) -> Result<u64, SpillError> {
-        let is_needed = {
-            let state = self.shared.state();
-            let is_replaced = matches!(
-                state.index.get(header.hash).map(|entry| &entry.place),
-                Some(Place::Disk(_))
-            );
-            state.segments.keys().next() != Some(&id) && !is_replaced
-        };
-        if !is_needed {
-            return Ok(0);
+    /// Whether a tombstone must be kept behind the others. Behind a value that
+    /// came after it, it would hide that one: a value that waits for the disk
+    /// does not count, since if the process is killed it was never there.
+    fn judge_tombstone(&self, id: NonZeroU32, header: &RecordHeader) -> Tombstone {
+        let state = self.shared.state();
+        if state.segments.keys().next() == Some(&id) {
+            return Tombstone::Unneeded;
         }
-        self.append_tombstone(header.hash, false)?;
-        Ok(HEADER as u64)
+        match state.index.get(header.hash).map(|entry| &entry.place) {
+            Some(Place::Disk(_)) => Tombstone::Unneeded,
+            Some(Place::Staged(staged)) => match staged.replaces() {
+                Some(of_value) if of_value > id => Tombstone::Unneeded,
+                Some(of_value) if of_value == id => Tombstone::Unclear,
+                Some(_) | None => Tombstone::Needed,
+            },
+            None => Tombstone::Needed,
+        }
     }
 
     fn move_small(

@@ -29,7 +29,6 @@ impl Drop for Owner {
         }
         let start = Instant::now();
         let mut state = self.shared.state();
-        state.retry_held();
         state.is_closing = true;
         self.shared.work.notify_all();
         while !state.has_ended {

@@ -169,7 +169,8 @@ impl SpillStore {
     }
 
     /// Waits until everything that was accepted so far is on the disk. Also
-    /// tries again what could not be written.
+    /// tries again what could not be written, even what fails to be while this
+    /// waits.
     ///
     /// # Errors
     /// [`SpillError`]; what is not on the disk is then still in memory. If the
@@ -181,7 +182,6 @@ impl SpillStore {
         shared.check_process()?;
         let start = Instant::now();
         let mut state = shared.state();
-        state.retry_held();
         state.flush.asked += 1;
         let ticket = state.flush.asked;
         shared.work.notify_one();

@@ -447,6 +447,40 @@ fn a_disk_that_is_too_slow_ends_the_waiting_and_loses_nothing() {
     wait_until(|| store.place(b"a").unwrap() == Some(SpillPlace::Disk));
 }
 
+/// A store whose thread is within a slow write of `a` that is about to fail.
+fn within_a_write_that_fails(directory: &Path) -> (SpillStore, FaultyDisk) {
+    let disk = FaultyDisk::new();
+    let store = SpillStore::open(options(directory).disk(Arc::new(disk.clone()))).unwrap();
+    let before = disk.changes();
+    disk.set_delay(Duration::from_millis(200));
+    disk.fail(
+        Operation::Write,
+        0,
+        Fault::Error(std::io::ErrorKind::StorageFull),
+    );
+    put(&store, b"a", text(1, 100));
+    wait_until(|| disk.changes() > before);
+    (store, disk)
+}
+
+#[test]
+fn a_flush_tries_again_what_fails_after_it_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _disk) = within_a_write_that_fails(directory.path());
+    store.flush().unwrap();
+    assert_eq!(store.statistics().write_failures, 1);
+    assert_eq!(store.place(b"a").unwrap(), Some(SpillPlace::Disk));
+}
+
+#[test]
+fn what_fails_while_a_store_is_closed_is_tried_a_last_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _disk) = within_a_write_that_fails(directory.path());
+    drop(store);
+    let store = SpillStore::open(options(directory.path())).unwrap();
+    assert_eq!(store.read(b"a").unwrap(), Some(text(1, 100)));
+}
+
 #[test]
 fn anything_serializable_goes_out_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();

@@ -78,6 +78,8 @@ pub(super) struct Writer {
     pub(super) garbage_failed: bool,
     /// That it failed was told, and it has not succeeded since.
     garbage_told: bool,
+    /// That the store is closing, and what was held is tried a last time.
+    has_tried_last: bool,
 }
 
 impl Writer {
@@ -107,6 +109,7 @@ impl Writer {
             compaction: None,
             garbage_failed: false,
             garbage_told: false,
+            has_tried_last: false,
         }
     }
 
@@ -150,7 +153,7 @@ impl Writer {
 
     /// Waits for something to do, and takes what is to be written into `batch`.
     /// Nothing, once the store is closed and nothing waits.
-    fn wait_for_work(&self, batch: &mut VecDeque<Work>) -> Option<Asked> {
+    fn wait_for_work(&mut self, batch: &mut VecDeque<Work>) -> Option<Asked> {
         let mut state = self.shared.state();
         while state.queue.is_empty()
             && !is_asked(&state)
@@ -166,6 +169,12 @@ impl Writer {
         }
         state = self.gather(state);
         state.thread = Thread::Works;
+        // Here and not where it is asked for: a batch that was being written
+        // then may have failed since.
+        let is_last = state.is_closing && !std::mem::replace(&mut self.has_tried_last, true);
+        if state.flush.is_open() || is_last {
+            state.retry_held();
+        }
         if state.is_closing && state.queue.is_empty() && !is_asked(&state) {
             return None;
         }
@@ -215,11 +224,7 @@ impl Writer {
             .and_then(|()| self.sync());
         let mut state = self.shared.state();
         state.flush.done = ticket;
-        // An earlier batch may have failed since the flush was asked.
-        state.flush.outcome = match (outcome, &state.failure) {
-            (Ok(()), Some((failure, _))) if !state.held.is_empty() => Err(failure.clone()),
-            (outcome, _) => outcome,
-        };
+        state.flush.outcome = outcome;
         drop(state);
         self.shared.done.notify_all();
     }

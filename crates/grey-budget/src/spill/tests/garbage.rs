@@ -80,6 +80,44 @@ fn a_removed_value_does_not_return_when_its_tombstones_segment_is_collected() {
     assert_eq!(open().read(b"victim").unwrap(), None);
 }
 
+#[test]
+fn a_tombstone_that_is_moved_hides_no_later_value_while_the_next_one_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let options = options(directory.path()).segment(Bytes::from_kib(64));
+    let store = SpillStore::open(options.disk(Arc::new(disk.clone()))).unwrap();
+    let fill = |from: u64| {
+        for key in from..from + 40 {
+            put(&store, &key.to_le_bytes(), value(key, 2000));
+        }
+        store.flush().unwrap();
+    };
+    // The first segment stays, the second has the tombstone, a later one a value.
+    put(&store, b"key", value(1, 1000));
+    fill(0);
+    store.remove(b"key").unwrap();
+    fill(100);
+    put(&store, b"key", value(2, 1000));
+    fill(200);
+    let storage_full = Fault::Error(std::io::ErrorKind::StorageFull);
+    disk.fail(Operation::Write, 0, storage_full);
+    put(&store, b"key", value(3, 1000));
+    wait_until(|| store.statistics().held == 1);
+    // The second segment dies, and its tombstone is moved if it must be.
+    for key in 100..140_u64 {
+        store.remove(&key.to_le_bytes()).unwrap();
+    }
+    wait_until(|| {
+        // It fails while nothing may go but for what is held.
+        let _ = store.collect_garbage(Bytes::from_mib(1));
+        store.statistics().segments_collected > 0
+    });
+    assert_eq!(store.statistics().held, 1);
+    let killed = killed_now(directory.path());
+    let of_killed = SpillStore::open(self::options(killed.path())).unwrap();
+    assert_eq!(of_killed.read(b"key").unwrap(), Some(value(2, 1000)));
+}
+
 /// A store on a disk that can be filled: below 1 MiB nothing is written.
 fn with_floor(directory: &Path, disk: &FaultyDisk) -> SpillStore {
     let options = options(directory)
